@@ -1,0 +1,61 @@
+"""Every error that rag-assets raises on purpose.
+
+    RagAssetsError
+    ├── ConfigurationError        a setting, model spec or key is wrong: retrying cannot help
+    │   ├── SignatureMismatchError   a model key is used with another spec than before
+    │   └── WeightsMismatchError     weights on disk are not the pinned ones
+    ├── SourceError               the bucket or folder cannot be listed or read
+    │   └── DocumentGoneError        the object vanished between listing and reading
+    ├── LakeError                 a lake object is unreadable or the store refuses
+    │   └── CommitConflictError      somebody else committed first: read again and repeat
+    ├── EmbeddingError            a model returned something that is not a vector per text
+    ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
+    └── SearchError               a query cannot be answered: no release, no model
+
+Messages say what is wrong and what to do about it. Errors of one document are not exceptions
+but outcomes (`core.documents.Outcome`): one bad document stops nothing.
+"""
+
+
+class RagAssetsError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigurationError(RagAssetsError):
+    """A setting, model spec or key is wrong; a retry cannot help."""
+
+
+class SignatureMismatchError(ConfigurationError):
+    """A model key was used before with another spec."""
+
+
+class WeightsMismatchError(ConfigurationError):
+    """The weights on disk are not the ones that the spec pins."""
+
+
+class SourceError(RagAssetsError):
+    """The source cannot be listed or read."""
+
+
+class DocumentGoneError(SourceError):
+    """The object is no longer there."""
+
+
+class LakeError(RagAssetsError):
+    """A lake object cannot be read or written."""
+
+
+class CommitConflictError(LakeError):
+    """Another writer committed this partition since it was read."""
+
+
+class EmbeddingError(RagAssetsError):
+    """A model's answer is not one finite vector of the right dimension for each text."""
+
+
+class VectorStoreError(RagAssetsError):
+    """Milvus refused, cannot be reached, or holds other rows than were written."""
+
+
+class SearchError(RagAssetsError):
+    """A query cannot be answered."""
