@@ -5,11 +5,14 @@
     │   ├── SignatureMismatchError   a model key is used with another spec than before
     │   └── WeightsMismatchError     weights on disk are not the pinned ones
     ├── SourceError               the bucket or folder cannot be listed or read
-    │   └── DocumentGoneError        the object vanished between listing and reading
+    │   ├── DocumentGoneError        the object vanished between listing and reading
+    │   └── DocumentUnreadableError  this one object is refused; others are not
     ├── LakeError                 a lake object is unreadable or the store refuses
+    │   ├── StaleInputError          an input is missing or older than it must be
     │   └── CommitConflictError      somebody else committed first: read again and repeat
     ├── EmbeddingError            a model returned something that is not a vector per text
     ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
+    ├── PromotionRefusedError     a collection is not fit to be live; lists every reason
     └── SearchError               a query cannot be answered: no release, no model
 
 Messages say what is wrong and what to do about it. Errors of one document are not exceptions
@@ -41,8 +44,16 @@ class DocumentGoneError(SourceError):
     """The object is no longer there."""
 
 
+class DocumentUnreadableError(SourceError):
+    """The store refuses this one object."""
+
+
 class LakeError(RagAssetsError):
     """A lake object cannot be read or written."""
+
+
+class StaleInputError(LakeError):
+    """An upstream asset has to be materialised first."""
 
 
 class CommitConflictError(LakeError):
@@ -55,6 +66,10 @@ class EmbeddingError(RagAssetsError):
 
 class VectorStoreError(RagAssetsError):
     """Milvus refused, cannot be reached, or holds other rows than were written."""
+
+
+class PromotionRefusedError(RagAssetsError):
+    """The collection is not fit to be live; the message lists every reason."""
 
 
 class SearchError(RagAssetsError):

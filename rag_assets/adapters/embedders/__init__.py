@@ -1,0 +1,96 @@
+"""Embedding models behind one protocol: `load_embedder(spec)` gives an `Embedder`.
+
+A backend only turns texts into arrays. Prefixes, checks and the mapping of errors are the
+same for all of them and live here.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_assets.core.model_spec import Backend, ModelSpec
+from rag_assets.core.vectors import Vectors, checked_vectors
+
+
+class EmbeddingBackend(Protocol):
+    """Turns prefixed texts into vectors, in their order."""
+
+    def encode(self, texts: list[str]) -> npt.NDArray[Any]:
+        """Return shape (len(texts), dimension), any float dtype."""
+        ...
+
+
+class Embedder:
+    """An embedding model that has been loaded: its spec and who computes."""
+
+    def __init__(self, spec: ModelSpec, backend: EmbeddingBackend) -> None:
+        self.spec = spec
+        self._backend = backend
+
+    def encode_passages(self, texts: Sequence[str], names: Sequence[str]) -> Vectors:
+        """Encode chunks.
+
+        Args:
+            texts: The chunks' texts, without prefix.
+            names: Their ids, for error messages; one for each text.
+
+        Returns:
+            float32, shape (len(texts), dimension), in order.
+
+        Raises:
+            EmbeddingError: The model's answer is unusable, or its server cannot be reached.
+        """
+        return self._encode([self.spec.passage_prefix + text for text in texts], names)
+
+    def encode_queries(self, queries: Sequence[str]) -> Vectors:
+        """Encode questions; as `encode_passages`, with the query prefix."""
+        names = [f"query {query[:60]!r}" for query in queries]
+        return self._encode([self.spec.query_prefix + query for query in queries], names)
+
+    def _encode(self, texts: list[str], names: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.empty((0, self.spec.dimension), dtype=np.float32)
+        return checked_vectors(
+            self._backend.encode(texts),
+            names,
+            model=self.spec.key,
+            dimension=self.spec.dimension,
+            normalized=self.spec.normalize,
+        )
+
+
+def load_embedder(spec: ModelSpec, *, api_key: str = "") -> Embedder:
+    """Load a model's weights, or connect to its server.
+
+    Nothing heavy is imported before this is called.
+
+    Args:
+        spec: The model.
+        api_key: Bearer token for an OpenAI-compatible endpoint.
+
+    Raises:
+        ConfigurationError: Weights that are missing, not the pinned ones, or cannot be loaded;
+            a backend that is not installed.
+    """
+    return Embedder(spec, _backend(spec, api_key))
+
+
+def _backend(spec: ModelSpec, api_key: str) -> EmbeddingBackend:
+    match spec.backend:
+        case Backend.FLAG_EMBEDDING:
+            from rag_assets.adapters.embedders.flag import FlagBackend
+
+            return FlagBackend(spec)
+        case Backend.OPENAI:
+            from rag_assets.adapters.embedders.openai import OpenAIBackend
+
+            return OpenAIBackend(spec, api_key=api_key)
+        case Backend.WORDLLAMA:
+            from rag_assets.adapters.embedders.wordllama import WordLlamaBackend
+
+            return WordLlamaBackend(spec)
+
+
+__all__ = ["Embedder", "EmbeddingBackend", "load_embedder"]

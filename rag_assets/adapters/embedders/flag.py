@@ -1,0 +1,87 @@
+"""FlagEmbedding in process: any of its models, on a GPU if there is one."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from rag_assets.adapters.embedders.weights import verify_weights
+from rag_assets.adapters.package_files import PREFIX, local_path
+from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.model_spec import ModelSpec, Precision
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+class FlagBackend:
+    """One FlagEmbedding model on one device: `cuda:0` where there is a GPU, else the CPU.
+
+    A pod has one GPU; FlagEmbedding would start a process for each further one it saw.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        folder = _folder(spec)
+        if spec.weights_sha256 is not None:
+            verify_weights(spec, _weights(folder, spec))
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences a warning on fork
+        self._spec = spec
+        self._model = _load(spec, folder)
+
+    def encode(self, texts: list[str]) -> npt.NDArray[Any]:
+        """Return shape (len(texts), dimension); float16 on a GPU with fp16, else float32."""
+        result = self._model.encode(
+            texts, batch_size=self._spec.batch_size, max_length=self._spec.max_tokens
+        )
+        return result["dense_vecs"] if isinstance(result, dict) else result
+
+
+def _folder(spec: ModelSpec) -> Path:
+    """Return where the model lies, fetched from the hub at its pinned revision if need be."""
+    path = local_path(spec.name)
+    if path.is_dir():
+        return path
+    if spec.name.startswith((PREFIX, "/", ".")):
+        raise ConfigurationError(f"Model {spec.key}: there is no folder {path}.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(spec.name, revision=spec.revision))
+    except Exception as error:
+        raise ConfigurationError(
+            f"Model {spec.key}: {spec.name!r} is no local folder and could not be fetched from"
+            f" the hub at revision {spec.revision}: {error}"
+        ) from error
+
+
+def _weights(folder: Path, spec: ModelSpec) -> Path:
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigurationError(
+        f"Model {spec.key} pins its weights, but {folder} has none of {', '.join(WEIGHT_FILES)}."
+    )
+
+
+def _load(spec: ModelSpec, folder: Path) -> Any:
+    try:
+        import torch
+        from FlagEmbedding import FlagAutoModel
+    except ImportError as error:
+        raise ConfigurationError(
+            f"Model {spec.key} needs FlagEmbedding: pip install 'rag-assets[flagembedding]'."
+        ) from error
+    on_gpu = torch.cuda.is_available()
+    try:
+        return FlagAutoModel.from_finetuned(
+            str(folder),
+            model_class=spec.model_class.value,
+            pooling_method=spec.pooling.value,
+            normalize_embeddings=spec.normalize,
+            use_fp16=on_gpu and spec.precision is Precision.FP16,
+            devices="cuda:0" if on_gpu else "cpu",
+            trust_remote_code=False,
+            query_instruction_format="{}{}",
+        )
+    except Exception as error:
+        raise ConfigurationError(f"Model {spec.key} cannot be loaded: {error}") from error

@@ -1,0 +1,106 @@
+"""Any server with the OpenAI embeddings protocol: TEI, vLLM, Infinity, or the real one.
+
+Protocol: `POST {endpoint}/embeddings` with `model` and `input`; the answer's `data` has an
+`embedding` and the `index` of its text for each input.
+https://platform.openai.com/docs/api-reference/embeddings
+"""
+
+from typing import Any
+
+import httpx2
+import numpy as np
+import numpy.typing as npt
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay
+from tenacity.wait import wait_exponential_jitter
+
+from rag_assets.core.errors import ConfigurationError, EmbeddingError
+from rag_assets.core.model_spec import ModelSpec
+
+GIVE_UP_AFTER = 120.0  # seconds of refusals; then the run fails and is asked for again later
+TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+WRONG_REQUEST = frozenset({400, 401, 403, 404, 405, 422})
+
+
+class OpenAIBackend:
+    """Vectors over HTTP, `spec.batch_size` texts a request; slows down when told to."""
+
+    def __init__(
+        self, spec: ModelSpec, *, api_key: str = "", give_up_after: float = GIVE_UP_AFTER
+    ) -> None:
+        self._spec = spec
+        self._url = f"{str(spec.endpoint).rstrip('/')}/embeddings"
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx2.Client(timeout=httpx2.Timeout(60.0, connect=5.0), headers=headers)
+        self._retrying = Retrying(
+            stop=stop_after_delay(give_up_after),
+            wait=_wait,
+            retry=retry_if_exception(_is_transient),
+            reraise=True,
+        )
+
+    def encode(self, texts: list[str]) -> npt.NDArray[Any]:
+        """Return shape (len(texts), dimension), scaled to length one if the spec says so."""
+        size = self._spec.batch_size
+        batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        vectors = np.concatenate([self._request(batch) for batch in batches])
+        if self._spec.normalize:
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = vectors / np.where(lengths == 0, 1, lengths)
+        return vectors
+
+    def _request(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        try:
+            response = self._retrying(self._post, texts)
+        except httpx2.HTTPStatusError as error:
+            raise self._refused(error.response) from error
+        except httpx2.HTTPError as error:
+            raise EmbeddingError(
+                f"Model {self._spec.key}: {self._url} cannot be reached: {error!r}."
+            ) from error
+        return self._vectors(response, len(texts))
+
+    def _post(self, texts: list[str]) -> httpx2.Response:
+        body = {"model": self._spec.name, "input": texts, "encoding_format": "float"}
+        response = self._client.post(self._url, json=body)
+        response.raise_for_status()
+        return response
+
+    def _refused(self, response: httpx2.Response) -> Exception:
+        message = (
+            f"Model {self._spec.key}: {self._url} answered {response.status_code}:"
+            f" {response.text[:300]}"
+        )
+        wrong = response.status_code in WRONG_REQUEST
+        return ConfigurationError(message) if wrong else EmbeddingError(message)
+
+    def _vectors(self, response: httpx2.Response, count: int) -> npt.NDArray[np.float32]:
+        try:
+            data = sorted(response.json()["data"], key=lambda item: item["index"])
+            vectors = np.asarray([item["embedding"] for item in data], dtype=np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EmbeddingError(
+                f"Model {self._spec.key}: {self._url} did not answer in the OpenAI embeddings"
+                f" format: {response.text[:300]}"
+            ) from error
+        if [item["index"] for item in data] != list(range(count)):
+            raise EmbeddingError(
+                f"Model {self._spec.key}: {self._url} returned {len(data)} vectors for {count}"
+                " texts."
+            )
+        return vectors
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, httpx2.HTTPStatusError):
+        return error.response.status_code in TRY_AGAIN
+    return isinstance(error, httpx2.TransportError)
+
+
+def _wait(state: RetryCallState) -> float:
+    """Wait as long as the server asks for (Retry-After in seconds), else back off."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, httpx2.HTTPStatusError):
+        asked = error.response.headers.get("retry-after", "")
+        if asked.isdigit():
+            return min(float(asked), 60.0)
+    return wait_exponential_jitter(initial=0.2, max=10.0)(state)

@@ -1,0 +1,24 @@
+"""Are the weights on disk the ones that the spec pins?"""
+
+from pathlib import Path
+
+from rag_assets.adapters.package_files import sha256
+from rag_assets.core.errors import WeightsMismatchError
+from rag_assets.core.model_spec import ModelSpec
+
+
+def verify_weights(spec: ModelSpec, path: Path) -> None:
+    """Refuse weights whose digest is not the pinned one; without a pin, accept any.
+
+    Raises:
+        WeightsMismatchError: The digests differ.
+        ConfigurationError: The file cannot be read.
+    """
+    if spec.weights_sha256 is None:
+        return
+    found = sha256(path)
+    if found != spec.weights_sha256:
+        raise WeightsMismatchError(
+            f"Model {spec.key}: {path} has SHA-256 {found}, but the spec pins"
+            f" {spec.weights_sha256}. Restore the weights, or give the new ones a new model key."
+        )

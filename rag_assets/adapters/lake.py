@@ -1,0 +1,199 @@
+"""The lake: one parquet object for each asset and partition, changed by compare-and-swap.
+
+The rule that keeps late writers harmless (design I2): read your own partition first, then
+what it is made from, then commit on the token of that first read. Whoever committed before
+your read used inputs no newer than yours; whoever commits after it makes you lose, and
+`update` starts over. So an older input never overwrites a newer one, and no clock is asked.
+"""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import polars as pl
+
+from rag_assets.adapters.object_store import ObjectStore
+from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
+from rag_assets.core.identity import digest
+from rag_assets.core.tables import Schema
+
+Result = TypeVar("Result")
+
+META_KEY = "rag_assets"
+FOOTER_BYTES = 64 * 1024
+MANIFEST = "manifest.json"
+ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionKey:
+    """An asset's partition: `("chunks", "s003")` or `("embeddings", "bge-m3-v1", "s003")`."""
+
+    asset: str
+    parts: tuple[str, ...]
+
+    def __init__(self, asset: str, *parts: str) -> None:
+        for part in (asset, *parts):
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", part):
+                raise ConfigurationError(f"{part!r} cannot be a partition key of the lake.")
+        object.__setattr__(self, "asset", asset)
+        object.__setattr__(self, "parts", parts)
+
+    @property
+    def path(self) -> str:
+        """The object's key in the lake."""
+        return f"{self.asset}/{'/'.join(self.parts)}.parquet"
+
+    @property
+    def checkpoints(self) -> str:
+        """The folder of work done and not yet committed."""
+        return f"checkpoints/{self.asset}/{'/'.join(self.parts)}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a partition says of itself.
+
+    Attributes:
+        data_version: Digest of its content.
+        code_version: Of the code and configuration that made it.
+        upstream: Asset → data version of the inputs it was made from.
+    """
+
+    data_version: str
+    code_version: str
+    upstream: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition as it was read; of one that does not exist, the table is empty."""
+
+    table: pl.DataFrame
+    meta: Meta | None
+    token: str | None
+
+
+class Lake:
+    """All partitions of all assets in one object store."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+
+    def bind(self, **facts: str) -> None:
+        """Record what the lake belongs to (source, shards), or refuse if it is another's.
+
+        Raises:
+            ConfigurationError: The lake was used with other facts.
+        """
+        found = self._objects.get(MANIFEST)
+        if found is None:
+            try:
+                self._objects.put(MANIFEST, json.dumps(facts, sort_keys=True).encode(), None)
+            except CommitConflictError:
+                self.bind(**facts)
+            return
+        for name, value in json.loads(found.data).items():
+            if facts.get(name) != value:
+                raise ConfigurationError(
+                    f"This lake was filled with {name} = {value}, but the settings now say"
+                    f" {facts.get(name)}. Documents would be lost or mixed up: use another lake"
+                    " and another alias, or set it back."
+                )
+
+    def read(self, key: PartitionKey, schema: Schema) -> Partition:
+        """Read a partition; an absent one is an empty table of `schema`.
+
+        Raises:
+            LakeError: The object cannot be read or has other columns.
+        """
+        found = self._objects.get(key.path)
+        if found is None:
+            return Partition(pl.DataFrame(schema=schema), None, None)
+        return Partition(_table(found.data, schema, key.path), _meta(found.data), found.token)
+
+    def meta(self, key: PartitionKey) -> Meta | None:
+        """Read only what a partition says of itself (the parquet footer); None if absent."""
+        tail = self._objects.tail(key.path, FOOTER_BYTES)
+        return None if tail is None else _meta(tail)
+
+    def token(self, key: PartitionKey) -> str | None:
+        """Return the partition's token now."""
+        found = self._objects.get(key.path)
+        return found.token if found else None
+
+    def commit(self, key: PartitionKey, table: pl.DataFrame, meta: Meta, on: str | None) -> str:
+        """Replace a partition at once if its token still is `on`.
+
+        Returns:
+            The new token.
+
+        Raises:
+            CommitConflictError: Another writer was first.
+        """
+        return self._objects.put(key.path, _parquet(table, meta), on)
+
+    def update(self, attempt: Callable[[], Result]) -> Result:
+        """Run `attempt` (read, work, commit), again from the start whenever it loses a race.
+
+        Raises:
+            CommitConflictError: It lost every time; another run is rewriting the partition.
+        """
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return attempt()
+            except CommitConflictError:
+                continue
+        return attempt()
+
+    def checkpoint(self, key: PartitionKey, table: pl.DataFrame) -> None:
+        """Keep finished work aside, so that a run that is killed need not repeat it.
+
+        The name is the content's digest: the same work kept twice is kept once.
+        """
+        data = _parquet(table, Meta(data_version="", code_version=""))
+        try:
+            self._objects.put(f"{key.checkpoints}{digest(data)}.parquet", data, None)
+        except CommitConflictError:
+            return  # the same work was kept before
+
+    def checkpointed(self, key: PartitionKey, schema: Schema) -> pl.DataFrame:
+        """Return all work kept aside for a partition; rows may repeat."""
+        found = [self._objects.get(path) for path in self._objects.list(key.checkpoints)]
+        tables = [_table(part.data, schema, key.checkpoints) for part in found if part]
+        return pl.concat([pl.DataFrame(schema=schema), *tables])
+
+    def clear_checkpoints(self, key: PartitionKey) -> None:
+        """Forget the work kept aside; to be called after it was committed."""
+        for path in self._objects.list(key.checkpoints):
+            self._objects.delete(path)
+
+
+def _parquet(table: pl.DataFrame, meta: Meta) -> bytes:
+    buffer = io.BytesIO()
+    said = {"v": meta.data_version, "code": meta.code_version, "upstream": meta.upstream}
+    table.write_parquet(
+        buffer, compression="zstd", metadata={META_KEY: json.dumps(said, sort_keys=True)}
+    )
+    return buffer.getvalue()
+
+
+def _meta(data: bytes) -> Meta:
+    said: Any = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
+    return Meta(data_version=said["v"], code_version=said["code"], upstream=said["upstream"])
+
+
+def _table(data: bytes, schema: Schema, path: str) -> pl.DataFrame:
+    try:
+        table = pl.read_parquet(io.BytesIO(data))
+    except pl.exceptions.PolarsError as error:
+        raise LakeError(f"{path} in the lake is not a parquet table: {error}.") from error
+    if table.schema != pl.Schema(schema):
+        raise LakeError(
+            f"{path} in the lake has columns {dict(table.schema)}, wanted {schema}. It was written"
+            " by another version: move the lake away and materialise it anew."
+        )
+    return table

@@ -1,0 +1,235 @@
+"""Named objects that change by compare-and-swap: on S3 by conditional writes, in a folder by
+rename under a lock.
+
+A token names an object's content (the ETag on S3, a content digest in a folder), so "the token
+is unchanged" means "the content is unchanged". No clock is involved. A reader sees the old
+object or the new one, never a part.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import fsspec.asyn
+import s3fs
+
+from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object's bytes and the token that names them."""
+
+    data: bytes
+    token: str
+
+
+class ObjectStore(Protocol):
+    """What the lake needs of a store. Keys are relative, with `/` between their parts."""
+
+    def get(self, key: str) -> StoredObject | None:
+        """Return the object, or None if there is none."""
+        ...
+
+    def tail(self, key: str, size: int) -> bytes | None:
+        """Return the object's last `size` bytes, or None if there is none."""
+        ...
+
+    def put(self, key: str, data: bytes, expected: str | None) -> str:
+        """Write the object if its token still is `expected` (None: it must not exist).
+
+        Returns:
+            The new token.
+
+        Raises:
+            CommitConflictError: Somebody else wrote or removed it.
+        """
+        ...
+
+    def list(self, folder: str) -> list[str]:
+        """Return the keys below a folder, sorted."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is fine."""
+        ...
+
+
+def open_object_store(url: str, options: dict[str, Any] | None = None) -> ObjectStore:
+    """Open the store at a file:// or s3:// URL, or a plain path.
+
+    Raises:
+        ConfigurationError: Another protocol; it would need its own compare-and-swap.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return S3Store(parts.netloc, parts.path.strip("/"), options or {})
+    if parts.scheme in ("file", "local", ""):
+        return FolderStore(Path(unquote(parts.path)))
+    raise ConfigurationError(
+        f"The lake cannot be at {url}: it needs an atomic compare-and-swap, which is there for"
+        " s3:// and file:// URLs."
+    )
+
+
+class FolderStore:
+    """Objects as files below a folder of one machine (or a file system with working locks)."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def get(self, key: str) -> StoredObject | None:
+        try:
+            data = (self._root / key).read_bytes()
+        except FileNotFoundError:
+            return None
+        return StoredObject(data, _content_token(data))
+
+    def tail(self, key: str, size: int) -> bytes | None:
+        try:
+            with (self._root / key).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, data: bytes, expected: str | None) -> str:
+        path = self._root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(key):
+            held = self.get(key)
+            if (held.token if held else None) != expected:
+                raise CommitConflictError(f"{path} was changed by somebody else.")
+            _replace(path, data)
+        return _content_token(data)
+
+    def list(self, folder: str) -> list[str]:
+        return sorted(
+            path.relative_to(self._root).as_posix()
+            for path in (self._root / folder).rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        )
+
+    def delete(self, key: str) -> None:
+        (self._root / key).unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Hold the key's lock; the system frees it if the process dies."""
+        path = self._root / ".locks" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class S3Store:
+    """Objects in a bucket, below a prefix, with `If-Match` and `If-None-Match`."""
+
+    def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._fs = s3fs.S3FileSystem(**options)
+
+    def get(self, key: str) -> StoredObject | None:
+        return self._get(key)
+
+    def tail(self, key: str, size: int) -> bytes | None:
+        found = self._get(key, Range=f"bytes=-{size}")
+        return found.data if found else None
+
+    def put(self, key: str, data: bytes, expected: str | None) -> str:
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        try:
+            written = self._fs.call_s3(
+                "put_object", Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition
+            )
+        except OSError as error:
+            if _is_conflict(error):
+                raise CommitConflictError(f"{key} was changed by somebody else.") from error
+            raise LakeError(f"Cannot write s3://{self._bucket}/{self._prefix}{key}: {error}") from (
+                error
+            )
+        return str(written["ETag"])
+
+    def list(self, folder: str) -> list[str]:
+        start = f"{self._bucket}/{self._prefix}{folder}"
+        self._fs.invalidate_cache()
+        cut = len(f"{self._bucket}/{self._prefix}")
+        return sorted(path[cut:] for path in self._fs.find(start))
+
+    def _get(self, key: str, **arguments: str) -> StoredObject | None:
+        try:
+            return get_s3_object(self._fs, self._bucket, self._prefix + key, **arguments)
+        except OSError as error:
+            raise LakeError(
+                f"Cannot read s3://{self._bucket}/{self._prefix}{key}: {error}"
+            ) from error
+
+    def delete(self, key: str) -> None:
+        self._fs.call_s3("delete_object", Bucket=self._bucket, Key=self._prefix + key)
+
+
+def get_s3_object(
+    fs: s3fs.S3FileSystem, bucket: str, key: str, **arguments: Any
+) -> StoredObject | None:
+    """Fetch an object and its ETag in one request, so that they belong together.
+
+    Returns:
+        None if there is no such object.
+
+    Raises:
+        OSError: Anything else that S3 answers: no permission, no such bucket, no connection.
+    """
+
+    async def fetch() -> StoredObject:
+        response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **arguments)
+        async with response["Body"] as body:
+            return StoredObject(await body.read(), response["ETag"])
+
+    try:
+        return fsspec.asyn.sync(fs.loop, fetch)  # type: ignore[no-any-return]
+    except FileNotFoundError as error:
+        if _code(error) == "NoSuchBucket":
+            raise OSError(f"There is no bucket {bucket!r}.") from error
+        return None
+
+
+def _is_conflict(error: OSError) -> bool:
+    conflicts = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+    return _code(error) in conflicts
+
+
+def _code(error: OSError) -> str:
+    """Return S3's error code, which s3fs keeps in the cause of the error it translates to."""
+    response = getattr(error.__cause__, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _content_token(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put a file in place at once and durably: written aside, synced, renamed."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

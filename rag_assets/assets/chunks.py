@@ -1,0 +1,129 @@
+"""`chunks`: the text of every parsed document, cut into pieces that can be embedded and found."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import dagster as dg
+import polars as pl
+
+from rag_assets.adapters.lake import Lake, Meta, PartitionKey
+from rag_assets.assets import parsed_documents
+from rag_assets.assets.metadata import as_metadata
+from rag_assets.core.chunk_table import chunk_table
+from rag_assets.core.chunking import ChunkLimits, TokenCounter
+from rag_assets.core.diffs import diff
+from rag_assets.core.documents import Outcome
+from rag_assets.core.errors import StaleInputError
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, content_version
+from rag_assets.resources import ChunkerResource, LakeResource, SourceResource
+
+logger = logging.getLogger(__name__)
+
+NAME = "chunks"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkingReport:
+    """What one shard's run did."""
+
+    chunks: int
+    new: int
+    kept: int
+    removed: int
+    documents_chunked: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunker:
+    """All that decides how a document is cut."""
+
+    limits: ChunkLimits
+    count_tokens: TokenCounter
+    source_uri: Callable[[str], str]
+    version: str
+
+
+def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> ChunkingReport:
+    """Make a shard's chunks agree with its parsed documents; cut only documents that changed.
+
+    Raises:
+        StaleInputError: The shard has never been parsed.
+    """
+    return lake.update(lambda: _chunk_once(lake, chunker, shard))
+
+
+def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkingReport:
+    key = PartitionKey(NAME, shard)
+    held = lake.read(key, CHUNKS)
+    parsed = lake.read(PartitionKey(parsed_documents.NAME, shard), PARSED_DOCUMENTS)
+    if parsed.meta is None:
+        raise StaleInputError(
+            f"Shard {shard} has not been parsed: materialise parsed_documents first."
+        )
+    same_chunker = held.meta is not None and held.meta.code_version == chunker.version
+    change = diff(
+        parsed.table.filter(outcome=Outcome.PARSED),
+        held.table if same_chunker else held.table.clear(),
+        key="document_id",
+        same=["content_digest"],
+    )
+    made = chunk_table(change.make, chunker.limits, chunker.count_tokens, chunker.source_uri)
+    table = pl.concat([_with_document_versions(change.keep, parsed.table), made])
+    table = table.sort("document_id", "ordinal")
+    meta = Meta(
+        data_version=content_version(table, ["chunk_id", "row_digest"]),
+        code_version=chunker.version,
+        upstream={parsed_documents.NAME: parsed.meta.data_version},
+    )
+    if meta != held.meta or not table.equals(held.table):
+        lake.commit(key, table, meta, held.token)
+    return _report(table, held.table, change.make.height)
+
+
+def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
+    """Take over what changed of a document without its text having changed."""
+    versions = documents.select("document_id", "version", "modified_at")
+    return kept.update(versions, on="document_id", how="left")
+
+
+def _report(table: pl.DataFrame, held: pl.DataFrame, documents_chunked: int) -> ChunkingReport:
+    change = diff(table, held, key="chunk_id", same=[])
+    return ChunkingReport(
+        chunks=table.height,
+        new=change.make.height,
+        kept=change.keep.height,
+        removed=len(change.removed),
+        documents_chunked=documents_chunked,
+        tokens=int(table["tokens"].sum()),
+    )
+
+
+def build(shards: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
+    """Return the asset, partitioned by shard."""
+
+    @dg.asset(
+        name=NAME,
+        partitions_def=shards,
+        deps=[parsed_documents.NAME],
+        group_name="documents",
+        kinds={"parquet"},
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=64),
+        description="The text of every parsed document in pieces within the token budget, with"
+        " heading path and offsets. Only documents whose text changed are cut again.",
+    )
+    def chunks(
+        context: dg.AssetExecutionContext,
+        source: SourceResource,
+        lake: LakeResource,
+        chunker: ChunkerResource,
+    ) -> None:
+        count = chunker.token_count()
+        cut = Chunker(chunker.limits(), count, source.open().uri, chunker.version(count))
+        for shard in context.partition_keys:
+            report = chunk_shard(lake.open(), cut, shard)
+            logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
+            context.add_asset_metadata(as_metadata(report), partition_key=shard)
+
+    return chunks

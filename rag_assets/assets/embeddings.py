@@ -1,0 +1,214 @@
+"""`embeddings`: one vector for each distinct text of a shard's chunks, for one model."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import dagster as dg
+import polars as pl
+
+from rag_assets.adapters.embedders import Embedder
+from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
+from rag_assets.assets import chunks
+from rag_assets.assets.metadata import as_metadata
+from rag_assets.core.diffs import diff
+from rag_assets.core.errors import SignatureMismatchError, StaleInputError
+from rag_assets.core.model_spec import ModelSpec
+from rag_assets.core.tables import CHUNKS, Schema, content_version, embeddings_schema
+from rag_assets.partitions import model_shard_key, shards_by_model
+from rag_assets.resources import LakeResource, ModelsResource
+
+logger = logging.getLogger(__name__)
+
+NAME = "embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingReport:
+    """What one shard's run did. `reused` counts vectors that were there for new chunks:
+    from another shard of the run, or from a run that was killed.
+    """
+
+    vectors: int
+    computed: int
+    reused: int
+    kept: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRun:
+    """One model over the shards of a run.
+
+    Attributes:
+        lake: Holds chunks and vectors.
+        spec: The model.
+        load: Loads the model; called only if there is something to embed.
+        micro_batch: Texts embedded between checkpoints.
+    """
+
+    lake: Lake
+    spec: ModelSpec
+    load: Callable[[], Embedder]
+    micro_batch: int
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of this model's vectors."""
+        return embeddings_schema(self.spec.dimension)
+
+    def key(self, shard: str) -> PartitionKey:
+        """Return the partition of a shard."""
+        return PartitionKey(NAME, self.spec.key, shard)
+
+    def held(self, shard: str) -> Partition:
+        """Read a shard's vectors.
+
+        Raises:
+            SignatureMismatchError: They were made with another spec under the same key.
+        """
+        partition = self.lake.read(self.key(shard), self.schema)
+        if partition.meta is not None and partition.meta.code_version != self.spec.signature:
+            raise SignatureMismatchError(
+                f"Model {self.spec.key} was used with signature {partition.meta.code_version};"
+                f" its spec now has {self.spec.signature}. A used spec is immutable: put it back"
+                " and give the changed one a new key."
+            )
+        return partition
+
+
+def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, EmbeddingReport]]:
+    """Make the vectors of each shard agree with its chunks; embed only new texts.
+
+    A text that another shard of the same run already has, or had until this run (a document
+    that was renamed), is not embedded again.
+
+    Raises:
+        StaleInputError: A shard has no chunks yet.
+        SignatureMismatchError: The key was used with another spec.
+        EmbeddingError: The model's answer is unusable.
+    """
+    shared = SharedVectors.between(run, shards)
+    for shard in shards:
+        yield shard, run.lake.update(partial(_embed_once, run, shard, shared))
+
+
+class SharedVectors:
+    """Vectors that one shard of a run has and another one lacks."""
+
+    def __init__(self, schema: Schema, lacking: pl.Series) -> None:
+        self._lacking = lacking
+        self._table = pl.DataFrame(schema=schema)
+
+    @classmethod
+    def between(cls, run: ModelRun, shards: list[str]) -> "SharedVectors":
+        """Collect from all shards what any of them lacks, before the first one changes."""
+        if len(shards) == 1:
+            return cls(run.schema, pl.Series(dtype=pl.String))
+        lacking = [
+            _wanted_texts(run.lake, shard)[0].join(run.held(shard).table, "text_digest", "anti")
+            for shard in shards
+        ]
+        shared = cls(run.schema, pl.concat(lacking)["text_digest"].unique())
+        if len(shared._lacking):
+            for shard in shards:
+                shared.offer(run.held(shard).table)
+        return shared
+
+    def offer(self, vectors: pl.DataFrame) -> None:
+        """Keep those of the vectors that some shard lacks."""
+        useful = vectors.filter(pl.col("text_digest").is_in(self._lacking.implode()))
+        self._table = pl.concat([self._table, useful]).unique("text_digest")
+
+    def among(self, texts: pl.DataFrame) -> pl.DataFrame:
+        """Return the vectors that there are for these texts."""
+        return self._table.join(texts, on="text_digest", how="semi")
+
+
+def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingReport:
+    held = run.held(shard)
+    texts, inputs = _wanted_texts(run.lake, shard)
+    change = diff(texts, held.table, key="text_digest", same=[])
+    reused, computed = _vectors(run, shard, change.make, shared)
+    shared.offer(computed)
+    table = pl.concat([change.keep, reused, computed]).sort("text_digest")
+    meta = Meta(
+        data_version=content_version(table, ["text_digest"]),
+        code_version=run.spec.signature,
+        upstream={chunks.NAME: inputs.data_version},
+    )
+    if meta != held.meta:
+        run.lake.commit(run.key(shard), table, meta, held.token)
+        run.lake.clear_checkpoints(run.key(shard))
+    return EmbeddingReport(
+        vectors=table.height,
+        computed=computed.height,
+        reused=reused.height,
+        kept=change.keep.height,
+        removed=len(change.removed),
+    )
+
+
+def _wanted_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
+    """Return a shard's distinct texts [text_digest, chunk_id, text] and the chunks' versions."""
+    partition = lake.read(PartitionKey(chunks.NAME, shard), CHUNKS)
+    if partition.meta is None:
+        raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
+    texts = partition.table.select("text_digest", "chunk_id", "text")
+    return texts.unique("text_digest", keep="first", maintain_order=True), partition.meta
+
+
+def _vectors(
+    run: ModelRun, shard: str, texts: pl.DataFrame, shared: SharedVectors
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (vectors found elsewhere, vectors computed now) for texts that lack one."""
+    if texts.is_empty():
+        nothing = pl.DataFrame(schema=run.schema)
+        return nothing, nothing
+    kept_aside = run.lake.checkpointed(run.key(shard), run.schema)
+    reused = pl.concat([kept_aside.join(texts, "text_digest", "semi"), shared.among(texts)])
+    reused = reused.unique("text_digest")
+    return reused, _computed(run, shard, texts.join(reused, "text_digest", "anti"))
+
+
+def _computed(run: ModelRun, shard: str, texts: pl.DataFrame) -> pl.DataFrame:
+    """Embed texts in micro-batches of similar length; keep each aside as it is done."""
+    by_length = texts.sort(pl.col("text").str.len_chars(), "text_digest")
+    batches = [pl.DataFrame(schema=run.schema)]
+    done = 0
+    for batch in by_length.iter_slices(run.micro_batch):
+        vectors = run.load().encode_passages(batch["text"].to_list(), batch["chunk_id"].to_list())
+        batches.append(pl.DataFrame({"text_digest": batch["text_digest"], "vector": vectors}))
+        done += batch.height
+        logger.info("%s: embedded %d of %d texts", run.key(shard).path, done, texts.height)
+        if done < texts.height:
+            run.lake.checkpoint(run.key(shard), batches[-1])
+    return pl.concat(batches)
+
+
+def build(model_shards: dg.MultiPartitionsDefinition, micro_batch: int) -> dg.AssetsDefinition:
+    """Return the asset, partitioned by embedding model and shard."""
+
+    @dg.asset(
+        name=NAME,
+        partitions_def=model_shards,
+        deps=[chunks.NAME],
+        group_name="index",
+        kinds={"huggingface", "parquet"},
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=64),
+        description="One vector for each distinct text. Only texts without a vector of this"
+        " model's signature are embedded; work is kept after every micro-batch.",
+    )
+    def embeddings(
+        context: dg.AssetExecutionContext, lake: LakeResource, models: ModelsResource
+    ) -> None:
+        for model, shards in shards_by_model(context.partition_keys).items():
+            spec = models.spec(model)
+            run = ModelRun(lake.open(), spec, partial(models.load, spec), micro_batch)
+            for shard, report in embed_shards(run, shards):
+                context.add_asset_metadata(
+                    as_metadata(report), partition_key=model_shard_key(model, shard)
+                )
+
+    return embeddings

@@ -1,0 +1,191 @@
+"""`parsed_documents`: every document of a shard as Markdown, or why it could not be parsed."""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
+from rag_assets.adapters.parse_worker import ParserPool
+from rag_assets.adapters.parser import parser_version
+from rag_assets.adapters.source import Source
+from rag_assets.assets import source_files
+from rag_assets.assets.metadata import as_metadata
+from rag_assets.core.diffs import diff
+from rag_assets.core.documents import Outcome, ParsedDocument
+from rag_assets.core.errors import (
+    DocumentGoneError,
+    DocumentUnreadableError,
+    StaleInputError,
+)
+from rag_assets.core.identity import digest
+from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
+from rag_assets.resources import LakeResource, ParserResource, SourceResource
+
+logger = logging.getLogger(__name__)
+
+NAME = "parsed_documents"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsingReport:
+    """What one shard's run did; `quarantined` counts the shard, the others this run."""
+
+    documents: int
+    parsed: int
+    unchanged: int
+    resumed: int
+    removed: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentParser:
+    """Reads documents from the source and parses them, several at a time."""
+
+    source: Source
+    pool: ParserPool
+    workers: int
+    version: str
+
+    def rows(self, files: pl.DataFrame) -> Iterator[Row]:
+        """Yield a row of `parsed_documents` for each listed file that is still there."""
+        with ThreadPoolExecutor(self.workers) as threads:
+            for row in threads.map(self._row, files.iter_rows(named=True)):
+                if row is not None:
+                    yield row
+
+    def _row(self, file: Row) -> Row | None:
+        version = file["version"]
+        if file["problem"] is not None:
+            document = ParsedDocument(Outcome(file["problem"]), error=file["error"])
+        else:
+            try:
+                found = self.source.read(file["document_id"])
+            except DocumentGoneError:
+                return None  # the next listing will say so too
+            except DocumentUnreadableError as error:
+                document = ParsedDocument(Outcome.UNREADABLE, error=str(error))
+            else:
+                version = found.version
+                document = self.pool.parse(file["document_id"], found.content)
+        return {
+            "document_id": file["document_id"],
+            "version": version,
+            "modified_at": file["modified_at"],
+            "size": file["size"],
+            "parser": self.version,
+            **asdict(document),
+            "content_digest": _content_digest(document),
+        }
+
+
+def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsingReport:
+    """Make a shard's parsed documents agree with its listing; parse only what has changed.
+
+    Raises:
+        StaleInputError: The shard has never been listed.
+    """
+    return lake.update(lambda: _parse_once(lake, parser, shard, micro_batch))
+
+
+def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsingReport:
+    key = PartitionKey(NAME, shard)
+    held = lake.read(key, PARSED_DOCUMENTS)
+    listing = lake.read(PartitionKey(source_files.NAME, shard), SOURCE_FILES)
+    if listing.meta is None:
+        raise StaleInputError(f"Shard {shard} has not been listed: materialise source_files first.")
+    wanted = listing.table.with_columns(parser=pl.lit(parser.version))
+    change = diff(wanted, held.table, key="document_id", same=["version", "parser"])
+    resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
+    table = pl.concat([_with_listed_times(change.keep, listing.table), resumed, fresh])
+    _commit(lake, key, held, table.sort("document_id"), parser.version, listing.meta)
+    return ParsingReport(
+        documents=table.height,
+        parsed=fresh.height,
+        unchanged=change.keep.height,
+        resumed=resumed.height,
+        removed=len(change.removed),
+        quarantined=sum(Outcome(outcome).quarantined for outcome in table["outcome"]),
+    )
+
+
+def _parse_missing(
+    lake: Lake, key: PartitionKey, parser: DocumentParser, files: pl.DataFrame, micro_batch: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (rows that an earlier, killed run left behind, rows parsed now)."""
+    same = ["document_id", "version", "parser"]
+    resumed = pl.DataFrame(schema=PARSED_DOCUMENTS)
+    if not files.is_empty():
+        resumed = (
+            lake.checkpointed(key, PARSED_DOCUMENTS)
+            .join(files, on=same, how="semi")
+            .unique(same, maintain_order=True)
+        )
+    missing = files.join(resumed, on=same, how="anti")
+    batches = [resumed.clear()]
+    done = 0
+    for batch in missing.iter_slices(micro_batch):
+        batches.append(pl.DataFrame(list(parser.rows(batch)), schema=PARSED_DOCUMENTS))
+        done += batch.height
+        logger.info("%s: parsed %d of %d documents", key.path, done, missing.height)
+        if done < missing.height:
+            lake.checkpoint(key, batches[-1])
+    return resumed, pl.concat(batches)
+
+
+def _with_listed_times(kept: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
+    """Take over what a listing says without the bytes having changed."""
+    listed = listing.select("document_id", "modified_at", "size")
+    return kept.update(listed, on="document_id", how="left")
+
+
+def _commit(
+    lake: Lake, key: PartitionKey, held: Partition, table: pl.DataFrame, parser: str, inputs: Meta
+) -> None:
+    meta = Meta(
+        data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
+        code_version=parser,
+        upstream={source_files.NAME: inputs.data_version},
+    )
+    if meta != held.meta or not table.equals(held.table):
+        lake.commit(key, table, meta, held.token)
+        lake.clear_checkpoints(key)
+
+
+def _content_digest(document: ParsedDocument) -> str:
+    return digest(document.title, document.markdown, repr(document.headings), repr(document.pages))
+
+
+def build(shards: dg.StaticPartitionsDefinition, micro_batch: int) -> dg.AssetsDefinition:
+    """Return the asset, partitioned by shard."""
+
+    @dg.asset(
+        name=NAME,
+        partitions_def=shards,
+        deps=[source_files.NAME],
+        group_name="documents",
+        kinds={"parquet"},
+        code_version=parser_version(),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=64),
+        description="Every document as Markdown with its headings and pages, or the outcome that"
+        " says why not. Only new and changed documents are parsed.",
+    )
+    def parsed_documents(
+        context: dg.AssetExecutionContext,
+        source: SourceResource,
+        lake: LakeResource,
+        parser: ParserResource,
+    ) -> None:
+        with parser.open() as pool:
+            documents = DocumentParser(source.open(), pool, parser.workers, parser_version())
+            for shard in context.partition_keys:
+                report = parse_shard(lake.open(), documents, shard, micro_batch)
+                context.add_asset_metadata(as_metadata(report), partition_key=shard)
+
+    return parsed_documents

@@ -1,0 +1,170 @@
+"""Cuts a document's Markdown into chunks: headings first, then by structure, never over budget.
+
+Sizing every chunk through a tokenizer is several hundred times slower than sizing by
+characters, so chunks are cut by characters, counted in one batch, and only those over the
+token budget are cut again. A section (a heading and the text up to the next one) is cut by
+itself, which keeps an edit's effect inside its section.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
+from typing import TypeVar
+
+from semantic_text_splitter import MarkdownSplitter
+
+from rag_assets.core.documents import Heading, Page
+from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.identity import digest
+
+CHUNKER_REVISION = 1
+HEADING_SEPARATOR = " > "
+
+TokenCounter = Callable[[list[str]], list[int]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLimits:
+    """No chunk is longer than `characters`, nor has more than `tokens` tokens."""
+
+    characters: int
+    tokens: int
+
+    def __post_init__(self) -> None:
+        if self.characters < 1 or self.tokens < 1:
+            raise ConfigurationError(
+                f"Chunk limits must be positive, not {self.characters} characters"
+                f" and {self.tokens} tokens."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document: `markdown[start:end] == text`."""
+
+    start: int
+    end: int
+    text: str
+    tokens: int
+    heading: str
+    page: int
+
+
+def chunker_version(limits: ChunkLimits, tokenizer_version: str) -> str:
+    """Return a digest that changes whenever the same document would be cut otherwise."""
+    splitter = version("semantic-text-splitter")
+    return digest(
+        str(CHUNKER_REVISION), splitter, tokenizer_version, f"{limits.characters}/{limits.tokens}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of characters of the Markdown, not yet named."""
+
+    start: int
+    end: int
+
+
+def chunk_document(
+    markdown: str,
+    headings: Sequence[Heading],
+    pages: Sequence[Page],
+    limits: ChunkLimits,
+    count_tokens: TokenCounter,
+) -> list[Chunk]:
+    """Cut one document into chunks, in reading order, without overlap.
+
+    Args:
+        markdown: The document's text.
+        headings: Its headings with offsets into `markdown`, in order.
+        pages: Its pages with offsets into `markdown`, in order; may be empty.
+        limits: Upper bounds of every chunk.
+        count_tokens: Counts the tokens of many texts at once, without truncation.
+
+    Returns:
+        The chunks; text that is only white space is in none.
+    """
+    spans = [
+        span
+        for section in sections(markdown, headings)
+        for span in cut(markdown, section, limits.characters)
+    ]
+    counted = within_budget(markdown, spans, limits.tokens, count_tokens)
+    heading_starts, heading_paths = _paths(headings)
+    page_starts = [page.start for page in pages]
+    return [
+        Chunk(
+            start=span.start,
+            end=span.end,
+            text=markdown[span.start : span.end],
+            tokens=tokens,
+            heading=_at(heading_starts, heading_paths, span.start) or "",
+            page=_at(page_starts, [page.number for page in pages], span.start) or 0,
+        )
+        for span, tokens in counted
+    ]
+
+
+def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
+    """Return the document's sections; a heading without text of its own joins the next one."""
+    starts = sorted({0, *(heading.start for heading in headings)})
+    bodiless = {
+        start
+        for start, following in pairwise(starts)
+        if "\n" not in markdown[start:following].strip()
+    }
+    kept = [
+        start for before, start in pairwise([None, *starts]) if before not in bodiless
+    ]  # a section after a bodiless heading starts at that heading
+    return [Span(start, end) for start, end in pairwise([*kept, len(markdown)])]
+
+
+def cut(markdown: str, span: Span, characters: int) -> list[Span]:
+    """Cut a span where the text's structure allows into spans of at most `characters`."""
+    pieces = MarkdownSplitter(characters).chunk_indices(markdown[span.start : span.end])
+    return [
+        Span(span.start + offset, span.start + offset + len(piece))
+        for offset, piece in pieces
+        if piece.strip()
+    ]
+
+
+def within_budget(
+    markdown: str, spans: list[Span], budget: int, count_tokens: TokenCounter
+) -> list[tuple[Span, int]]:
+    """Return the spans with their token counts, those over budget cut until none is.
+
+    A text of n tokens for a budget of b is cut at about b / n of its characters. That at
+    least halves the excess each time, and a single character is never cut.
+    """
+    counts = count_tokens([markdown[span.start : span.end] for span in spans])
+    result: list[tuple[Span, int]] = []
+    for span, tokens in zip(spans, counts, strict=True):
+        length = span.end - span.start
+        if tokens <= budget or length == 1:
+            result.append((span, tokens))
+        else:
+            smaller = max(1, min(length - 1, length * budget * 9 // (tokens * 10)))
+            parts = cut(markdown, span, smaller)
+            result.extend(within_budget(markdown, parts, budget, count_tokens))
+    return result
+
+
+def _paths(headings: Sequence[Heading]) -> tuple[list[int], list[str]]:
+    """Return each heading's offset and the path of titles that leads to it."""
+    open_headings: list[Heading] = []
+    paths = []
+    for heading in headings:
+        open_headings = [h for h in open_headings if h.level < heading.level] + [heading]
+        paths.append(HEADING_SEPARATOR.join(h.title for h in open_headings))
+    return [heading.start for heading in headings], paths
+
+
+def _at(starts: Sequence[int], values: Sequence[T], position: int) -> T | None:
+    """Return the value whose start is the last one at or before `position`."""
+    index = bisect_right(starts, position) - 1
+    return values[index] if index >= 0 else None

@@ -1,0 +1,165 @@
+"""Model specs: everything that decides a vector, and the signature that names it."""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
+
+from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.identity import digest
+
+ModelKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Backend(StrEnum):
+    """Who computes the vectors."""
+
+    FLAG_EMBEDDING = "flag_embedding"  # FlagEmbedding in process, on CPU or GPU
+    OPENAI = "openai"  # any server with an OpenAI-compatible /v1/embeddings
+    WORDLLAMA = "wordllama"  # the small static model, in process
+
+
+class ModelClass(StrEnum):
+    """FlagEmbedding's model classes: how a checkpoint is run."""
+
+    ENCODER_ONLY_BASE = "encoder-only-base"
+    ENCODER_ONLY_M3 = "encoder-only-m3"
+    DECODER_ONLY_BASE = "decoder-only-base"
+    DECODER_ONLY_ICL = "decoder-only-icl"
+
+
+class Pooling(StrEnum):
+    """How token vectors become one vector."""
+
+    CLS = "cls"
+    MEAN = "mean"
+    LAST_TOKEN = "last_token"
+
+
+class Precision(StrEnum):
+    """`fp16` applies on a GPU; a CPU computes in fp32, which agrees within rounding."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+class Metric(StrEnum):
+    """Milvus' similarity measures for dense vectors."""
+
+    COSINE = "COSINE"
+    IP = "IP"
+    L2 = "L2"
+
+
+class IndexSpec(BaseModel):
+    """The vector index of the model's collection. It decides speed and recall, not vectors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str = "HNSW"
+    metric: Metric = Metric.COSINE
+    params: dict[str, int | float | str] = Field(
+        default_factory=lambda: {"M": 16, "efConstruction": 200}
+    )
+
+
+class ModelSpec(BaseModel):
+    """One immutable version of an embedding model.
+
+    The fields up to `precision` decide a vector and make up the signature; those after it
+    say where and how the same vector is computed and may change at any time.
+
+    Attributes:
+        key: The partition key, for instance `bge-m3-v1`. A changed spec needs a new key.
+        backend: Who computes.
+        name: A folder, `package:MODULE/PATH` inside an installed Python package, or a name on
+            a model hub; for `openai`, the model's name on the server.
+        revision: The commit on the hub; needed there unless the weights are pinned.
+        weights_sha256: Digest of the weights file; another file is refused.
+        dimension: Components of a vector.
+        max_tokens: A text is cut off behind these.
+        normalize: Scale vectors to length one.
+        passage_prefix: Put in front of every chunk.
+        query_prefix: Put in front of every query.
+        precision: Arithmetic on a GPU.
+        index: The collection's vector index.
+        batch_size: Texts a forward pass or request.
+        endpoint: Base URL of an OpenAI-compatible server, up to and with `/v1`.
+        description: For people.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: ModelKey
+    backend: Backend
+    name: str = Field(min_length=1)
+    revision: str | None = None
+    weights_sha256: Sha256 | None = None
+    model_class: ModelClass = ModelClass.ENCODER_ONLY_BASE
+    pooling: Pooling = Pooling.CLS
+    dimension: int = Field(gt=0, le=32_768)
+    max_tokens: int = Field(default=512, gt=0)
+    normalize: bool = True
+    passage_prefix: str = ""
+    query_prefix: str = ""
+    precision: Precision = Precision.FP32
+
+    index: IndexSpec = Field(default_factory=IndexSpec)
+    batch_size: int = Field(default=32, gt=0, le=4096)
+    endpoint: HttpUrl | None = None
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.backend is Backend.OPENAI and self.endpoint is None:
+            raise ValueError("backend `openai` needs `endpoint`, for instance http://host/v1")
+        if self.backend is not Backend.OPENAI and self.endpoint is not None:
+            raise ValueError("`endpoint` is only for backend `openai`")
+        if not self.normalize and self.index.metric is Metric.IP:
+            raise ValueError("metric IP ranks by length unless `normalize` is true")
+        return self
+
+    @property
+    def signature(self) -> str:
+        """Digest of all that decides a vector: 32 hex characters."""
+        deciding = self.model_dump(mode="json", exclude=set(_NOT_DECIDING))
+        return digest(json.dumps(deciding, sort_keys=True))
+
+    def collection_name(self, prefix: str) -> str:
+        """Return the name of this model's Milvus collection."""
+        return f"{prefix}__{re.sub(r'[^a-z0-9]', '_', self.key)}"
+
+
+_NOT_DECIDING = ("key", "index", "batch_size", "endpoint", "description")
+
+
+def model_specs(document: Any, where: str) -> dict[str, ModelSpec]:
+    """Validate the content of a models file.
+
+    Args:
+        document: What the YAML file holds: `{"models": {key: fields}}`.
+        where: The file, for messages.
+
+    Returns:
+        The specs by key, in the file's order.
+
+    Raises:
+        ConfigurationError: If anything is missing, unknown or out of range; it says where.
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("models"), dict):
+        raise ConfigurationError(f"{where} must hold a mapping `models:` from key to spec.")
+    return {key: _model_spec(key, fields, where) for key, fields in document["models"].items()}
+
+
+def _model_spec(key: Any, fields: Any, where: str) -> ModelSpec:
+    if not isinstance(fields, dict):
+        raise ConfigurationError(f"{where}: model {key!r} must be a mapping of fields.")
+    try:
+        return ModelSpec.model_validate({**fields, "key": key})
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: model {key!r}: {error}") from error

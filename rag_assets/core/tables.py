@@ -1,0 +1,84 @@
+"""The tables of the lake: columns, dtypes, and what makes two versions of a table the same.
+
+One partition of an asset is one table. Rows are sorted by the table's key, so that equal
+content gives equal versions whatever produced it.
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import polars as pl
+
+from rag_assets.core.identity import DIGEST_BYTES
+
+Schema = dict[str, pl.DataType]
+
+SOURCE_FILES: Schema = {
+    "document_id": pl.String(),
+    "version": pl.String(),
+    "size": pl.Int64(),  # bytes
+    "modified_at": pl.Datetime("us", "UTC"),
+    "settled": pl.Boolean(),  # modified long enough ago for (size, modified_at) to name a content
+    "problem": pl.String(),  # an Outcome, if the object cannot be read at all
+    "error": pl.String(),
+}
+
+HEADINGS = pl.List(pl.Struct({"level": pl.Int64(), "title": pl.String(), "start": pl.Int64()}))
+PAGES = pl.List(pl.Struct({"number": pl.Int64(), "start": pl.Int64(), "end": pl.Int64()}))
+
+PARSED_DOCUMENTS: Schema = {
+    "document_id": pl.String(),
+    "version": pl.String(),  # of the bytes that were parsed
+    "modified_at": pl.Datetime("us", "UTC"),
+    "size": pl.Int64(),
+    "parser": pl.String(),  # version of the parser that made this row
+    "outcome": pl.String(),
+    "error": pl.String(),
+    "media_type": pl.String(),
+    "title": pl.String(),
+    "markdown": pl.String(),
+    "headings": HEADINGS,
+    "pages": PAGES,
+    "content_digest": pl.String(),  # of all that chunks are made from
+}
+
+CHUNKS: Schema = {
+    "document_id": pl.String(),
+    "ordinal": pl.Int64(),  # counts from 0 within the document
+    "chunk_id": pl.String(),
+    "text": pl.String(),
+    "text_digest": pl.String(),
+    "start": pl.Int64(),  # characters: markdown[start:end] == text
+    "end": pl.Int64(),
+    "tokens": pl.Int64(),
+    "page": pl.Int64(),  # 0 where the format has no pages
+    "heading": pl.String(),  # path of titles, " > " between
+    "title": pl.String(),
+    "source_uri": pl.String(),
+    "row_digest": pl.String(),  # of all of the row that Milvus holds, the vector aside
+    "content_digest": pl.String(),  # of the parsed document it was cut from
+    "version": pl.String(),
+    "modified_at": pl.Datetime("us", "UTC"),
+}
+
+COLLECTION: Schema = {
+    "collection": pl.String(),
+    "state": pl.String(),  # "writing" by `writer`, or "synced"
+    "writer": pl.String(),
+    "rows": pl.Int64(),
+}
+
+
+def embeddings_schema(dimension: int) -> Schema:
+    """Return the schema of `embeddings`: one float32 vector per distinct text."""
+    return {"text_digest": pl.String(), "vector": pl.Array(pl.Float32(), dimension)}
+
+
+def content_version(table: pl.DataFrame, columns: Iterable[str]) -> str:
+    """Return a digest of the given columns of a table, in row order."""
+    hasher = blake2b(digest_size=DIGEST_BYTES)
+    for name in columns:
+        values = table[name].cast(pl.String).fill_null("\0").to_list()
+        hasher.update(f"{name}:{len(values)}\n".encode())
+        hasher.update("\x1f".join(values).encode())
+    return hasher.hexdigest()

@@ -1,0 +1,38 @@
+"""What Dagster loads, in the order of the flow."""
+
+import dagster as dg
+
+from rag_assets import jobs
+from rag_assets.assets import (
+    chunks,
+    collection,
+    embeddings,
+    live_alias,
+    parsed_documents,
+    source_files,
+)
+from rag_assets.partitions import model_shard_partitions, shard_partitions
+from rag_assets.resources import build_resources
+from rag_assets.settings import load_settings
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """Build the asset graph from the settings; reads the environment, opens nothing."""
+    settings = load_settings()
+    shards = shard_partitions(settings.shards)
+    model_shards = model_shard_partitions(settings.shards)
+    return dg.Definitions(
+        assets=[
+            source_files.build(shards),
+            parsed_documents.build(shards, settings.micro_batch),
+            chunks.build(shards),
+            embeddings.build(model_shards, settings.micro_batch),
+            collection.build(model_shards),
+            live_alias.build(settings.shards, settings.model),
+        ],
+        jobs=[jobs.ingest_documents, jobs.index_chunks, jobs.promote],
+        resources=build_resources(settings),
+        # One process a run: a model is loaded once, and no step pays for imports again.
+        executor=dg.in_process_executor,
+    )

