@@ -18,7 +18,7 @@ def shard_partitions(shards: int) -> dg.StaticPartitionsDefinition:
 
 
 def model_shard_partitions(shards: int) -> dg.MultiPartitionsDefinition:
-    """Return embedding model × shard; the shards of one model are a contiguous range."""
+    """Return embedding model by shard; the shards of one model are a contiguous range."""
     return dg.MultiPartitionsDefinition(
         {MODEL_DIMENSION: EMBEDDING_MODELS, SHARD_DIMENSION: shard_partitions(shards)}
     )

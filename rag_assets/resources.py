@@ -112,9 +112,7 @@ class MilvusResource(dg.ConfigurableResource["MilvusResource"]):
 
     def connect(self) -> MilvusStore:
         """Connect; use the result as a context manager."""
-        return MilvusStore.connect(
-            self.uri, token=load_settings().milvus_token.get_secret_value()
-        )
+        return MilvusStore.connect(self.uri, token=load_settings().milvus_token.get_secret_value())
 
     def collection_name(self, spec: ModelSpec) -> str:
         """Return the name of a model's collection."""
@@ -136,9 +134,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  
             exclude=settings.exclude,
             max_document_bytes=settings.max_document_bytes,
         ),
-        "lake": LakeResource(
-            url=settings.lake, source_url=settings.source, shards=settings.shards
-        ),
+        "lake": LakeResource(url=settings.lake, source_url=settings.source, shards=settings.shards),
         "parser": ParserResource(
             workers=settings.parse_workers,
             timeout_seconds=settings.parse_timeout_seconds,

@@ -1,0 +1,1 @@
+"""All I/O: the source, the lake, parsers, embedding models, Milvus."""

@@ -1,5 +1,6 @@
-"""Named objects that change by compare-and-swap: on S3 by conditional writes, in a folder by
-rename under a lock.
+"""Named objects that change by compare-and-swap.
+
+On S3 that is done by conditional writes, in a folder by rename under a lock.
 
 A token names an object's content (the ETag on S3, a content digest in a folder), so "the token
 is unchanged" means "the content is unchanged". No clock is involved. A reader sees the old
@@ -19,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec.asyn
 import s3fs
+from typing_extensions import override
 
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 
@@ -79,12 +81,13 @@ def open_object_store(url: str, options: dict[str, Any] | None = None) -> Object
     )
 
 
-class FolderStore:
+class FolderStore(ObjectStore):
     """Objects as files below a folder of one machine (or a file system with working locks)."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @override
     def get(self, key: str) -> StoredObject | None:
         try:
             data = (self._root / key).read_bytes()
@@ -92,6 +95,7 @@ class FolderStore:
             return None
         return StoredObject(data, _content_token(data))
 
+    @override
     def tail(self, key: str, size: int) -> bytes | None:
         try:
             with (self._root / key).open("rb") as file:
@@ -100,6 +104,7 @@ class FolderStore:
         except FileNotFoundError:
             return None
 
+    @override
     def put(self, key: str, data: bytes, expected: str | None) -> str:
         path = self._root / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +115,7 @@ class FolderStore:
             _replace(path, data)
         return _content_token(data)
 
+    @override
     def list(self, folder: str) -> list[str]:
         return sorted(
             path.relative_to(self._root).as_posix()
@@ -117,6 +123,7 @@ class FolderStore:
             if path.is_file() and not path.name.startswith(".")
         )
 
+    @override
     def delete(self, key: str) -> None:
         (self._root / key).unlink(missing_ok=True)
 
@@ -130,7 +137,7 @@ class FolderStore:
             yield
 
 
-class S3Store:
+class S3Store(ObjectStore):
     """Objects in a bucket, below a prefix, with `If-Match` and `If-None-Match`."""
 
     def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
@@ -138,13 +145,16 @@ class S3Store:
         self._prefix = f"{prefix}/" if prefix else ""
         self._fs = s3fs.S3FileSystem(**options)
 
+    @override
     def get(self, key: str) -> StoredObject | None:
         return self._get(key)
 
+    @override
     def tail(self, key: str, size: int) -> bytes | None:
         found = self._get(key, Range=f"bytes=-{size}")
         return found.data if found else None
 
+    @override
     def put(self, key: str, data: bytes, expected: str | None) -> str:
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
         try:
@@ -159,6 +169,7 @@ class S3Store:
             )
         return str(written["ETag"])
 
+    @override
     def list(self, folder: str) -> list[str]:
         start = f"{self._bucket}/{self._prefix}{folder}"
         self._fs.invalidate_cache()
@@ -173,6 +184,7 @@ class S3Store:
                 f"Cannot read s3://{self._bucket}/{self._prefix}{key}: {error}"
             ) from error
 
+    @override
     def delete(self, key: str) -> None:
         self._fs.call_s3("delete_object", Bucket=self._bucket, Key=self._prefix + key)
 

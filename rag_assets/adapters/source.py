@@ -20,6 +20,7 @@ import fsspec
 import fsspec.utils
 import polars as pl
 import s3fs
+from typing_extensions import override
 
 from rag_assets.adapters.object_store import get_s3_object
 from rag_assets.core.documents import Outcome
@@ -194,12 +195,13 @@ def _open_store(url: str, options: dict[str, Any]) -> SourceStore:
     return FsspecSource(url, options)
 
 
-class FolderSource:
+class FolderSource(SourceStore):
     """Regular files below a folder. Links are not followed: they could leave it, or loop."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
 
+    @override
     def files(self) -> Iterator[SourceFile]:
         if not self._root.is_dir():
             raise SourceError(
@@ -213,6 +215,7 @@ class FolderSource:
                 if file is not None:
                     yield file
 
+    @override
     def read(self, key: str) -> SourceDocument:
         try:
             content = (self._root / key).read_bytes()
@@ -222,6 +225,7 @@ class FolderSource:
             raise DocumentUnreadableError(f"{key} cannot be read: {error.strerror}.") from error
         return SourceDocument(content, _content_version(content))
 
+    @override
     def uri(self, key: str) -> str:
         return (self._root / key).as_uri()
 
@@ -242,7 +246,7 @@ class FolderSource:
         )
 
 
-class S3Source:
+class S3Source(SourceStore):
     """Objects of a bucket below a prefix; versions are ETags."""
 
     def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
@@ -250,6 +254,7 @@ class S3Source:
         self._prefix = f"{prefix}/" if prefix else ""
         self._fs = s3fs.S3FileSystem(**options)
 
+    @override
     def files(self) -> Iterator[SourceFile]:
         arguments = {"Bucket": self._bucket, "Prefix": self._prefix}
         while True:
@@ -261,6 +266,7 @@ class S3Source:
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
+    @override
     def read(self, key: str) -> SourceDocument:
         try:
             found = get_s3_object(self._fs, self._bucket, self._prefix + key)
@@ -272,6 +278,7 @@ class S3Source:
             raise DocumentGoneError(f"{key} is gone.")
         return SourceDocument(found.data, found.token.strip('"'))
 
+    @override
     def uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{quote(self._prefix + key)}"
 
@@ -293,7 +300,7 @@ class S3Source:
             ) from error
 
 
-class FsspecSource:
+class FsspecSource(SourceStore):
     """Any other fsspec file system, by its common calls; versions are what it names as such."""
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
@@ -303,6 +310,7 @@ class FsspecSource:
             raise SourceError(f"Cannot open the source {url}: {error}") from error
         self._root = root.rstrip("/")
 
+    @override
     def files(self) -> Iterator[SourceFile]:
         self._fs.invalidate_cache()
         if not self._fs.isdir(self._root):
@@ -315,6 +323,7 @@ class FsspecSource:
                 modified_at=_modified(info),
             )
 
+    @override
     def read(self, key: str) -> SourceDocument:
         path = f"{self._root}/{key}"
         try:
@@ -329,6 +338,7 @@ class FsspecSource:
             raise SourceError(f"{key} changed while it was read; the next run takes it.")
         return SourceDocument(content, after or _content_version(content))
 
+    @override
     def uri(self, key: str) -> str:
         return str(self._fs.unstrip_protocol(f"{self._root}/{key}"))
 

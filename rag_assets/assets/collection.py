@@ -184,9 +184,7 @@ class Writer:
         """Upsert rows, in batches, as long as this is the writer."""
         for batch in rows.iter_slices(WRITE_ROWS):
             self._check()
-            self.target.store.upsert(
-                self.target.name, batch.with_columns(shard=pl.lit(self.shard))
-            )
+            self.target.store.upsert(self.target.name, batch.with_columns(shard=pl.lit(self.shard)))
             logger.info("%s/%s: wrote %d rows", self.target.name, self.shard, batch.height)
 
     def delete(self, chunk_ids: list[str]) -> None:

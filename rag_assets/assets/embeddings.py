@@ -26,8 +26,10 @@ NAME = "embeddings"
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingReport:
-    """What one shard's run did. `reused` counts vectors that were there for new chunks:
-    from another shard of the run, or from a run that was killed.
+    """What one shard's run did.
+
+    `reused` counts vectors that were there for texts new to the shard: from another shard of
+    the run, or from a run that was killed.
     """
 
     vectors: int

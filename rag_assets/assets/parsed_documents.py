@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
+from rag_assets.adapters.lake import Lake, Meta, PartitionKey
 from rag_assets.adapters.parse_worker import ParserPool
 from rag_assets.adapters.parser import parser_version
 from rag_assets.adapters.source import Source
@@ -104,7 +104,15 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
     change = diff(wanted, held.table, key="document_id", same=["version", "parser"])
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
     table = pl.concat([_with_listed_times(change.keep, listing.table), resumed, fresh])
-    _commit(lake, key, held, table.sort("document_id"), parser.version, listing.meta)
+    table = table.sort("document_id")
+    meta = Meta(
+        data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
+        code_version=parser.version,
+        upstream={source_files.NAME: listing.meta.data_version},
+    )
+    if meta != held.meta or not table.equals(held.table):
+        lake.commit(key, table, meta, held.token)
+        lake.clear_checkpoints(key)
     return ParsingReport(
         documents=table.height,
         parsed=fresh.height,
@@ -143,19 +151,6 @@ def _with_listed_times(kept: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFram
     """Take over what a listing says without the bytes having changed."""
     listed = listing.select("document_id", "modified_at", "size")
     return kept.update(listed, on="document_id", how="left")
-
-
-def _commit(
-    lake: Lake, key: PartitionKey, held: Partition, table: pl.DataFrame, parser: str, inputs: Meta
-) -> None:
-    meta = Meta(
-        data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
-        code_version=parser,
-        upstream={source_files.NAME: inputs.data_version},
-    )
-    if meta != held.meta or not table.equals(held.table):
-        lake.commit(key, table, meta, held.token)
-        lake.clear_checkpoints(key)
 
 
 def _content_digest(document: ParsedDocument) -> str:

@@ -118,8 +118,10 @@ def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
         if "\n" not in markdown[start:following].strip()
     }
     kept = [
-        start for before, start in pairwise([None, *starts]) if before not in bodiless
-    ]  # a section after a bodiless heading starts at that heading
+        start
+        for before, start in zip([-1, *starts], starts, strict=False)
+        if before not in bodiless
+    ]  # the text after a bodiless heading belongs to that heading's section
     return [Span(start, end) for start, end in pairwise([*kept, len(markdown)])]
 
 

@@ -10,6 +10,7 @@
     ├── LakeError                 a lake object is unreadable or the store refuses
     │   ├── StaleInputError          an input is missing or older than it must be
     │   └── CommitConflictError      somebody else committed first: read again and repeat
+    ├── ParserStartError          no parser process starts: the installation is broken
     ├── EmbeddingError            a model returned something that is not a vector per text
     ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
     ├── PromotionRefusedError     a collection is not fit to be live; lists every reason
@@ -58,6 +59,10 @@ class StaleInputError(LakeError):
 
 class CommitConflictError(LakeError):
     """Another writer committed this partition since it was read."""
+
+
+class ParserStartError(RagAssetsError):
+    """The parser's process does not even start; that says nothing about any document."""
 
 
 class EmbeddingError(RagAssetsError):

@@ -63,9 +63,7 @@ class IndexSpec(BaseModel):
 
     type: str = "HNSW"
     metric: Metric = Metric.COSINE
-    params: dict[str, int | float | str] = Field(
-        default_factory=lambda: {"M": 16, "efConstruction": 200}
-    )
+    params: dict[str, int] = Field(default_factory=lambda: {"M": 16, "efConstruction": 200})
 
 
 class ModelSpec(BaseModel):

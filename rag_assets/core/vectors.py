@@ -39,7 +39,8 @@ def checked_vectors(
             f" the first being {names[0] if names else 'none'};"
             f" its spec says {(len(names), dimension)}."
         )
-    _refuse(~np.isfinite(result).all(axis=1), names, model, "has NaN or infinite components")
+    unusable = np.asarray(~np.isfinite(result).all(axis=1))
+    _refuse(unusable, names, model, "has NaN or infinite components")
     if normalized:
         lengths = np.linalg.norm(result, axis=1)
         wrong = np.abs(lengths - 1) > UNIT_LENGTH_TOLERANCE

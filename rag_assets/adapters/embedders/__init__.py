@@ -80,15 +80,15 @@ def load_embedder(spec: ModelSpec, *, api_key: str = "") -> Embedder:
 def _backend(spec: ModelSpec, api_key: str) -> EmbeddingBackend:
     match spec.backend:
         case Backend.FLAG_EMBEDDING:
-            from rag_assets.adapters.embedders.flag import FlagBackend
+            from rag_assets.adapters.embedders.flag import FlagBackend  # noqa: PLC0415
 
             return FlagBackend(spec)
         case Backend.OPENAI:
-            from rag_assets.adapters.embedders.openai import OpenAIBackend
+            from rag_assets.adapters.embedders.openai import OpenAIBackend  # noqa: PLC0415
 
             return OpenAIBackend(spec, api_key=api_key)
         case Backend.WORDLLAMA:
-            from rag_assets.adapters.embedders.wordllama import WordLlamaBackend
+            from rag_assets.adapters.embedders.wordllama import WordLlamaBackend  # noqa: PLC0415
 
             return WordLlamaBackend(spec)
 

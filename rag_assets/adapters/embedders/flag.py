@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from rag_assets.adapters.embedders.weights import verify_weights
@@ -30,10 +31,10 @@ class FlagBackend:
 
     def encode(self, texts: list[str]) -> npt.NDArray[Any]:
         """Return shape (len(texts), dimension); float16 on a GPU with fp16, else float32."""
-        result = self._model.encode(
+        result: Any = self._model.encode(
             texts, batch_size=self._spec.batch_size, max_length=self._spec.max_tokens
         )
-        return result["dense_vecs"] if isinstance(result, dict) else result
+        return np.asarray(result["dense_vecs"] if isinstance(result, dict) else result)
 
 
 def _folder(spec: ModelSpec) -> Path:
@@ -43,7 +44,7 @@ def _folder(spec: ModelSpec) -> Path:
         return path
     if spec.name.startswith((PREFIX, "/", ".")):
         raise ConfigurationError(f"Model {spec.key}: there is no folder {path}.")
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     try:
         return Path(snapshot_download(spec.name, revision=spec.revision))
@@ -65,8 +66,8 @@ def _weights(folder: Path, spec: ModelSpec) -> Path:
 
 def _load(spec: ModelSpec, folder: Path) -> Any:
     try:
-        import torch
-        from FlagEmbedding import FlagAutoModel
+        import torch  # noqa: PLC0415
+        from FlagEmbedding import FlagAutoModel  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
             f"Model {spec.key} needs FlagEmbedding: pip install 'rag-assets[flagembedding]'."

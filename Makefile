@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each does its own set-up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# This exact release first: where a CPU build of it is at hand, nothing larger is fetched.
+TORCH ?= torch==2.13.0
+# The model of the demo, and your own folder or bucket instead of the demo's corpus.
+MODEL ?= minilm-l6-v1
+SOURCE ?=
+
+.PHONY: demo test dev lint types layers milvus clean
+
+demo: $(VENV)/.ready
+	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)')
+
+dev: $(VENV)/.ready
+	$(BIN)/rag-assets dev
+
+test: $(VENV)/.ready .venv-milvus/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready
+	$(BIN)/mypy
+
+layers: $(VENV)/.ready
+	$(BIN)/lint-imports
+
+$(VENV)/.ready: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[flagembedding,minilm,dev]'
+	touch $@
+
+# The full Milvus engine for the contract tests; its old dependencies need a venv of their own.
+.venv-milvus/.ready:
+	$(PYTHON) -m venv .venv-milvus
+	.venv-milvus/bin/python -m pip install --quiet 'setuptools<70' milvus==2.3.9
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-milvus .rag-assets

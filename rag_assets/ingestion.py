@@ -1,0 +1,65 @@
+"""Ingestion from a program instead of the UI: the same jobs, as runs on the same instance."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from rag_assets.core.identity import shard_keys
+from rag_assets.definitions import definitions
+from rag_assets.jobs import RANGE_END, RANGE_START, register_model
+from rag_assets.partitions import model_shard_key
+from rag_assets.settings import Settings
+
+Figures = dict[str, dict[str, float]]
+
+
+def ingest(settings: Settings) -> Figures:
+    """Bring the first model's index in step with the source and make it live.
+
+    Runs `ingest_documents`, `index_chunks` and `promote` in this process, recorded on the
+    instance of DAGSTER_HOME. The environment must hold the same settings.
+
+    Returns:
+        For each asset the sums over its partitions of the figures it reports.
+    """
+    graph = definitions()
+    keys = shard_keys(settings.shards)
+    with dg.DagsterInstance.get() as instance:
+        register_model(instance, settings.model)
+        indexed = [str(model_shard_key(settings.model, key)) for key in keys]
+        return (
+            _run(graph, instance, "ingest_documents", keys)
+            | _run(graph, instance, "index_chunks", indexed)
+            | _run(graph, instance, "promote", [])
+        )
+
+
+def register_first_model(settings: Settings, dagster_home: str) -> None:
+    """Make the first model a partition, so that the UI offers it."""
+    with dg.DagsterInstance.from_config(dagster_home) as instance:
+        register_model(instance, settings.model)
+
+
+def _run(
+    graph: dg.Definitions, instance: dg.DagsterInstance, job: str, partitions: list[str]
+) -> Figures:
+    """Run a job over a contiguous range of partitions; raises what its failing step raises."""
+    span = {RANGE_START: partitions[0], RANGE_END: partitions[-1]} if partitions else {}
+    result = graph.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        tags=span,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    return _sums(result.get_asset_materialization_events())
+
+
+def _sums(events: Sequence[dg.DagsterEvent]) -> Figures:
+    sums: Figures = {}
+    for event in events:
+        materialization = event.step_materialization_data.materialization
+        figures = sums.setdefault(materialization.asset_key.to_user_string(), {})
+        for name, metadata in materialization.metadata.items():
+            if isinstance(metadata, dg.IntMetadataValue | dg.FloatMetadataValue):
+                figure = name.removeprefix("rag_assets/")
+                figures[figure] = figures.get(figure, 0) + (metadata.value or 0)
+    return sums
