@@ -1,5 +1,7 @@
 """What Dagster loads, in the order of the flow."""
 
+import warnings
+
 import dagster as dg
 
 from rag_assets import jobs
@@ -11,24 +13,29 @@ from rag_assets.assets import (
     parsed_documents,
     source_files,
 )
-from rag_assets.partitions import model_shard_partitions, shard_partitions
+from rag_assets.partitions import bulk_ranges, model_shard_partitions, shard_partitions
 from rag_assets.resources import build_resources
 from rag_assets.settings import load_settings
+
+# Backfill policies are the documented way to give one run many partitions; Dagster still calls
+# the argument a beta, once for every asset, in the output of each command.
+warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
     """Build the asset graph from the settings; reads the environment, opens nothing."""
     settings = load_settings()
+    ranges = bulk_ranges(settings.shards_per_run)
     shards = shard_partitions(settings.shards)
     model_shards = model_shard_partitions(settings.shards)
     return dg.Definitions(
         assets=[
-            source_files.build(shards),
-            parsed_documents.build(shards, settings.micro_batch),
-            chunks.build(shards),
-            embeddings.build(model_shards, settings.micro_batch),
-            collection.build(model_shards),
+            source_files.build(shards, ranges),
+            parsed_documents.build(shards, ranges, settings.micro_batch),
+            chunks.build(shards, ranges),
+            embeddings.build(model_shards, ranges, settings.micro_batch),
+            collection.build(model_shards, ranges),
             live_alias.build(settings.shards, settings.model),
         ],
         jobs=[jobs.ingest_documents, jobs.index_chunks, jobs.promote],

@@ -82,7 +82,7 @@ def _show_passes(demo: Demo) -> None:
     passes["first pass"] = _ingest(demo, "First pass: the whole source")
     if not demo.own_source:
         changes = _change(documents)
-        passes[changes] = _ingest(demo, f"Second pass: {changes}")
+        passes["second pass"] = _ingest(demo, f"Second pass: {changes}")
     demo.console.print(_table(passes))
 
 
@@ -161,7 +161,9 @@ def _absolute(source: str) -> str:
 @contextmanager
 def _progress(console: Console) -> Iterator[None]:
     """Show what the assets log, a line a step."""
-    handler = RichHandler(console=console, show_path=False, show_level=False)
+    handler = RichHandler(
+        console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S"
+    )
     logger = logging.getLogger("rag_assets")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

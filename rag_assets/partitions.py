@@ -24,6 +24,14 @@ def model_shard_partitions(shards: int) -> dg.MultiPartitionsDefinition:
     )
 
 
+def bulk_ranges(shards_per_run: int) -> dg.BackfillPolicy:
+    """Return how a backfill is cut into runs: contiguous ranges of shards.
+
+    The same for all assets, because a job over several takes the smallest.
+    """
+    return dg.BackfillPolicy.multi_run(max_partitions_per_run=shards_per_run)
+
+
 def shards_by_model(partition_keys: Iterable[str]) -> dict[str, list[str]]:
     """Group a run's `model|shard` keys by model, in order."""
     grouped: dict[str, list[str]] = {}

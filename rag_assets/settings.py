@@ -50,6 +50,9 @@ class Settings(BaseSettings):
         description="Number of shards; fixed once the lake is in use."
         " Aim at 500 to 2,000 documents a shard.",
     )
+    shards_per_run: int = Field(
+        default=64, gt=0, description="A backfill's run takes this many shards at the most."
+    )
     lake_url: str = Field(
         default="", description="file:// or s3:// URL of the lake. Empty: `lake` in home."
     )

@@ -100,7 +100,9 @@ def _report(table: pl.DataFrame, held: pl.DataFrame, documents_chunked: int) -> 
     )
 
 
-def build(shards: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
+def build(
+    shards: dg.StaticPartitionsDefinition, backfill_policy: dg.BackfillPolicy
+) -> dg.AssetsDefinition:
     """Return the asset, partitioned by shard."""
 
     @dg.asset(
@@ -109,7 +111,7 @@ def build(shards: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
         deps=[parsed_documents.NAME],
         group_name="documents",
         kinds={"parquet"},
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=64),
+        backfill_policy=backfill_policy,
         description="The text of every parsed document in pieces within the token budget, with"
         " heading path and offsets. Only documents whose text changed are cut again.",
     )

@@ -210,7 +210,9 @@ class Writer:
             )
 
 
-def build(model_shards: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
+def build(
+    model_shards: dg.MultiPartitionsDefinition, backfill_policy: dg.BackfillPolicy
+) -> dg.AssetsDefinition:
     """Return the asset, partitioned by embedding model and shard."""
 
     @dg.asset(
@@ -219,7 +221,7 @@ def build(model_shards: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
         deps=[chunks.NAME, embeddings.NAME],
         group_name="index",
         kinds={"milvus"},
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=64),
+        backfill_policy=backfill_policy,
         description="The shard's rows in the model's Milvus collection. New rows are written"
         " before old ones are deleted; the rows are read back until nothing differs.",
     )

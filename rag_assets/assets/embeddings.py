@@ -189,7 +189,9 @@ def _computed(run: ModelRun, shard: str, texts: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(batches)
 
 
-def build(model_shards: dg.MultiPartitionsDefinition, micro_batch: int) -> dg.AssetsDefinition:
+def build(
+    model_shards: dg.MultiPartitionsDefinition, backfill_policy: dg.BackfillPolicy, micro_batch: int
+) -> dg.AssetsDefinition:
     """Return the asset, partitioned by embedding model and shard."""
 
     @dg.asset(
@@ -198,7 +200,7 @@ def build(model_shards: dg.MultiPartitionsDefinition, micro_batch: int) -> dg.As
         deps=[chunks.NAME],
         group_name="index",
         kinds={"huggingface", "parquet"},
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=64),
+        backfill_policy=backfill_policy,
         description="One vector for each distinct text. Only texts without a vector of this"
         " model's signature are embedded; work is kept after every micro-batch.",
     )

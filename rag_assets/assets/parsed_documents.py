@@ -157,7 +157,9 @@ def _content_digest(document: ParsedDocument) -> str:
     return digest(document.title, document.markdown, repr(document.headings), repr(document.pages))
 
 
-def build(shards: dg.StaticPartitionsDefinition, micro_batch: int) -> dg.AssetsDefinition:
+def build(
+    shards: dg.StaticPartitionsDefinition, backfill_policy: dg.BackfillPolicy, micro_batch: int
+) -> dg.AssetsDefinition:
     """Return the asset, partitioned by shard."""
 
     @dg.asset(
@@ -167,7 +169,7 @@ def build(shards: dg.StaticPartitionsDefinition, micro_batch: int) -> dg.AssetsD
         group_name="documents",
         kinds={"parquet"},
         code_version=parser_version(),
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=64),
+        backfill_policy=backfill_policy,
         description="Every document as Markdown with its headings and pages, or the outcome that"
         " says why not. Only new and changed documents are parsed.",
     )

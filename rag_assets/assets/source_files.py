@@ -74,7 +74,9 @@ def _commit(lake: Lake, shard: str, held: Partition, found: pl.DataFrame | None)
     )
 
 
-def build(shards: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
+def build(
+    shards: dg.StaticPartitionsDefinition, backfill_policy: dg.BackfillPolicy
+) -> dg.AssetsDefinition:
     """Return the asset, partitioned by shard."""
 
     @dg.asset(
@@ -83,9 +85,9 @@ def build(shards: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
         group_name="documents",
         kinds={"s3"},
         code_version=LISTING_VERSION,
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=backfill_policy,
         description="What is in the source: key, version, size and modified time of every"
-        " document. One run lists the source once, whatever the number of shards.",
+        " document. A run lists the source once, whatever its number of shards.",
     )
     def source_files(
         context: dg.AssetExecutionContext, source: SourceResource, lake: LakeResource

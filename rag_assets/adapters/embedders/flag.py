@@ -68,10 +68,12 @@ def _load(spec: ModelSpec, folder: Path) -> Any:
     try:
         import torch  # noqa: PLC0415
         from FlagEmbedding import FlagAutoModel  # noqa: PLC0415
+        from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
             f"Model {spec.key} needs FlagEmbedding: pip install 'rag-assets[flagembedding]'."
         ) from error
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading the weights; runs have logs, not terminals
     on_gpu = torch.cuda.is_available()
     try:
         return FlagAutoModel.from_finetuned(

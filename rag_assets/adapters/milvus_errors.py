@@ -1,0 +1,78 @@
+"""What the failures of Milvus's client mean, and which of them are worth a second try."""
+
+import logging
+from urllib.parse import urlsplit
+
+from grpc import RpcError, StatusCode  # type: ignore[import-untyped]
+from pymilvus import MilvusException
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from rag_assets.core.errors import VectorStoreError
+
+CLIENT_ERRORS = (MilvusException, RpcError)
+
+# Milvus's numbers; a failure of gRPC itself carries a StatusCode instead.
+_MISSING = (100, 1600)
+_NOT_LOADED = 101
+_CONNECTION_LOST = (2, StatusCode.UNAVAILABLE)
+_RATE_LIMITED = 8
+
+# pymilvus logs a traceback of each error that it also raises; all of those are mapped here.
+for _name in ("decorators", "client.connection_manager"):
+    logging.getLogger(f"pymilvus.{_name}").setLevel(logging.CRITICAL)
+
+
+class CollectionMissingError(VectorStoreError):
+    """The collection is not there (any more): resolve the release again."""
+
+
+class CollectionNotLoadedError(VectorStoreError):
+    """The collection exists but is not in memory."""
+
+
+def translated(error: Exception, where: str, timeout: float) -> VectorStoreError:
+    """The error to raise for one of `CLIENT_ERRORS`; `where` opens its message."""
+    code = _code(error)
+    if code in _MISSING:
+        return CollectionMissingError(f"{where}: no such collection or alias.")
+    if code == _NOT_LOADED:
+        return CollectionNotLoadedError(f"{where}: the collection is not loaded.")
+    if code in _CONNECTION_LOST:
+        return VectorStoreError(f"{where}: the server is gone. Start it, then repeat.")
+    if code == StatusCode.DEADLINE_EXCEEDED:
+        return VectorStoreError(
+            f"{where}: no answer within {timeout:g} s. Look at the server's load,"
+            " or allow more time."
+        )
+    return VectorStoreError(f"{where} failed: {getattr(error, 'message', '') or code}")
+
+
+def retrying() -> Retrying:
+    """Five attempts within ten seconds of waiting, for what may soon succeed."""
+    return Retrying(
+        retry=retry_if_exception(_is_transient),
+        stop=stop_after_attempt(5),
+        wait=wait_random_exponential(multiplier=0.3, max=4),
+        reraise=True,
+    )
+
+
+def without_credentials(uri: str) -> str:
+    """Scheme, host and port of a uri: all of it that messages may show."""
+    parts = urlsplit(uri)
+    if not parts.netloc:
+        return "the given uri"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether the connection was lost, the rate limited, or the server says to try again."""
+    if not isinstance(error, CLIENT_ERRORS):
+        return False
+    retriable = bool(getattr(error, "retriable", False))
+    return retriable or _code(error) in (*_CONNECTION_LOST, _RATE_LIMITED)
+
+
+def _code(error: Exception) -> int | StatusCode | None:
+    code = getattr(error, "code", None)
+    return code() if callable(code) else code

@@ -1,0 +1,31 @@
+"""Fixtures for all tests: real servers, started once, and nothing from the caller's environment."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag_assets_tests.milvus_servers import (
+    VENV_VARIABLE,
+    milvus_full,
+    milvus_lite,
+    milvus_uri,
+)
+from rag_assets_tests.pipeline import Pipeline
+
+__all__ = ["milvus_full", "milvus_lite", "milvus_uri"]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("RAG_ASSETS_", "DAGSTER_", "AWS_")) and name != VENV_VARIABLE:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, milvus_lite: str) -> Iterator[Pipeline]:
+    """A platform over an empty folder, with a collection of its own in Milvus Lite."""
+    with Pipeline.create(tmp_path, milvus_lite) as created:
+        yield created

@@ -1,0 +1,1 @@
+"""The design's invariants, each held against real servers, processes and files."""

@@ -1,0 +1,194 @@
+"""I1 to I3 and I6: a run may die anywhere; what it leaves is whole, and the next run repairs it."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag_assets_tests.pipeline import Pipeline
+from rag_assets_tests.scenarios.texts import document
+
+OLD = {f"{number}.md": document(f"old {number}") for number in range(6)}
+EDITED = document("old 1").replace("Section 2", "Part two") + "\n## Added\n\nA last word.\n"
+
+
+class CrashError(BaseException):
+    """The process is gone: nothing may catch it."""
+
+
+@contextmanager
+def crash_at(pipeline: Pipeline, boundary: int, *, after: bool) -> Iterator[Callable[[], int]]:
+    """Let the run die at its n-th step that changes anything outside the process.
+
+    Args:
+        pipeline: What runs.
+        boundary: Which step, from 0.
+        after: Whether the step still takes effect.
+
+    Yields:
+        A function that tells how many steps were begun.
+    """
+    steps = itertools.count()
+    begun = [0]
+
+    def dying(effect: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            begun[0] = number = next(steps) + 1
+            if number - 1 == boundary and not after:
+                raise CrashError
+            result = effect(*args, **kwargs)
+            if number - 1 == boundary:
+                raise CrashError
+            return result
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        objects = pipeline.lake._objects
+        for owner, names in ((objects, ("put", "delete")), (pipeline.store, STORE_STEPS)):
+            for name in names:
+                patch.setattr(owner, name, dying(getattr(owner, name)))
+        yield lambda: begun[0]
+
+
+STORE_STEPS = ("upsert", "delete", "flush")
+
+
+def change(pipeline: Pipeline) -> None:
+    """Edit a document, remove one, add one and rename one."""
+    pipeline.write("1.md", EDITED)
+    pipeline.remove("2.md")
+    pipeline.write("new.md", document("new"))
+    (pipeline.documents / "3.md").rename(pipeline.documents / "moved.md")
+
+
+def steps_of_the_change(pipeline: Pipeline) -> int:
+    restore(pipeline)
+    change(pipeline)
+    with crash_at(pipeline, -1, after=False) as begun:
+        pipeline.run()
+        return begun()
+
+
+def restore(pipeline: Pipeline) -> None:
+    for path in pipeline.documents.rglob("*.md"):
+        path.unlink()
+    for name, text in OLD.items():
+        pipeline.write(name, text)
+    pipeline.run()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_at_any_step_leaves_every_document_whole_and_is_repaired(
+    pipeline: Pipeline, after: bool
+) -> None:
+    pipeline.shards = pipeline.shards[:2]
+    steps = steps_of_the_change(pipeline)
+    assert steps > 15
+    for boundary in range(steps):
+        restore(pipeline)
+        old = pipeline.indexed()
+        change(pipeline)
+        new = pipeline.expected()
+        with pytest.raises(CrashError), crash_at(pipeline, boundary, after=after):
+            pipeline.run()
+
+        left = pipeline.indexed()
+        for name in old.keys() & new.keys():  # I3: some complete version can be found
+            assert set(old[name]) <= set(left[name]) or set(new[name]) <= set(left[name])
+        for name in OLD.keys() - {"1.md", "2.md", "3.md"}:  # the others were never touched
+            assert left[name] == old[name]
+
+        pipeline.run()
+        assert pipeline.indexed() == new  # I1, I2
+        assert set(pipeline.run().items()) >= {("parsing.parsed", 0), ("sync.written", 0)}
+
+
+def test_a_killed_load_embeds_at_most_one_micro_batch_again(pipeline: Pipeline) -> None:
+    for number in range(30):
+        pipeline.write(f"{number}.md", document(f"doc {number}"))
+    pipeline.list_all()
+    chunks = pipeline.parse_and_chunk_all()["chunking.chunks"]
+    kills = 0
+    for boundary in range(0, 12, 2):
+        with crash_at(pipeline, boundary, after=False):
+            try:
+                pipeline.embed_all()
+            except CrashError:
+                kills += 1
+    pipeline.embed_all()
+
+    assert kills == 6
+    assert len(pipeline.embedder.embedded) <= chunks + kills * pipeline.micro_batch
+    work = pipeline.sync_all()
+    assert work["sync.rows"] == chunks
+    assert pipeline.indexed() == pipeline.expected()
+
+
+def test_what_a_killed_parsing_run_finished_is_not_parsed_again(pipeline: Pipeline) -> None:
+    pipeline.shards, pipeline.micro_batch = pipeline.shards[:1], 4
+    for number in range(12):
+        pipeline.write(f"{number}.md", document(f"doc {number}"))
+    pipeline.list_all()
+    with pytest.raises(CrashError), crash_at(pipeline, 1, after=True):
+        pipeline.parse_and_chunk_all()
+
+    work = pipeline.parse_and_chunk_all()
+
+    assert (work["parsing.resumed"], work["parsing.parsed"]) == (8, 4)
+    assert not list((pipeline.documents.parent / "lake/checkpoints").rglob("*.parquet"))
+
+
+RUN = """
+import sys
+from pathlib import Path
+from rag_assets_tests.pipeline import Pipeline
+with Pipeline.create(Path(sys.argv[1]), sys.argv[2], collection=sys.argv[3]) as pipeline:
+    print("ready", flush=True)
+    pipeline.micro_batch = 4
+    pipeline.run()
+    print("done", flush=True)
+"""
+
+
+def test_processes_killed_at_random_moments_lose_and_leave_nothing(
+    pipeline: Pipeline, milvus_lite: str
+) -> None:
+    for number in range(40):
+        pipeline.write(f"{number}.md", document(f"doc {number}"))
+    seed = random.Random(7)
+    for _ in range(4):
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                RUN,
+                pipeline.documents.parent,
+                milvus_lite,
+                pipeline.collection,
+            ],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONPATH": "."},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(seed.uniform(0.1, 1.5))  # the moment of the kill is what is random here
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        pipeline.write(f"{seed.randrange(40)}.md", document(f"edit {seed.random()}"))
+
+    pipeline.run()
+
+    assert pipeline.indexed() == pipeline.expected()
+    assert pipeline.run()["sync.written"] == 0
