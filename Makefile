@@ -39,7 +39,7 @@ $(VENV)/.ready: setup.py
 # The full Milvus engine for the contract tests; its old dependencies need a venv of their own.
 .venv-milvus/.ready:
 	$(PYTHON) -m venv .venv-milvus
-	.venv-milvus/bin/python -m pip install --quiet 'setuptools<70' milvus==2.3.9
+	.venv-milvus/bin/python -m pip install --quiet 'setuptools<70' milvus==2.3.5
 	touch $@
 
 clean:

@@ -15,31 +15,35 @@ from rag_assets.assets import (
 )
 from rag_assets.partitions import bulk_ranges, model_shard_partitions, shard_partitions
 from rag_assets.resources import build_resources
-from rag_assets.settings import load_settings
-
-# Backfill policies are the documented way to give one run many partitions; Dagster still calls
-# the argument a beta, once for every asset, in the output of each command.
-warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
+from rag_assets.settings import Settings, load_settings
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
     """Build the asset graph from the settings; reads the environment, opens nothing."""
     settings = load_settings()
-    ranges = bulk_ranges(settings.shards_per_run)
+    return dg.Definitions(
+        assets=_assets(settings),
+        jobs=[jobs.ingest_documents, jobs.index_chunks, jobs.promote],
+        resources=build_resources(settings),
+        # One process a run: a model is loaded once, and no step pays for imports again.
+        executor=dg.in_process_executor,
+    )
+
+
+def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
     shards = shard_partitions(settings.shards)
     model_shards = model_shard_partitions(settings.shards)
-    return dg.Definitions(
-        assets=[
+    ranges = bulk_ranges(settings.shards_per_run)
+    with warnings.catch_warnings():
+        # Backfill policies are the documented way to give one run many partitions; Dagster
+        # still calls the argument a beta, once for every asset, whatever command is run.
+        warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
+        return [
             source_files.build(shards, ranges),
             parsed_documents.build(shards, ranges, settings.micro_batch),
             chunks.build(shards, ranges),
             embeddings.build(model_shards, ranges, settings.micro_batch),
             collection.build(model_shards, ranges),
             live_alias.build(settings.shards, settings.model),
-        ],
-        jobs=[jobs.ingest_documents, jobs.index_chunks, jobs.promote],
-        resources=build_resources(settings),
-        # One process a run: a model is loaded once, and no step pays for imports again.
-        executor=dg.in_process_executor,
-    )
+        ]

@@ -118,6 +118,8 @@ def milvus_lite(settings: Settings) -> Service | None:
         command=[
             *("milvus-lite", "server", "--data-dir", str(data)),
             *("--host", HOST, "--port", str(port)),
+            # With more workers its strong reads miss rows while others write.
+            *("--max-workers", "1"),
         ],
         ready=lambda: _milvus_answers(settings.milvus_uri),
         port=port,

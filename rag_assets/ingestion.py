@@ -22,35 +22,36 @@ def ingest(settings: Settings) -> Figures:
     Returns:
         For each asset the sums over its partitions of the figures it reports.
     """
-    graph = definitions()
-    keys = shard_keys(settings.shards)
     with dg.DagsterInstance.get() as instance:
         register_model(instance, settings.model)
-        indexed = [str(model_shard_key(settings.model, key)) for key in keys]
-        return (
-            _run(graph, instance, "ingest_documents", keys)
-            | _run(graph, instance, "index_chunks", indexed)
-            | _run(graph, instance, "promote", [])
+    shards = shard_keys(settings.shards)
+    return (
+        run_job("ingest_documents", shards)
+        | run_job("index_chunks", [str(model_shard_key(settings.model, s)) for s in shards])
+        | run_job("promote")
+    )
+
+
+def run_job(job: str, partitions: Sequence[str] = ()) -> Figures:
+    """Run a job over a contiguous range of partitions; raises what its failing step raises."""
+    span = {RANGE_START: partitions[0], RANGE_END: partitions[-1]} if partitions else {}
+    with dg.DagsterInstance.get() as instance:
+        result = (
+            definitions()
+            .resolve_job_def(job)
+            .execute_in_process(
+                instance=instance,
+                tags=span,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
         )
+    return _sums(result.get_asset_materialization_events())
 
 
 def register_first_model(settings: Settings, dagster_home: str) -> None:
     """Make the first model a partition, so that the UI offers it."""
     with dg.DagsterInstance.from_config(dagster_home) as instance:
         register_model(instance, settings.model)
-
-
-def _run(
-    graph: dg.Definitions, instance: dg.DagsterInstance, job: str, partitions: list[str]
-) -> Figures:
-    """Run a job over a contiguous range of partitions; raises what its failing step raises."""
-    span = {RANGE_START: partitions[0], RANGE_END: partitions[-1]} if partitions else {}
-    result = graph.resolve_job_def(job).execute_in_process(
-        instance=instance,
-        tags=span,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
-    return _sums(result.get_asset_materialization_events())
 
 
 def _sums(events: Sequence[dg.DagsterEvent]) -> Figures:

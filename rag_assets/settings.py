@@ -87,7 +87,9 @@ class Settings(BaseSettings):
     parse_memory_bytes: int = Field(
         default=2_000_000_000, gt=0, description="Memory limit of one parser process."
     )
-    chunk_characters: int = Field(default=1000, gt=0, description="Upper bound of a chunk.")
+    chunk_characters: int = Field(
+        default=1000, gt=0, le=16_000, description="Upper bound of a chunk."
+    )
     chunk_tokens: int = Field(
         default=384, gt=0, description="Upper bound of a chunk, by `tokenizer`."
     )

@@ -10,6 +10,8 @@ from rag_assets.core.documents import Heading, Page
 from rag_assets.core.identity import chunk_ids, digest, text_digest
 from rag_assets.core.tables import CHUNKS
 
+MAX_TITLE = 1000  # characters, of a title or a path of headings
+
 INDEXED = (  # what a row in Milvus says beside its vector; a change of any of these rewrites it
     "document_id",
     "ordinal",
@@ -65,6 +67,11 @@ def _rows(
     ]
 
 
+def _shortened(title: str) -> str:
+    """Cut what only looks like a title: a whole paragraph set as a heading."""
+    return title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…"
+
+
 def _row(
     document: dict[str, Any], chunk: Chunk, ordinal: int, chunk_id: str, uri: str
 ) -> dict[str, Any]:
@@ -78,8 +85,8 @@ def _row(
         "end": chunk.end,
         "tokens": chunk.tokens,
         "page": chunk.page,
-        "heading": chunk.heading,
-        "title": document["title"],
+        "heading": _shortened(chunk.heading),
+        "title": _shortened(document["title"]),
         "source_uri": uri,
         "content_digest": document["content_digest"],
         "version": document["version"],

@@ -6,6 +6,7 @@ token budget are cut again. A section (a heading and the text up to the next one
 itself, which keeps an edit's effect inside its section.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from rag_assets.core.identity import digest
 
 CHUNKER_REVISION = 1
 HEADING_SEPARATOR = " > "
+
+LONG_LINE = 10_000  # characters
+_LONG_LINE = re.compile(rf"^[^\n]{{{LONG_LINE},}}", re.MULTILINE)
 
 TokenCounter = Callable[[list[str]], list[int]]
 T = TypeVar("T")
@@ -91,7 +95,8 @@ def chunk_document(
     spans = [
         span
         for section in sections(markdown, headings)
-        for span in cut(markdown, section, limits.characters)
+        for block in blocks(markdown, section)
+        for span in cut(markdown, block, limits.characters)
     ]
     counted = within_budget(markdown, spans, limits.tokens, count_tokens)
     heading_starts, heading_paths = _paths(headings)
@@ -123,6 +128,18 @@ def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
         if before not in bodiless
     ]  # the text after a bodiless heading belongs to that heading's section
     return [Span(start, end) for start, end in pairwise([*kept, len(markdown)])]
+
+
+def blocks(markdown: str, section: Span) -> list[Span]:
+    """Return the section in blocks that the splitter is quick with.
+
+    Its time grows with the square of a line's length. A line this long is no prose but a
+    table's row of a million cells or minified data, and is cut anywhere.
+    """
+    edges = {section.start, section.end}
+    for line in _LONG_LINE.finditer(markdown, section.start, section.end):
+        edges |= {*range(line.start(), line.end(), LONG_LINE), line.end()}
+    return [Span(start, end) for start, end in pairwise(sorted(edges))]
 
 
 def cut(markdown: str, span: Span, characters: int) -> list[Span]:

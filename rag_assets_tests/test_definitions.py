@@ -1,0 +1,107 @@
+"""The asset graph as Dagster loads it: everywhere, at once, and without anything heavy."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from rag_assets.definitions import definitions
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "transformers", "FlagEmbedding", "wordllama", "xberg", "selectolax", "moto")
+
+FLOW = {
+    "source_files": set(),
+    "parsed_documents": {"source_files"},
+    "chunks": {"parsed_documents"},
+    "embeddings": {"chunks"},
+    "collection": {"chunks", "embeddings"},
+    "live_alias": {"collection"},
+}
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with an environment that is empty but for what is given."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_definitions_are_valid_in_an_empty_environment() -> None:
+    result = run("-m", "dagster", "definitions", "validate", "-w", "workspace.yaml")
+
+    assert result.returncode == 0, result.stderr
+    assert "All code locations passed validation" in result.stdout + result.stderr
+
+
+def test_loading_the_definitions_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from rag_assets.definitions import definitions; definitions();"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+
+    result = run("-c", code)
+
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
+def test_loading_the_definitions_creates_no_file(tmp_path: Path) -> None:
+    code = "from rag_assets.definitions import definitions; definitions()"
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={}, check=False, capture_output=True
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_assets_depend_on_each_other_as_the_data_flows() -> None:
+    graph = definitions().resolve_asset_graph()
+
+    found = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+
+    assert found == FLOW
+
+
+def test_partitions_are_shards_and_model_by_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_ASSETS_SHARDS", "5")
+    graph = definitions().resolve_asset_graph()
+
+    by_shard = graph.get(dg.AssetKey("chunks")).partitions_def
+    by_model = graph.get(dg.AssetKey("embeddings")).partitions_def
+
+    assert by_shard is not None
+    assert list(by_shard.get_partition_keys()) == ["s000", "s001", "s002", "s003", "s004"]
+    assert isinstance(by_model, dg.MultiPartitionsDefinition)
+    assert by_model.partition_dimension_names == ["embedding_model", "shard"]
+    assert graph.get(dg.AssetKey("live_alias")).partitions_def is None
+
+
+def test_every_asset_says_what_it_is() -> None:
+    graph = definitions().resolve_asset_graph()
+
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description
+        assert node.group_name in ("documents", "index", "serving")
+
+
+def test_a_wrong_setting_is_named_when_the_definitions_load() -> None:
+    result = run("-m", "dagster", "definitions", "validate", "-w", "workspace.yaml",
+                 RAG_ASSETS_SHARDS="many", PATH=os.environ["PATH"])  # fmt: skip
+
+    assert result.returncode != 0
+    assert "RAG_ASSETS_SHARDS" in result.stdout + result.stderr
