@@ -87,7 +87,8 @@ def search(question: str, limit: int, prefix: str | None) -> None:
         page = f", page {hit.page}" if hit.page else ""
         place = f"characters {hit.start} to {hit.end}{page}"
         click.secho(f"{number}. {hit.document_id}  {hit.score:.3f}  ({place})", bold=True)
-        click.secho(f"   {hit.heading or hit.title}", fg="green")
+        if heading := hit.heading or hit.title:
+            click.secho(f"   {heading}", fg="green")
         click.echo("   " + " ".join(hit.text.split()) + "\n")
 
 

@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from rag_assets import dev
+from rag_assets.core.identity import digest
 from rag_assets.search import Searcher
 from rag_assets.settings import Settings, load_settings
 
@@ -59,7 +60,7 @@ def run_demo(source: str | None, questions: list[str], console: Console) -> None
     Raises:
         RagAssetsError: A port is taken, the source is missing, or a model cannot be loaded.
     """
-    settings = load_settings(**({"source_url": _absolute(source)} if source else {}))
+    settings = load_settings(**(_of_own_source(source) if source else {}))
     os.environ |= dev.environment(settings) | {
         "RAG_ASSETS_SOURCE_URL": settings.source_url,
         "RAG_ASSETS_MODEL": settings.model,
@@ -154,8 +155,12 @@ def _show_next(demo: Demo) -> None:
     )
 
 
-def _absolute(source: str) -> str:
-    return source if "://" in source else Path(source).resolve().as_uri()
+def _of_own_source(source: str) -> dict[str, str]:
+    """Return settings for the user's source: a home of its own, as a lake has one source."""
+    url = source if "://" in source else Path(source).resolve().as_uri()
+    if "RAG_ASSETS_HOME" in os.environ:
+        return {"source_url": url}
+    return {"source_url": url, "home": f".rag-assets-{digest(url)[:8]}"}
 
 
 @contextmanager
