@@ -20,7 +20,7 @@ from rag_assets.search import Searcher
 from rag_assets.settings import Settings, load_settings
 
 QUESTIONS = 3
-SHOWN_CHARACTERS = 240
+SHOWN_CHARACTERS = 420
 
 FIGURES = {  # what the table shows: column → (asset, figure)
     "documents": ("parsed_documents", "documents"),
@@ -143,7 +143,8 @@ def _corpus_questions() -> list[str]:
 
 
 def _show_next(demo: Demo) -> None:
-    variables = f"RAG_ASSETS_HOME={demo.settings.home} "
+    home = demo.settings.home
+    variables = "" if home == Settings.model_fields["home"].default else f"RAG_ASSETS_HOME={home} "
     if demo.own_source:
         variables += f"RAG_ASSETS_SOURCE_URL={demo.settings.source_url} "
     demo.console.rule()

@@ -3,15 +3,18 @@
 Sizing every chunk through a tokenizer is several hundred times slower than sizing by
 characters, so chunks are cut by characters, counted in one batch, and only those over the
 token budget are cut again. A section (a heading and the text up to the next one) is cut by
-itself, which keeps an edit's effect inside its section.
+itself, and a long one by blocks, which keeps an edit's effect near the edit.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from importlib.metadata import version
 from itertools import pairwise
+from operator import itemgetter
 from typing import TypeVar
 
 from semantic_text_splitter import MarkdownSplitter
@@ -23,7 +26,11 @@ from rag_assets.core.identity import digest
 CHUNKER_REVISION = 1
 HEADING_SEPARATOR = " > "
 
+BLOCK_CHUNKS = 2  # a block's length in chunks
+FOLLOWS = 64  # characters behind a boundary that decide its rank
 LONG_LINE = 10_000  # characters
+_LINE_END = re.compile(r"\n(\s*\n)?")
+_FENCE = re.compile(r"^ {0,3}(```|~~~)", re.MULTILINE)
 _LONG_LINE = re.compile(rf"^[^\n]{{{LONG_LINE},}}", re.MULTILINE)
 
 TokenCounter = Callable[[list[str]], list[int]]
@@ -95,8 +102,9 @@ def chunk_document(
     spans = [
         span
         for section in sections(markdown, headings)
-        for block in blocks(markdown, section)
-        for span in cut(markdown, block, limits.characters)
+        for block in blocks(markdown, section, BLOCK_CHUNKS * limits.characters)
+        for piece in short_lines(markdown, block)
+        for span in cut(markdown, piece, limits.characters)
     ]
     counted = within_budget(markdown, spans, limits.tokens, count_tokens)
     heading_starts, heading_paths = _paths(headings)
@@ -130,16 +138,61 @@ def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
     return [Span(start, end) for start, end in pairwise([*kept, len(markdown)])]
 
 
-def blocks(markdown: str, section: Span) -> list[Span]:
-    """Return the section in blocks that the splitter is quick with.
+def blocks(markdown: str, section: Span, longest: int) -> list[Span]:
+    """Cut a long section into blocks of at most `longest` characters where lines allow.
 
-    Its time grows with the square of a line's length. A line this long is no prose but a
-    table's row of a million cells or minified data, and is cut anywhere.
+    The splitter fills one chunk after the other, so that an edit could move all boundaries
+    behind it. Blocks stop that: a section is cut where the text itself ranks lowest, then each
+    part again, until none is too long. A boundary thus depends on the text next to it and no
+    further away than `longest`, whatever stands before. (Content-defined chunking, with the
+    ranks of a treap: Seidel and Aragon 1996.)
     """
-    edges = {section.start, section.end}
-    for line in _LONG_LINE.finditer(markdown, section.start, section.end):
+    boundaries = _ranked_boundaries(markdown, section) if _length(section) > longest else []
+    positions = [position for position, _ in boundaries]
+    done, todo = [], [section]
+    while todo:
+        span = todo.pop()
+        inside = boundaries[bisect_right(positions, span.start) : bisect_left(positions, span.end)]
+        if _length(span) <= longest or not inside:
+            done.append(span)
+        else:
+            cut_at, _ = min(inside, key=itemgetter(1))
+            todo += [Span(cut_at, span.end), Span(span.start, cut_at)]
+    return done
+
+
+def _ranked_boundaries(markdown: str, section: Span) -> list[tuple[int, tuple[int, bytes]]]:
+    """Return where a section may be cut, in order, each with its rank: low ranks are cut first.
+
+    Paragraphs rank before lines, and either by a digest of what follows. Equal lines (of a
+    table, say) are told apart by their occurrence.
+    """
+    seen: Counter[str] = Counter()
+    fences = [fence.start() for fence in _FENCE.finditer(markdown, section.start, section.end)]
+    boundaries = []
+    for gap in _LINE_END.finditer(markdown, section.start, section.end):
+        if bisect_right(fences, gap.start()) % 2 == 0:  # not inside a block of code
+            follows = markdown[gap.end() : gap.end() + FOLLOWS]
+            name = blake2b(f"{follows}\0{seen[follows]}".encode(), digest_size=8).digest()
+            seen[follows] += 1
+            boundaries.append((gap.end(), (0 if gap[1] else 1, name)))
+    return boundaries
+
+
+def short_lines(markdown: str, block: Span) -> list[Span]:
+    """Cut a block at every so many characters of a very long line.
+
+    The splitter's time grows with the square of a line's length. A line this long is no prose
+    but a table's row of a million cells or minified data.
+    """
+    edges = {block.start, block.end}
+    for line in _LONG_LINE.finditer(markdown, block.start, block.end):
         edges |= {*range(line.start(), line.end(), LONG_LINE), line.end()}
     return [Span(start, end) for start, end in pairwise(sorted(edges))]
+
+
+def _length(span: Span) -> int:
+    return span.end - span.start
 
 
 def cut(markdown: str, span: Span, characters: int) -> list[Span]:
@@ -163,7 +216,7 @@ def within_budget(
     counts = count_tokens([markdown[span.start : span.end] for span in spans])
     result: list[tuple[Span, int]] = []
     for span, tokens in zip(spans, counts, strict=True):
-        length = span.end - span.start
+        length = _length(span)
         if tokens <= budget or length == 1:
             result.append((span, tokens))
         else:

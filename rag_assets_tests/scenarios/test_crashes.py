@@ -160,6 +160,17 @@ with Pipeline.create(Path(sys.argv[1]), sys.argv[2], collection=sys.argv[3]) as 
 """
 
 
+def start_run(pipeline: Pipeline, milvus_uri: str) -> subprocess.Popen[bytes]:
+    """Start a process of its own that runs both hops over all shards."""
+    folder = str(pipeline.documents.parent)
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, folder, milvus_uri, pipeline.collection],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": "."},
+    )
+
+
 def test_processes_killed_at_random_moments_lose_and_leave_nothing(
     pipeline: Pipeline, milvus_lite: str
 ) -> None:
@@ -167,19 +178,7 @@ def test_processes_killed_at_random_moments_lose_and_leave_nothing(
         pipeline.write(f"{number}.md", document(f"doc {number}"))
     seed = random.Random(7)
     for _ in range(4):
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                RUN,
-                pipeline.documents.parent,
-                milvus_lite,
-                pipeline.collection,
-            ],
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-            env=os.environ | {"PYTHONPATH": "."},
-        )
+        process = start_run(pipeline, milvus_lite)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         time.sleep(seed.uniform(0.1, 1.5))  # the moment of the kill is what is random here
@@ -190,5 +189,20 @@ def test_processes_killed_at_random_moments_lose_and_leave_nothing(
 
     pipeline.run()
 
+    assert pipeline.indexed() == pipeline.expected()
+    assert pipeline.run()["sync.written"] == 0
+
+
+def test_three_runs_at_once_over_the_same_shards_agree(
+    pipeline: Pipeline, milvus_lite: str
+) -> None:
+    for number in range(30):
+        pipeline.write(f"{number}.md", document(f"doc {number}"))
+    runs = [start_run(pipeline, milvus_lite) for _ in range(3)]
+
+    outputs = [run.communicate(timeout=120)[0] for run in runs]
+
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert all(output.endswith(b"done\n") for output in outputs)
     assert pipeline.indexed() == pipeline.expected()
     assert pipeline.run()["sync.written"] == 0
