@@ -13,8 +13,9 @@ from rag_assets_tests.milvus_servers import (
     milvus_uri,
 )
 from rag_assets_tests.pipeline import Pipeline
+from rag_assets_tests.s3_server import bucket, s3_endpoint
 
-__all__ = ["milvus_full", "milvus_lite", "milvus_uri"]
+__all__ = ["bucket", "milvus_full", "milvus_lite", "milvus_uri", "s3_endpoint"]
 
 
 @pytest.fixture(autouse=True)

@@ -118,6 +118,8 @@ class Lake:
     def meta(self, key: PartitionKey) -> Meta | None:
         """Read only what a partition says of itself (the parquet footer); None if absent."""
         tail = self._objects.tail(key.path, FOOTER_BYTES)
+        if tail is not None and _footer_bytes(tail) > len(tail):
+            tail = self._objects.tail(key.path, _footer_bytes(tail))
         return None if tail is None else _meta(tail)
 
     def token(self, key: PartitionKey) -> str | None:
@@ -179,6 +181,11 @@ def _parquet(table: pl.DataFrame, meta: Meta) -> bytes:
         buffer, compression="zstd", metadata={META_KEY: json.dumps(said, sort_keys=True)}
     )
     return buffer.getvalue()
+
+
+def _footer_bytes(tail: bytes) -> int:
+    """Return the footer's size: parquet ends with it, four bytes of its length, and `PAR1`."""
+    return int.from_bytes(tail[-8:-4], "little") + 8
 
 
 def _meta(data: bytes) -> Meta:

@@ -20,9 +20,15 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec.asyn
 import s3fs
+from botocore.exceptions import BotoCoreError
 from typing_extensions import override
 
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
+
+S3_ERRORS = (OSError, BotoCoreError)
+"""What s3fs raises: S3's answers as OSError, failures to get one as botocore's own errors."""
+
+CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +123,10 @@ class FolderStore(ObjectStore):
 
     @override
     def list(self, folder: str) -> list[str]:
-        return sorted(
-            path.relative_to(self._root).as_posix()
-            for path in (self._root / folder).rglob("*")
-            if path.is_file() and not path.name.startswith(".")
-        )
+        paths = (p for p in (self._root / folder).rglob("*") if p.is_file())
+        keys = (path.relative_to(self._root) for path in paths)
+        # Locks and files being written have a dot in front.
+        return sorted(k.as_posix() for k in keys if not any(p.startswith(".") for p in k.parts))
 
     @override
     def delete(self, key: str) -> None:
@@ -147,46 +152,45 @@ class S3Store(ObjectStore):
 
     @override
     def get(self, key: str) -> StoredObject | None:
-        return self._get(key)
+        with self._errors_named("read", key):
+            return get_s3_object(self._fs, self._bucket, self._prefix + key)
 
     @override
     def tail(self, key: str, size: int) -> bytes | None:
-        found = self._get(key, Range=f"bytes=-{size}")
-        return found.data if found else None
+        with self._errors_named("read", key):
+            end = get_s3_object(self._fs, self._bucket, self._prefix + key, Range=f"bytes=-{size}")
+        return end.data if end else None
 
     @override
     def put(self, key: str, data: bytes, expected: str | None) -> str:
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
-        try:
+        with self._errors_named("write", key):
             written = self._fs.call_s3(
                 "put_object", Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition
-            )
-        except OSError as error:
-            if _is_conflict(error):
-                raise CommitConflictError(f"{key} was changed by somebody else.") from error
-            raise LakeError(f"Cannot write s3://{self._bucket}/{self._prefix}{key}: {error}") from (
-                error
             )
         return str(written["ETag"])
 
     @override
     def list(self, folder: str) -> list[str]:
-        start = f"{self._bucket}/{self._prefix}{folder}"
-        self._fs.invalidate_cache()
-        cut = len(f"{self._bucket}/{self._prefix}")
-        return sorted(path[cut:] for path in self._fs.find(start))
-
-    def _get(self, key: str, **arguments: str) -> StoredObject | None:
-        try:
-            return get_s3_object(self._fs, self._bucket, self._prefix + key, **arguments)
-        except OSError as error:
-            raise LakeError(
-                f"Cannot read s3://{self._bucket}/{self._prefix}{key}: {error}"
-            ) from error
+        root = f"{self._bucket}/{self._prefix}"
+        with self._errors_named("list", folder):
+            self._fs.invalidate_cache()
+            return sorted(path[len(root) :] for path in self._fs.find(root + folder))
 
     @override
     def delete(self, key: str) -> None:
-        self._fs.call_s3("delete_object", Bucket=self._bucket, Key=self._prefix + key)
+        with self._errors_named("delete", key):
+            self._fs.call_s3("delete_object", Bucket=self._bucket, Key=self._prefix + key)
+
+    @contextmanager
+    def _errors_named(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3_ERRORS as error:
+            if _code(error) in CONFLICTS:
+                raise CommitConflictError(f"{key} was changed by somebody else.") from error
+            address = f"s3://{self._bucket}/{self._prefix}{key}"
+            raise LakeError(f"Cannot {verb} {address}: {error}") from error
 
 
 def get_s3_object(
@@ -198,7 +202,7 @@ def get_s3_object(
         None if there is no such object.
 
     Raises:
-        OSError: Anything else that S3 answers: no permission, no such bucket, no connection.
+        S3_ERRORS: Anything else: no permission, no such bucket, no connection.
     """
 
     async def fetch() -> StoredObject:
@@ -214,12 +218,7 @@ def get_s3_object(
         return None
 
 
-def _is_conflict(error: OSError) -> bool:
-    conflicts = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
-    return _code(error) in conflicts
-
-
-def _code(error: OSError) -> str:
+def _code(error: Exception) -> str:
     """Return S3's error code, which s3fs keeps in the cause of the error it translates to."""
     response = getattr(error.__cause__, "response", {})
     return str(response.get("Error", {}).get("Code", ""))

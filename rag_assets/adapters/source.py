@@ -22,7 +22,7 @@ import polars as pl
 import s3fs
 from typing_extensions import override
 
-from rag_assets.adapters.object_store import get_s3_object
+from rag_assets.adapters.object_store import S3_ERRORS, get_s3_object
 from rag_assets.core.documents import Outcome
 from rag_assets.core.errors import (
     DocumentGoneError,
@@ -272,7 +272,7 @@ class S3Source(SourceStore):
             found = get_s3_object(self._fs, self._bucket, self._prefix + key)
         except PermissionError as error:
             raise DocumentUnreadableError(f"{key} may not be read: {error}.") from error
-        except OSError as error:
+        except S3_ERRORS as error:
             raise SourceError(f"Cannot read {self.uri(key)}: {error}") from error
         if found is None:
             raise DocumentGoneError(f"{key} is gone.")
@@ -293,7 +293,7 @@ class S3Source(SourceStore):
     def _page(self, arguments: dict[str, str]) -> dict[str, Any]:
         try:
             return self._fs.call_s3("list_objects_v2", **arguments)  # type: ignore[no-any-return]
-        except Exception as error:  # botocore's own errors are many and share no base with OSError
+        except S3_ERRORS as error:
             raise SourceError(
                 f"Cannot list s3://{self._bucket}/{self._prefix}: {error}. Check the bucket's name,"
                 " the credentials and the endpoint."

@@ -1,0 +1,292 @@
+"""One contract for every source: what is there, under which version, and what is refused."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+import polars as pl
+import pytest
+
+from rag_assets.adapters.source import FolderSource, Source, SourceDocument, open_source
+from rag_assets.core.documents import Outcome
+from rag_assets.core.errors import DocumentGoneError, SourceError
+from rag_assets.core.tables import SOURCE_FILES
+from rag_assets.settings import Settings
+from rag_assets_tests.milvus_servers import free_ports
+from rag_assets_tests.s3_server import Bucket
+
+NOTHING = pl.DataFrame(schema=SOURCE_FILES)
+ODD_NAMES = ["ü/漢字.md", "with space.md", "a'b\"c.md", "100%_#?&+.md", "back\\slash.md"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store of documents, and how to change it."""
+
+    url: str
+    options: dict[str, Any]
+    put: Callable[[str, bytes], None]
+    delete: Callable[[str], None]
+
+    def open(self, **arguments: Any) -> Source:
+        return open_source(self.url, options=self.options, **{"max_bytes": 1000} | arguments)
+
+
+def folder(root: Path) -> Place:
+    def put(key: str, content: bytes) -> None:
+        (root / key).parent.mkdir(parents=True, exist_ok=True)
+        (root / key).write_bytes(content)
+
+    root.mkdir()
+    return Place(root.as_uri(), {}, put, lambda key: (root / key).unlink())
+
+
+def memory() -> Place:
+    root = f"/{uuid4().hex}"
+    fs = fsspec.filesystem("memory")
+    fs.mkdir(root)
+    return Place(
+        f"memory:/{root}",
+        {},
+        lambda key, content: fs.pipe_file(f"{root}/{key}", content),
+        lambda key: fs.rm_file(f"{root}/{key}"),
+    )
+
+
+@pytest.fixture(params=["folder", "s3", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "folder":
+        yield folder(tmp_path / "with space")
+    elif request.param == "memory":
+        yield memory()
+    else:
+        bucket: Bucket = request.getfixturevalue("bucket")
+        yield Place(
+            f"{bucket.url}/docs",
+            bucket.options,
+            lambda key, content: bucket.put(f"docs/{key}", content),
+            lambda key: bucket.delete(f"docs/{key}"),
+        )
+
+
+def listed(source: Source) -> list[str]:
+    return source.listing(NOTHING)["document_id"].to_list()
+
+
+def test_a_listing_says_key_version_size_and_time(place: Place) -> None:
+    place.put("a.md", b"alpha")
+    place.put("b/c.md", b"")
+
+    listing = place.open().listing(NOTHING)
+
+    assert listing.schema == pl.Schema(SOURCE_FILES)
+    assert listing["document_id"].to_list() == ["a.md", "b/c.md"]
+    assert listing["size"].to_list() == [5, 0]
+    assert listing["version"].n_unique() == 2
+    assert listing["problem"].to_list() == [None, None]
+    ages = [datetime.now(UTC) - time for time in listing["modified_at"]]
+    assert all(timedelta(seconds=-60) < age < timedelta(seconds=60) for age in ages)
+
+
+def test_a_version_changes_with_the_content_and_only_with_it(place: Place) -> None:
+    place.put("a.md", b"one")
+    source = place.open()
+    first = source.listing(NOTHING)
+
+    again = source.listing(first)
+    place.put("a.md", b"two")  # the same size, perhaps within the same tick of the clock
+    changed = source.listing(again)
+
+    assert again["version"].to_list() == first["version"].to_list()
+    assert changed["version"].to_list() != first["version"].to_list()
+
+
+def test_what_is_read_has_the_version_that_the_listing_says(place: Place) -> None:
+    place.put("a.md", b"alpha")
+    source = place.open()
+
+    document = source.read("a.md")
+
+    assert document.content == b"alpha"
+    assert document.version == source.listing(NOTHING)["version"][0]
+
+
+@pytest.mark.parametrize("key", ODD_NAMES)
+def test_an_odd_name_is_listed_read_and_addressed(place: Place, key: str) -> None:
+    place.put(key, b"content")
+    source = place.open()
+
+    assert listed(source) == [key]
+    assert source.read(key).content == b"content"
+    assert source.uri(key).startswith(place.url.split(":")[0])
+
+
+def test_patterns_choose_what_is_listed(place: Place) -> None:
+    for key in ("a.md", "b.txt", "x/a.md", "x/y/b.md", ".hidden.md", "x/.git/c.md", "x/~$lock.md"):
+        place.put(key, b"text")
+    defaults = Settings()
+
+    assert listed(place.open(include=["*.md"], exclude=[])) == [".hidden.md", "a.md"]
+    assert listed(place.open(include=["x/**"], exclude=["**/y/**"], max_bytes=9)) == [
+        "x/.git/c.md",
+        "x/a.md",
+        "x/~$lock.md",
+    ]
+    assert listed(place.open(include=defaults.include, exclude=defaults.exclude)) == [
+        "a.md",
+        "b.txt",
+        "x/a.md",
+        "x/y/b.md",
+    ]
+
+
+def test_only_wanted_documents_are_listed(place: Place) -> None:
+    place.put("a.md", b"a")
+    place.put("b.md", b"b")
+
+    listing = place.open().listing(NOTHING, wanted=lambda key: key == "b.md")
+
+    assert listing["document_id"].to_list() == ["b.md"]
+
+
+def test_a_document_beyond_the_limit_is_listed_with_its_problem(place: Place) -> None:
+    place.put("big.md", b"x" * 1001)
+
+    row = place.open().listing(NOTHING).row(0, named=True)
+
+    assert row["problem"] == Outcome.TOO_LARGE
+    assert row["error"] == "1001 bytes; the limit is 1000."
+
+
+def test_a_document_that_is_gone_is_said_to_be(place: Place) -> None:
+    place.put("a.md", b"a")
+    source = place.open()
+    place.delete("a.md")
+
+    with pytest.raises(DocumentGoneError):
+        source.read("a.md")
+    assert listed(source) == []
+
+
+def test_keys_that_could_leave_the_root_are_listed_with_their_problem(bucket: Bucket) -> None:
+    for key in ("docs/../secret.md", "docs/a//b.md", "docs/tab\there.md", "docs/good.md"):
+        bucket.put(key, b"x")
+    source = open_source(f"{bucket.url}/docs", options=bucket.options, max_bytes=10)
+
+    found = source.listing(NOTHING)
+
+    problems = dict(zip(found["document_id"], found["problem"], strict=True))
+    assert problems == {
+        "../secret.md": Outcome.INVALID_KEY,
+        "a//b.md": Outcome.INVALID_KEY,
+        "tab\there.md": Outcome.INVALID_KEY,
+        "good.md": None,
+    }
+
+
+def test_a_bucket_is_listed_beyond_one_page_and_without_folder_markers(bucket: Bucket) -> None:
+    bucket.put("docs/folder/", b"")
+    filesystem = bucket.filesystem()
+    filesystem.pipe({f"{bucket.name}/docs/{n:04d}.md": b"x" for n in range(1_100)})
+    source = open_source(f"{bucket.url}/docs/", options=bucket.options, max_bytes=10)
+
+    listing = source.listing(NOTHING)
+
+    assert listing.height == 1_100
+    assert listing["document_id"][0] == "0000.md"
+    [etag] = {filesystem.info(f"{bucket.name}/docs/0007.md")["ETag"].strip('"')}
+    assert listing["version"][7] == etag
+
+
+def test_a_missing_root_says_what_to_do(tmp_path: Path, bucket: Bucket) -> None:
+    with pytest.raises(SourceError, match=r"does not exist.*RAG_ASSETS_SOURCE_URL"):
+        listed(open_source(str(tmp_path / "nowhere"), max_bytes=10))
+    with pytest.raises(SourceError, match=r"no-such-bucket.*Check the bucket's name"):
+        listed(open_source("s3://no-such-bucket", options=bucket.options, max_bytes=10))
+    with pytest.raises(SourceError, match="does not exist"):
+        listed(open_source("memory://nowhere", max_bytes=10))
+
+
+def test_an_unreachable_bucket_is_a_source_error(bucket: Bucket) -> None:
+    options = bucket.options | {"endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"}
+    source = open_source("s3://bucket", options=options, max_bytes=10)
+
+    with pytest.raises(SourceError, match="credentials and the endpoint"):
+        listed(source)
+    with pytest.raises(SourceError, match="Cannot read"):
+        source.read("a.md")
+
+
+def test_an_unknown_protocol_is_a_source_error() -> None:
+    with pytest.raises(SourceError, match="nosuch://x"):
+        open_source("nosuch://x", max_bytes=10)
+
+
+def test_links_pipes_and_foreign_names_in_a_folder_do_no_harm(tmp_path: Path) -> None:
+    place = folder(tmp_path / "root")
+    (tmp_path / "secret.md").write_text("outside")
+    root = tmp_path / "root"
+    (root / "out.md").symlink_to(tmp_path / "secret.md")
+    (root / "loop").symlink_to(root)
+    os.mkfifo(root / "pipe.md")
+    Path(os.fsdecode(os.fsencode(root) + b"/latin-\xe9.md")).write_bytes(b"x")
+    place.put("good.md", b"x")
+
+    listing = place.open().listing(NOTHING)
+
+    found = dict(zip(listing["document_id"], listing["problem"], strict=True))
+    assert found == {"good.md": None, "latin-\\udce9.md": Outcome.INVALID_KEY}
+
+
+class CountingFolder(FolderSource):
+    """A folder that notes what is read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: list[str] = []
+
+    def read(self, key: str) -> SourceDocument:
+        self.reads.append(key)
+        return super().read(key)
+
+
+def age(path: Path, seconds: float) -> None:
+    time = datetime.now(UTC).timestamp() - seconds
+    os.utime(path, (time, time))
+
+
+def test_files_are_hashed_only_when_they_may_have_changed(tmp_path: Path) -> None:
+    for name in ("old.md", "new.md", "touched.md"):
+        (tmp_path / name).write_text(name)
+    age(tmp_path / "old.md", 60)
+    age(tmp_path / "touched.md", 60)
+    store = CountingFolder(tmp_path)
+    source = Source(store, max_bytes=1000)
+    first = source.listing(NOTHING)
+    assert sorted(store.reads) == ["new.md", "old.md", "touched.md"]
+
+    store.reads.clear()
+    age(tmp_path / "touched.md", 30)
+    second = source.listing(first)
+
+    assert sorted(store.reads) == ["new.md", "touched.md"]  # new.md may change within its tick
+    assert second["version"].to_list() == first["version"].to_list()
+
+
+def test_a_folder_of_many_files_is_listed_without_reading_them_again(tmp_path: Path) -> None:
+    for number in range(5_000):
+        path = tmp_path / f"{number}.md"
+        path.write_text("x")
+        age(path, 60)
+    store = CountingFolder(tmp_path)
+    source = Source(store, max_bytes=1000)
+    first = source.listing(NOTHING)
+    store.reads.clear()
+
+    assert source.listing(first).equals(first)
+    assert store.reads == []
