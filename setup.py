@@ -40,7 +40,7 @@ setup(
         "s3fs>=2026.9",
         "selectolax>=1.0,<2",
         "semantic-text-splitter>=0.33.1,<0.34",  # another version may cut elsewhere
-        "tenacity>=9,<10",
+        "tenacity>=9.2,<10",
         "tokenizers>=0.22,<0.24",
         "typing-extensions>=4.12,<5",
         "wordllama==0.4.0.post1",  # its weights and tokenizer are pinned by digest
@@ -54,6 +54,10 @@ setup(
             "import-linter>=2,<3",
             "moto[server]>=5.2,<6",
             "mypy>=2,<3",
+            "openpyxl>=3.1,<4",  # this and the next ones write test documents
+            "python-docx>=1.2,<2",
+            "python-pptx>=1,<2",
+            "reportlab>=5,<6",
             "pytest>=9,<10",
             "ruff>=0.14",
             "types-PyYAML>=6",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from rag_assets.core.errors import ConfigurationError
 
@@ -125,3 +125,7 @@ def load_settings(**overrides: Any) -> Settings:
             f"RAG_ASSETS_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
         )
         raise ConfigurationError(f"Settings are wrong: {problems}.") from None
+    except SettingsError as error:
+        raise ConfigurationError(
+            f"Settings are wrong: {error}; lists and mappings are written as JSON."
+        ) from None

@@ -1,0 +1,83 @@
+"""Settings and the models file: read when asked for, wrong values named, secrets kept."""
+
+from pathlib import Path
+
+import pytest
+
+from rag_assets.adapters.model_file import find_model_spec, read_model_specs
+from rag_assets.core.errors import ConfigurationError
+from rag_assets.settings import Settings, load_settings
+
+
+def test_the_defaults_need_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    settings = load_settings()
+
+    assert settings.source == (tmp_path / ".rag-assets/documents").as_uri()
+    assert settings.lake == (tmp_path / ".rag-assets/lake").as_uri()
+    assert settings.model in read_model_specs(settings.models_file)
+
+
+def test_variables_are_read_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_ASSETS_INCLUDE", '["*.md", "x/**"]')
+    monkeypatch.setenv("RAG_ASSETS_LAKE_URL", "s3://bucket/lake")
+
+    assert load_settings().include == ["*.md", "x/**"]
+    assert load_settings().lake == "s3://bucket/lake"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SHARDS", "0"), ("MAX_DOCUMENT_BYTES", "big"), ("ALIAS", "no-dash"), ("CHUNK_TOKENS", "-1")],
+)
+def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
+
+    with pytest.raises(ConfigurationError, match=f"RAG_ASSETS_{name}: "):
+        load_settings()
+
+
+def test_a_list_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_ASSETS_INCLUDE", "*.md")
+
+    with pytest.raises(ConfigurationError, match="include"):
+        load_settings()
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_ASSETS_MILVUS_TOKEN", "hunter2")
+    monkeypatch.setenv("RAG_ASSETS_EMBEDDING_API_KEY", "hunter2")
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_OPTIONS", '{"secret": "hunter2"}')
+    monkeypatch.setenv("RAG_ASSETS_LAKE_OPTIONS", '{"secret": "hunter2"}')
+
+    settings = load_settings()
+
+    assert settings.source_options["secret"] == "hunter2"
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_shipped_models_are_valid() -> None:
+    specs = read_model_specs(Settings().models_file)
+
+    assert {"wordllama-256-v1", "minilm-l6-v1", "bge-m3-v1"} <= set(specs)
+    assert all(spec.key == key for key, spec in specs.items())
+
+
+def test_an_unknown_model_is_named_beside_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match=r"no model 'other' in .*minilm-l6-v1"):
+        find_model_spec(Settings().models_file, "other")
+
+
+@pytest.mark.parametrize("content", [None, "models: [", "models:\n  a-v1: {backend: none}"])
+def test_a_models_file_that_cannot_be_used_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "own.yaml"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ConfigurationError, match=r"own\.yaml"):
+        read_model_specs(path)
