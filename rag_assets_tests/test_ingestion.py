@@ -1,5 +1,6 @@
 """The jobs on a real Dagster instance: what runs do, record and refuse."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rag_assets.search import Searcher
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.hostile import hostile_files
 from rag_assets_tests.pipeline import WORDLLAMA
+from rag_assets_tests.s3_server import Bucket
 from rag_assets_tests.scenarios.texts import document
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +129,33 @@ def test_an_incomplete_collection_is_not_made_live(settings: Settings) -> None:
 
         with pytest.raises(PromotionRefusedError, match=f"s001 lacks {len(lost)} rows"):
             ingestion.run_job("promote")
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_bucket_and_a_lake_on_s3_work_as_folders_do(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        bucket.put(f"docs/{number}.md", document(f"doc {number}").encode())
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", f"{bucket.url}/docs")
+    monkeypatch.setenv("RAG_ASSETS_LAKE_URL", f"{bucket.url}/lake")
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_OPTIONS", json.dumps(bucket.options))
+    monkeypatch.setenv("RAG_ASSETS_LAKE_OPTIONS", json.dumps(bucket.options))
+    first = ingestion.ingest(load_settings())
+    bucket.put("docs/1.md", b"# Kiln\n\nThe kiln is fired at 1,240 degrees on Fridays.\n")
+    bucket.delete("docs/2.md")
+
+    second = ingestion.ingest(load_settings())
+    third = ingestion.ingest(load_settings())
+
+    assert (first["parsed_documents"]["parsed"], first["source_files"]["added"]) == (5, 5)
+    assert second["parsed_documents"]["parsed"] == 1
+    assert second["embeddings"]["computed"] == 1
+    assert second["parsed_documents"]["removed"] == 1
+    assert third["collection"]["written"] == third["collection"]["deleted"] == 0
+    with Searcher.open() as searcher:
+        best = searcher.search("How hot is the kiln?", 1)[0]
+    assert (best.document_id, best.source_uri) == ("1.md", f"{bucket.url}/docs/1.md")
 
 
 def test_a_lake_filled_from_one_source_refuses_another(
