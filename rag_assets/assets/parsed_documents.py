@@ -11,7 +11,7 @@ import polars as pl
 
 from rag_assets.adapters.lake import Lake, Meta, PartitionKey
 from rag_assets.adapters.parse_worker import ParserPool
-from rag_assets.adapters.parser import parser_version
+from rag_assets.adapters.parser import is_supported, parse, parser_version
 from rag_assets.adapters.source import Source
 from rag_assets.assets import source_files
 from rag_assets.assets.metadata import as_metadata
@@ -29,6 +29,7 @@ from rag_assets.resources import LakeResource, ParserResource, SourceResource
 logger = logging.getLogger(__name__)
 
 NAME = "parsed_documents"
+SAME = ["version", "parser", "problem"]  # what makes a row still right for a listed file
 Row = dict[str, Any]
 
 
@@ -61,10 +62,8 @@ class DocumentParser:
                     yield row
 
     def _row(self, file: Row) -> Row | None:
-        version = file["version"]
-        if file["problem"] is not None:
-            document = ParsedDocument(Outcome(file["problem"]), error=file["error"])
-        else:
+        version, document = file["version"], _judged_unread(file)
+        if document is None:
             try:
                 found = self.source.read(file["document_id"])
             except DocumentGoneError:
@@ -101,10 +100,10 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
     if listing.meta is None:
         raise StaleInputError(f"Shard {shard} has not been listed: materialise source_files first.")
     wanted = listing.table.with_columns(parser=pl.lit(parser.version))
-    change = diff(wanted, held.table, key="document_id", same=["version", "parser"])
+    change = diff(wanted, _with_problems(held.table), key="document_id", same=SAME)
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
-    table = pl.concat([_with_listed_times(change.keep, listing.table), resumed, fresh])
-    table = table.sort("document_id")
+    kept = _with_listed_times(change.keep.drop("problem"), listing.table)
+    table = pl.concat([kept, resumed, fresh]).sort("document_id")
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
@@ -127,15 +126,12 @@ def _parse_missing(
     lake: Lake, key: PartitionKey, parser: DocumentParser, files: pl.DataFrame, micro_batch: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (rows that an earlier, killed run left behind, rows parsed now)."""
-    same = ["document_id", "version", "parser"]
     resumed = pl.DataFrame(schema=PARSED_DOCUMENTS)
     if not files.is_empty():
-        resumed = (
-            lake.checkpointed(key, PARSED_DOCUMENTS)
-            .join(files, on=same, how="semi")
-            .unique(same, maintain_order=True)
-        )
-    missing = files.join(resumed, on=same, how="anti")
+        aside = _with_problems(lake.checkpointed(key, PARSED_DOCUMENTS))
+        found = diff(files, aside, key="document_id", same=SAME).keep
+        resumed = found.drop("problem").unique("document_id", maintain_order=True)
+    missing = files.join(resumed, on="document_id", how="anti")
     batches = [resumed.clear()]
     done = 0
     for batch in missing.iter_slices(micro_batch):
@@ -145,6 +141,25 @@ def _parse_missing(
         if done < missing.height:
             lake.checkpoint(key, batches[-1])
     return resumed, pl.concat(batches)
+
+
+def _judged_unread(file: Row) -> ParsedDocument | None:
+    """Return the outcome of a document whose bytes need not be fetched, or None."""
+    if file["problem"] is not None:
+        return ParsedDocument(Outcome(file["problem"]), error=file["error"])
+    if not is_supported(file["document_id"]):
+        return parse(file["document_id"], b"")
+    return None
+
+
+def _with_problems(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Add what a listing would have to say for a row to stay as it is.
+
+    So a document that was too large, or could not be read, is tried again when the limit or
+    the permission changes, though its version does not.
+    """
+    listed = pl.col("outcome").is_in([Outcome.TOO_LARGE, Outcome.INVALID_KEY, Outcome.UNREADABLE])
+    return parsed.with_columns(problem=pl.when(listed).then("outcome"))
 
 
 def _with_listed_times(kept: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from rag_assets.adapters.source import open_source
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets_tests.pipeline import Pipeline, Work
 from rag_assets_tests.scenarios.texts import document, paragraph
@@ -154,6 +155,31 @@ def test_a_document_that_shrinks_leaves_no_stale_tail(pipeline: Pipeline) -> Non
     pipeline.run()
     assert pipeline.rows() == []
     assert pipeline.parsed()["outcome"].to_list() == ["empty"]
+
+
+def test_a_document_is_tried_again_when_the_size_limit_is_raised(pipeline: Pipeline) -> None:
+    pipeline.write("big.md", document("big"))
+    pipeline.source = open_source(str(pipeline.documents), max_bytes=10)
+    pipeline.run()
+    assert pipeline.parsed()["outcome"].to_list() == ["too_large"]
+    assert done(pipeline.run()) == {}
+
+    pipeline.source = open_source(str(pipeline.documents), max_bytes=10_000)
+
+    assert pipeline.run()["parsing.parsed"] == 1
+    assert pipeline.indexed() == pipeline.expected()
+
+
+def test_a_file_of_another_kind_is_skipped_and_never_fetched(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.write("film.mp4", b"\0" * 100)
+    pipeline.list_all()
+    monkeypatch.setattr(pipeline.source, "read", lambda key: pytest.fail(f"{key} was read"))
+
+    pipeline.parse_and_chunk_all()
+
+    assert pipeline.parsed()["outcome"].to_list() == ["skipped"]
 
 
 def test_rows_lost_by_milvus_come_back_without_being_embedded_again(filled: Pipeline) -> None:
