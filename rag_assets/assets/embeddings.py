@@ -97,30 +97,32 @@ def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, Embedd
 
 
 class SharedVectors:
-    """Vectors that one shard of a run has and another one lacks."""
+    """Vectors that one shard of a run has, or will have, and another one lacks.
 
-    def __init__(self, schema: Schema, lacking: pl.Series) -> None:
-        self._lacking = lacking
+    Holds no others: a first load would otherwise keep every vector in memory.
+    """
+
+    def __init__(self, schema: Schema) -> None:
         self._table = pl.DataFrame(schema=schema)
+        self._lacked_twice = pl.Series(dtype=pl.String)
 
     @classmethod
     def between(cls, run: ModelRun, shards: list[str]) -> "SharedVectors":
         """Collect from all shards what any of them lacks, before the first one changes."""
-        if len(shards) == 1:
-            return cls(run.schema, pl.Series(dtype=pl.String))
-        lacking = [
-            _wanted_texts(run.lake, shard)[0].join(run.held(shard).table, "text_digest", "anti")
-            for shard in shards
-        ]
-        shared = cls(run.schema, pl.concat(lacking)["text_digest"].unique())
-        if len(shared._lacking):
-            for shard in shards:
-                shared.offer(run.held(shard).table)
+        shared = cls(run.schema)
+        if len(shards) > 1:
+            lacking = pl.concat([_lacking(run, shard) for shard in shards])
+            shared._lacked_twice = lacking.filter(lacking.is_duplicated()).unique()
+            for shard in shards if len(lacking) else []:
+                shared._keep(run.held(shard).table, lacking)
         return shared
 
-    def offer(self, vectors: pl.DataFrame) -> None:
-        """Keep those of the vectors that some shard lacks."""
-        useful = vectors.filter(pl.col("text_digest").is_in(self._lacking.implode()))
+    def offer(self, computed: pl.DataFrame) -> None:
+        """Keep those of a shard's new vectors that another shard lacks too."""
+        self._keep(computed, self._lacked_twice)
+
+    def _keep(self, vectors: pl.DataFrame, wanted: pl.Series) -> None:
+        useful = vectors.filter(pl.col("text_digest").is_in(wanted.implode()))
         self._table = pl.concat([self._table, useful]).unique("text_digest")
 
     def among(self, texts: pl.DataFrame) -> pl.DataFrame:
@@ -150,6 +152,12 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         kept=change.keep.height,
         removed=len(change.removed),
     )
+
+
+def _lacking(run: ModelRun, shard: str) -> pl.Series:
+    """Return the digests of the texts that have no vector in their shard."""
+    texts, _ = _wanted_texts(run.lake, shard)
+    return texts.join(run.held(shard).table, "text_digest", "anti")["text_digest"]
 
 
 def _wanted_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
