@@ -7,7 +7,7 @@ import dagster as dg
 from rag_assets.core.identity import shard_keys
 from rag_assets.definitions import definitions
 from rag_assets.jobs import RANGE_END, RANGE_START, register_model
-from rag_assets.partitions import model_shard_key
+from rag_assets.partitions import MODEL_DIMENSION, model_shard_key
 from rag_assets.settings import Settings
 
 Figures = dict[str, dict[str, float]]
@@ -49,9 +49,10 @@ def run_job(job: str, partitions: Sequence[str] = ()) -> Figures:
 
 
 def register_first_model(settings: Settings, dagster_home: str) -> None:
-    """Make the first model a partition, so that the UI offers it."""
+    """Make the first model a partition, so that the UI offers it; only if none is there yet."""
     with dg.DagsterInstance.from_config(dagster_home) as instance:
-        register_model(instance, settings.model)
+        if not instance.get_dynamic_partitions(MODEL_DIMENSION):
+            register_model(instance, settings.model)
 
 
 def _sums(events: Sequence[dg.DagsterEvent]) -> Figures:
