@@ -4,14 +4,16 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # This exact release first: where a CPU build of it is at hand, nothing larger is fetched.
 TORCH ?= torch==2.13.0
-# The model of the demo, and your own folder or bucket instead of the demo's corpus.
+# The model of the demo; your own folder or bucket instead of the demo's corpus; what to ask.
 MODEL ?= minilm-l6-v1
 SOURCE ?=
+QUESTION ?=
 
 .PHONY: demo test dev lint types layers milvus clean
 
 demo: $(VENV)/.ready
-	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)')
+	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)') \
+	  $(if $(QUESTION),--question '$(QUESTION)')
 
 dev: $(VENV)/.ready
 	$(BIN)/rag-assets dev

@@ -232,7 +232,8 @@ def _require_free_port(service: Service) -> None:
         except OSError as error:
             raise ConfigurationError(
                 f"{service.name} cannot start: port {service.port} on {HOST} is taken"
-                f" ({error.strerror}). Stop what uses it, or choose another port (see --help)."
+                f" ({error.strerror}). Stop what uses it, or choose another port: --port for the"
+                " webserver, the one in RAG_ASSETS_MILVUS_URI for Milvus Lite."
             ) from error
 
 

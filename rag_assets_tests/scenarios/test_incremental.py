@@ -1,6 +1,7 @@
 """I4: work is proportional to change. Each test counts the work that a change caused."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +135,23 @@ def test_of_two_documents_with_the_same_bytes_one_can_go(filled: Pipeline) -> No
 
     assert "a.md" not in filled.indexed()
     assert filled.indexed()["b.md"] == filled.expected()["b.md"]
+
+
+def test_each_kind_of_change_reaches_either_engine(tmp_path: Path, milvus_uri: str) -> None:
+    with Pipeline.create(tmp_path, milvus_uri) as pipeline:
+        pipeline.shards = pipeline.shards[:1]
+        for number in range(4):
+            pipeline.write(f"{number}.md", document(f"d{number}"))
+        pipeline.run()
+        pipeline.write("0.md", document("edited"))
+        pipeline.write("new.md", document("new"))
+        pipeline.remove("1.md")
+        (pipeline.documents / "2.md").rename(pipeline.documents / "renamed.md")
+
+        pipeline.run()
+
+        assert pipeline.indexed() == pipeline.expected()
+        assert done(pipeline.run()) == {}
 
 
 def test_a_touched_file_is_neither_parsed_nor_embedded(filled: Pipeline) -> None:
