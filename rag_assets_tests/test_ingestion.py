@@ -131,6 +131,14 @@ def test_an_incomplete_collection_is_not_made_live(settings: Settings) -> None:
             ingestion.run_job("promote")
 
 
+def test_a_model_that_was_never_indexed_is_not_made_live(settings: Settings) -> None:
+    with pytest.raises(PromotionRefusedError, match="there is no collection"):
+        ingestion.run_job("promote")
+
+    with Searcher.open(settings) as searcher:
+        assert not searcher._store.exists(f"{settings.alias}__wordllama_256_v1")
+
+
 @pytest.mark.usefixtures("settings")
 def test_a_bucket_and_a_lake_on_s3_work_as_folders_do(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch

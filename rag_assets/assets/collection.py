@@ -63,12 +63,7 @@ class ModelCollection:
             VectorStoreError: It belongs to another source or has another schema.
         """
         if self.store.exists(self.name):
-            signature = self.store.info(self.name).properties.get("signature")
-            if signature != self.spec.signature:
-                raise SignatureMismatchError(
-                    f"Collection {self.name} holds vectors of signature {signature}; the spec of"
-                    f" {self.spec.key} has {self.spec.signature}. Give the changed spec a new key."
-                )
+            self.refuse_other_spec()
         index = self.spec.index
         self.store.create(
             self.name,
@@ -80,6 +75,15 @@ class ModelCollection:
                 "signature": self.spec.signature,
             },
         )
+
+    def refuse_other_spec(self) -> None:
+        """Raise SignatureMismatchError if the collection was filled by another spec."""
+        signature = self.store.info(self.name).properties.get("signature")
+        if signature != self.spec.signature:
+            raise SignatureMismatchError(
+                f"Collection {self.name} holds vectors of signature {signature}; the spec of"
+                f" {self.spec.key} has {self.spec.signature}. Give the changed spec a new key."
+            )
 
     def wanted_rows(self, shard: str) -> tuple[pl.DataFrame, Meta]:
         """Return the rows that the shard should have, with vectors, and what they come from.

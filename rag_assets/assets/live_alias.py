@@ -67,12 +67,14 @@ def verify_complete(target: ModelCollection, shards: list[str]) -> int:
 
     Raises:
         PromotionRefusedError: With every shard that is not, and how.
+        SignatureMismatchError: The collection was filled by another spec.
     """
     if not target.store.exists(target.name):
         raise PromotionRefusedError(
             f"{target.spec.key} cannot be made live: there is no collection {target.name}."
             " Materialise embeddings and collection for all shards first."
         )
+    target.refuse_other_spec()
     checked = [_check_shard(target, shard) for shard in shards]
     complaints = [complaint for complaint, _ in checked if complaint]
     if complaints:
@@ -122,7 +124,6 @@ def build(shards: int, first_model: str) -> dg.AssetsDefinition:
             target = ModelCollection(
                 lake.open(), store, spec, milvus.collection_name(spec), lake.source_url
             )
-            target.ensure()
             release = promote(target, milvus.alias, shard_keys(shards))
         logger.info("%s is live: %s with %d rows", spec.key, release.collection, release.rows)
         context.add_asset_metadata(as_metadata(release))
