@@ -1,6 +1,7 @@
 """Ingestion from a program instead of the UI: the same jobs, as runs on the same instance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -28,11 +29,13 @@ def ingest(settings: Settings) -> Figures:
     return (
         run_job("ingest_documents", shards)
         | run_job("index_chunks", [str(model_shard_key(settings.model, s)) for s in shards])
-        | run_job("promote")
+        | run_job("promote", ops={"live_alias": {"config": {"model": settings.model}}})
     )
 
 
-def run_job(job: str, partitions: Sequence[str] = ()) -> Figures:
+def run_job(
+    job: str, partitions: Sequence[str] = (), *, ops: Mapping[str, Any] | None = None
+) -> Figures:
     """Run a job over a contiguous range of partitions; raises what its failing step raises."""
     span = {RANGE_START: partitions[0], RANGE_END: partitions[-1]} if partitions else {}
     with dg.DagsterInstance.get() as instance:
@@ -42,7 +45,10 @@ def run_job(job: str, partitions: Sequence[str] = ()) -> Figures:
             .execute_in_process(
                 instance=instance,
                 tags=span,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={
+                    "ops": ops or {},
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
             )
         )
     return _sums(result.get_asset_materialization_events())

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+import yaml
 
 from rag_assets import ingestion
 from rag_assets.core.documents import Outcome
@@ -129,6 +130,25 @@ def test_an_incomplete_collection_is_not_made_live(settings: Settings) -> None:
 
         with pytest.raises(PromotionRefusedError, match=f"s001 lacks {len(lost)} rows"):
             ingestion.run_job("promote")
+
+
+def test_ingesting_with_another_model_makes_that_one_live(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion.ingest(settings)
+    models = yaml.safe_load(settings.models_file.read_text())
+    models["models"]["second-v1"] = models["models"][WORDLLAMA] | {"query_prefix": "query: "}
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump(models))
+    monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(tmp_path / "models.yaml"))
+    monkeypatch.setenv("RAG_ASSETS_MODEL", "second-v1")
+    write(settings.home, "new.md", document("new"))
+
+    work = ingestion.ingest(load_settings())
+
+    assert work["parsed_documents"]["parsed"] == 1
+    assert work["embeddings"]["computed"] == work["chunks"]["chunks"]
+    with Searcher.open() as searcher:
+        assert searcher.release().spec.key == "second-v1"
 
 
 def test_a_model_that_was_never_indexed_is_not_made_live(settings: Settings) -> None:
