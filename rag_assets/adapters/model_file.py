@@ -15,10 +15,10 @@ def read_model_specs(path: Path) -> dict[str, ModelSpec]:
         ConfigurationError: The file is missing, no YAML, or a spec is wrong; it says where.
     """
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
     return model_specs(document, str(path))
 

@@ -18,7 +18,10 @@ def local_path(name: str) -> Path:
     if not name.startswith(PREFIX):
         return Path(name)
     module, _, inside = name.removeprefix(PREFIX).partition("/")
-    found = find_spec(module)
+    try:
+        found = find_spec(module)
+    except ImportError:  # the parent of a dotted name is missing
+        found = None
     if found is None or found.origin is None:
         raise ConfigurationError(
             f"{name} needs the Python package {module!r}, which is not installed."

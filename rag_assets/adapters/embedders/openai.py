@@ -42,11 +42,21 @@ class OpenAIBackend:
         """Return shape (len(texts), dimension), scaled to length one if the spec says so."""
         size = self._spec.batch_size
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
-        vectors = np.concatenate([self._request(batch) for batch in batches])
+        vectors = self._joined([self._request(batch) for batch in batches])
         if self._spec.normalize:
-            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = vectors / np.where(lengths == 0, 1, lengths)
+            with np.errstate(over="ignore", invalid="ignore"):  # infinite: refused by the caller
+                lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+                vectors = vectors / np.where(lengths == 0, 1, lengths)
         return vectors
+
+    def _joined(self, batches: list[npt.NDArray[np.float32]]) -> npt.NDArray[Any]:
+        shapes = {batch.shape[1:] for batch in batches}
+        if len(shapes) > 1 or len(min(shapes)) != 1:
+            raise EmbeddingError(
+                f"Model {self._spec.key}: {self._url} returned vectors of shapes"
+                f" {sorted(shapes)}; its spec says {(self._spec.dimension,)}."
+            )
+        return np.concatenate(batches)
 
     def _request(self, texts: list[str]) -> npt.NDArray[np.float32]:
         try:
@@ -76,8 +86,9 @@ class OpenAIBackend:
     def _vectors(self, response: httpx2.Response, count: int) -> npt.NDArray[np.float32]:
         try:
             data = sorted(response.json()["data"], key=lambda item: item["index"])
-            vectors = np.asarray([item["embedding"] for item in data], dtype=np.float32)
-        except (KeyError, TypeError, ValueError) as error:
+            with np.errstate(over="ignore"):  # too large for float32: refused by the caller
+                vectors = np.asarray([item["embedding"] for item in data], dtype=np.float32)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise EmbeddingError(
                 f"Model {self._spec.key}: {self._url} did not answer in the OpenAI embeddings"
                 f" format: {response.text[:300]}"
@@ -85,7 +96,7 @@ class OpenAIBackend:
         if [item["index"] for item in data] != list(range(count)):
             raise EmbeddingError(
                 f"Model {self._spec.key}: {self._url} returned {len(data)} vectors for {count}"
-                " texts."
+                " texts, or did not number them from 0."
             )
         return vectors
 
@@ -101,6 +112,6 @@ def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, httpx2.HTTPStatusError):
         asked = error.response.headers.get("retry-after", "")
-        if asked.isdigit():
+        if asked.isdecimal():
             return min(float(asked), 60.0)
     return wait_exponential_jitter(multiplier=0.2, max=10.0)(state)
