@@ -130,7 +130,8 @@ class Pipeline:
 
     def list_all(self) -> Work:
         return _sum(
-            "listing", list_source(self.lake, self.source, self.shards, self.shards).values()
+            "listing",
+            list_source(self.lake, self.source, self.shards, self.shards).reports.values(),
         )
 
     def parse_and_chunk_all(self) -> Work:
@@ -145,7 +146,7 @@ class Pipeline:
     def sync_all(self) -> Work:
         target = self.target()
         target.ensure()
-        return _sum("sync", [sync_shard(target, shard) for shard in self.shards])
+        return _sum("sync", [sync_shard(target, shard).report for shard in self.shards])
 
     def parsed(self) -> pl.DataFrame:
         """Return the rows of `parsed_documents` of all shards."""

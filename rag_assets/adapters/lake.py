@@ -10,8 +10,9 @@ import io
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 
@@ -21,11 +22,14 @@ from rag_assets.core.identity import digest
 from rag_assets.core.tables import Schema
 
 Result = TypeVar("Result")
+KnownMetas = dict[str, tuple[str, "Meta"]]
+"""Path → (stamp of the object, what it says of itself)."""
 
 META_KEY = "rag_assets"
 FOOTER_BYTES = 64 * 1024
 MANIFEST = "manifest.json"
 ATTEMPTS = 8
+READERS = 16  # footers read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,13 @@ class PartitionKey:
         return f"checkpoints/{self.asset}/{'/'.join(self.parts)}/"
 
 
+class Input(NamedTuple):
+    """The state of an input: its data version, and how many changes had led to it."""
+
+    data_version: str
+    changes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """What a partition says of itself.
@@ -60,12 +71,19 @@ class Meta:
     Attributes:
         data_version: Digest of its content.
         code_version: Of the code and configuration that made it.
-        upstream: Asset → data version of the inputs it was made from.
+        upstream: Asset → the state of the input it was made from.
+        changes: Rows added, changed or removed since the partition was created, by all commits.
+            The difference between two states bounds how much there is to do between them.
     """
 
     data_version: str
     code_version: str
-    upstream: dict[str, str] = field(default_factory=dict)
+    upstream: dict[str, Input] = field(default_factory=dict)
+    changes: int = 0
+
+    def as_input(self) -> Input:
+        """Return what a partition made from this one keeps of it."""
+        return Input(self.data_version, self.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +135,30 @@ class Lake:
 
     def meta(self, key: PartitionKey) -> Meta | None:
         """Read only what a partition says of itself (the parquet footer); None if absent."""
-        tail = self._objects.tail(key.path, FOOTER_BYTES)
+        return self._meta(key.path)
+
+    def _meta(self, path: str) -> Meta | None:
+        tail = self._objects.tail(path, FOOTER_BYTES)
         if tail is not None and _footer_bytes(tail) > len(tail):
-            tail = self._objects.tail(key.path, _footer_bytes(tail))
+            tail = self._objects.tail(path, _footer_bytes(tail))
         return None if tail is None else _meta(tail)
+
+    def metas(self, asset: str, known: KnownMetas) -> dict[tuple[str, ...], Meta]:
+        """Read what all partitions of an asset say of themselves, by the parts of their keys.
+
+        One listing, and one footer for each object that has changed since it was in `known`,
+        which is brought up to date.
+        """
+        found = self._objects.list(f"{asset}/")
+        for path in known.keys() - found.keys():
+            if path.startswith(f"{asset}/"):
+                del known[path]
+        changed = [path for path, stamp in found.items() if known.get(path, ("",))[0] != stamp]
+        with ThreadPoolExecutor(READERS) as threads:
+            for path, meta in zip(changed, threads.map(self._meta, changed), strict=True):
+                if meta is not None:
+                    known[path] = (found[path], meta)
+        return {_parts(path): known[path][1] for path in found if path in known}
 
     def token(self, key: PartitionKey) -> str | None:
         """Return the partition's token now."""
@@ -174,9 +212,19 @@ class Lake:
             self._objects.delete(path)
 
 
+def _parts(path: str) -> tuple[str, ...]:
+    """Return the parts of the partition key that an object's path was made from."""
+    return tuple(path.removesuffix(".parquet").split("/")[1:])
+
+
 def _parquet(table: pl.DataFrame, meta: Meta) -> bytes:
     buffer = io.BytesIO()
-    said = {"v": meta.data_version, "code": meta.code_version, "upstream": meta.upstream}
+    said = {
+        "v": meta.data_version,
+        "code": meta.code_version,
+        "upstream": meta.upstream,
+        "changes": meta.changes,
+    }
     table.write_parquet(
         buffer, compression="zstd", metadata={META_KEY: json.dumps(said, sort_keys=True)}
     )
@@ -190,7 +238,12 @@ def _footer_bytes(tail: bytes) -> int:
 
 def _meta(data: bytes) -> Meta:
     said: Any = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
-    return Meta(data_version=said["v"], code_version=said["code"], upstream=said["upstream"])
+    return Meta(
+        data_version=said["v"],
+        code_version=said["code"],
+        upstream={asset: Input(*state) for asset, state in said["upstream"].items()},
+        changes=said["changes"],
+    )
 
 
 def _table(data: bytes, schema: Schema, path: str) -> pl.DataFrame:

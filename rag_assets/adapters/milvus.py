@@ -43,7 +43,7 @@ from rag_assets.adapters.milvus_rows import (
     labelled,
     requests,
 )
-from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
 
 __all__ = [
     "CollectionInfo",
@@ -102,7 +102,7 @@ class MilvusStore:
             client = MilvusClient(uri, token=token, timeout=timeout, dedicated=True)
         except (*CLIENT_ERRORS, ValueError):
             # The cause is left out on purpose: it may quote the uri with its credentials.
-            raise VectorStoreError(
+            raise VectorStoreUnavailableError(
                 f"Milvus at {address} did not accept a connection within {timeout:g} s. Check"
                 " that the server runs, that the address is its gRPC port, and the token."
             ) from None

@@ -7,7 +7,7 @@ from grpc import RpcError, StatusCode  # type: ignore[import-untyped]
 from pymilvus import MilvusException
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
 
 CLIENT_ERRORS = (MilvusException, RpcError)
 
@@ -38,9 +38,11 @@ def translated(error: Exception, where: str, timeout: float) -> VectorStoreError
     if code == _NOT_LOADED:
         return CollectionNotLoadedError(f"{where}: the collection is not loaded.")
     if code in _CONNECTION_LOST:
-        return VectorStoreError(f"{where}: the server is gone. Start it, then repeat.")
+        return VectorStoreUnavailableError(f"{where}: the server is gone. Start it, then repeat.")
+    if code == _RATE_LIMITED:
+        return VectorStoreUnavailableError(f"{where}: the server limits the rate. Repeat later.")
     if code == StatusCode.DEADLINE_EXCEEDED:
-        return VectorStoreError(
+        return VectorStoreUnavailableError(
             f"{where}: no answer within {timeout:g} s. Look at the server's load,"
             " or allow more time."
         )

@@ -11,7 +11,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -20,14 +20,28 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec.asyn
 import s3fs
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 from typing_extensions import override
 
-from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
+from rag_assets.core.errors import (
+    CommitConflictError,
+    ConfigurationError,
+    CredentialsError,
+    LakeError,
+    LakeUnavailableError,
+)
 
 S3_ERRORS = (OSError, BotoCoreError)
 """What s3fs raises: S3's answers as OSError, failures to get one as botocore's own errors."""
 
+WRONG_CREDENTIALS = (
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+)
+UNAVAILABLE = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "503", "500")
 CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 
@@ -61,8 +75,11 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def list(self, folder: str) -> list[str]:
-        """Return the keys below a folder, sorted."""
+    def list(self, folder: str) -> dict[str, str]:
+        """Return the keys below a folder, sorted, each with a stamp.
+
+        A stamp is cheap to get and changes whenever the object does; it is no token.
+        """
         ...
 
     def delete(self, key: str) -> None:
@@ -122,11 +139,17 @@ class FolderStore(ObjectStore):
         return _content_token(data)
 
     @override
-    def list(self, folder: str) -> list[str]:
-        paths = (p for p in (self._root / folder).rglob("*") if p.is_file())
-        keys = (path.relative_to(self._root) for path in paths)
-        # Locks and files being written have a dot in front.
-        return sorted(k.as_posix() for k in keys if not any(p.startswith(".") for p in k.parts))
+    def list(self, folder: str) -> dict[str, str]:
+        found = {}
+        for path in sorted((self._root / folder).rglob("[!.]*")):
+            key = path.relative_to(self._root)
+            with suppress(FileNotFoundError):  # deleted since
+                status = path.stat()
+                # Locks and files being written have a dot in front.
+                if path.is_file() and not any(part.startswith(".") for part in key.parts):
+                    stamp = f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
+                    found[key.as_posix()] = stamp
+        return found
 
     @override
     def delete(self, key: str) -> None:
@@ -171,11 +194,12 @@ class S3Store(ObjectStore):
         return str(written["ETag"])
 
     @override
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str) -> dict[str, str]:
         root = f"{self._bucket}/{self._prefix}"
         with self._errors_named("list", folder):
             self._fs.invalidate_cache()
-            return sorted(path[len(root) :] for path in self._fs.find(root + folder))
+            found = self._fs.find(root + folder, detail=True)
+        return {path[len(root) :]: found[path]["ETag"] for path in sorted(found)}
 
     @override
     def delete(self, key: str) -> None:
@@ -189,8 +213,12 @@ class S3Store(ObjectStore):
         except S3_ERRORS as error:
             if _code(error) in CONFLICTS:
                 raise CommitConflictError(f"{key} was changed by somebody else.") from error
-            address = f"s3://{self._bucket}/{self._prefix}{key}"
-            raise LakeError(f"Cannot {verb} {address}: {error}") from error
+            message = f"Cannot {verb} s3://{self._bucket}/{self._prefix}{key}: {error}"
+            if refuses_credentials(error) or isinstance(error, PermissionError):
+                raise CredentialsError(f"{message}. Check the lake's credentials.") from error
+            if is_unavailable(error):
+                raise LakeUnavailableError(message) from error
+            raise LakeError(message) from error
 
 
 def get_s3_object(
@@ -216,6 +244,18 @@ def get_s3_object(
         if _code(error) == "NoSuchBucket":
             raise OSError(f"There is no bucket {bucket!r}.") from error
         return None
+
+
+def refuses_credentials(error: Exception) -> bool:
+    """Whether S3 refuses the credentials themselves, and not just one object."""
+    return _code(error) in WRONG_CREDENTIALS or isinstance(error, NoCredentialsError)
+
+
+def is_unavailable(error: Exception) -> bool:
+    """Whether S3 cannot be reached or asks to slow down."""
+    return isinstance(error, BotoCoreError | ConnectionError | TimeoutError) or (
+        _code(error) in UNAVAILABLE
+    )
 
 
 def _code(error: Exception) -> str:

@@ -9,10 +9,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
@@ -22,18 +25,28 @@ import polars as pl
 import s3fs
 from typing_extensions import override
 
-from rag_assets.adapters.object_store import S3_ERRORS, get_s3_object
+from rag_assets.adapters.object_store import (
+    S3_ERRORS,
+    get_s3_object,
+    is_unavailable,
+    refuses_credentials,
+)
 from rag_assets.core.documents import Outcome
 from rag_assets.core.errors import (
+    CredentialsError,
     DocumentGoneError,
     DocumentUnreadableError,
     SourceError,
+    SourceUnavailableError,
 )
 from rag_assets.core.keys import key_problem
 from rag_assets.core.tables import SOURCE_FILES
 
 SETTLES_AFTER = timedelta(seconds=2)
 """A file changed this recently may change again without a new mtime: its hash is not cached."""
+
+PAGE = 1000  # objects, as S3 lists them
+LOOK_UPS = 16  # at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +57,11 @@ class SourceFile:
     version: str | None
     size: int
     modified_at: datetime
-    problem: Outcome | None = None
-    error: str | None = None
+
+    @property
+    def document_id(self) -> str:
+        """The key as valid text: bytes of a file name that are no UTF-8 are escaped."""
+        return _document_id(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +72,46 @@ class SourceDocument:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a listing: the ids after `after`, in order, until a limit is reached.
+
+    Attributes:
+        after: Document ids up to this one are left out; empty for a listing from the start.
+        objects: Stop after the page on which so many objects have been seen; None: no limit.
+        seconds: Stop after the page that ends later than this; None: no limit.
+    """
+
+    after: str = ""
+    objects: int | None = None
+    seconds: float | None = None
+
+
+WHOLE = Window()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What there is in a window: `files` has every document after it and up to `upto`.
+
+    Attributes:
+        files: A table of schema `SOURCE_FILES`, by document_id.
+        upto: The last id that the listing covers; None if it reached the end of the source.
+    """
+
+    files: pl.DataFrame
+    upto: str | None
+
+
 class SourceStore(Protocol):
     """What differs between kinds of stores. Keys are relative to the root."""
 
-    def files(self) -> Iterator[SourceFile]:
-        """Yield every object below the root."""
+    def pages(self, after: str) -> Iterator[list[SourceFile]]:
+        """Yield the objects below the root whose id is after `after`, ordered by id."""
+        ...
+
+    def file(self, key: str) -> SourceFile | None:
+        """Return one object as a listing would show it, or None if there is none."""
         ...
 
     def read(self, key: str) -> SourceDocument:
@@ -89,28 +140,55 @@ class Source:
         self._max_bytes = max_bytes
 
     def listing(
-        self, known: pl.DataFrame, wanted: Callable[[str], bool] = lambda _: True
-    ) -> pl.DataFrame:
-        """List the source.
+        self,
+        known: pl.DataFrame,
+        wanted: Callable[[str], bool] = lambda _: True,
+        window: Window = WHOLE,
+    ) -> Listing:
+        """List the source, or the part of it that a window allows, page by page.
 
         Args:
             known: An earlier listing; spares hashing files that it shows unchanged.
             wanted: Which document ids to list; by default all.
+            window: Where to begin and when to stop.
 
         Returns:
-            A table of schema `SOURCE_FILES` by document_id. An object that cannot be read is
-            listed with its problem, so that it is shown instead of lost.
+            The documents, with those that cannot be read listed with their problem, so that
+            they are shown instead of lost.
 
         Raises:
             SourceError: The root does not exist or cannot be listed.
         """
-        cached = {row["document_id"]: row for row in known.iter_rows(named=True)}
-        rows = [
-            self._row(file, cached.get(file.key))
-            for file in self._store.files()
-            if self._selects(file.key) and wanted(file.key)
-        ]
-        return pl.DataFrame(rows, schema=SOURCE_FILES).sort("document_id")
+        started, seen, upto = monotonic(), 0, None
+        cached = _Cached(known)
+        tables = [pl.DataFrame(schema=SOURCE_FILES)]
+        for page in self._store.pages(window.after):
+            files = [f for f in page if self._selects(f.key) and wanted(f.document_id)]
+            tables.append(self._table(files, cached))
+            seen, upto = seen + len(page), page[-1].document_id
+            if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):
+                break
+        else:
+            upto = None
+        return Listing(pl.concat(tables).sort("document_id"), upto)
+
+    def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
+        """List just these documents.
+
+        Args:
+            document_ids: Which; what is not there, or not selected, is left out of the result.
+            known: As for `listing`.
+
+        Returns:
+            A table of schema `SOURCE_FILES` by document_id.
+
+        Raises:
+            SourceError: The store cannot be asked.
+        """
+        keys = sorted({key for key in document_ids if not key_problem(key) and self._selects(key)})
+        with ThreadPoolExecutor(LOOK_UPS) as threads:
+            found = [file for file in threads.map(self._store.file, keys) if file is not None]
+        return self._table(found, _Cached(known))
 
     def read(self, document_id: str) -> SourceDocument:
         """Fetch a document and the version of the bytes fetched.
@@ -131,24 +209,20 @@ class Source:
             p.match(key) for p in self._exclude
         )
 
-    def _row(self, file: SourceFile, cached: dict[str, Any] | None) -> dict[str, Any]:
+    def _table(self, files: list[SourceFile], cached: "_Cached") -> pl.DataFrame:
+        rows = [self._row(file, cached) for file in files]
+        return pl.DataFrame(rows, schema=SOURCE_FILES, orient="row")
+
+    def _row(self, file: SourceFile, cached: "_Cached") -> tuple[Any, ...]:
+        """Return the values of `SOURCE_FILES`, in its order."""
+        document_id, version, settled = file.document_id, file.version, True
         problem, error = self._problem(file)
-        version, settled = file.version, True
         if problem is None and version is None:
-            version, settled, problem, error = self._hashed(file, cached)
-        return {
-            "document_id": file.key.encode("utf-8", "backslashreplace").decode(),
-            "version": version or f"{file.size}-{file.modified_at.timestamp()}",
-            "size": file.size,
-            "modified_at": file.modified_at,
-            "settled": settled,
-            "problem": problem,
-            "error": error,
-        }
+            version, settled, problem, error = self._hashed(file, cached.row(document_id))
+        version = version or f"{file.size}-{file.modified_at.timestamp()}"
+        return (document_id, version, file.size, file.modified_at, settled, problem, error)
 
     def _problem(self, file: SourceFile) -> tuple[Outcome | None, str | None]:
-        if file.problem is not None:
-            return file.problem, file.error
         if complaint := key_problem(file.key):
             return Outcome.INVALID_KEY, complaint
         if file.size > self._max_bytes:
@@ -170,6 +244,19 @@ class Source:
             return self._store.read(file.key).version, settled, None, None
         except (DocumentGoneError, DocumentUnreadableError) as error:
             return None, settled, Outcome.UNREADABLE, str(error)
+
+
+class _Cached:
+    """The rows of an earlier listing, by document id; made ready when first asked."""
+
+    def __init__(self, known: pl.DataFrame) -> None:
+        self._known = known
+        self._rows: dict[str, dict[str, Any]] | None = None
+
+    def row(self, document_id: str) -> dict[str, Any] | None:
+        if self._rows is None:
+            self._rows = self._known.rows_by_key("document_id", named=True, unique=True)
+        return self._rows.get(document_id)
 
 
 def open_source(
@@ -202,18 +289,45 @@ class FolderSource(SourceStore):
         self._root = root.absolute()
 
     @override
-    def files(self) -> Iterator[SourceFile]:
+    def pages(self, after: str) -> Iterator[list[SourceFile]]:
         if not self._root.is_dir():
             raise SourceError(
                 f"The source folder {self._root} does not exist. Create it, or set"
                 " RAG_ASSETS_SOURCE_URL to the folder or bucket to index."
             )
-        for folder, _, names in os.walk(self._root, onerror=_raise_unlistable):
-            for name in names:
-                path = Path(folder, name)
-                file = self._file(path)
-                if file is not None:
-                    yield file
+        yield from _paged(self._files(after))
+
+    @override
+    def file(self, key: str) -> SourceFile | None:
+        path = self._root / key
+        if path.parent.resolve() != self._root.resolve() / path.parent.relative_to(self._root):
+            return None  # below a link, where a listing does not look
+        return self._file(path)
+
+    def _files(self, after: str) -> Iterator[SourceFile]:
+        """Walk in the order of document ids, which is that of whole keys, as in a bucket."""
+        stack = self._entries("")
+        while stack:
+            name, is_folder = stack.pop()
+            document_id = _document_id(name)
+            if is_folder:
+                if document_id > after or after.startswith(document_id):
+                    stack += self._entries(name)
+            elif document_id > after and (file := self._file(self._root / name)) is not None:
+                yield file
+
+    def _entries(self, folder: str) -> list[tuple[str, bool]]:
+        """Return (key, is a folder) of what is in a folder, the last id first."""
+        try:
+            with os.scandir(self._root / folder) as found:
+                entries = [(folder + entry.name, entry.is_dir(follow_symlinks=False))
+                           for entry in found]  # fmt: skip
+        except FileNotFoundError:
+            return []  # removed since it was listed
+        except OSError as error:
+            raise SourceError(f"Cannot list {error.filename}: {error.strerror}.") from error
+        keys = [(f"{key}/" if is_folder else key, is_folder) for key, is_folder in entries]
+        return sorted(keys, key=lambda entry: _document_id(entry[0]), reverse=True)
 
     @override
     def read(self, key: str) -> SourceDocument:
@@ -233,7 +347,7 @@ class FolderSource(SourceStore):
         """Return the file, or None for what is not a regular file (links, pipes, devices)."""
         try:
             status = path.lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
@@ -255,25 +369,34 @@ class S3Source(SourceStore):
         self._fs = s3fs.S3FileSystem(**options)
 
     @override
-    def files(self) -> Iterator[SourceFile]:
+    def pages(self, after: str) -> Iterator[list[SourceFile]]:
         arguments = {"Bucket": self._bucket, "Prefix": self._prefix}
+        if after:
+            arguments["StartAfter"] = self._prefix + after
         while True:
             page = self._page(arguments)
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):  # a console's "folder"
-                    yield self._file(item)
+            files = [self._file(item) for item in page.get("Contents", ()) if _is_file(item)]
+            if files:
+                yield files
             if not page.get("IsTruncated"):
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     @override
+    def file(self, key: str) -> SourceFile | None:
+        # By a listing, because some servers tell other times in a HEAD than in a listing.
+        page = self._page({"Bucket": self._bucket, "Prefix": self._prefix + key, "MaxKeys": 1})
+        items = [item for item in page.get("Contents", ()) if item["Key"] == self._prefix + key]
+        return self._file(items[0]) if items and _is_file(items[0]) else None
+
+    @override
     def read(self, key: str) -> SourceDocument:
         try:
             found = get_s3_object(self._fs, self._bucket, self._prefix + key)
-        except PermissionError as error:
-            raise DocumentUnreadableError(f"{key} may not be read: {error}.") from error
         except S3_ERRORS as error:
-            raise SourceError(f"Cannot read {self.uri(key)}: {error}") from error
+            if isinstance(error, PermissionError) and not refuses_credentials(error):
+                raise DocumentUnreadableError(f"{key} may not be read: {error}.") from error
+            raise _s3_error(f"Cannot read {self.uri(key)}: {error}.", error) from error
         if found is None:
             raise DocumentGoneError(f"{key} is gone.")
         return SourceDocument(found.data, found.token.strip('"'))
@@ -290,13 +413,13 @@ class S3Source(SourceStore):
             modified_at=item["LastModified"].astimezone(UTC),
         )
 
-    def _page(self, arguments: dict[str, str]) -> dict[str, Any]:
+    def _page(self, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._fs.call_s3("list_objects_v2", **arguments)  # type: ignore[no-any-return]
         except S3_ERRORS as error:
-            raise SourceError(
-                f"Cannot list s3://{self._bucket}/{self._prefix}: {error}. Check the bucket's name,"
-                " the credentials and the endpoint."
+            message = f"Cannot list s3://{self._bucket}/{self._prefix}: {error}."
+            raise _s3_error(
+                f"{message} Check the bucket's name and the endpoint.", error
             ) from error
 
 
@@ -311,17 +434,30 @@ class FsspecSource(SourceStore):
         self._root = root.rstrip("/")
 
     @override
-    def files(self) -> Iterator[SourceFile]:
+    def pages(self, after: str) -> Iterator[list[SourceFile]]:
         self._fs.invalidate_cache()
         if not self._fs.isdir(self._root):
             raise SourceError(f"The source {self._root} does not exist.")
-        for path, info in self._fs.find(self._root, detail=True).items():
-            yield SourceFile(
-                key=path.removeprefix(self._root).lstrip("/"),
-                version=self._version(info),
-                size=info["size"] or 0,
-                modified_at=_modified(info),
-            )
+        found = (self._file(*item) for item in self._fs.find(self._root, detail=True).items())
+        files = sorted(found, key=lambda file: file.document_id)
+        yield from _paged(file for file in files if file.document_id > after)
+
+    @override
+    def file(self, key: str) -> SourceFile | None:
+        self._fs.invalidate_cache()
+        try:
+            info = self._fs.info(f"{self._root}/{key}")
+        except FileNotFoundError:
+            return None
+        return self._file(info["name"], info) if info["type"] == "file" else None
+
+    def _file(self, path: str, info: dict[str, Any]) -> SourceFile:
+        return SourceFile(
+            key=path.removeprefix(self._root).lstrip("/"),
+            version=self._version(info),
+            size=info["size"] or 0,
+            modified_at=_modified(info),
+        )
 
     @override
     def read(self, key: str) -> SourceDocument:
@@ -347,6 +483,12 @@ class FsspecSource(SourceStore):
         return next((str(info[name]).strip('"') for name in names if info.get(name)), None)
 
 
+def _s3_error(message: str, error: Exception) -> Exception:
+    if refuses_credentials(error) or isinstance(error, PermissionError):
+        return CredentialsError(f"{message} The credentials do not allow it.")
+    return (SourceUnavailableError if is_unavailable(error) else SourceError)(message)
+
+
 def _modified(info: dict[str, Any]) -> datetime:
     names = ("LastModified", "last_modified", "updated", "mtime", "created")
     found = next((info[name] for name in names if info.get(name)), None)
@@ -369,5 +511,18 @@ def _patterns(globs: Iterable[str]) -> list[re.Pattern[str]]:
     return [re.compile(fsspec.utils.glob_translate(glob)) for glob in globs]
 
 
-def _raise_unlistable(error: OSError) -> None:
-    raise SourceError(f"Cannot list {error.filename}: {error.strerror}.") from error
+def _document_id(key: str) -> str:
+    return key.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_file(item: dict[str, Any]) -> bool:
+    return not item["Key"].endswith("/")  # else a console's "folder"
+
+
+def _paged(files: Iterator[SourceFile]) -> Iterator[list[SourceFile]]:
+    while page := list(islice(files, PAGE)):
+        yield page
+
+
+def _reached(limit: float | None, value: float) -> bool:
+    return limit is not None and value >= limit

@@ -72,10 +72,12 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkingReport:
     made = chunk_table(change.make, chunker.limits, chunker.count_tokens, chunker.source_uri)
     table = pl.concat([_with_document_versions(change.keep, parsed.table), made])
     table = table.sort("document_id", "ordinal")
+    rows = diff(table, held.table, key="chunk_id", same=["row_digest"])
     meta = Meta(
         data_version=content_version(table, ["chunk_id", "row_digest"]),
         code_version=chunker.version,
-        upstream={parsed_documents.NAME: parsed.meta.data_version},
+        upstream={parsed_documents.NAME: parsed.meta.as_input()},
+        changes=(held.meta.changes if held.meta else 0) + rows.size,
     )
     if meta != held.meta or not table.equals(held.table):
         lake.commit(key, table, meta, held.token)

@@ -2,7 +2,9 @@
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import dagster as dg
@@ -17,6 +19,7 @@ from rag_assets.core.errors import (
     CommitConflictError,
     SignatureMismatchError,
     StaleInputError,
+    SupersededInputError,
     VectorStoreError,
 )
 from rag_assets.core.model_spec import ModelSpec
@@ -28,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "collection"
 WRITE_ROWS = 1000  # rows between two looks at whether this run still is the writer
+SHOWN_LAGS = 100  # documents in the table of one materialisation
 PASSES = 4  # a sync that is not finished after so many reads of the rows is an error
 
 
@@ -39,6 +43,20 @@ class SyncReport:
     written: int
     deleted: int
     unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """A shard that is in step.
+
+    Attributes:
+        report: What was done.
+        lags: A row [document_id, modified_at, lag_seconds] for each document that changed since
+            the shard was first in step, by the seconds until it could be found, longest first.
+    """
+
+    report: SyncReport
+    lags: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +107,8 @@ class ModelCollection:
         """Return the rows that the shard should have, with vectors, and what they come from.
 
         Raises:
-            StaleInputError: The vectors are missing or belong to other chunks than there are.
+            StaleInputError: There are no vectors.
+            SupersededInputError: They belong to other chunks than there are now.
         """
         vectors = self.lake.read(
             PartitionKey(embeddings.NAME, self.spec.key, shard),
@@ -100,8 +119,8 @@ class ModelCollection:
             raise StaleInputError(
                 f"Shard {shard} has no vectors of {self.spec.key}: materialise embeddings first."
             )
-        if vectors.meta.upstream[chunks.NAME] != texts.meta.data_version:
-            raise StaleInputError(
+        if vectors.meta.upstream[chunks.NAME] != texts.meta.as_input():
+            raise SupersededInputError(
                 f"The chunks of shard {shard} have changed since they were embedded with"
                 f" {self.spec.key}: materialise embeddings again, then collection."
             )
@@ -111,13 +130,13 @@ class ModelCollection:
             )
         rows = texts.table.join(vectors.table, on="text_digest", how="inner")
         upstream = {
-            chunks.NAME: texts.meta.data_version,
-            embeddings.NAME: vectors.meta.data_version,
+            chunks.NAME: texts.meta.as_input(),
+            embeddings.NAME: vectors.meta.as_input(),
         }
         return rows, Meta(texts.meta.data_version, self.spec.signature, upstream)
 
 
-def sync_shard(target: ModelCollection, shard: str) -> SyncReport:
+def sync_shard(target: ModelCollection, shard: str) -> Synced:
     """Make a shard's rows in Milvus equal to its chunks and vectors.
 
     Reads what rows there really are, writes the missing and different ones, then deletes the
@@ -132,43 +151,54 @@ def sync_shard(target: ModelCollection, shard: str) -> SyncReport:
     return target.lake.update(partial(_sync_once, target, shard))
 
 
-def _sync_once(target: ModelCollection, shard: str) -> SyncReport:
+def _sync_once(target: ModelCollection, shard: str) -> Synced:
     record = target.lake.read(target.key(shard), COLLECTION)
     rows, meta = target.wanted_rows(shard)
-    change = _difference(target, shard, rows)
+    first = change = difference(target, shard, rows)
+    if not (change.nothing_to_do and record.meta == meta):
+        writer = Writer(target, shard, str(uuid4()), record)
+        writer.claim(rows.height)
+        for _ in range(PASSES):
+            if change.nothing_to_do:
+                break
+            writer.write(rows.join(change.make, on="chunk_id", how="semi"))
+            writer.delete(change.removed.to_list())
+            target.store.flush(target.name)
+            change = difference(target, shard, rows)
+        else:
+            raise VectorStoreError(
+                f"Collection {target.name}, shard {shard}: {change.make.height} rows are still"
+                f" missing and {len(change.removed)} too many after {PASSES} passes. Something"
+                " else writes to it, or Milvus loses writes."
+            )
+        writer.finish(meta, rows.height)
     report = SyncReport(
         rows=rows.height,
-        written=change.make.height,
-        deleted=len(change.removed),
-        unchanged=change.keep.height,
+        written=first.make.height,
+        deleted=len(first.removed),
+        unchanged=first.keep.height,
     )
-    if change.nothing_to_do and record.meta == meta and _state(record) == "synced":
-        return report
-    writer = Writer(target, shard, str(uuid4()))
-    writer.claim(record.token, meta, rows.height)
-    for _ in range(PASSES):
-        change = _difference(target, shard, rows)
-        if change.nothing_to_do:
-            writer.finish(meta, rows.height)
-            return report
-        writer.write(rows.join(change.make, on="chunk_id", how="semi"))
-        writer.delete(change.removed.to_list())
-        target.store.flush(target.name)
-    raise VectorStoreError(
-        f"Collection {target.name}, shard {shard}: {change.make.height} rows are still missing and"
-        f" {len(change.removed)} too many after {PASSES} passes. Something else writes to it, or"
-        " Milvus loses writes."
-    )
+    return Synced(report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record))
 
 
-def _difference(target: ModelCollection, shard: str, rows: pl.DataFrame) -> Diff:
+def _lags(written: pl.DataFrame, record: Partition) -> pl.DataFrame:
+    """Return how long ago each written document had been modified.
+
+    Only of documents modified since the shard was first in step: before that, the time says
+    when the collection was built and nothing of how closely it follows the source.
+    """
+    since = record.table["followed_since"].first()
+    documents = written.unique("document_id").select("document_id", "modified_at")
+    followed = documents.filter(pl.col("modified_at") > pl.lit(since, pl.Datetime("us", "UTC")))
+    lag = (datetime.now(UTC) - pl.col("modified_at")).dt.total_milliseconds() / 1000
+    return followed.with_columns(lag_seconds=lag).sort("lag_seconds", descending=True)
+
+
+def difference(target: ModelCollection, shard: str, rows: pl.DataFrame) -> Diff:
+    """Compare the rows a shard should have with those that Milvus really holds."""
     actual = target.store.shard_rows(target.name, shard)
     wanted = rows.select("chunk_id", "row_digest")
     return diff(wanted, actual, key="chunk_id", same=["row_digest"])
-
-
-def _state(record: Partition) -> str:
-    return str(record.table["state"][0]) if record.table.height else ""
 
 
 @dataclass(slots=True)
@@ -178,11 +208,16 @@ class Writer:
     target: ModelCollection
     shard: str
     name: str
+    record: Partition
     token: str | None = None
 
-    def claim(self, on: str | None, meta: Meta, rows: int) -> None:
-        """Become the writer, if nobody else has since the record was read."""
-        self._record(on, "writing", meta, rows)
+    def claim(self, rows: int) -> None:
+        """Become the writer, if nobody else has since the record was read.
+
+        Until it finishes, the record names no data version: if this run dies, the shard is stale.
+        """
+        unknown = Meta("", self.target.spec.signature, {})
+        self._record(self.record.token, "writing", unknown, rows)
 
     def write(self, rows: pl.DataFrame) -> None:
         """Upsert rows, in batches, as long as this is the writer."""
@@ -202,9 +237,11 @@ class Writer:
         self._record(self.token, "synced", meta, rows)
 
     def _record(self, on: str | None, state: str, meta: Meta, rows: int) -> None:
-        record = pl.DataFrame(
-            [[self.target.name, state, self.name, rows]], schema=COLLECTION, orient="row"
-        )
+        since = self.record.table["followed_since"].first()
+        if state == "synced":
+            since = since or datetime.now(UTC)
+        row = [self.target.name, state, self.name, rows, since]
+        record = pl.DataFrame([row], schema=COLLECTION, orient="row")
         self.token = self.target.lake.commit(self.target.key(self.shard), record, meta, on)
 
     def _check(self) -> None:
@@ -242,10 +279,46 @@ def build(
                     lake.open(), store, spec, milvus.collection_name(spec), lake.source_url
                 )
                 target.ensure()
-                for shard in shards:
-                    report = sync_shard(target, shard)
-                    context.add_asset_metadata(
-                        as_metadata(report), partition_key=model_shard_key(model, shard)
+                superseded = [s for s in shards if not _synced(context, target, s)]
+                if superseded == shards:
+                    raise SupersededInputError(
+                        f"The chunks of every shard of this run have changed since they were"
+                        f" embedded with {model}: materialise embeddings again, then collection."
                     )
 
     return collection
+
+
+def _synced(context: dg.AssetExecutionContext, target: ModelCollection, shard: str) -> bool:
+    """Sync a shard and report it; False if its chunks have changed since they were embedded.
+
+    Such a shard is left to the run that embeds the new chunks: an edit must not fail the load
+    that it happens in.
+    """
+    partition = model_shard_key(target.spec.key, shard)
+    try:
+        synced = sync_shard(target, shard)
+    except SupersededInputError as error:
+        logger.warning("%s: left for the run of its newer chunks. %s", partition, error)
+        context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)
+        return False
+    context.add_asset_metadata(
+        as_metadata(synced.report) | lag_metadata(synced.lags), partition_key=partition
+    )
+    return True
+
+
+def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:
+    """Return the lags as metadata: figures to plot, and the table; nothing without lags."""
+    if lags.is_empty():
+        return {}
+    records = [
+        dg.TableRecord({name: str(value) for name, value in row.items()})
+        for row in lags.head(SHOWN_LAGS).iter_rows(named=True)
+    ]
+    return {
+        "rag_assets/lag_seconds_median": float(lags.select(pl.median("lag_seconds")).item()),
+        "rag_assets/lag_seconds_max": float(lags.select(pl.max("lag_seconds")).item()),
+        "rag_assets/lag_documents": lags.height,
+        "rag_assets/lags": dg.MetadataValue.table(records),
+    }

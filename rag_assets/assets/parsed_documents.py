@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from rag_assets.adapters.lake import Lake, Meta, PartitionKey
+from rag_assets.adapters.lake import Input, Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.parse_worker import ParserPool
 from rag_assets.adapters.parser import is_supported, parse, parser_version
 from rag_assets.adapters.source import Source
@@ -79,6 +81,7 @@ class DocumentParser:
             "modified_at": file["modified_at"],
             "size": file["size"],
             "parser": self.version,
+            "judged_at": datetime.now(UTC),
             **asdict(document),
             "content_digest": _content_digest(document),
         }
@@ -93,6 +96,41 @@ def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
     return lake.update(lambda: _parse_once(lake, parser, shard, micro_batch))
 
 
+def ask_again(lake: Lake, shard: str, pattern: str) -> list[str]:
+    """Let the quarantined documents of a shard that match a pattern be parsed again.
+
+    Their rows stay, and the shard becomes stale, so that the next run of it parses them.
+
+    Args:
+        lake: Holds the shard.
+        shard: Which.
+        pattern: A pattern of document ids in which `*` matches everything, `/` included.
+
+    Returns:
+        The documents' ids.
+    """
+    return lake.update(lambda: _ask_again_once(lake, shard, pattern))
+
+
+def _ask_again_once(lake: Lake, shard: str, pattern: str) -> list[str]:
+    key = PartitionKey(NAME, shard)
+    held = lake.read(key, PARSED_DOCUMENTS)
+    ids = [i for i in quarantined(held.table)["document_id"] if fnmatchcase(i, pattern)]
+    if held.meta is None or not ids:
+        return []
+    again = pl.col("document_id").is_in(ids)
+    table = held.table.with_columns(parser=pl.when(again).then(pl.lit("")).otherwise("parser"))
+    seen = held.meta.upstream[source_files.NAME].changes - len(ids)
+    meta = replace(held.meta, upstream={source_files.NAME: Input("", seen)})
+    lake.commit(key, table, meta, held.token)
+    return ids
+
+
+def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of documents that a person may want to look at."""
+    return parsed.filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
+
+
 def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsingReport:
     key = PartitionKey(NAME, shard)
     held = lake.read(key, PARSED_DOCUMENTS)
@@ -103,11 +141,13 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
     change = diff(wanted, _with_problems(held.table), key="document_id", same=SAME)
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
     kept = _with_listed_times(change.keep.drop("problem"), listing.table)
-    table = pl.concat([kept, resumed, fresh]).sort("document_id")
+    made = _with_first_judged(pl.concat([resumed, fresh]), held.table)
+    table = pl.concat([kept, made]).sort("document_id")
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
-        upstream={source_files.NAME: listing.meta.data_version},
+        upstream={source_files.NAME: _input(listing, table)},
+        changes=(held.meta.changes if held.meta else 0) + change.size,
     )
     if meta != held.meta or not table.equals(held.table):
         lake.commit(key, table, meta, held.token)
@@ -118,7 +158,7 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
         unchanged=change.keep.height,
         resumed=resumed.height,
         removed=len(change.removed),
-        quarantined=sum(Outcome(outcome).quarantined for outcome in table["outcome"]),
+        quarantined=quarantined(table).height,
     )
 
 
@@ -141,6 +181,24 @@ def _parse_missing(
         if done < missing.height:
             lake.checkpoint(key, batches[-1])
     return resumed, pl.concat(batches)
+
+
+def _input(listing: Partition, table: pl.DataFrame) -> Input:
+    """Return what the table was made from: the listing, if what was read is what it lists.
+
+    If a document was gone, or was changed, between listing and reading, the next listing may
+    be the same again (it was put back), so the shard must stay stale until a read agrees.
+    """
+    assert listing.meta is not None
+    state = listing.meta.as_input()
+    differ = listing.table.join(table, on=["document_id", "version"], how="anti").height
+    return Input("", state.changes - differ) if differ else state
+
+
+def _with_first_judged(made: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """Keep the time at which the same outcome was first found for the same bytes."""
+    earlier = held.select("document_id", "version", "outcome", "judged_at")
+    return made.update(earlier, on=["document_id", "version", "outcome"], how="left")
 
 
 def _judged_unread(file: Row) -> ParsedDocument | None:

@@ -26,7 +26,12 @@ class Diff:
     @property
     def nothing_to_do(self) -> bool:
         """True if the partition already is what it should be."""
-        return self.make.is_empty() and self.removed.is_empty()
+        return self.size == 0
+
+    @property
+    def size(self) -> int:
+        """The number of rows to make or to remove."""
+        return self.make.height + len(self.removed)
 
 
 def diff(wanted: pl.DataFrame, held: pl.DataFrame, *, key: str, same: list[str]) -> Diff:

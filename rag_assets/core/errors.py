@@ -3,18 +3,22 @@
     RagAssetsError
     ├── ConfigurationError        a setting, model spec or key is wrong: retrying cannot help
     │   ├── SignatureMismatchError   a model key is used with another spec than before
-    │   └── WeightsMismatchError     weights on disk are not the pinned ones
+    │   ├── WeightsMismatchError     weights on disk are not the pinned ones
+    │   └── CredentialsError         a server refuses the credentials that it was given
     ├── SourceError               the bucket or folder cannot be listed or read
     │   ├── DocumentGoneError        the object vanished between listing and reading
     │   └── DocumentUnreadableError  this one object is refused; others are not
     ├── LakeError                 a lake object is unreadable or the store refuses
     │   ├── StaleInputError          an input is missing or older than it must be
+    │   │   └── SupersededInputError    an input has moved on since; its own run will follow
     │   └── CommitConflictError      somebody else committed first: read again and repeat
     ├── ParserStartError          no parser process starts: the installation is broken
     ├── EmbeddingError            a model returned something that is not a vector per text
     ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
     ├── PromotionRefusedError     a collection is not fit to be live; lists every reason
-    └── SearchError               a query cannot be answered: no release, no model
+    ├── SearchError               a query cannot be answered: no release, no model
+    └── UnavailableError          a server is down or limits the rate: mixed into the kind of its
+                                  error, so a run that ends with it is asked for again soon
 
 Messages say what is wrong and what to do about it. Errors of one document are not exceptions
 but outcomes (`core.documents.Outcome`): one bad document stops nothing.
@@ -37,8 +41,20 @@ class WeightsMismatchError(ConfigurationError):
     """The weights on disk are not the ones that the spec pins."""
 
 
+class CredentialsError(ConfigurationError):
+    """A server refuses the credentials; others have to be set."""
+
+
+class UnavailableError(RagAssetsError):
+    """A server is down, or asks for patience; the work itself is not at fault."""
+
+
 class SourceError(RagAssetsError):
     """The source cannot be listed or read."""
+
+
+class SourceUnavailableError(SourceError, UnavailableError):
+    """The bucket does not answer."""
 
 
 class DocumentGoneError(SourceError):
@@ -53,8 +69,16 @@ class LakeError(RagAssetsError):
     """A lake object cannot be read or written."""
 
 
+class LakeUnavailableError(LakeError, UnavailableError):
+    """The lake's store does not answer."""
+
+
 class StaleInputError(LakeError):
     """An upstream asset has to be materialised first."""
+
+
+class SupersededInputError(StaleInputError):
+    """An input has moved on since the other one was made from it."""
 
 
 class CommitConflictError(LakeError):
@@ -69,8 +93,16 @@ class EmbeddingError(RagAssetsError):
     """A model's answer is not one finite vector of the right dimension for each text."""
 
 
+class EmbeddingUnavailableError(EmbeddingError, UnavailableError):
+    """The embedding server does not answer, or has refused for too long."""
+
+
 class VectorStoreError(RagAssetsError):
     """Milvus refused, cannot be reached, or holds other rows than were written."""
+
+
+class VectorStoreUnavailableError(VectorStoreError, UnavailableError):
+    """Milvus does not answer."""
 
 
 class PromotionRefusedError(RagAssetsError):

@@ -32,6 +32,7 @@ PARSED_DOCUMENTS: Schema = {
     "modified_at": pl.Datetime("us", "UTC"),
     "size": pl.Int64(),
     "parser": pl.String(),  # version of the parser that made this row
+    "judged_at": pl.Datetime("us", "UTC"),  # when this outcome was first found for these bytes
     "outcome": pl.String(),
     "error": pl.String(),
     "media_type": pl.String(),
@@ -66,6 +67,7 @@ COLLECTION: Schema = {
     "state": pl.String(),  # "writing" by `writer`, or "synced"
     "writer": pl.String(),
     "rows": pl.Int64(),
+    "followed_since": pl.Datetime("us", "UTC"),  # when the shard was first in step
 }
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from rag_assets.adapters.lake import ATTEMPTS, FOOTER_BYTES, Lake, Meta, PartitionKey
+from rag_assets.adapters.lake import ATTEMPTS, FOOTER_BYTES, Input, Lake, Meta, PartitionKey
 from rag_assets.adapters.object_store import open_object_store
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 
 SCHEMA: Any = {"key": pl.String(), "value": pl.Int64()}
 KEY = PartitionKey("chunks", "s001")
-META = Meta("v1", "code-1", {"parsed_documents": "v0"})
+META = Meta("v1", "code-1", {"parsed_documents": Input("v0", 3)})
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -75,14 +75,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def listed(source: Source) -> list[str]:
-    return source.listing(NOTHING)["document_id"].to_list()
+    return source.listing(NOTHING).files["document_id"].to_list()
 
 
 def test_a_listing_says_key_version_size_and_time(place: Place) -> None:
     place.put("a.md", b"alpha")
     place.put("b/c.md", b"")
 
-    listing = place.open().listing(NOTHING)
+    listing = place.open().listing(NOTHING).files
 
     assert listing.schema == pl.Schema(SOURCE_FILES)
     assert listing["document_id"].to_list() == ["a.md", "b/c.md"]
@@ -96,11 +96,11 @@ def test_a_listing_says_key_version_size_and_time(place: Place) -> None:
 def test_a_version_changes_with_the_content_and_only_with_it(place: Place) -> None:
     place.put("a.md", b"one")
     source = place.open()
-    first = source.listing(NOTHING)
+    first = source.listing(NOTHING).files
 
-    again = source.listing(first)
+    again = source.listing(first).files
     place.put("a.md", b"two")  # the same size, perhaps within the same tick of the clock
-    changed = source.listing(again)
+    changed = source.listing(again).files
 
     assert again["version"].to_list() == first["version"].to_list()
     assert changed["version"].to_list() != first["version"].to_list()
@@ -113,7 +113,7 @@ def test_what_is_read_has_the_version_that_the_listing_says(place: Place) -> Non
     document = source.read("a.md")
 
     assert document.content == b"alpha"
-    assert document.version == source.listing(NOTHING)["version"][0]
+    assert document.version == source.listing(NOTHING).files["version"][0]
 
 
 @pytest.mark.parametrize("key", ODD_NAMES)
@@ -149,7 +149,7 @@ def test_only_wanted_documents_are_listed(place: Place) -> None:
     place.put("a.md", b"a")
     place.put("b.md", b"b")
 
-    listing = place.open().listing(NOTHING, wanted=lambda key: key == "b.md")
+    listing = place.open().listing(NOTHING, wanted=lambda key: key == "b.md").files
 
     assert listing["document_id"].to_list() == ["b.md"]
 
@@ -157,7 +157,7 @@ def test_only_wanted_documents_are_listed(place: Place) -> None:
 def test_a_document_beyond_the_limit_is_listed_with_its_problem(place: Place) -> None:
     place.put("big.md", b"x" * 1001)
 
-    row = place.open().listing(NOTHING).row(0, named=True)
+    row = place.open().listing(NOTHING).files.row(0, named=True)
 
     assert row["problem"] == Outcome.TOO_LARGE
     assert row["error"] == "1001 bytes; the limit is 1000."
@@ -178,7 +178,7 @@ def test_keys_that_could_leave_the_root_are_listed_with_their_problem(bucket: Bu
         bucket.put(key, b"x")
     source = open_source(f"{bucket.url}/docs", options=bucket.options, max_bytes=10)
 
-    found = source.listing(NOTHING)
+    found = source.listing(NOTHING).files
 
     problems = dict(zip(found["document_id"], found["problem"], strict=True))
     assert problems == {
@@ -195,7 +195,7 @@ def test_a_bucket_is_listed_beyond_one_page_and_without_folder_markers(bucket: B
     filesystem.pipe({f"{bucket.name}/docs/{n:04d}.md": b"x" for n in range(1_100)})
     source = open_source(f"{bucket.url}/docs/", options=bucket.options, max_bytes=10)
 
-    listing = source.listing(NOTHING)
+    listing = source.listing(NOTHING).files
 
     assert listing.height == 1_100
     assert listing["document_id"][0] == "0000.md"
@@ -237,7 +237,7 @@ def test_links_pipes_and_foreign_names_in_a_folder_do_no_harm(tmp_path: Path) ->
     Path(os.fsdecode(os.fsencode(root) + b"/latin-\xe9.md")).write_bytes(b"x")
     place.put("good.md", b"x")
 
-    listing = place.open().listing(NOTHING)
+    listing = place.open().listing(NOTHING).files
 
     found = dict(zip(listing["document_id"], listing["problem"], strict=True))
     assert found == {"good.md": None, "latin-\\udce9.md": Outcome.INVALID_KEY}
@@ -267,12 +267,12 @@ def test_files_are_hashed_only_when_they_may_have_changed(tmp_path: Path) -> Non
     age(tmp_path / "touched.md", 60)
     store = CountingFolder(tmp_path)
     source = Source(store, max_bytes=1000)
-    first = source.listing(NOTHING)
+    first = source.listing(NOTHING).files
     assert sorted(store.reads) == ["new.md", "old.md", "touched.md"]
 
     store.reads.clear()
     age(tmp_path / "touched.md", 30)
-    second = source.listing(first)
+    second = source.listing(first).files
 
     assert sorted(store.reads) == ["new.md", "touched.md"]  # new.md may change within its tick
     assert second["version"].to_list() == first["version"].to_list()
@@ -285,8 +285,8 @@ def test_a_folder_of_many_files_is_listed_without_reading_them_again(tmp_path: P
         age(path, 60)
     store = CountingFolder(tmp_path)
     source = Source(store, max_bytes=1000)
-    first = source.listing(NOTHING)
+    first = source.listing(NOTHING).files
     store.reads.clear()
 
-    assert source.listing(first).equals(first)
+    assert source.listing(first).files.equals(first)
     assert store.reads == []

@@ -10,15 +10,21 @@ from typing import Any
 import httpx2
 import numpy as np
 import numpy.typing as npt
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
 
-from rag_assets.core.errors import ConfigurationError, EmbeddingError
+from rag_assets.core.errors import (
+    ConfigurationError,
+    CredentialsError,
+    EmbeddingError,
+    EmbeddingUnavailableError,
+)
 from rag_assets.core.model_spec import ModelSpec
 
 GIVE_UP_AFTER = 120.0  # seconds of refusals; then the run fails and is asked for again later
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-WRONG_REQUEST = frozenset({400, 401, 403, 404, 405, 422})
+WRONG_CREDENTIALS = frozenset({401, 403})
+WRONG_REQUEST = frozenset({400, 404, 405, 413, 422})
 
 
 class OpenAIBackend:
@@ -32,7 +38,7 @@ class OpenAIBackend:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx2.Client(timeout=httpx2.Timeout(60.0, connect=5.0), headers=headers)
         self._retrying = Retrying(
-            stop=stop_after_delay(give_up_after),
+            stop=stop_before_delay(give_up_after),
             wait=_wait,
             retry=retry_if_exception(_is_transient),
             reraise=True,
@@ -64,7 +70,7 @@ class OpenAIBackend:
         except httpx2.HTTPStatusError as error:
             raise self._refused(error.response) from error
         except httpx2.HTTPError as error:
-            raise EmbeddingError(
+            raise EmbeddingUnavailableError(
                 f"Model {self._spec.key}: {self._url} cannot be reached: {error!r}."
             ) from error
         return self._vectors(response, len(texts))
@@ -80,6 +86,10 @@ class OpenAIBackend:
             f"Model {self._spec.key}: {self._url} answered {response.status_code}:"
             f" {response.text[:300]}"
         )
+        if response.status_code in TRY_AGAIN:
+            return EmbeddingUnavailableError(message)
+        if response.status_code in WRONG_CREDENTIALS:
+            return CredentialsError(f"{message}. Set RAG_ASSETS_EMBEDDING_API_KEY.")
         wrong = response.status_code in WRONG_REQUEST
         return ConfigurationError(message) if wrong else EmbeddingError(message)
 

@@ -1,0 +1,105 @@
+"""When a shard whose runs failed is asked for again.
+
+- A run that **failed**, died, or was cancelled: after a delay that doubles from failure to failure
+  up to a longest one. It is asked for for ever, because the index has to agree with the source
+  once the fault is gone, but ever more rarely.
+- One that ended because something it needs was **unavailable** (Milvus or the embedding server is
+  down or limits the rate): after the first delay, which does not grow: the run has waited itself,
+  and says nothing of the work.
+- One that **cannot succeed** as things are configured (a bad credential, an unknown model): not
+  again, until the code location is loaded anew, as after a change of its environment, or somebody
+  starts one by hand that succeeds.
+- One that **succeeded** and left the shard as stale as it was counts as failed.
+
+Time only says how long to wait; it orders no versions. Waiting in the queue is no failure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Ending(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+    PERMANENT = "permanent"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Seconds to wait after a failure: the first time, and at the most."""
+
+    first_delay: float
+    longest_delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run that has ended.
+
+    Attributes:
+        run_id: Dagster's id of it.
+        ended_at: Seconds since the epoch.
+        ending: How.
+        shards: Positions of its shards.
+        wanted: Position → digest of what was to be brought about there; of stale shards only,
+            and empty if the run was started by hand.
+        error: The name of the error; empty without one.
+    """
+
+    run_id: str
+    ended_at: float
+    ending: Ending
+    shards: range
+    wanted: Mapping[int, str] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A shard that is not asked for yet; `until` is None if waiting does not help."""
+
+    until: float | None
+    failures: int
+    error: str
+
+
+def must_wait(
+    shard: int, wanted: str, history: Sequence[PastRun], policy: RetryPolicy, loaded_at: float
+) -> Wait | None:
+    """Tell whether a stale shard has to wait because of how its runs ended.
+
+    Args:
+        shard: Its position.
+        wanted: What a run would be asked to bring about now.
+        history: Ended runs of the job, the newest first.
+        policy: The delays.
+        loaded_at: When the code location was loaded; what could not succeed before may now.
+
+    Returns:
+        None if a run may be asked for.
+    """
+    failed = _failures(shard, wanted, history)
+    if not failed:
+        return None
+    last = failed[0]
+    if last.ending is Ending.PERMANENT:
+        return Wait(None, len(failed), last.error) if last.ended_at > loaded_at else None
+    counted = sum(run.ending is not Ending.UNAVAILABLE for run in failed)
+    doubled = policy.first_delay * 2.0 ** min(max(counted - 1, 0), 32)
+    delay = policy.first_delay if last.ending is Ending.UNAVAILABLE else doubled
+    return Wait(last.ended_at + min(delay, policy.longest_delay), len(failed), last.error)
+
+
+def _failures(shard: int, wanted: str, history: Sequence[PastRun]) -> list[PastRun]:
+    """Return the shard's failed runs since it last succeeded, the newest first."""
+    failed = []
+    for run in history:
+        if shard in run.shards:
+            if run.ending is Ending.SUCCEEDED and run.wanted.get(shard) != wanted:
+                break
+            failed.append(run)
+    return failed
