@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-from rag_assets import jobs
+from rag_assets import checks, jobs, sensors
 from rag_assets.assets import (
     chunks,
     collection,
@@ -24,7 +24,24 @@ def definitions() -> dg.Definitions:
     settings = load_settings()
     return dg.Definitions(
         assets=_assets(settings),
-        jobs=[jobs.ingest_documents, jobs.index_chunks, jobs.promote],
+        asset_checks=checks.build(settings),
+        jobs=[
+            jobs.ingest_documents,
+            jobs.index_chunks,
+            jobs.promote,
+            jobs.audit,
+            jobs.run_checks,
+            jobs.retry_quarantined,
+        ],
+        sensors=sensors.build(settings),
+        schedules=[
+            dg.ScheduleDefinition(
+                job=job,
+                cron_schedule=settings.audit_cron,
+                default_status=dg.DefaultScheduleStatus.RUNNING,
+            )
+            for job in (jobs.audit, jobs.run_checks)
+        ],
         resources=build_resources(settings),
         # One process a run: a model is loaded once, and no step pays for imports again.
         executor=dg.in_process_executor,

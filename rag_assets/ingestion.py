@@ -7,8 +7,9 @@ import dagster as dg
 
 from rag_assets.core.identity import shard_keys
 from rag_assets.definitions import definitions
-from rag_assets.jobs import RANGE_END, RANGE_START, register_model
+from rag_assets.jobs import register_model
 from rag_assets.partitions import MODEL_DIMENSION, model_shard_key
+from rag_assets.runs import RANGE_END, RANGE_START
 from rag_assets.settings import Settings
 
 Figures = dict[str, dict[str, float]]

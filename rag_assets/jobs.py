@@ -1,6 +1,7 @@
-"""Jobs: the two hops of ingestion, as one run each."""
+"""Jobs: the two hops of ingestion, as one run each, promotion, and what keeps all in order."""
 
 import dagster as dg
+from pydantic import Field
 
 from rag_assets.assets import (
     chunks,
@@ -10,28 +11,119 @@ from rag_assets.assets import (
     parsed_documents,
     source_files,
 )
+from rag_assets.core.identity import shard_keys
 from rag_assets.partitions import MODEL_DIMENSION
+from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
+from rag_assets.runs import note_failure
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
+
+def _assets(*names: str) -> dg.AssetSelection:
+    """Select assets without their checks, which read whole tables: they have their own job."""
+    return dg.AssetSelection.assets(*names).without_checks()
+
 
 ingest_documents = dg.define_asset_job(
     "ingest_documents",
-    selection=dg.AssetSelection.assets(source_files.NAME, parsed_documents.NAME, chunks.NAME),
+    selection=_assets(source_files.NAME, parsed_documents.NAME, chunks.NAME),
+    hooks={note_failure},
     description="First hop, on CPUs: list the source, parse what changed, cut it into chunks.",
 )
 
 index_chunks = dg.define_asset_job(
     "index_chunks",
-    selection=dg.AssetSelection.assets(embeddings.NAME, collection.NAME),
+    selection=_assets(embeddings.NAME, collection.NAME),
+    hooks={note_failure},
     description="Second hop, on GPUs: embed what is new and write it to the model's collection.",
 )
 
 promote = dg.define_asset_job(
     "promote",
-    selection=dg.AssetSelection.assets(live_alias.NAME),
+    selection=_assets(live_alias.NAME),
+    hooks={note_failure},
     description="Verify a model's collection and point the live alias at it.",
 )
+
+run_checks = dg.define_asset_job(
+    "run_checks",
+    selection=dg.AssetSelection.all_asset_checks(),
+    description="Evaluate all asset checks.",
+)
+
+
+class RetryConfig(dg.Config):
+    """Which quarantined documents to try again."""
+
+    pattern: str = Field(
+        default="*",
+        description="A pattern of document ids: `*` matches everything, `/` included. For"
+        " instance `contracts/*.pdf`.",
+    )
+
+
+@dg.op(description="Mark quarantined documents, so that the source sensor has them parsed again.")
+def ask_for_quarantined_again(
+    context: dg.OpExecutionContext, config: RetryConfig, lake: LakeResource
+) -> None:
+    """Mark the quarantined documents that match the pattern."""
+    opened = lake.open()
+    found = {
+        shard: ids
+        for shard in shard_keys(lake.shards)
+        if (ids := parsed_documents.ask_again(opened, shard, config.pattern))
+    }
+    documents = [document_id for ids in found.values() for document_id in ids]
+    context.log.info(
+        "%d quarantined documents in %d shards match %r and will be parsed again by the next runs"
+        " of the source sensor.", len(documents), len(found), config.pattern
+    )  # fmt: skip
+    context.add_output_metadata({"documents": len(documents), "first": documents[:100]})
+
+
+@dg.job(
+    hooks={note_failure},
+    description="Try quarantined documents again, all or those that match a pattern.",
+)
+def retry_quarantined() -> None:
+    """Mark quarantined documents for another try."""
+    ask_for_quarantined_again()
+
+
+@dg.op(description="Compare Milvus's rows with the lake, in all shards of all models, and repair.")
+def compare_rows(
+    context: dg.OpExecutionContext,
+    lake: LakeResource,
+    models: ModelsResource,
+    milvus: MilvusResource,
+) -> None:
+    """Repair what differs; a shard whose chunks are being indexed is left to that run."""
+    shards = shard_keys(lake.shards)
+    damages: list[collection.Damage] = []
+    with milvus.connect() as store:
+        for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
+            spec = models.spec(model)
+            name = milvus.collection_name(spec)
+            target = collection.ModelCollection(lake.open(), store, spec, name, lake.source_url)
+            for damage in collection.audit(target, shards):
+                context.log.warning("%s", damage.sentence)
+                context.log_event(damage.observation())
+                damages.append(damage)
+    context.log.info("The audit found and repaired %d shards.", len(damages))
+    context.add_output_metadata(
+        {
+            "shards repaired": len(damages),
+            "rows restored": sum(damage.missing for damage in damages),
+            "rows removed": sum(damage.extra for damage in damages),
+        }
+    )
+
+
+@dg.job(
+    hooks={note_failure},
+    description="Find rows that Milvus lost or kept against the lake's word, and repair them.",
+)
+def audit() -> None:
+    """Compare Milvus's real rows with the lake."""
+    compare_rows()
 
 
 def register_model(instance: dg.DagsterInstance, key: str) -> None:

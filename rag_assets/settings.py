@@ -101,6 +101,63 @@ class Settings(BaseSettings):
         default=256, gt=0, description="Texts embedded, or documents parsed, between checkpoints."
     )
 
+    events_queue_url: str = Field(
+        default="",
+        description="Optional SQS queue of the bucket's event notifications: changes are found"
+        " within one tick, without waiting for the next listing.",
+    )
+    events_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Arguments of botocore's SQS client, as JSON, for instance a region_name.",
+        repr=False,
+    )
+    tick_seconds: int = Field(
+        default=3, gt=0, description="The sensors look for changes this often, at the most."
+    )
+    list_objects: int = Field(
+        default=100_000,
+        gt=0,
+        description="A tick lists so many objects at the most; the next one goes on from there.",
+    )
+    list_seconds: float = Field(
+        default=20, gt=0, description="A tick spends so long on listing, at the most."
+    )
+    list_every_seconds: float = Field(
+        default=0,
+        ge=0,
+        description="A listing begins this long after the one before, at the earliest; and"
+        " listing takes a tenth of the time, at the most.",
+    )
+    stream_documents: int = Field(
+        default=100,
+        ge=0,
+        description="So many changed documents of a tick go out as stream runs, more as bulk runs.",
+    )
+    stream_chunks: int = Field(
+        default=2_000, ge=0, description="The same for changed chunks in the second hop."
+    )
+    runs_per_lane: int = Field(
+        default=4,
+        gt=0,
+        description="So many runs of a job and lane may be queued or started; further changes wait"
+        " in the source.",
+    )
+    retry_first_seconds: float = Field(
+        default=20, gt=0, description="The wait after a first failed run; it doubles each time."
+    )
+    retry_longest_seconds: float = Field(
+        default=900, gt=0, description="The longest wait between two tries."
+    )
+    freshness_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="The lag check warns if a changed document takes longer until it is found.",
+    )
+    audit_cron: str = Field(
+        default="17 * * * *",
+        description="When the audit compares Milvus's rows with the lake, and the checks run.",
+    )
+
     @property
     def source(self) -> str:
         """The source's URL, the default filled in."""

@@ -1,7 +1,9 @@
 """`collection`: a shard's rows in the Milvus collection of one model."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -194,6 +196,62 @@ def _lags(written: pl.DataFrame, record: Partition) -> pl.DataFrame:
     return followed.with_columns(lag_seconds=lag).sort("lag_seconds", descending=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Rows of a shard in Milvus that are not what the lake says: missing or other, too many."""
+
+    collection: str
+    model: str
+    shard: str
+    missing: int
+    extra: int
+
+    @property
+    def sentence(self) -> str:
+        """What was found, for people."""
+        return (
+            f"{self.collection}, shard {self.shard}: {self.missing} rows were missing or different"
+            f" and {self.extra} too many in Milvus; repaired."
+        )
+
+    def observation(self) -> dg.AssetObservation:
+        """Return it as an event of the asset's partition."""
+        return dg.AssetObservation(
+            NAME,
+            partition=model_shard_key(self.model, self.shard),
+            description=self.sentence,
+            metadata=as_metadata(self),
+        )
+
+
+def damages(target: ModelCollection, shards: Sequence[str]) -> Iterator[Damage]:
+    """Find the shards whose rows in Milvus are not what the lake says they are.
+
+    Yields:
+        What differs; nothing for shards that are not in step by the lake's own word: the run
+        that will bring them there also sees what there is in Milvus.
+    """
+    for shard in shards:
+        try:
+            rows, meta = target.wanted_rows(shard)
+        except StaleInputError:
+            continue
+        if target.lake.meta(target.key(shard)) == meta:
+            change = difference(target, shard, rows)
+            if not change.nothing_to_do:
+                missing, extra = change.make.height, len(change.removed)
+                yield Damage(target.name, target.spec.key, shard, missing, extra)
+
+
+def audit(target: ModelCollection, shards: Sequence[str]) -> Iterator[Damage]:
+    """Repair the shards whose rows in Milvus are not what the lake says; yield what was wrong."""
+    target.ensure()
+    for damage in damages(target, shards):
+        with suppress(SupersededInputError):  # the run of the newer chunks repairs it
+            sync_shard(target, damage.shard)
+            yield damage
+
+
 def difference(target: ModelCollection, shard: str, rows: pl.DataFrame) -> Diff:
     """Compare the rows a shard should have with those that Milvus really holds."""
     actual = target.store.shard_rows(target.name, shard)
@@ -216,8 +274,8 @@ class Writer:
 
         Until it finishes, the record names no data version: if this run dies, the shard is stale.
         """
-        unknown = Meta("", self.target.spec.signature, {})
-        self._record(self.record.token, "writing", unknown, rows)
+        held = self.record.meta or Meta("", self.target.spec.signature)
+        self._record(self.record.token, "writing", replace(held, data_version=""), rows)
 
     def write(self, rows: pl.DataFrame) -> None:
         """Upsert rows, in batches, as long as this is the writer."""

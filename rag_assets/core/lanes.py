@@ -19,9 +19,9 @@ throughput. The rules, and why:
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import pairwise
+from itertools import islice, pairwise
 
 
 class Lane(StrEnum):
@@ -55,13 +55,16 @@ class StaleShard:
 
     Attributes:
         position: Its place in the order of shards.
-        changes: How many rows of its input have changed since.
-        whole: Whether all of it has to be made: it never was, or by other code.
+        work: How many rows of its input a run has to take: all of them if it never was made, or
+            by other code, else those that have changed.
+        edits: How many rows of its input have changed since it was made; 0 if it never was.
+        wanted: Digest of what it should be.
     """
 
     position: int
-    changes: int
-    whole: bool = False
+    work: int
+    edits: int = 0
+    wanted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,9 @@ class PlannedRun:
         return self.stale[-1].position
 
     @property
-    def changes(self) -> int:
-        """How many changes it takes."""
-        return sum(shard.changes for shard in self.stale)
+    def work(self) -> int:
+        """How many changed rows it takes."""
+        return sum(shard.work for shard in self.stale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +125,24 @@ def plan_runs(
     """
     streaming = {p for run in in_flight if run.lane is Lane.STREAM for p in run.shards}
     loading = {p for run in in_flight if run.lane is Lane.BULK for p in run.shards}
-    small, large = _by_lane([s for s in stale if s.position not in streaming], policy)
-    small_free = [s for s in small if s.position not in loading or not s.whole]
-    large_free = [s for s in large if s.position not in loading]
+    idle = [s for s in stale if s.position not in streaming | loading]
+    beside = [s for s in stale if s.position in loading - streaming and s.edits]
+    beside = [replace(s, work=s.edits) for s in beside]  # the rest is the load's
+    small, large = _by_lane(idle + beside, policy)
+    large = [s for s in large if s.position not in loading]
     runs: list[PlannedRun] = []
-    for lane, shards, other in (
-        (Lane.STREAM, small_free, large),
-        (Lane.BULK, large_free, small),
-    ):
+    for lane, shards, other in ((Lane.STREAM, small, large), (Lane.BULK, large, small)):
         taken = streaming | loading | {s.position for s in other}
         room = policy.max_runs - sum(run.lane is lane for run in in_flight)
         longest = policy.shards_per_run if lane is Lane.BULK else None
         ranges = _ranges(shards, taken, policy.idle_gap, longest)
-        runs += [PlannedRun(lane, shards) for shards in list(ranges)[: max(0, room)]]
-    planned = {s for run in runs for s in run.stale}
-    free = {*small_free, *large_free}
+        runs += [PlannedRun(lane, part) for part in islice(ranges, max(0, room))]
+    planned = {s.position for run in runs for s in run.stale}
+    able = {s.position for s in (*small, *large)}
     return Plan(
         tuple(runs),
-        waiting=tuple(s for s in stale if s not in free),
-        held_back=tuple(s for s in stale if s in free and s not in planned),
+        waiting=tuple(s for s in stale if s.position not in able),
+        held_back=tuple(s for s in stale if s.position in able - planned),
     )
 
 
@@ -151,8 +153,8 @@ def _by_lane(
     small: list[StaleShard] = []
     large: list[StaleShard] = []
     total = 0
-    for shard in sorted(shards, key=lambda s: (s.changes, s.position)):
-        total += shard.changes
+    for shard in sorted(shards, key=lambda s: (s.work, s.position)):
+        total += shard.work
         (small if total <= policy.stream_changes else large).append(shard)
     return small, large
 

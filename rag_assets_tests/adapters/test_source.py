@@ -216,7 +216,7 @@ def test_an_unreachable_bucket_is_a_source_error(bucket: Bucket) -> None:
     options = bucket.options | {"endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"}
     source = open_source("s3://bucket", options=options, max_bytes=10)
 
-    with pytest.raises(SourceError, match="credentials and the endpoint"):
+    with pytest.raises(SourceError, match="name and the endpoint"):
         listed(source)
     with pytest.raises(SourceError, match="Cannot read"):
         source.read("a.md")

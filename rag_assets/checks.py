@@ -1,0 +1,127 @@
+"""Asset checks: what a person should know of, with the evidence. They change nothing."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+
+from rag_assets.adapters.lake import Lake, PartitionKey
+from rag_assets.assets import collection, parsed_documents
+from rag_assets.core.identity import shard_keys
+from rag_assets.core.tables import PARSED_DOCUMENTS
+from rag_assets.partitions import MODEL_DIMENSION
+from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
+from rag_assets.settings import Settings
+
+SHOWN = 50  # rows of evidence
+RECENT = 200  # materialisations that the lag is read from
+PERCENTILE = 0.95
+
+
+def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """Return the checks."""
+
+    @dg.asset_check(
+        asset=parsed_documents.NAME,
+        description="Documents that could not be parsed: how many, for how long, and why.",
+    )
+    def quarantine(lake: LakeResource) -> dg.AssetCheckResult:
+        found = quarantined(lake.open(), shard_keys(lake.shards))
+        age = datetime.now(UTC) - found["judged_at"].to_list()[0] if found.height else timedelta()
+        hours = age.total_seconds() / 3600
+        return dg.AssetCheckResult(
+            passed=found.is_empty(),
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{found.height} documents are quarantined, the oldest for {hours:.1f} h."
+            " The job retry_quarantined tries them again."
+            if found.height
+            else "No document is quarantined.",
+            metadata={
+                "rag_assets/quarantined": found.height,
+                "rag_assets/oldest_hours": hours,
+                "rag_assets/documents": table(found.head(SHOWN)),
+            },
+        )
+
+    @dg.asset_check(
+        asset=collection.NAME,
+        description="Milvus's real rows against the lake, in shards that should be in step. The"
+        " job audit repairs what differs.",
+    )
+    def rows_in_step(
+        context: dg.AssetCheckExecutionContext,
+        lake: LakeResource,
+        models: ModelsResource,
+        milvus: MilvusResource,
+    ) -> dg.AssetCheckResult:
+        opened, shards = lake.open(), shard_keys(lake.shards)
+        damages: list[collection.Damage] = []
+        with milvus.connect() as store:
+            for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
+                spec = models.spec(model)
+                name = milvus.collection_name(spec)
+                if store.exists(name):
+                    target = collection.ModelCollection(opened, store, spec, name, lake.source_url)
+                    damages += collection.damages(target, shards)
+        evidence = pl.DataFrame(damages) if damages else pl.DataFrame()
+        return dg.AssetCheckResult(
+            passed=not damages,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"{len(damages)} shards differ from the lake: run the job audit."
+            if damages
+            else "Every shard that should be in step is.",
+            metadata={"rag_assets/shards": table(evidence.head(SHOWN))},
+        )
+
+    @dg.asset_check(
+        asset=collection.NAME,
+        description=f"Seconds from a document's modification until it can be found: 95% of recent"
+        f" changes within {settings.freshness_seconds:g} s (RAG_ASSETS_FRESHNESS_SECONDS).",
+    )
+    def lag(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        lags = recent_lags(context.instance)
+        worst = lags.quantile(PERCENTILE, "higher") or 0.0
+        return dg.AssetCheckResult(
+            passed=worst <= settings.freshness_seconds,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(lags)} recent changes; 95% could be found within {worst:.1f} s;"
+            f" the target is {settings.freshness_seconds:g} s.",
+            metadata={
+                "rag_assets/lag_seconds_p95": worst,
+                "rag_assets/lag_seconds_median": float(lags.quantile(0.5) or 0.0),
+                "rag_assets/changes": len(lags),
+            },
+        )
+
+    return [quarantine, rows_in_step, lag]
+
+
+def quarantined(lake: Lake, shards: Sequence[str]) -> pl.DataFrame:
+    """Return the quarantined documents, the longest known first."""
+    keys = [PartitionKey(parsed_documents.NAME, shard) for shard in shards]
+    found = [parsed_documents.quarantined(lake.read(key, PARSED_DOCUMENTS).table) for key in keys]
+    columns = ["document_id", "outcome", "error", "judged_at", "size"]
+    return pl.concat(found).select(columns).sort("judged_at", "document_id")
+
+
+def recent_lags(instance: dg.DagsterInstance) -> pl.Series:
+    """Return the seconds until recent changes could be found, one for each document."""
+    records = instance.fetch_materializations(dg.AssetKey(collection.NAME), limit=RECENT).records
+    found: list[float] = []
+    for record in records:
+        event = record.asset_materialization
+        metadata = event.metadata.get("rag_assets/lags") if event else None
+        if isinstance(metadata, dg.TableMetadataValue):
+            found += [float(str(row.data["lag_seconds"])) for row in metadata.records]
+    return pl.Series(found, dtype=pl.Float64)
+
+
+def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
+    """Return rows as a table in the UI."""
+    records = [
+        dg.TableRecord({name: str(value) for name, value in row.items()})
+        for row in rows.iter_rows(named=True)
+    ]
+    columns = [dg.TableColumn(name) for name in rows.columns]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))

@@ -1,0 +1,136 @@
+"""What the Dagster instance knows of our runs: which are in flight, how the others ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import PARTITION_NAME_TAG, PRIORITY_TAG
+
+from rag_assets.core.errors import ConfigurationError, UnavailableError
+from rag_assets.core.identity import digest
+from rag_assets.core.lanes import InFlight, Lane, PlannedRun
+from rag_assets.core.retries import Ending, PastRun
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+LANE = "rag_assets/lane"
+WRITES = "rag_assets/writes"  # what the run alone may write; dagster.yaml allows one run for each
+WANTED = "rag_assets/wanted"  # what it was asked to bring about, a digest for each stale shard
+REASON = "rag_assets/reason"  # why it was asked for, for people
+ENDING = "rag_assets/ending"  # of a failed run: whether and when to ask for it again
+ERROR = "rag_assets/error"  # of a failed run: the name of the error
+
+PRIORITIES = {Lane.STREAM: "10", Lane.BULK: "-10"}
+HISTORY = 200  # ended runs looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of a job over some partitions; `ended` has the newest first."""
+
+    in_flight: tuple[InFlight, ...]
+    ended: tuple[PastRun, ...]
+
+
+def read_runs(instance: dg.DagsterInstance, job: str, partitions: Sequence[str]) -> Runs:
+    """Read the runs of a job that touch the given partitions, which are in order."""
+    positions = {key: number for number, key in enumerate(partitions)}
+    in_flight = [
+        InFlight(Lane(run.tags.get(LANE, Lane.BULK)), shards)
+        for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=NOT_FINISHED_STATUSES))
+        if (shards := _shards(run, positions))
+    ]
+    records = instance.get_run_records(
+        dg.RunsFilter(job_name=job, statuses=FINISHED_STATUSES), limit=HISTORY
+    )
+    ended = [
+        _past_run(record, shards)
+        for record in records
+        if (shards := _shards(record.dagster_run, positions))
+    ]
+    return Runs(tuple(in_flight), tuple(sorted(ended, key=lambda run: run.ended_at, reverse=True)))
+
+
+def request(
+    job: str,
+    run: PlannedRun,
+    partitions: Sequence[str],
+    runs: Runs,
+    *,
+    reason: str,
+    assets: Sequence[str] | None = None,
+) -> dg.RunRequest:
+    """Return the request of a planned run.
+
+    The run key names what is wanted and the newest run before: Dagster never starts two runs of
+    one key, and a try after a failure, or a return to an earlier state, has another one.
+
+    Args:
+        job: The job.
+        run: Its shards and lane.
+        partitions: The partition keys by position.
+        runs: What was read of the same job and partitions.
+        reason: Why, for people.
+        assets: The assets of the job to run; by default all.
+    """
+    first, last = partitions[run.first], partitions[run.last]
+    wanted = " ".join(f"{shard.position}:{shard.wanted}" for shard in run.stale)
+    before = runs.ended[0].run_id if runs.ended else ""
+    scope = f"{job} {first.partition('|')[0]}" if "|" in first else job
+    return dg.RunRequest(
+        run_key=digest(job, first, last, wanted, before),
+        job_name=job,
+        asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
+        tags={
+            RANGE_START: first,
+            RANGE_END: last,
+            LANE: str(run.lane),
+            WRITES: scope if run.lane is Lane.STREAM else f"{scope} {first} to {last}",
+            WANTED: wanted,
+            REASON: reason,
+            PRIORITY_TAG: PRIORITIES[run.lane],
+        },
+    )
+
+
+@dg.failure_hook(name="note_why_a_run_failed")
+def note_failure(context: dg.HookContext) -> None:
+    """Tag a failed run with its error and whether asking again can help."""
+    error = context.op_exception
+    if error is None:
+        return
+    ending = Ending.FAILED
+    if isinstance(error, ConfigurationError):
+        ending = Ending.PERMANENT
+    elif isinstance(error, UnavailableError):
+        ending = Ending.UNAVAILABLE
+    tags = {ENDING: str(ending), ERROR: type(error).__name__}
+    context.instance.add_run_tags(context.run_id, tags)
+
+
+def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
+    run = record.dagster_run
+    succeeded = run.status is dg.DagsterRunStatus.SUCCESS
+    return PastRun(
+        run_id=run.run_id,
+        ended_at=record.end_time or record.update_timestamp.timestamp(),
+        ending=Ending.SUCCEEDED if succeeded else Ending(run.tags.get(ENDING, Ending.FAILED)),
+        shards=shards,
+        wanted=_wanted(run.tags.get(WANTED, "")),
+        error="left it stale" if succeeded else run.tags.get(ERROR, run.status.value.lower()),
+    )
+
+
+def _wanted(tag: str) -> dict[int, str]:
+    pairs = (entry.partition(":") for entry in tag.split())
+    return {int(position): wanted for position, _, wanted in pairs}
+
+
+def _shards(run: dg.DagsterRun, positions: Mapping[str, int]) -> range:
+    """Return the positions of a run's partitions; empty if they are of another kind."""
+    one = run.tags.get(PARTITION_NAME_TAG, "")
+    first = positions.get(run.tags.get(RANGE_START, one))
+    last = positions.get(run.tags.get(RANGE_END, one))
+    return range(0) if first is None or last is None else range(first, last + 1)

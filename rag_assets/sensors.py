@@ -1,0 +1,306 @@
+"""The reconcilers: sensors that compare what should be with what is, and ask for runs.
+
+They are level-triggered: a tick looks at the source, the lake and the runs as they are now, so a
+lost event, a tick that died half-way or a run that failed is made good by a later tick. They do
+no work but the listing.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from urllib.parse import urlsplit
+
+import dagster as dg
+from pydantic import TypeAdapter, ValidationError
+
+from rag_assets import jobs
+from rag_assets.adapters.event_queue import EventQueue
+from rag_assets.adapters.lake import KnownMetas, Lake
+from rag_assets.adapters.parser import parser_version
+from rag_assets.adapters.source import Source, Window
+from rag_assets.assets import chunks, collection, live_alias, parsed_documents, source_files
+from rag_assets.assets.metadata import as_metadata
+from rag_assets.assets.source_files import Found
+from rag_assets.core.bucket_events import changed_keys
+from rag_assets.core.errors import ConfigurationError, SourceError, VectorStoreError
+from rag_assets.core.identity import shard_keys
+from rag_assets.core.lanes import LanePolicy, StaleShard, plan_runs
+from rag_assets.core.retries import RetryPolicy, must_wait
+from rag_assets.core.tick_message import describe
+from rag_assets.partitions import MODEL_DIMENSION, model_shard_key
+from rag_assets.resources import (
+    ChunkerResource,
+    LakeResource,
+    MilvusResource,
+    ModelsResource,
+    SourceResource,
+)
+from rag_assets.runs import read_runs, request
+from rag_assets.settings import Settings
+from rag_assets.staleness import stale_documents, stale_rows
+
+SHARE_OF_TIME = 0.1  # that listing may take: a source that takes 10 s is listed every 100 s
+
+SECONDS_TO_PROMOTE = 300  # the first promotion is asked for once in so many
+LIVE = "live"  # the index sensor's cursor, once it has seen an alias
+
+LOADED_AT = time.time()
+"""When this code location was loaded: what could not succeed as configured before, may now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListingState:
+    """Where the listing is: the source sensor's cursor. What was listed is in the lake.
+
+    Attributes:
+        after: The last document id of the tick before; empty at the start of a listing.
+        spent: Seconds that this listing has taken so far.
+        due: Seconds since the epoch at which the next listing may begin.
+    """
+
+    after: str = ""
+    spent: float = 0.0
+    due: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick asks for, says, and reports of the source."""
+
+    instance: dg.DagsterInstance
+    settings: Settings
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    observations: list[dg.AssetObservation] = field(default_factory=list)
+
+    def ask(
+        self,
+        job: str,
+        stale: Sequence[StaleShard],
+        partitions: Sequence[str],
+        *,
+        lanes: LanePolicy,
+        unit: str,
+        assets: Sequence[str] | None = None,
+    ) -> None:
+        """Ask for runs over stale partitions, by the policies of lanes and retries.
+
+        Args:
+            job: The job to run.
+            stale: The shards, by their positions among `partitions`.
+            partitions: All partition keys, in order.
+            lanes: The policy.
+            unit: What changes: documents or chunks.
+            assets: Those of the job that are to run; by default all.
+        """
+        if not stale:
+            return
+        runs = read_runs(self.instance, job, partitions)
+        retries = RetryPolicy(
+            self.settings.retry_first_seconds, self.settings.retry_longest_seconds
+        )
+        now, ready, waits = time.time(), [], []
+        for shard in stale:
+            wait = must_wait(shard.position, shard.wanted, runs.ended, retries, LOADED_AT)
+            if wait is not None and (wait.until is None or wait.until > now):
+                waits.append(wait)
+            else:
+                ready.append(shard)
+        plan = plan_runs(ready, runs.in_flight, lanes)
+        message = describe(unit, plan, len(runs.in_flight), waits)
+        self.said.append(message)
+        self.requests.extend(
+            request(job, run, partitions, runs, reason=message, assets=assets) for run in plan.runs
+        )
+
+    def observe(self, found: Found) -> None:
+        """Report the listings that have changed, as observations of `source_files`."""
+        for shard, version in found.versions.items():
+            report = found.reports[shard]
+            self.observations.append(
+                dg.AssetObservation(
+                    source_files.NAME,
+                    partition=shard,
+                    metadata=as_metadata(report),
+                    tags={"dagster/data_version": version},
+                )
+            )
+
+    def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
+        """Return it as Dagster takes it."""
+        message = "; ".join(part for part in self.said if part)
+        context.log.info(message)
+        return dg.SensorResult(
+            run_requests=self.requests,
+            skip_reason=None if self.requests else message,
+            cursor=cursor,
+            asset_events=self.observations,
+        )
+
+
+def build(settings: Settings) -> list[dg.SensorDefinition]:
+    """Return the two sensors, which run as soon as they are loaded."""
+    lanes = partial(
+        LanePolicy, shards_per_run=settings.shards_per_run, max_runs=settings.runs_per_lane
+    )
+    known: KnownMetas = {}  # what was read of the lake, from tick to tick
+
+    @dg.sensor(
+        name="source_sensor",
+        job=jobs.ingest_documents,
+        minimum_interval_seconds=settings.tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finds new, changed and deleted documents in the source and asks for runs of"
+        " the shards they are in: few changes as stream runs, many as bulk runs.",
+    )
+    def source_sensor(
+        context: dg.SensorEvaluationContext,
+        source: SourceResource,
+        lake: LakeResource,
+        chunker: ChunkerResource,
+    ) -> dg.SensorResult:
+        tick = Tick(context.instance, settings)
+        opened, files, shards = lake.open(), source.open(), shard_keys(lake.shards)
+        tick.observe(_take_hints(tick, opened, files, shards))
+        state = _list_on(tick, opened, files, shards, _state(context.cursor))
+        names = (source_files.NAME, parsed_documents.NAME, chunks.NAME)
+        metas = {name: opened.metas(name, known) for name in names}
+        stale = stale_documents(metas, shards, parser_version(), _chunker_version(chunker))
+        tick.ask(
+            jobs.ingest_documents.name,
+            stale,
+            shards,
+            lanes=lanes(stream_changes=settings.stream_documents),
+            unit="documents",
+            assets=names[1:],
+        )
+        return tick.result(context, _STATE.dump_json(state).decode())
+
+    @dg.sensor(
+        name="index_sensor",
+        jobs=[jobs.index_chunks, jobs.promote],
+        minimum_interval_seconds=settings.tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finds shards whose chunks are not yet in a model's collection and asks for"
+        " runs of them, for every registered model. Makes the first model live once complete.",
+    )
+    def index_sensor(
+        context: dg.SensorEvaluationContext,
+        lake: LakeResource,
+        models: ModelsResource,
+        milvus: MilvusResource,
+    ) -> dg.SensorResult:
+        tick, cursor = Tick(context.instance, settings), context.cursor
+        opened, shards = lake.open(), shard_keys(lake.shards)
+        metas = {name: opened.metas(name, known) for name in (chunks.NAME, collection.NAME)}
+        for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
+            try:
+                stale = stale_rows(metas, shards, models.spec(model))
+            except ConfigurationError as error:
+                tick.said.append(f"{model} is left out: {error}")
+                continue
+            tick.ask(
+                jobs.index_chunks.name,
+                stale,
+                [str(model_shard_key(model, shard)) for shard in shards],
+                lanes=lanes(stream_changes=settings.stream_chunks),
+                unit=f"chunks for {model}",
+            )
+            complete = not stale and len(metas[chunks.NAME]) == len(shards)
+            if complete and model == settings.model and cursor != LIVE:
+                cursor = _go_live(tick, milvus, model)
+        if not tick.said:
+            tick.said.append("Every collection is in step with its chunks.")
+        return tick.result(context, cursor)
+
+    return [source_sensor, index_sensor]
+
+
+_STATE = TypeAdapter(ListingState)
+
+
+def _state(cursor: str | None) -> ListingState:
+    """Read the cursor; one of another version, or edited by hand, starts a new listing."""
+    try:
+        return _STATE.validate_json(cursor or "{}")
+    except ValidationError:
+        return ListingState()
+
+
+def _list_on(
+    tick: Tick, lake: Lake, source: Source, shards: list[str], state: ListingState
+) -> ListingState:
+    """List the next part of the source, if that is due; return where that leads."""
+    now = time.time()
+    if not state.after and now < state.due:
+        tick.said.append(f"The source is listed again in {state.due - now:.0f} s.")
+        return state
+    limits = tick.settings
+    window = Window(state.after, limits.list_objects, limits.list_seconds)
+    found = source_files.list_source(lake, source, shards, shards, window)
+    tick.observe(found)
+    spent = state.spent + time.time() - now
+    if found.upto is not None:
+        tick.said.append(f"Listed up to {found.upto!r}; the next tick goes on from there.")
+        return ListingState(found.upto, spent)
+    documents = sum(report.documents for report in found.reports.values())
+    tick.said.append(f"{documents} documents listed in {spent:.1f} s.")
+    rest = max(limits.list_every_seconds, spent / SHARE_OF_TIME) - spent
+    return ListingState(due=time.time() + rest)
+
+
+def _take_hints(tick: Tick, lake: Lake, source: Source, shards: list[str]) -> Found:
+    """Look up the documents that the bucket's notifications name, then forget those."""
+    found, settings = Found({}, {}), tick.settings
+    if not settings.events_queue_url:
+        return found
+    queue = _queue(settings.events_queue_url, json.dumps(settings.events_options))
+    address = urlsplit(settings.source)
+    prefix = address.path.strip("/") + "/" if address.path.strip("/") else ""
+    try:
+        messages = [message for batch in queue.drain() for message in batch]
+        keys = [changed_keys(message.body, address.netloc) for message in messages]
+        named = {key for found in keys for key in found or ()}
+        ids = {key.removeprefix(prefix) for key in named if key.startswith(prefix)}
+        found = source_files.look_up(lake, source, ids, shards)
+        queue.delete(messages)
+    except SourceError as error:
+        tick.said.append(f"{error} Changes are found by listing.")
+    else:
+        unclear = keys.count(None)
+        if messages:
+            said = f"{len(messages)} notifications named {len(ids)} documents"
+            tick.said.append(said + (f", {unclear} were not understood." if unclear else "."))
+    return found
+
+
+def _go_live(tick: Tick, milvus: MilvusResource, model: str) -> str | None:
+    """Ask for the promotion of the first model if nothing is live yet; return the cursor."""
+    try:
+        with milvus.connect() as store:
+            if store.alias_target(milvus.alias) is not None:
+                return LIVE
+    except VectorStoreError as error:
+        tick.said.append(str(error))
+        return None
+    tick.said.append(f"Nothing is live, and {model} is complete → promotion")
+    tick.requests.append(
+        dg.RunRequest(
+            run_key=f"{model} is the first, {time.time() // SECONDS_TO_PROMOTE:.0f}",
+            job_name=jobs.promote.name,
+            run_config={"ops": {live_alias.NAME: {"config": {"model": model}}}},
+        )
+    )
+    return None
+
+
+@cache
+def _queue(url: str, options: str) -> EventQueue:
+    return EventQueue.open(url, json.loads(options))
+
+
+@cache
+def _chunker_version(chunker: ChunkerResource) -> str:
+    return chunker.version(chunker.token_count())
