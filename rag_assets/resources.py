@@ -121,8 +121,12 @@ class MilvusResource(dg.ConfigurableResource["MilvusResource"]):
 
 @lru_cache(maxsize=2)
 def _embedder(spec_json: str) -> Embedder:
-    key = load_settings().embedding_api_key.get_secret_value()
-    return load_embedder(ModelSpec.model_validate_json(spec_json), api_key=key)
+    settings = load_settings()
+    return load_embedder(
+        ModelSpec.model_validate_json(spec_json),
+        api_key=settings.embedding_api_key.get_secret_value(),
+        wait_seconds=settings.embedding_wait_seconds,
+    )
 
 
 def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  # type: ignore[type-arg]

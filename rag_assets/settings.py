@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     embedding_api_key: SecretStr = Field(
         default=SecretStr(""), description="Bearer token for OpenAI-compatible endpoints."
     )
+    embedding_wait_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="A run waits so long for an embedding server that is down or limits the rate,"
+        " then it ends and is asked for again.",
+    )
     parse_workers: int = Field(default=2, gt=0, description="Parser processes a run.")
     parse_timeout_seconds: float = Field(
         default=120, gt=0, description="A document that takes longer is quarantined."

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
@@ -43,7 +43,7 @@ from rag_assets.core.keys import key_problem
 from rag_assets.core.tables import SOURCE_FILES
 
 SETTLES_AFTER = timedelta(seconds=2)
-"""A file changed this recently may change again without a new mtime: its hash is not cached."""
+"""A file changed this recently may change again within a tick of the clock: it has no stamp yet."""
 
 PAGE = 1000  # objects, as S3 lists them
 LOOK_UPS = 16  # at once
@@ -51,12 +51,17 @@ LOOK_UPS = 16  # at once
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One object as a store lists it. `version` is None where the content has to be hashed."""
+    """One object as a store lists it.
+
+    `version` is None where the content has to be hashed; `stamp` then says, if it is equal to the
+    one of an earlier listing, that the content has not changed since.
+    """
 
     key: str
     version: str | None
     size: int
     modified_at: datetime
+    stamp: str | None = None
 
     @property
     def document_id(self) -> str:
@@ -215,12 +220,12 @@ class Source:
 
     def _row(self, file: SourceFile, cached: "_Cached") -> tuple[Any, ...]:
         """Return the values of `SOURCE_FILES`, in its order."""
-        document_id, version, settled = file.document_id, file.version, True
         problem, error = self._problem(file)
+        version, stamp = file.version, None
         if problem is None and version is None:
-            version, settled, problem, error = self._hashed(file, cached.row(document_id))
+            version, stamp, problem, error = self._hashed(file, cached.row(file.document_id))
         version = version or f"{file.size}-{file.modified_at.timestamp()}"
-        return (document_id, version, file.size, file.modified_at, settled, problem, error)
+        return (file.document_id, version, file.size, file.modified_at, stamp, problem, error)
 
     def _problem(self, file: SourceFile) -> tuple[Outcome | None, str | None]:
         if complaint := key_problem(file.key):
@@ -231,19 +236,18 @@ class Source:
 
     def _hashed(
         self, file: SourceFile, cached: dict[str, Any] | None
-    ) -> tuple[str | None, bool, Outcome | None, str | None]:
-        settled = datetime.now(UTC) - file.modified_at > SETTLES_AFTER
+    ) -> tuple[str | None, str | None, Outcome | None, str | None]:
+        """Return (version, stamp, problem, error); read the file only if it may have changed."""
         if (
             cached is not None
-            and cached["settled"]
-            and cached["problem"] is None
-            and (cached["size"], cached["modified_at"]) == (file.size, file.modified_at)
+            and file.stamp is not None
+            and (cached["stamp"], cached["problem"]) == (file.stamp, None)
         ):
-            return cached["version"], True, None, None
+            return cached["version"], file.stamp, None, None
         try:
-            return self._store.read(file.key).version, settled, None, None
+            return self._store.read(file.key).version, file.stamp, None, None
         except (DocumentGoneError, DocumentUnreadableError) as error:
-            return None, settled, Outcome.UNREADABLE, str(error)
+            return None, None, Outcome.UNREADABLE, str(error)
 
 
 class _Cached:
@@ -351,12 +355,16 @@ class FolderSource(SourceStore):
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
+        # The change time as well: unlike the modification time, no program can set it back.
+        stamp = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+        settled = time() - status.st_ctime > SETTLES_AFTER.total_seconds()
         return SourceFile(
             key=path.relative_to(self._root).as_posix(),
             version=None,
             size=status.st_size,
             modified_at=datetime.fromtimestamp(0, UTC)
             + timedelta(microseconds=status.st_mtime_ns // 1000),
+            stamp=stamp if settled else None,
         )
 
 
@@ -452,11 +460,14 @@ class FsspecSource(SourceStore):
         return self._file(info["name"], info) if info["type"] == "file" else None
 
     def _file(self, path: str, info: dict[str, Any]) -> SourceFile:
+        modified_at = _modified(info)
+        settled = datetime.now(UTC) - modified_at > SETTLES_AFTER
         return SourceFile(
             key=path.removeprefix(self._root).lstrip("/"),
             version=self._version(info),
             size=info["size"] or 0,
-            modified_at=_modified(info),
+            modified_at=modified_at,
+            stamp=f"{info['size']}-{modified_at.timestamp()}" if settled else None,
         )
 
     @override

@@ -44,7 +44,7 @@ class Found:
 
     Attributes:
         reports: Shard → what there was; every wanted shard.
-        versions: Shard → data version, of those whose listing was committed because it differs.
+        versions: Shard → data version, of those for which it is a new one.
         upto: The last document id that was listed; None if the end was reached.
     """
 
@@ -157,6 +157,7 @@ def _commit(
         changes = (held.meta.changes if held.meta else 0) + change.size
         meta = Meta(version, LISTING_VERSION, changes=changes)
         lake.commit(PartitionKey(NAME, shard), listing, meta, held.token)
+        version = version if held.meta is None or version != held.meta.data_version else None
     added = change.make.join(held.table, on="document_id", how="anti").height
     report = ListingReport(
         documents=listing.height,

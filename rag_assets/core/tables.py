@@ -18,7 +18,7 @@ SOURCE_FILES: Schema = {
     "version": pl.String(),
     "size": pl.Int64(),  # bytes
     "modified_at": pl.Datetime("us", "UTC"),
-    "settled": pl.Boolean(),  # modified long enough ago for (size, modified_at) to name a content
+    "stamp": pl.String(),  # where content is hashed: the file is unchanged while this is the same
     "problem": pl.String(),  # an Outcome, if the object cannot be read at all
     "error": pl.String(),
 }

@@ -1,10 +1,6 @@
 """One contract for every embedding backend, with real models and a real HTTP server."""
 
-import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -16,6 +12,7 @@ from rag_assets.adapters.model_file import find_model_spec
 from rag_assets.core.errors import ConfigurationError, EmbeddingError, WeightsMismatchError
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.settings import Settings
+from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.milvus_servers import free_ports
 
 TEXTS = [
@@ -34,27 +31,6 @@ def shipped(key: str) -> ModelSpec:
     return find_model_spec(Settings().models_file, key)
 
 
-@dataclass
-class EmbeddingServer:
-    """A server with the OpenAI protocol that can be told to misbehave."""
-
-    model: Embedder
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
-    change: Any = None
-    url: str = ""
-
-    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-        self.requests.append(body)
-        if self.answers:
-            return self.answers.pop(0)
-        vectors = self.model._backend.encode(body["input"])
-        data = [{"index": n, "embedding": list(map(float, v))} for n, v in enumerate(vectors)]
-        if self.change is not None:
-            data = self.change(data)
-        return 200, {}, json.dumps({"data": data}).encode()
-
-
 @pytest.fixture(scope="module")
 def wordllama() -> Embedder:
     return load_embedder(shipped("wordllama-256-v1"))
@@ -67,31 +43,8 @@ def minilm() -> Embedder:
 
 @pytest.fixture
 def server(wordllama: Embedder) -> Iterator[EmbeddingServer]:
-    state = EmbeddingServer(wordllama)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == "/v1/embeddings"
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, headers, content = state.answer(body)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{httpd.server_port}/v1"
-    yield state
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with embedding_server(wordllama) as running:
+        yield running
 
 
 def remote_spec(url: str, **changed: Any) -> ModelSpec:

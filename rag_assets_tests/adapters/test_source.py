@@ -12,7 +12,7 @@ import fsspec
 import polars as pl
 import pytest
 
-from rag_assets.adapters.source import FolderSource, Source, SourceDocument, open_source
+from rag_assets.adapters.source import FolderSource, Source, SourceDocument, Window, open_source
 from rag_assets.core.documents import Outcome
 from rag_assets.core.errors import DocumentGoneError, SourceError
 from rag_assets.core.tables import SOURCE_FILES
@@ -255,34 +255,58 @@ class CountingFolder(FolderSource):
         return super().read(key)
 
 
-def age(path: Path, seconds: float) -> None:
-    time = datetime.now(UTC).timestamp() - seconds
-    os.utime(path, (time, time))
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as changed long enough ago."""
+    monkeypatch.setattr("rag_assets.adapters.source.SETTLES_AFTER", timedelta(seconds=-1))
 
 
+def test_a_file_changed_just_now_is_hashed_again(tmp_path: Path) -> None:
+    (tmp_path / "new.md").write_text("text")
+    store = CountingFolder(tmp_path)
+    source = Source(store, max_bytes=1000)
+
+    source.listing(source.listing(NOTHING).files)  # it may change again within its clock tick
+
+    assert store.reads == ["new.md", "new.md"]
+
+
+@pytest.mark.usefixtures("settled")
 def test_files_are_hashed_only_when_they_may_have_changed(tmp_path: Path) -> None:
-    for name in ("old.md", "new.md", "touched.md"):
+    for name in ("old.md", "touched.md"):
         (tmp_path / name).write_text(name)
-    age(tmp_path / "old.md", 60)
-    age(tmp_path / "touched.md", 60)
     store = CountingFolder(tmp_path)
     source = Source(store, max_bytes=1000)
     first = source.listing(NOTHING).files
-    assert sorted(store.reads) == ["new.md", "old.md", "touched.md"]
+    assert sorted(store.reads) == ["old.md", "touched.md"]
 
     store.reads.clear()
-    age(tmp_path / "touched.md", 30)
+    (tmp_path / "touched.md").touch()
     second = source.listing(first).files
 
-    assert sorted(store.reads) == ["new.md", "touched.md"]  # new.md may change within its tick
+    assert store.reads == ["touched.md"]
     assert second["version"].to_list() == first["version"].to_list()
 
 
+@pytest.mark.usefixtures("settled")
+def test_another_content_of_the_same_size_and_modification_time_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    for time in (1_000_000_000, 4_000_000_000):  # skewed into the past and into the future
+        path.write_text("one")
+        os.utime(path, (time, time))
+        source = Source(CountingFolder(tmp_path), max_bytes=1000)
+        first = source.listing(NOTHING).files
+
+        path.write_text("two")
+        os.utime(path, (time, time))
+
+        assert source.listing(first).files["version"][0] != first["version"][0]
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_folder_of_many_files_is_listed_without_reading_them_again(tmp_path: Path) -> None:
     for number in range(5_000):
-        path = tmp_path / f"{number}.md"
-        path.write_text("x")
-        age(path, 60)
+        (tmp_path / f"{number}.md").write_text("x")
     store = CountingFolder(tmp_path)
     source = Source(store, max_bytes=1000)
     first = source.listing(NOTHING).files
@@ -290,3 +314,46 @@ def test_a_folder_of_many_files_is_listed_without_reading_them_again(tmp_path: P
 
     assert source.listing(first).files.equals(first)
     assert store.reads == []
+
+
+ORDERED = ["a-b.md", "a.md", "a/b.md", "a/b/c.md", "a/c.md", "ab.md", "b/x/y.md", "b/z.md", "ä.md"]
+
+
+@pytest.mark.parametrize("objects", [1, 2, 4, 100])
+def test_windows_one_after_another_list_everything_once(place: Place, objects: int) -> None:
+    for key in ORDERED:
+        place.put(key, b"x")
+    source, after, found = place.open(), "", []
+    for _ in range(len(ORDERED) + 1):
+        listing = source.listing(NOTHING, window=Window(after, objects=objects))
+        found += listing.files["document_id"].to_list()
+        if listing.upto is None:
+            break
+        assert listing.upto > after
+        after = listing.upto
+
+    assert found == ORDERED
+    assert listing.upto is None
+
+
+def test_a_window_ends_after_its_time_and_begins_where_it_is_told(place: Place) -> None:
+    for key in ORDERED:
+        place.put(key, b"x")
+    source = place.open()
+
+    timed = source.listing(NOTHING, window=Window(seconds=0))
+    rest = source.listing(NOTHING, window=Window("a/b.md"))
+
+    assert (timed.upto, timed.files["document_id"].to_list()) == (ORDERED[-1], ORDERED)
+    assert rest.files["document_id"].to_list() == ORDERED[3:]
+
+
+def test_looking_documents_up_gives_what_a_listing_says_of_them(place: Place) -> None:
+    for key in ORDERED:
+        place.put(key, b"x")
+    source = place.open(exclude=["ab.md"])
+    all_files = source.listing(NOTHING).files
+
+    found = source.look_up({"a.md", "a", "a/b/c.md", "gone.md", "ab.md", "a//b", ""}, NOTHING)
+
+    assert found.equals(all_files.filter(pl.col("document_id").is_in(["a.md", "a/b/c.md"])))

@@ -61,7 +61,7 @@ class Embedder:
         )
 
 
-def load_embedder(spec: ModelSpec, *, api_key: str = "") -> Embedder:
+def load_embedder(spec: ModelSpec, *, api_key: str = "", wait_seconds: float = 10) -> Embedder:
     """Load a model's weights, or connect to its server.
 
     Nothing heavy is imported before this is called.
@@ -69,15 +69,16 @@ def load_embedder(spec: ModelSpec, *, api_key: str = "") -> Embedder:
     Args:
         spec: The model.
         api_key: Bearer token for an OpenAI-compatible endpoint.
+        wait_seconds: How long to wait for an endpoint that is down or limits the rate.
 
     Raises:
         ConfigurationError: Weights that are missing, not the pinned ones, or cannot be loaded;
             a backend that is not installed.
     """
-    return Embedder(spec, _backend(spec, api_key))
+    return Embedder(spec, _backend(spec, api_key, wait_seconds))
 
 
-def _backend(spec: ModelSpec, api_key: str) -> EmbeddingBackend:
+def _backend(spec: ModelSpec, api_key: str, wait_seconds: float) -> EmbeddingBackend:
     match spec.backend:
         case Backend.FLAG_EMBEDDING:
             from rag_assets.adapters.embedders.flag import FlagBackend  # noqa: PLC0415
@@ -86,7 +87,7 @@ def _backend(spec: ModelSpec, api_key: str) -> EmbeddingBackend:
         case Backend.OPENAI:
             from rag_assets.adapters.embedders.openai import OpenAIBackend  # noqa: PLC0415
 
-            return OpenAIBackend(spec, api_key=api_key)
+            return OpenAIBackend(spec, api_key=api_key, give_up_after=wait_seconds)
         case Backend.WORDLLAMA:
             from rag_assets.adapters.embedders.wordllama import WordLlamaBackend  # noqa: PLC0415
 

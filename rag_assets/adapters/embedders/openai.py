@@ -21,7 +21,6 @@ from rag_assets.core.errors import (
 )
 from rag_assets.core.model_spec import ModelSpec
 
-GIVE_UP_AFTER = 120.0  # seconds of refusals; then the run fails and is asked for again later
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 WRONG_CREDENTIALS = frozenset({401, 403})
 WRONG_REQUEST = frozenset({400, 404, 405, 413, 422})
@@ -30,9 +29,7 @@ WRONG_REQUEST = frozenset({400, 404, 405, 413, 422})
 class OpenAIBackend:
     """Vectors over HTTP, `spec.batch_size` texts a request; slows down when told to."""
 
-    def __init__(
-        self, spec: ModelSpec, *, api_key: str = "", give_up_after: float = GIVE_UP_AFTER
-    ) -> None:
+    def __init__(self, spec: ModelSpec, *, api_key: str = "", give_up_after: float) -> None:
         self._spec = spec
         self._url = f"{str(spec.endpoint).rstrip('/')}/embeddings"
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

@@ -1,0 +1,100 @@
+"""An embedding server with the OpenAI protocol on loopback, which can be told to misbehave.
+
+Its vectors are a real model's. It can hold requests that contain a text until they are let go, so
+that a run can be caught in the middle of its work.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from rag_assets.adapters.embedders import Embedder
+
+HELD_AT_MOST = 120  # seconds, so that a failing test ends
+
+
+@dataclass
+class EmbeddingServer:
+    """The server's state; tests change it while it runs."""
+
+    model: Embedder
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    refusal: int | None = None
+    change: Any = None
+    url: str = ""
+    _held: dict[tuple[str, str], threading.Event] = field(default_factory=dict)
+    _holding: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text that a request asked to embed, refused ones included."""
+        return [text for request in self.requests for text in request["input"]]
+
+    def hold(self, marker: str, model: str) -> None:
+        """Let requests of a model wait that contain the marker."""
+        self._held[marker, model] = threading.Event()
+
+    def holding(self, marker: str, model: str) -> bool:
+        """Whether a request has arrived that waits for this marker."""
+        return (marker, model) in self._holding
+
+    def release(self, marker: str, model: str) -> None:
+        self._held.pop((marker, model)).set()
+        self._holding.discard((marker, model))
+
+    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        self.requests.append(body)
+        for (marker, model), event in list(self._held.items()):
+            if body["model"] == model and any(marker in text for text in body["input"]):
+                self._holding.add((marker, model))
+                event.wait(HELD_AT_MOST)
+        if self.answers:
+            return self.answers.pop(0)
+        if self.refusal is not None:
+            return self.refusal, {"Retry-After": "1"}, b"not now"
+        vectors = self.model._backend.encode(body["input"])
+        data = [{"index": n, "embedding": list(map(float, v))} for n, v in enumerate(vectors)]
+        if self.change is not None:
+            data = self.change(data)
+        return 200, {}, json.dumps({"data": data}).encode()
+
+
+@contextmanager
+def embedding_server(model: Embedder) -> Iterator[EmbeddingServer]:
+    """Run a server whose vectors are the model's."""
+    state = EmbeddingServer(model)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/v1/embeddings"
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, headers, content = state.answer(body)
+            try:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            except ConnectionError:
+                pass  # the client was killed while it was held
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    state.url = f"http://127.0.0.1:{httpd.server_port}/v1"
+    try:
+        yield state
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()

@@ -1,0 +1,336 @@
+"""The whole platform as its users run it: webserver, daemon, run processes, real servers.
+
+Source and lake are buckets of moto's S3 server, Milvus is a server of its own that can be killed.
+Models answer through an embedding server on loopback, which can hold a run in the middle of its
+work. Nothing of ours is replaced.
+"""
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx2
+import psutil
+import pytest
+import yaml
+from pymilvus import MilvusClient, MilvusException
+
+from rag_assets import dev
+from rag_assets.adapters.parser import parse
+from rag_assets.adapters.tokenizer import TokenCount
+from rag_assets.core.chunking import ChunkLimits, chunk_document
+from rag_assets.core.documents import Outcome
+from rag_assets.partitions import MODEL_DIMENSION
+from rag_assets.runs import ENDING, LANE
+from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.embedding_server import EmbeddingServer
+from rag_assets_tests.milvus_servers import MilvusServer, free_ports, lite_server
+from rag_assets_tests.s3_server import Bucket
+
+LIMITS = ChunkLimits(characters=300, tokens=100)
+MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1")
+SHARDS = 3
+STARTS_WITHIN = 90
+
+Indexed = dict[str, list[str]]
+
+
+def awaited(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+    """Return the condition's first true value; fail if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"Waited {seconds:.0f} s in vain for {what}.")
+        time.sleep(0.2)
+    return value
+
+
+@dataclass
+class Platform:
+    """A running platform over one bucket."""
+
+    home: Path
+    bucket: Bucket
+    embeddings: EmbeddingServer
+    milvus: MilvusServer
+    settings: Settings
+    port: int
+    _services: dict[str, dev.Running] = field(default_factory=dict)
+    _contexts: dict[str, AbstractContextManager[list[dev.Running]]] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def create(
+        cls, home: Path, bucket: Bucket, embeddings: EmbeddingServer, **settings: str
+    ) -> Iterator["Platform"]:
+        """Start everything, with the first model registered; stop everything at the end."""
+        (home / "milvus").mkdir()
+        milvus = lite_server(home / "milvus")
+        milvus.start()
+        environment = _environment(home, bucket, milvus, embeddings) | settings
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            created = cls(home, bucket, embeddings, milvus, load_settings(), free_ports(1)[0])
+            dev.prepare_home(created.settings)
+            try:
+                created.register(MODELS[0])
+                created.start("webserver")
+                created.start("daemon")
+                yield created
+            finally:
+                for service in list(created._contexts):
+                    created.stop(service)
+                milvus.kill()
+
+    # The source
+
+    def put(self, name: str, text: str | bytes) -> None:
+        content = text.encode() if isinstance(text, str) else text
+        self.bucket.put(f"docs/{name}", content)
+
+    def delete(self, name: str) -> None:
+        self.bucket.delete(f"docs/{name}")
+
+    def touch(self, name: str) -> None:
+        """Change an object's metadata and nothing else, which gives it a new LastModified."""
+        key = f"docs/{name}"
+        self.bucket.filesystem().call_s3(
+            "copy_object",
+            Bucket=self.bucket.name,
+            Key=key,
+            CopySource={"Bucket": self.bucket.name, "Key": key},
+            MetadataDirective="REPLACE",
+            Metadata={"touched": "yes"},
+        )
+
+    def source(self) -> dict[str, bytes]:
+        fs = self.bucket.filesystem()
+        fs.invalidate_cache()
+        root = f"{self.bucket.name}/docs/"
+        return {path.removeprefix(root): fs.cat_file(path) for path in fs.find(root)}
+
+    # What should be there, and what is
+
+    def expected(self) -> Indexed:
+        """The bucket parsed and cut anew, past the lake and the runs."""
+        count = TokenCount(self.settings.tokenizer)
+        found = {}
+        for name, content in self.source().items():
+            document = parse(name, content)
+            if document.outcome is Outcome.PARSED:
+                chunks = chunk_document(
+                    document.markdown, document.headings, document.pages, LIMITS, count
+                )
+                found[name] = [chunk.text for chunk in chunks]
+        return found
+
+    def indexed(self, model: str = MODELS[0]) -> Indexed:
+        """The texts that Milvus really holds, asked for past our own adapter."""
+        with suppress(MilvusException):
+            client = MilvusClient(self.milvus.uri, timeout=5, dedicated=True)
+            try:
+                rows = client.query(
+                    self.collection(model),
+                    filter='chunk_id != ""',
+                    output_fields=["document_id", "ordinal", "text"],
+                    limit=16_000,
+                    consistency_level="Strong",
+                )
+            finally:
+                client.close()
+            found: Indexed = {}
+            for row in sorted(rows, key=lambda row: row["ordinal"]):
+                found.setdefault(row["document_id"], []).append(row["text"])
+            return found
+        return {}
+
+    def collection(self, model: str) -> str:
+        return f"{self.settings.alias}__{model.replace('-', '_')}"
+
+    def await_convergence(self, seconds: float = 150) -> Indexed:
+        """Wait until every model's collection is exactly the bucket; return what it holds."""
+        wanted = self.expected()
+
+        def in_step() -> bool:
+            return all(self.indexed(model) == wanted for model in self.models())
+
+        try:
+            awaited(in_step, "the index to equal the bucket", seconds)
+        except pytest.fail.Exception:
+            pytest.fail(self._differences(wanted))
+        return wanted
+
+    def _differences(self, wanted: Indexed) -> str:
+        lines = []
+        for model in self.models():
+            found = self.indexed(model)
+            keys = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+            lines.append(f"{model}: {keys}")
+        runs = [
+            f"{r.job_name} {r.status.value} {r.tags.get(LANE)} {r.tags.get(ENDING)}"
+            for r in self.instance.get_runs(limit=15)
+        ]
+        return "The index differs from the bucket.\n" + "\n".join(lines + runs)
+
+    # Dagster
+
+    @cached_property
+    def instance(self) -> dg.DagsterInstance:
+        return dg.DagsterInstance.from_config(dev.environment(self.settings)["DAGSTER_HOME"])
+
+    def models(self) -> list[str]:
+        return list(self.instance.get_dynamic_partitions(MODEL_DIMENSION))
+
+    def register(self, model: str) -> None:
+        self.instance.add_dynamic_partitions(MODEL_DIMENSION, [model])
+
+    def unregister(self, model: str) -> None:
+        self.instance.delete_dynamic_partition(MODEL_DIMENSION, model)
+
+    def unfinished_runs(self) -> list[dg.DagsterRun]:
+        return [run for run in self.instance.get_runs() if not run.is_finished]
+
+    def await_idle(self) -> None:
+        """Wait until no run is queued or started."""
+        awaited(lambda: not self.unfinished_runs(), "all runs to end")
+
+    def run_process(self, run_id: str) -> int | None:
+        """Return the process id of a run that has started."""
+        for entry in self.instance.all_logs(run_id):
+            if found := re.search(r"pid: (\d+)", entry.user_message + str(entry.message)):
+                return int(found[1])
+        return None
+
+    def signal_run(self, run: dg.DagsterRun, number: signal.Signals) -> None:
+        pid = awaited(lambda: self.run_process(run.run_id), "the run's process")
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def await_run(self, run_id: str) -> dg.DagsterRun:
+        def finished() -> dg.DagsterRun | None:
+            run = self.instance.get_run_by_id(run_id)
+            return run if run is not None and run.is_finished else None
+
+        found: dg.DagsterRun = awaited(finished, f"run {run_id} to end")
+        return found
+
+    def launch(self, job: str, **config: Any) -> str:
+        """Launch a job as the UI does; return the run's id."""
+        answer = self.graphql(
+            """mutation($e: ExecutionParams!) { launchRun(executionParams: $e) {
+                 __typename ... on LaunchRunSuccess { run { runId } }
+                 ... on PythonError { message } ... on RunConfigValidationInvalid {
+                 errors { message } } } }""",
+            e={"selector": self._selector(jobName=job), "runConfigData": config},
+        )["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return str(answer["run"]["runId"])
+
+    def launch_backfill(self, assets: list[str], partitions: list[str]) -> str:
+        """Launch a backfill as the asset page of the UI does; return its id."""
+        answer = self.graphql(
+            """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
+                 __typename ... on LaunchBackfillSuccess { backfillId }
+                 ... on PythonError { message } } }""",
+            p={
+                "assetSelection": [{"path": [name]} for name in assets],
+                "partitionNames": partitions,
+            },
+        )["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        return str(answer["backfillId"])
+
+    def await_backfill(self, backfill: str) -> None:
+        def ended() -> bool:
+            found = self.instance.get_backfill(backfill)
+            return found is not None and "COMPLETED" in found.status.value
+
+        awaited(ended, f"backfill {backfill} to end")
+
+    def ticks(self, sensor: str, limit: int = 20) -> list[dict[str, Any]]:
+        """Return the sensor's last ticks, the newest first."""
+        answer = self.graphql(
+            """query($s: SensorSelector!, $n: Int!) { sensorOrError(sensorSelector: $s) {
+                 ... on Sensor { sensorState { ticks(limit: $n) {
+                   status skipReason runIds error { message } } } } } }""",
+            s=self._selector(sensorName=sensor),
+            n=limit,
+        )
+        return list(answer["sensorOrError"]["sensorState"]["ticks"])
+
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        url = f"http://{dev.HOST}:{self.port}/graphql"
+        body = {"query": query, "variables": variables}
+        answer = httpx2.post(url, json=body, timeout=30).json()
+        assert "errors" not in answer, answer
+        return dict(answer["data"])
+
+    def _selector(self, **of: str) -> dict[str, str]:
+        where = {
+            "repositoryName": "__repository__",
+            "repositoryLocationName": "rag_assets.definitions",
+        }
+        return where | of
+
+    # Services
+
+    def start(self, service: str) -> None:
+        found = dev.webserver(self.port) if service == "webserver" else dev.daemon(self.port)
+        context = dev.running([found], self.settings)
+        [self._services[service]] = context.__enter__()
+        self._contexts[service] = context
+
+    def stop(self, service: str) -> None:
+        self._contexts.pop(service).__exit__(None, None, None)
+
+    def kill(self, service: str) -> None:
+        """Kill a service with its code server and its run processes, as a lost machine would."""
+        process = psutil.Process(self._services[service].process.pid)
+        for child in [*process.children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        self.stop(service)
+
+
+def _environment(
+    home: Path, bucket: Bucket, milvus: MilvusServer, embeddings: EmbeddingServer
+) -> dict[str, str]:
+    return {
+        "RAG_ASSETS_HOME": str(home),
+        "RAG_ASSETS_SOURCE_URL": f"{bucket.url}/docs",
+        "RAG_ASSETS_SOURCE_OPTIONS": json.dumps(bucket.options),
+        "RAG_ASSETS_LAKE_URL": f"{bucket.url}/lake",
+        "RAG_ASSETS_LAKE_OPTIONS": json.dumps(bucket.options),
+        "RAG_ASSETS_MILVUS_URI": milvus.uri,
+        "RAG_ASSETS_MODELS_FILE": str(_models_file(home, embeddings)),
+        "RAG_ASSETS_MODEL": MODELS[0],
+        "RAG_ASSETS_SHARDS": str(SHARDS),
+        "RAG_ASSETS_CHUNK_CHARACTERS": str(LIMITS.characters),
+        "RAG_ASSETS_CHUNK_TOKENS": str(LIMITS.tokens),
+        "RAG_ASSETS_MICRO_BATCH": "16",
+        "RAG_ASSETS_TICK_SECONDS": "1",
+        "RAG_ASSETS_STREAM_DOCUMENTS": "20",
+        "RAG_ASSETS_STREAM_CHUNKS": "120",
+        "RAG_ASSETS_RETRY_FIRST_SECONDS": "2",
+        "RAG_ASSETS_RETRY_LONGEST_SECONDS": "8",
+        "RAG_ASSETS_EMBEDDING_WAIT_SECONDS": "4",
+        "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "5",
+    }
+
+
+def _models_file(home: Path, embeddings: EmbeddingServer) -> Path:
+    """Models that differ in name only, so that a request tells whose it is."""
+    spec = {"backend": "openai", "endpoint": embeddings.url, "dimension": 256, "batch_size": 8}
+    path = home / "models.yaml"
+    path.write_text(yaml.safe_dump({"models": {key: spec | {"name": key} for key in MODELS}}))
+    return path

@@ -1,0 +1,98 @@
+"""Changes that arrive while a backfill holds older text (design I1 to I3), scenarios a to d.
+
+A candidate model is registered, so the index sensor asks for a bulk run over the whole corpus.
+The embedding server holds it in the middle; meanwhile documents are edited, deleted, put back and
+created. The backfill is killed once and held again before it may finish.
+"""
+
+import signal
+
+import pytest
+
+from rag_assets.core.lanes import Lane
+from rag_assets.runs import LANE
+from rag_assets_tests.scenarios.platform import Indexed, Platform, awaited
+from rag_assets_tests.scenarios.texts import document
+
+STEADY, CANDIDATE = "steady-v1", "candidate-v1"
+OLD = "The old version."
+NEW = "The new version."
+
+
+@pytest.fixture(scope="module")
+def outcome(platform: Platform) -> dict[str, Indexed]:
+    """What each collection holds after the changes; keyed by model."""
+    for number in range(30):
+        platform.put(f"{number:02}.md", document(f"d{number}"))
+    for name in ("edited", "deleted", "readded"):
+        platform.put(f"{name}.md", f"# {name}\n\n{OLD}\n")
+    platform.put("held.md", "# Held\n\nHOLD the backfill here.\n")
+    platform.await_convergence()
+    platform.await_idle()
+
+    backfill = start_held_backfill(platform)
+    assert backfill.tags[LANE] == Lane.BULK
+    change(platform)
+    await_in(platform, STEADY)  # the stream lane passes the bulk load
+    assert platform.embeddings.holding("HOLD", CANDIDATE)
+    platform.signal_run(backfill, signal.SIGKILL)
+    platform.await_run(backfill.run_id)
+    platform.embeddings.release("HOLD", CANDIDATE)
+    platform.await_convergence()
+    return {model: platform.indexed(model) for model in platform.models()}
+
+
+def start_held_backfill(platform: Platform):
+    platform.embeddings.hold("HOLD", CANDIDATE)
+    platform.register(CANDIDATE)
+    awaited(lambda: platform.embeddings.holding("HOLD", CANDIDATE), "the backfill to be held")
+    [run] = platform.unfinished_runs()
+    return run
+
+
+def change(platform: Platform) -> None:
+    platform.put("edited.md", f"# edited\n\n{NEW}\n")
+    platform.delete("deleted.md")
+    platform.delete("readded.md")
+    platform.put("readded.md", f"# readded\n\n{NEW}\n")
+    platform.put("00-first.md", "# First\n\nCreated while the backfill was past this key.\n")
+
+
+def await_in(platform: Platform, model: str) -> None:
+    wanted = platform.expected()
+    awaited(lambda: platform.indexed(model) == wanted, f"{model} to have the changes")
+
+
+def test_the_newer_text_of_an_edited_document_stays(outcome: dict[str, Indexed]) -> None:
+    for indexed in outcome.values():
+        assert indexed["edited.md"] == [f"# edited\n\n{NEW}"]
+
+
+def test_a_document_deleted_during_a_backfill_is_absent_everywhere(
+    outcome: dict[str, Indexed],
+) -> None:
+    assert len(outcome) == 2
+    for indexed in outcome.values():
+        assert "deleted.md" not in indexed
+
+
+def test_a_document_put_back_during_a_backfill_survives(outcome: dict[str, Indexed]) -> None:
+    for indexed in outcome.values():
+        assert indexed["readded.md"] == [f"# readded\n\n{NEW}"]
+
+
+def test_a_document_created_before_the_backfills_position_is_present(
+    outcome: dict[str, Indexed],
+) -> None:
+    for indexed in outcome.values():
+        assert "00-first.md" in indexed
+
+
+def test_the_backfill_embedded_no_text_again_but_one_micro_batch(
+    platform: Platform, outcome: dict[str, Indexed]
+) -> None:
+    asked = [r for r in platform.embeddings.requests if r["model"] == CANDIDATE]
+    embedded = sum(len(request["input"]) for request in asked)
+    chunks = sum(len(texts) for texts in outcome[CANDIDATE].values())
+
+    assert embedded <= chunks + platform.settings.micro_batch + 3  # and the three old texts
