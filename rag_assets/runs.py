@@ -19,6 +19,7 @@ LANE = "rag_assets/lane"
 WRITES = "rag_assets/writes"  # what the run alone may write; dagster.yaml allows one run for each
 WANTED = "rag_assets/wanted"  # what it was asked to bring about, a digest for each stale shard
 REASON = "rag_assets/reason"  # why it was asked for, for people
+CONFIGURED = "rag_assets/configured"  # names the configuration it was asked for with
 ENDING = "rag_assets/ending"  # of a failed run: whether and when to ask for it again
 ERROR = "rag_assets/error"  # of a failed run: the name of the error
 
@@ -60,6 +61,7 @@ def request(
     runs: Runs,
     *,
     reason: str,
+    configured: str,
     assets: Sequence[str] | None = None,
 ) -> dg.RunRequest:
     """Return the request of a planned run.
@@ -73,6 +75,7 @@ def request(
         partitions: The partition keys by position.
         runs: What was read of the same job and partitions.
         reason: Why, for people.
+        configured: Names the configuration.
         assets: The assets of the job to run; by default all.
     """
     first, last = partitions[run.first], partitions[run.last]
@@ -90,6 +93,7 @@ def request(
             WRITES: scope if run.lane is Lane.STREAM else f"{scope} {first} to {last}",
             WANTED: wanted,
             REASON: reason,
+            CONFIGURED: configured,
             PRIORITY_TAG: PRIORITIES[run.lane],
         },
     )
@@ -119,6 +123,7 @@ def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
         ending=Ending.SUCCEEDED if succeeded else Ending(run.tags.get(ENDING, Ending.FAILED)),
         shards=shards,
         wanted=_wanted(run.tags.get(WANTED, "")),
+        configured=run.tags.get(CONFIGURED, ""),
         error="left it stale" if succeeded else run.tags.get(ERROR, run.status.value.lower()),
     )
 

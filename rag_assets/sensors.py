@@ -46,9 +46,6 @@ SHARE_OF_TIME = 0.1  # that listing may take: a source that takes 10 s is listed
 SECONDS_TO_PROMOTE = 300  # the first promotion is asked for once in so many
 LIVE = "live"  # the index sensor's cursor, once it has seen an alias
 
-LOADED_AT = time.time()
-"""When this code location was loaded: what could not succeed as configured before, may now."""
-
 
 @dataclass(frozen=True, slots=True)
 class ListingState:
@@ -101,9 +98,10 @@ class Tick:
         retries = RetryPolicy(
             self.settings.retry_first_seconds, self.settings.retry_longest_seconds
         )
+        configured = self.settings.fingerprint
         now, ready, waits = time.time(), [], []
         for shard in stale:
-            wait = must_wait(shard.position, shard.wanted, runs.ended, retries, LOADED_AT)
+            wait = must_wait(shard.position, shard.wanted, runs.ended, retries, configured)
             if wait is not None and (wait.until is None or wait.until > now):
                 waits.append(wait)
             else:
@@ -111,9 +109,8 @@ class Tick:
         plan = plan_runs(ready, runs.in_flight, lanes)
         message = describe(unit, plan, len(runs.in_flight), waits)
         self.said.append(message)
-        self.requests.extend(
-            request(job, run, partitions, runs, reason=message, assets=assets) for run in plan.runs
-        )
+        asking = partial(request, reason=message, configured=configured, assets=assets)
+        self.requests.extend(asking(job, run, partitions, runs) for run in plan.runs)
 
     def observe(self, found: Found) -> None:
         """Report the listings that have changed, as observations of `source_files`."""

@@ -4,6 +4,8 @@ Every setting is an environment variable: `RAG_ASSETS_` and the field's name in 
 Credentials of S3 come from the usual AWS variables, profiles and roles.
 """
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.identity import digest
 
 
 class Settings(BaseSettings):
@@ -163,6 +166,22 @@ class Settings(BaseSettings):
         default="17 * * * *",
         description="When the audit compares Milvus's rows with the lake, and the checks run.",
     )
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this configuration, credentials included: another one has another name.
+
+        Of the credentials it keeps 16 bits, too few to confirm a guess of them.
+        """
+        secrets = [self.milvus_token, self.embedding_api_key]
+        values = [secret.get_secret_value() for secret in secrets]
+        values += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("AWS_")]
+        options = json.dumps([self.source_options, self.lake_options, self.events_options])
+        hidden = digest(options, *values)[:4]
+        shown = self.model_dump_json(
+            exclude={"source_options", "lake_options", "events_options"}
+        )  # secrets are masked in it
+        return f"{digest(shown)[:12]}-{hidden}"
 
     @property
     def source(self) -> str:

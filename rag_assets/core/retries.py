@@ -7,8 +7,7 @@
   down or limits the rate): after the first delay, which does not grow: the run has waited itself,
   and says nothing of the work.
 - One that **cannot succeed** as things are configured (a bad credential, an unknown model): not
-  again, until the code location is loaded anew, as after a change of its environment, or somebody
-  starts one by hand that succeeds.
+  again, until the configuration changes, or somebody starts one by hand that succeeds.
 - One that **succeeded** and left the shard as stale as it was counts as failed.
 
 Time only says how long to wait; it orders no versions. Waiting in the queue is no failure.
@@ -48,6 +47,7 @@ class PastRun:
         wanted: Position → digest of what was to be brought about there; of stale shards only,
             and empty if the run was started by hand.
         error: The name of the error; empty without one.
+        configured: Names the configuration that it was asked for with.
     """
 
     run_id: str
@@ -56,6 +56,7 @@ class PastRun:
     shards: range
     wanted: Mapping[int, str] = field(default_factory=dict)
     error: str = ""
+    configured: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Wait:
 
 
 def must_wait(
-    shard: int, wanted: str, history: Sequence[PastRun], policy: RetryPolicy, loaded_at: float
+    shard: int, wanted: str, history: Sequence[PastRun], policy: RetryPolicy, configured: str
 ) -> Wait | None:
     """Tell whether a stale shard has to wait because of how its runs ended.
 
@@ -77,7 +78,7 @@ def must_wait(
         wanted: What a run would be asked to bring about now.
         history: Ended runs of the job, the newest first.
         policy: The delays.
-        loaded_at: When the code location was loaded; what could not succeed before may now.
+        configured: Names the configuration now; with another one, what could not succeed may.
 
     Returns:
         None if a run may be asked for.
@@ -87,7 +88,7 @@ def must_wait(
         return None
     last = failed[0]
     if last.ending is Ending.PERMANENT:
-        return Wait(None, len(failed), last.error) if last.ended_at > loaded_at else None
+        return Wait(None, len(failed), last.error) if last.configured == configured else None
     counted = sum(run.ending is not Ending.UNAVAILABLE for run in failed)
     doubled = policy.first_delay * 2.0 ** min(max(counted - 1, 0), 32)
     delay = policy.first_delay if last.ending is Ending.UNAVAILABLE else doubled

@@ -44,8 +44,8 @@ def describe(unit: str, plan: Plan, in_flight: int, waits: Collection[Wait]) -> 
     if never := [wait for wait in waits if wait.until is None]:
         errors = ", ".join(sorted({wait.error for wait in never}))
         parts.append(
-            f"{_count(len(never), 'shard')} cannot succeed as configured ({errors}): see the failed"
-            " run, mend it, and reload the code location"
+            f"{_count(len(never), 'shard')} cannot succeed as configured ({errors}): look at the"
+            " failed run and change the configuration"
         )
     return "; ".join(parts)
 

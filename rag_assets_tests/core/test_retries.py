@@ -5,16 +5,16 @@ import pytest
 from rag_assets.core.retries import Ending, PastRun, RetryPolicy, must_wait
 
 POLICY = RetryPolicy(first_delay=10, longest_delay=60)
-LOADED = 0.0
+NOW = "the configuration"
 
 
 def run(ended_at: float, ending: Ending, wanted: str = "", shards: range = range(4)) -> PastRun:
     by_shard = dict.fromkeys(shards, wanted) if wanted else {}
-    return PastRun(f"run at {ended_at}", ended_at, ending, shards, by_shard, "SomeError")
+    return PastRun(f"run at {ended_at}", ended_at, ending, shards, by_shard, "SomeError", NOW)
 
 
-def until(*history: PastRun, shard: int = 1, loaded_at: float = LOADED) -> float | None:
-    wait = must_wait(shard, "wanted", history, POLICY, loaded_at)
+def until(*history: PastRun, shard: int = 1, configured: str = NOW) -> float | None:
+    wait = must_wait(shard, "wanted", history, POLICY, configured)
     assert wait is not None
     return wait.until
 
@@ -33,12 +33,12 @@ def test_a_success_starts_the_count_anew() -> None:
 
 
 def test_without_failures_nothing_waits() -> None:
-    assert must_wait(1, "wanted", [], POLICY, LOADED) is None
-    assert must_wait(1, "wanted", [run(1, Ending.SUCCEEDED)], POLICY, LOADED) is None
+    assert must_wait(1, "wanted", [], POLICY, NOW) is None
+    assert must_wait(1, "wanted", [run(1, Ending.SUCCEEDED)], POLICY, NOW) is None
 
 
 def test_failures_of_other_shards_do_not_count() -> None:
-    assert must_wait(7, "wanted", [run(1000, Ending.FAILED)], POLICY, LOADED) is None
+    assert must_wait(7, "wanted", [run(1000, Ending.FAILED)], POLICY, NOW) is None
 
 
 def test_an_unavailable_server_uses_up_no_attempt() -> None:
@@ -48,15 +48,15 @@ def test_an_unavailable_server_uses_up_no_attempt() -> None:
     assert until(run(2000, Ending.FAILED), *down) == 2010
 
 
-def test_what_cannot_succeed_is_not_asked_for_until_the_code_is_loaded_anew() -> None:
+def test_what_cannot_succeed_is_not_asked_for_until_the_configuration_changes() -> None:
     refused = run(1000, Ending.PERMANENT)
 
-    assert until(refused, loaded_at=500) is None
-    assert must_wait(1, "wanted", [refused], POLICY, loaded_at=1500) is None
+    assert until(refused) is None
+    assert must_wait(1, "wanted", [refused], POLICY, "another configuration") is None
 
 
 def test_a_success_that_left_the_shard_as_stale_counts_as_a_failure() -> None:
     useless = run(1000, Ending.SUCCEEDED, wanted="wanted")
 
     assert until(useless) == 1010
-    assert must_wait(1, "newer", [useless], POLICY, LOADED) is None
+    assert must_wait(1, "newer", [useless], POLICY, NOW) is None

@@ -34,5 +34,5 @@ def test_a_tick_says_what_waits_after_failures_and_what_needs_a_person() -> None
     assert message == (
         "1 shard asked for again from 10:32:10 UTC on, after 2 failures"
         " (VectorStoreUnavailableError); 1 shard cannot succeed as configured (CredentialsError):"
-        " see the failed run, mend it, and reload the code location"
+        " look at the failed run and change the configuration"
     )

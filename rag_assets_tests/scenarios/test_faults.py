@@ -1,0 +1,245 @@
+"""Servers that fail, processes that die, runs that come too late: all of it ends in convergence."""
+
+import signal
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+from pymilvus import MilvusClient
+
+from rag_assets import dev
+from rag_assets.core.retries import Ending
+from rag_assets.jobs import audit, index_chunks, ingest_documents, retry_quarantined
+from rag_assets.runs import ENDING, ERROR
+from rag_assets_tests.scenarios.platform import Platform, awaited
+from rag_assets_tests.scenarios.texts import document
+
+STEADY, CANDIDATE, LATER = "steady-v1", "candidate-v1", "later-v1"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def filled(platform: Platform) -> None:
+    for number in range(12):
+        platform.put(f"{number:02}.md", document(f"d{number}"))
+    platform.await_convergence()
+    platform.await_idle()
+
+
+@pytest.fixture(autouse=True)
+def calm(platform: Platform) -> None:
+    """Each test begins in step and with nothing running."""
+    platform.await_convergence()
+    platform.await_idle()
+
+
+def endings(platform: Platform, job: str, since: int) -> list[str | None]:
+    """Return how the runs of a job ended that came after the first `since`, the newest first."""
+    runs = list(platform.instance.get_runs(dg.RunsFilter(job_name=job)))
+    new = runs[: len(runs) - since]
+    return [run.tags.get(ENDING) for run in new if run.status is dg.DagsterRunStatus.FAILURE]
+
+
+def count(platform: Platform, job: str) -> int:
+    return len(platform.instance.get_runs(dg.RunsFilter(job_name=job)))
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_embedding_server_that_refuses_for_a_while_costs_no_document(
+    platform: Platform, status: int
+) -> None:
+    before = count(platform, index_chunks.name)
+    platform.embeddings.refusal = status
+    platform.put("refused.md", f"# Refused\n\nThe server said {status}.\n")
+    awaited(lambda: endings(platform, index_chunks.name, before), "a run to give up")
+    message = awaited(
+        lambda: next(
+            (t["skipReason"] for t in platform.ticks("index_sensor", 5)
+             if "asked for again" in (t["skipReason"] or "")), None
+        ), "a tick that says so"
+    )  # fmt: skip
+    platform.embeddings.refusal = None
+
+    platform.await_convergence()
+
+    assert set(endings(platform, index_chunks.name, before)) == {Ending.UNAVAILABLE}
+    assert "EmbeddingUnavailableError" in message
+    assert platform.indexed()["refused.md"] == [f"# Refused\n\nThe server said {status}."]
+
+
+def test_refused_credentials_are_not_asked_for_again_until_others_are_set(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = count(platform, index_chunks.name)
+    platform.embeddings.refusal = 401
+    platform.put("secret.md", "# Secret\n\nThe key was wrong.\n")
+    said = "cannot succeed as configured (CredentialsError)"
+    awaited(
+        lambda: said in (platform.ticks("index_sensor", 1)[0]["skipReason"] or ""),
+        "a tick that says so",
+    )
+    asked = len(platform.embeddings.requests)
+    passed = len(platform.ticks("index_sensor", 1000))
+    awaited(lambda: len(platform.ticks("index_sensor", 1000)) > passed + 3, "three more ticks")
+
+    assert len(platform.embeddings.requests) == asked
+    assert endings(platform, index_chunks.name, before) == [Ending.PERMANENT]
+    platform.embeddings.refusal = None
+    platform.stop("daemon")
+    monkeypatch.setenv("RAG_ASSETS_EMBEDDING_API_KEY", "the right one")
+    platform.start("daemon")
+    platform.await_convergence()
+
+
+def test_milvus_that_is_down_is_waited_for(platform: Platform) -> None:
+    before = count(platform, index_chunks.name)
+    platform.milvus.kill()
+    platform.put("down.md", "# Down\n\nMilvus was down.\n")
+    platform.delete("00.md")
+    awaited(lambda: endings(platform, index_chunks.name, before), "a run to give up")
+    platform.milvus.start()
+
+    platform.await_convergence()
+
+    assert set(endings(platform, index_chunks.name, before)) == {Ending.UNAVAILABLE}
+
+
+def test_the_audit_finds_and_repairs_rows_that_milvus_lost(platform: Platform) -> None:
+    client = MilvusClient(platform.milvus.uri, dedicated=True)
+    client.delete(platform.collection(STEADY), filter='document_id == "03.md"')
+    client.flush(platform.collection(STEADY))
+    assert "03.md" not in platform.indexed()
+    lost = len(platform.expected()["03.md"])
+
+    run = platform.await_run(platform.launch(audit.name))
+
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    assert platform.indexed() == platform.expected()
+    [observation] = [
+        record.asset_observation
+        for record in platform.instance.fetch_observations(dg.AssetKey("collection"), 5).records
+    ]
+    assert observation is not None
+    assert f"{lost} rows were missing or different" in str(observation.description)
+    client.close()
+
+
+def test_a_zombie_that_wakes_after_its_successor_has_finished_changes_nothing(
+    platform: Platform,
+) -> None:
+    platform.put("zombie.md", "# Zombie\n\nHOLD this old text.\n")
+    platform.await_convergence()
+    platform.embeddings.hold("HOLD", CANDIDATE)
+    platform.register(CANDIDATE)
+    awaited(lambda: platform.embeddings.holding("HOLD", CANDIDATE), "the run to be held")
+    [zombie] = platform.unfinished_runs()
+    platform.signal_run(zombie, signal.SIGSTOP)
+    platform.put("zombie.md", "# Zombie\n\nThe newer text.\n")
+    platform.embeddings.release("HOLD", CANDIDATE)
+    partitions = [f"{CANDIDATE}|s{number:03}" for number in range(platform.settings.shards)]
+    awaited(lambda: platform.indexed() == platform.expected(), "the newer text")
+    platform.await_backfill(platform.launch_backfill(["embeddings", "collection"], partitions))
+    assert platform.indexed(CANDIDATE) == platform.expected()
+
+    platform.signal_run(zombie, signal.SIGCONT)
+    platform.await_run(zombie.run_id)
+
+    platform.await_idle()
+    assert platform.indexed(CANDIDATE) == platform.expected()
+    platform.unregister(CANDIDATE)
+
+
+def test_runs_by_hand_and_by_the_sensor_on_the_same_shards_agree(platform: Platform) -> None:
+    shards = [f"s{number:03}" for number in range(platform.settings.shards)]
+    for number in range(10):
+        platform.put(f"both-{number}.md", document(f"both {number}"))
+    first_hop = ["source_files", "parsed_documents", "chunks"]
+    by_hand = [platform.launch_backfill(first_hop, shards) for _ in range(2)]
+    for backfill in by_hand:
+        platform.await_backfill(backfill)
+    partitions = [f"{STEADY}|{shard}" for shard in shards]
+    by_hand = [platform.launch_backfill(["embeddings", "collection"], partitions)]
+
+    platform.await_convergence()
+
+    platform.await_backfill(by_hand[0])
+    platform.await_idle()
+    assert platform.indexed() == platform.expected()
+    texts = [text for text in platform.embeddings.texts if "of both" in text]
+    assert len(texts) <= 2 * len(set(texts))  # by each of two runs at once, at the most
+
+
+DYING_TICK = """
+import os
+import dagster as dg
+from rag_assets import sensors
+from rag_assets.definitions import definitions
+sensors.Tick.ask = lambda *_, **__: os._exit(9)
+with dg.DagsterInstance.get() as instance:
+    repository = definitions().get_repository_def()
+    context = dg.build_sensor_context(instance=instance, repository_def=repository)
+    repository.get_sensor_def("source_sensor")(context)
+"""
+
+
+def test_a_sensor_that_dies_between_listing_and_requesting_loses_nothing(
+    platform: Platform,
+) -> None:
+    platform.stop("daemon")
+    platform.put("listed.md", "# Listed\n\nBut nobody asked for a run.\n")
+    died = subprocess.run(
+        [sys.executable, "-c", DYING_TICK], env=dev.environment(platform.settings), check=False
+    )
+    assert died.returncode == 9
+
+    platform.start("daemon")
+
+    assert "listed.md" in platform.await_convergence()
+
+
+@pytest.mark.parametrize("moment", ["queued", "started"])
+def test_a_daemon_that_is_killed_with_its_runs_is_no_loss(platform: Platform, moment: str) -> None:
+    platform.put(f"{moment}.md", document(f"killed when {moment}"))
+    statuses = {"queued": ("QUEUED", "STARTING", "STARTED"), "started": ("STARTED",)}[moment]
+    awaited(
+        lambda: any(run.status.value in statuses for run in platform.unfinished_runs()),
+        f"a run to be {moment}",
+    )
+
+    platform.kill("daemon")
+    platform.start("daemon")
+
+    platform.await_convergence()
+    platform.await_idle()  # the run whose process is gone is not shown as running for ever
+
+
+def test_quarantined_documents_are_tried_again_when_asked_for(platform: Platform) -> None:
+    platform.put("broken.pdf", b"%PDF-1.7\nnothing of a document")
+    platform.put("fine.md", "# Fine\n\nBeside a broken one.\n")
+    platform.await_convergence()
+    platform.await_idle()
+    before = count(platform, ingest_documents.name)
+
+    config = {"ops": {"ask_for_quarantined_again": {"config": {"pattern": "*.pdf"}}}}
+    run = platform.await_run(platform.launch(retry_quarantined.name, **config))
+
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    awaited(lambda: count(platform, ingest_documents.name) > before, "a run that parses it again")
+    platform.await_idle()
+    newest = platform.instance.get_runs(dg.RunsFilter(job_name=ingest_documents.name), limit=1)[0]
+    records = platform.instance.get_records_for_run(
+        newest.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    ).records
+    parsed = [
+        record.asset_materialization.metadata["rag_assets/parsed"].value
+        for record in records
+        if record.asset_key == dg.AssetKey("parsed_documents")
+    ]
+    assert sum(parsed) == 1
+
+
+def test_an_error_has_its_name_on_the_run(platform: Platform) -> None:
+    failed = platform.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+    names = {run.tags.get(ERROR) for run in failed}
+
+    assert "EmbeddingUnavailableError" in names
