@@ -43,7 +43,7 @@ from rag_assets.staleness import stale_documents, stale_rows
 
 SHARE_OF_TIME = 0.1  # that listing may take: a source that takes 10 s is listed every 100 s
 
-SECONDS_TO_PROMOTE = 300  # the first promotion is asked for once in so many
+SECONDS_TO_PROMOTE = 60  # the first promotion is asked for once in so many
 LIVE = "live"  # the index sensor's cursor, once it has seen an alias
 
 
@@ -107,10 +107,14 @@ class Tick:
             else:
                 ready.append(shard)
         plan = plan_runs(ready, runs.in_flight, lanes)
-        message = describe(unit, plan, len(runs.in_flight), waits)
-        self.said.append(message)
-        asking = partial(request, reason=message, configured=configured, assets=assets)
+        self.said.append(describe(unit, plan, len(runs.in_flight), waits))
+        asking = partial(request, reason=self.message, configured=configured, assets=assets)
         self.requests.extend(asking(job, run, partitions, runs) for run in plan.runs)
+
+    @property
+    def message(self) -> str:
+        """What there is to say so far, in one line."""
+        return " ".join(self.said)
 
     def observe(self, found: Found) -> None:
         """Report the listings that have changed, as observations of `source_files`."""
@@ -127,11 +131,10 @@ class Tick:
 
     def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
         """Return it as Dagster takes it."""
-        message = "; ".join(part for part in self.said if part)
-        context.log.info(message)
+        context.log.info(self.message)
         return dg.SensorResult(
             run_requests=self.requests,
-            skip_reason=None if self.requests else message,
+            skip_reason=None if self.requests else self.message,
             cursor=cursor,
             asset_events=self.observations,
         )

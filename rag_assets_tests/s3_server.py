@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -43,8 +44,9 @@ class Bucket:
         self.filesystem().call_s3("delete_object", Bucket=self.name, Key=key)
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Run the server; yield its endpoint."""
     [port] = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(
@@ -60,11 +62,21 @@ def s3_endpoint() -> Iterator[str]:
         process.wait()
 
 
-@pytest.fixture
-def bucket(s3_endpoint: str) -> Bucket:
-    created = Bucket(f"bucket-{uuid4().hex}", s3_endpoint)
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+def new_bucket(endpoint: str) -> Bucket:
+    created = Bucket(f"bucket-{uuid4().hex}", endpoint)
     created.filesystem().mkdir(created.name)
     return created
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str) -> Bucket:
+    return new_bucket(s3_endpoint)
 
 
 def _await_answer(process: subprocess.Popen[bytes], endpoint: str) -> None:

@@ -47,7 +47,7 @@ def describe(unit: str, plan: Plan, in_flight: int, waits: Collection[Wait]) -> 
             f"{_count(len(never), 'shard')} cannot succeed as configured ({errors}): look at the"
             " failed run and change the configuration"
         )
-    return "; ".join(parts)
+    return "; ".join(parts) + "."
 
 
 def _count(number: int, noun: str) -> str:

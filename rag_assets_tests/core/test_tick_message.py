@@ -12,7 +12,7 @@ def test_a_tick_says_what_it_found_and_asked_for() -> None:
 
     message = describe("documents", plan_runs(shards, [], POLICY), 0, [])
 
-    assert message == "12 changed documents in 4 shards → 1 stream run"
+    assert message == "12 changed documents in 4 shards → 1 stream run."
 
 
 def test_a_tick_says_what_it_holds_back_and_why() -> None:
@@ -22,7 +22,7 @@ def test_a_tick_says_what_it_holds_back_and_why() -> None:
     message = describe("documents", plan_runs(shards, flying, POLICY), 8, [])
 
     assert message == (
-        "1 shard with changes left to 8 runs in flight; 3 shards held back: 8 runs in flight"
+        "1 shard with changes left to 8 runs in flight; 3 shards held back: 8 runs in flight."
     )
 
 
@@ -34,5 +34,5 @@ def test_a_tick_says_what_waits_after_failures_and_what_needs_a_person() -> None
     assert message == (
         "1 shard asked for again from 10:32:10 UTC on, after 2 failures"
         " (VectorStoreUnavailableError); 1 shard cannot succeed as configured (CredentialsError):"
-        " look at the failed run and change the configuration"
+        " look at the failed run and change the configuration."
     )

@@ -9,10 +9,11 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import yaml
 from pymilvus import MilvusClient, MilvusException
 
 from rag_assets import dev
+from rag_assets.adapters.embedders import load_embedder
 from rag_assets.adapters.parser import parse
 from rag_assets.adapters.tokenizer import TokenCount
 from rag_assets.core.chunking import ChunkLimits, chunk_document
@@ -32,9 +34,10 @@ from rag_assets.core.documents import Outcome
 from rag_assets.partitions import MODEL_DIMENSION
 from rag_assets.runs import ENDING, LANE
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.embedding_server import EmbeddingServer
+from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.milvus_servers import MilvusServer, free_ports, lite_server
-from rag_assets_tests.s3_server import Bucket
+from rag_assets_tests.pipeline import wordllama_spec
+from rag_assets_tests.s3_server import Bucket, new_bucket
 
 LIMITS = ChunkLimits(characters=300, tokens=100)
 MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1")
@@ -62,6 +65,7 @@ class Platform:
     bucket: Bucket
     embeddings: EmbeddingServer
     milvus: MilvusServer
+    environment: dict[str, str]
     settings: Settings
     port: int
     _services: dict[str, dev.Running] = field(default_factory=dict)
@@ -80,7 +84,9 @@ class Platform:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            created = cls(home, bucket, embeddings, milvus, load_settings(), free_ports(1)[0])
+            settings_now = load_settings()
+            [port] = free_ports(1)
+            created = cls(home, bucket, embeddings, milvus, environment, settings_now, port)
             dev.prepare_home(created.settings)
             try:
                 created.register(MODELS[0])
@@ -262,7 +268,7 @@ class Platform:
         answer = self.graphql(
             """query($s: SensorSelector!, $n: Int!) { sensorOrError(sensorSelector: $s) {
                  ... on Sensor { sensorState { ticks(limit: $n) {
-                   status skipReason runIds error { message } } } } } }""",
+                   timestamp status skipReason runIds error { message } } } } } }""",
             s=self._selector(sensorName=sensor),
             n=limit,
         )
@@ -286,8 +292,11 @@ class Platform:
 
     def start(self, service: str) -> None:
         found = dev.webserver(self.port) if service == "webserver" else dev.daemon(self.port)
-        context = dev.running([found], self.settings)
-        [self._services[service]] = context.__enter__()
+        context = dev.running([_with_fast_sensors(found)], self.settings)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            [self._services[service]] = context.__enter__()
         self._contexts[service] = context
 
     def stop(self, service: str) -> None:
@@ -300,6 +309,31 @@ class Platform:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
         self.stop(service)
+
+
+FAST_DAEMON = """
+import dagster._daemon.sensor
+from dagster._daemon.cli import main
+dagster._daemon.sensor.MIN_INTERVAL_LOOP_TIME = 1
+main()
+"""
+
+
+def _with_fast_sensors(service: dev.Service) -> dev.Service:
+    """Let the daemon look at its sensors every second instead of every five, to save time."""
+    if service.name != "Dagster daemon":
+        return service
+    return replace(service, command=[sys.executable, "-c", FAST_DAEMON, *service.command[1:]])
+
+
+@contextmanager
+def running_platform(home: Path, s3_endpoint: str) -> Iterator[Platform]:
+    """Run a platform over an empty bucket; its embedding server's vectors are wordllama's."""
+    with (
+        embedding_server(load_embedder(wordllama_spec())) as embeddings,
+        Platform.create(home, new_bucket(s3_endpoint), embeddings) as created,
+    ):
+        yield created
 
 
 def _environment(

@@ -1,0 +1,127 @@
+"""A seeded soak: documents change while runs, Milvus and the daemon are killed at random moments.
+
+Short as a test, longer by `python -m bench.soak`.
+"""
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rag_assets.jobs import audit
+from rag_assets_tests.scenarios.platform import Platform
+from rag_assets_tests.scenarios.texts import document, paragraph
+
+FAULT_EVERY = 8.0  # seconds, on average
+REFUSED_FOR = 3.0
+
+
+@dataclass
+class Soak:
+    """One soak: what was done, and what the documents should now be."""
+
+    platform: Platform
+    seed: int
+    done: Counter[str] = field(default_factory=Counter)
+    names: list[str] = field(default_factory=list)
+    _texts: dict[str, str] = field(default_factory=dict)
+    _number: int = 0
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def run(self, seconds: float, settle_seconds: float = 300) -> dict[str, float]:
+        """Do harm for some seconds, let things settle, and compare bucket and index exactly.
+
+        Returns:
+            How often everything was done, and the seconds until the index agreed.
+        """
+        for _ in range(20):
+            self._add()
+        end = time.monotonic() + seconds
+        fault_at = time.monotonic() + FAULT_EVERY
+        while time.monotonic() < end:
+            self._change()
+            if time.monotonic() > fault_at:
+                self._harm()
+                fault_at = time.monotonic() + self.random.uniform(0.3, 1.7) * FAULT_EVERY
+            time.sleep(self.random.uniform(0.1, 1.5))  # the soak's own pace
+        settling = time.monotonic()
+        wanted = self.platform.await_convergence(settle_seconds)
+        taken = time.monotonic() - settling
+        self.platform.await_idle()
+        run = self.platform.await_run(self.platform.launch(audit.name))
+        assert run.is_success
+        for model in self.platform.models():
+            assert self.platform.indexed(model) == wanted == self.platform.expected()
+        return dict(self.done) | {"documents": len(wanted), "settled after": round(taken, 1)}
+
+    def _change(self) -> None:
+        changes: list[Callable[[], None]] = [self._add, self._edit, self._edit, self._edit]
+        if len(self._texts) > 10:
+            changes += [self._delete, self._rename, self._touch]
+        change = self.random.choice(changes)
+        change()
+        self.done[change.__name__.lstrip("_")] += 1
+
+    def _harm(self) -> None:
+        harm = self.random.choice(
+            [self._kill_run, self._kill_run, self._kill_milvus, self._kill_daemon, self._refuse]
+        )
+        harm()
+        self.done[harm.__name__.lstrip("_")] += 1
+
+    def _put(self, name: str, text: str) -> None:
+        self._texts[name] = text
+        self.platform.put(name, text)
+
+    def _any(self) -> str:
+        return self.random.choice(sorted(self._texts))
+
+    def _add(self) -> None:
+        self._number += 1
+        name = f"{self.random.choice('abc')}/{self._number}.md"
+        self._put(name, document(name, sections=self.random.randint(0, 5)))
+
+    def _edit(self) -> None:
+        name = self._any()
+        parts = self._texts[name].split("\n\n")
+        parts[self.random.randrange(len(parts))] = paragraph(self.random.random(), 20)
+        self._put(name, "\n\n".join(parts))
+
+    def _delete(self) -> None:
+        name = self._any()
+        del self._texts[name]
+        self.platform.delete(name)
+
+    def _rename(self) -> None:
+        name = self._any()
+        self._number += 1
+        self._put(f"renamed/{self._number}.md", self._texts[name])
+        del self._texts[name]
+        self.platform.delete(name)
+
+    def _touch(self) -> None:
+        self.platform.touch(self._any())
+
+    def _kill_run(self) -> None:
+        started = [r for r in self.platform.unfinished_runs() if r.status.value == "STARTED"]
+        if started:
+            self.platform.signal_run(self.random.choice(started), signal.SIGKILL)
+            self.done["runs killed"] += 1
+
+    def _kill_milvus(self) -> None:
+        self.platform.milvus.kill()
+        time.sleep(self.random.uniform(0, 3))  # how long it is down
+        self.platform.milvus.start()
+
+    def _kill_daemon(self) -> None:
+        self.platform.kill("daemon")
+        self.platform.start("daemon")
+
+    def _refuse(self) -> None:
+        self.platform.embeddings.refusal = self.random.choice([429, 503])
+        time.sleep(REFUSED_FOR)
+        self.platform.embeddings.refusal = None

@@ -1,0 +1,417 @@
+"""The sensors' ticks on a real instance and bucket: what they list, ask for, hold back and say."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import dagster as dg
+import httpx2
+import pytest
+
+from rag_assets.assets import source_files
+from rag_assets.core.errors import CredentialsError, SourceError
+from rag_assets.core.lanes import Lane
+from rag_assets.definitions import definitions
+from rag_assets.jobs import register_model
+from rag_assets.resources import build_resources
+from rag_assets.runs import LANE, RANGE_END, RANGE_START, REASON, WRITES
+from rag_assets.settings import load_settings
+from rag_assets_tests.pipeline import WORDLLAMA
+from rag_assets_tests.s3_server import Bucket
+from rag_assets_tests.scenarios.platform import awaited
+from rag_assets_tests.scenarios.texts import document
+
+
+@pytest.fixture
+def instance(
+    tmp_path: Path, bucket: Bucket, milvus_lite: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    """A platform over an empty bucket, with one model and three shards."""
+    for name, value in {
+        "HOME": str(tmp_path),
+        "SOURCE_URL": f"{bucket.url}/docs",
+        "SOURCE_OPTIONS": json.dumps(bucket.options),
+        "SHARDS": "3",
+        "MILVUS_URI": milvus_lite,
+        "ALIAS": f"live_{tmp_path.name.replace('-', '_')}",
+        "STREAM_DOCUMENTS": "5",
+    }.items():
+        monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
+    with dg.DagsterInstance.ephemeral() as created:
+        register_model(created, WORDLLAMA)
+        yield created
+
+
+class Ticking:
+    """A sensor that is ticked by hand, with its cursor carried on."""
+
+    def __init__(self, instance: dg.DagsterInstance, name: str) -> None:
+        self.repository = definitions().get_repository_def()
+        self.sensor = self.repository.get_sensor_def(name)
+        self.instance = instance
+        self.cursor: str | None = None
+
+    def tick(self, *, list_now: bool = True) -> dg.SensorResult:
+        if list_now and self.sensor.name == "source_sensor" and self.cursor:
+            state = json.loads(self.cursor)
+            self.cursor = json.dumps(state | {"due": 0})
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            repository_def=self.repository,
+            cursor=self.cursor,
+            resources=build_resources(load_settings()),
+        )
+        result = self.sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        return result
+
+    def run(self, request: dg.RunRequest) -> None:
+        """Run what was asked for, in this process."""
+        assert request.job_name is not None
+        result = self.repository.get_job(request.job_name).get_subset(
+            asset_selection=set(request.asset_selection or []) or None
+        ).execute_in_process(
+            instance=self.instance, tags=dict(request.tags), run_config=request.run_config
+        )  # fmt: skip
+        assert result.success
+
+
+@pytest.fixture
+def source(instance: dg.DagsterInstance) -> Ticking:
+    return Ticking(instance, "source_sensor")
+
+
+@pytest.fixture
+def index(instance: dg.DagsterInstance) -> Ticking:
+    return Ticking(instance, "index_sensor")
+
+
+def put(bucket: Bucket, *names: str) -> None:
+    for name in names:
+        bucket.put(f"docs/{name}", document(name).encode())
+
+
+def settle(source: Ticking, index: Ticking) -> None:
+    """Run everything that the sensors ask for until they ask for nothing."""
+    for _ in range(10):
+        requests = [*(source.tick().run_requests or ()), *(index.tick().run_requests or ())]
+        for request in requests:
+            (source if request.job_name == "ingest_documents" else index).run(request)
+        if not requests:
+            return
+    pytest.fail("The sensors never stop asking.")
+
+
+def said(result: dg.SensorResult) -> str:
+    return str(result.skip_reason.skip_message) if result.skip_reason else ""
+
+
+def test_a_first_tick_lists_the_bucket_and_asks_for_one_run(
+    bucket: Bucket, source: Ticking
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+
+    result = source.tick()
+
+    [request] = result.run_requests or []
+    assert request.job_name == "ingest_documents"
+    assert request.tags[LANE] == Lane.STREAM
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("s000", "s002")
+    assert [key.to_user_string() for key in request.asset_selection or []] == [
+        "parsed_documents",
+        "chunks",
+    ]
+
+
+def test_listings_are_observed_so_that_the_ui_knows_of_them(
+    bucket: Bucket, source: Ticking
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    observed = source.tick().asset_events
+    again = source.tick().asset_events
+    put(bucket, "d.md")
+    changed = source.tick().asset_events
+
+    assert {event.partition for event in observed} == {"s000", "s001", "s002"}
+    assert sum(event.metadata["rag_assets/added"].value for event in observed) == 3
+    assert again == []
+    [one] = changed
+    assert one.asset_key == dg.AssetKey(source_files.NAME)
+    assert one.metadata["rag_assets/added"].value == 1
+    assert one.tags["dagster/data_version"]
+
+
+def test_after_everything_has_run_the_sensors_ask_for_nothing(
+    bucket: Bucket, source: Ticking, index: Ticking
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+
+    settle(source, index)
+
+    assert "3 documents listed" in said(source.tick())
+    assert said(index.tick()) == "Every collection is in step with its chunks."
+
+
+def test_the_first_model_goes_live_by_itself(
+    bucket: Bucket, source: Ticking, index: Ticking
+) -> None:
+    put(bucket, "a.md")
+    jobs = []
+    for _ in range(6):
+        for request in [*(source.tick().run_requests or ()), *(index.tick().run_requests or ())]:
+            jobs.append(request.job_name)
+            (source if request.job_name == "ingest_documents" else index).run(request)
+
+    assert jobs == ["ingest_documents", "index_chunks", "promote"]
+
+
+def test_one_edit_is_one_stream_run_of_its_shard_in_each_hop(
+    bucket: Bucket, source: Ticking, index: Ticking
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    settle(source, index)
+    bucket.put("docs/b.md", b"# Edited\n")
+
+    [first] = source.tick().run_requests or []
+    source.run(first)
+    [second] = index.tick().run_requests or []
+
+    assert first.tags[RANGE_START] == first.tags[RANGE_END]
+    assert second.tags[RANGE_START] == f"{WORDLLAMA}|{first.tags[RANGE_START]}"
+    assert second.tags[RANGE_START] == second.tags[RANGE_END]
+    assert {first.tags[LANE], second.tags[LANE]} == {Lane.STREAM}
+    assert first.tags[WRITES] != second.tags[WRITES]
+
+
+def test_many_changes_go_in_bulk(bucket: Bucket, source: Ticking) -> None:
+    put(bucket, *(f"{number}.md" for number in range(40)))
+
+    [request] = source.tick().run_requests or []
+
+    assert request.tags[LANE] == Lane.BULK
+
+
+def test_while_a_run_is_in_flight_its_shards_are_not_asked_for_again(
+    bucket: Bucket, source: Ticking, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    [request] = source.tick().run_requests or []
+    instance.create_run_for_job(
+        source.repository.get_job("ingest_documents"),
+        tags=dict(request.tags),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    bucket.put("docs/a.md", b"# Edited meanwhile\n")
+
+    result = source.tick()
+
+    assert not result.run_requests
+    assert "3 shards with changes left to 1 run in flight" in said(result)
+
+
+def test_a_failed_run_is_asked_for_again_later_and_with_another_key(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_RETRY_FIRST_SECONDS", "3")
+    source = Ticking(instance, "source_sensor")
+    put(bucket, "a.md", "b.md", "c.md")
+    [request] = source.tick().run_requests or []
+    run = instance.create_run_for_job(
+        source.repository.get_job("ingest_documents"), tags=dict(request.tags)
+    )
+    instance.report_run_failed(run)
+
+    waiting = source.tick()
+    [again] = awaited(lambda: source.tick().run_requests, "the second try")
+
+    assert "after 1 failure (failure)" in said(waiting)
+    assert again.run_key != request.run_key
+
+
+def test_a_listing_goes_on_where_the_tick_before_stopped(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, *(f"{number:02}.md" for number in range(25)))
+    monkeypatch.setattr("rag_assets.adapters.source.PAGE", 10)
+    monkeypatch.setenv("RAG_ASSETS_LIST_OBJECTS", "10")
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", folder_of(bucket, monkeypatch))
+    source = Ticking(instance, "source_sensor")
+
+    listed = [
+        sum(event.metadata["rag_assets/added"].value for event in source.tick().asset_events)
+        for _ in range(3)
+    ]
+
+    assert listed == [10, 10, 5]
+    assert json.loads(str(source.cursor))["after"] == ""
+
+
+def folder_of(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Copy the bucket to a folder, whose pages can be made small."""
+    home = load_settings().home
+    for path in bucket.filesystem().find(f"{bucket.name}/docs"):
+        target = home / "copy" / Path(path).name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(bucket.filesystem().cat_file(path))
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_OPTIONS", "{}")
+    return (home / "copy").as_uri()
+
+
+def test_a_cursor_that_is_none_of_ours_starts_a_new_listing(
+    bucket: Bucket, source: Ticking
+) -> None:
+    put(bucket, "a.md")
+    source.cursor = "what is this?"
+
+    assert len(source.tick(list_now=False).asset_events) == 3
+
+
+def test_a_bucket_that_is_not_there_fails_the_tick_with_a_reason(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", "s3://no-such-bucket/docs")
+
+    with pytest.raises(SourceError, match="no-such-bucket"):
+        Ticking(instance, "source_sensor").tick()
+
+
+def test_a_model_that_is_not_in_the_models_file_is_named_and_left_out(
+    bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
+) -> None:
+    register_model(instance, "unheard-of-v1")
+    put(bucket, "a.md")
+    settle(source, index)
+
+    result = index.tick()
+
+    assert not result.run_requests
+    assert "unheard-of-v1 is left out" in said(result)
+
+
+@pytest.fixture
+def queue(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A queue that the bucket notifies of what is put; (client, url)."""
+    options = {
+        "endpoint_url": bucket.endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "test",
+    }
+    client = botocore.session.get_session().create_client("sqs", **options)
+    url = client.create_queue(QueueName=bucket.name)["QueueUrl"]
+    arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    configuration = {
+        "QueueArn": arn["Attributes"]["QueueArn"],
+        "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
+    }
+    bucket.filesystem().call_s3(
+        "put_bucket_notification_configuration",
+        Bucket=bucket.name,
+        NotificationConfiguration={"QueueConfigurations": [configuration]},
+    )
+    monkeypatch.setenv("RAG_ASSETS_EVENTS_QUEUE_URL", url)
+    monkeypatch.setenv("RAG_ASSETS_EVENTS_OPTIONS", json.dumps(options))
+    yield client, url
+    client.close()
+
+
+def listed_by_event(source: Ticking) -> dict[str, int]:
+    """Tick without listing; return what the notifications brought to light."""
+    events = source.tick(list_now=False).asset_events
+    figures = ("added", "changed", "removed")
+    return {f: sum(event.metadata[f"rag_assets/{f}"].value for event in events) for f in figures}
+
+
+@pytest.mark.usefixtures("queue")
+def test_a_notified_change_is_found_without_a_listing(
+    bucket: Bucket, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md", "b ü.md")
+    source = Ticking(instance, "source_sensor")
+    source.tick()
+    later(source)
+    put(bucket, "c +1.md")
+    bucket.put("docs/b ü.md", b"# Edited\n")
+    bucket.put("elsewhere/d.md", b"not below the prefix")
+
+    assert listed_by_event(source) == {"added": 1, "changed": 1, "removed": 0}
+    assert listed_by_event(source) == {"added": 0, "changed": 0, "removed": 0}
+
+
+def later(source: Ticking) -> None:
+    """The next listing is not due for a long time."""
+    source.cursor = json.dumps({"due": 9e9})
+
+
+def notification(bucket: Bucket, key: str, event: str) -> str:
+    s3 = {"bucket": {"name": bucket.name}, "object": {"key": f"docs/{key}"}}
+    return json.dumps({"Records": [{"eventName": event, "s3": s3}]})
+
+
+def test_notifications_that_are_repeated_late_or_wrong_do_no_harm(
+    bucket: Bucket, instance: dg.DagsterInstance, queue: Any
+) -> None:
+    client, url = queue
+    put(bucket, "stays.md", "goes.md")
+    source = Ticking(instance, "source_sensor")
+    source.tick()
+    later(source)
+    bucket.delete("docs/goes.md")
+    for body in (
+        notification(bucket, "goes.md", "ObjectCreated:Put"),  # overtaken by the deletion
+        notification(bucket, "stays.md", "ObjectRemoved:Delete"),  # overtaken by another put
+        *[notification(bucket, "stays.md", "ObjectCreated:Put")] * 12,
+        notification(bucket, "never.md", "ObjectCreated:Put"),
+        "this is no notification",
+    ):
+        client.send_message(QueueUrl=url, MessageBody=body)
+
+    assert listed_by_event(source) == {"added": 0, "changed": 0, "removed": 1}
+    attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert attributes["ApproximateNumberOfMessages"] == "0"
+
+
+def test_a_lost_notification_is_made_good_by_the_next_listing(
+    bucket: Bucket, instance: dg.DagsterInstance, queue: Any
+) -> None:
+    client, url = queue
+    source = Ticking(instance, "source_sensor")
+    source.tick()
+    put(bucket, "lost.md")
+    client.purge_queue(QueueUrl=url)
+
+    [request] = source.tick().run_requests or []
+
+    assert request.tags[LANE] == Lane.STREAM
+
+
+def test_a_queue_that_is_not_there_leaves_it_to_the_listing(
+    bucket: Bucket, instance: dg.DagsterInstance, queue: Any
+) -> None:
+    client, url = queue
+    client.delete_queue(QueueUrl=url)
+    put(bucket, "a.md")
+
+    [request] = Ticking(instance, "source_sensor").tick().run_requests or []
+
+    assert "Changes are found by listing." in request.tags[REASON]
+    assert "1 documents listed" in request.tags[REASON]
+
+
+def test_wrong_credentials_fail_the_tick_and_say_so(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "a.md")
+    wrong = bucket.options | {"key": "nobody", "secret": "wrong"}
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_OPTIONS", json.dumps(wrong))
+    source = Ticking(instance, "source_sensor")
+    try:
+        httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"0")  # now it looks at them
+
+        with pytest.raises(CredentialsError, match="credentials do not allow it"):
+            source.tick()
+    finally:
+        httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"inf")
