@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from rag_assets.adapters.lake import Lake, PartitionKey
+from rag_assets.adapters.lake import Lake
 from rag_assets.assets import collection, parsed_documents
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.tables import PARSED_DOCUMENTS
@@ -99,8 +99,8 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
 def quarantined(lake: Lake, shards: Sequence[str]) -> pl.DataFrame:
     """Return the quarantined documents, the longest known first."""
-    keys = [PartitionKey(parsed_documents.NAME, shard) for shard in shards]
-    found = [parsed_documents.quarantined(lake.read(key, PARSED_DOCUMENTS).table) for key in keys]
+    parsed = lake.read_all(parsed_documents.NAME, shards, PARSED_DOCUMENTS).values()
+    found = [parsed_documents.quarantined(partition.table) for partition in parsed]
     columns = ["document_id", "outcome", "error", "judged_at", "size"]
     return pl.concat(found).select(columns).sort("judged_at", "document_id")
 

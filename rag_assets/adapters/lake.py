@@ -9,7 +9,7 @@ your read used inputs no newer than yours; whoever commits after it makes you lo
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -133,6 +133,12 @@ class Lake:
             return Partition(pl.DataFrame(schema=schema), None, None)
         return Partition(_table(found.data, schema, key.path), _meta(found.data), found.token)
 
+    def read_all(self, asset: str, shards: Sequence[str], schema: Schema) -> dict[str, Partition]:
+        """Read an asset's partitions of several shards, several at a time."""
+        with ThreadPoolExecutor(READERS) as threads:
+            found = threads.map(lambda shard: self.read(PartitionKey(asset, shard), schema), shards)
+            return dict(zip(shards, found, strict=True))
+
     def meta(self, key: PartitionKey) -> Meta | None:
         """Read only what a partition says of itself (the parquet footer); None if absent."""
         return self._meta(key.path)
@@ -238,12 +244,17 @@ def _footer_bytes(tail: bytes) -> int:
 
 def _meta(data: bytes) -> Meta:
     said: Any = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
-    return Meta(
-        data_version=said["v"],
-        code_version=said["code"],
-        upstream={asset: Input(*state) for asset, state in said["upstream"].items()},
-        changes=said["changes"],
-    )
+    try:
+        return Meta(
+            data_version=said["v"],
+            code_version=said["code"],
+            upstream={asset: Input(*state) for asset, state in said["upstream"].items()},
+            changes=said["changes"],
+        )
+    except (KeyError, TypeError):
+        raise LakeError(
+            "The lake was written by another version: move it away and materialise it anew."
+        ) from None
 
 
 def _table(data: bytes, schema: Schema, path: str) -> pl.DataFrame:

@@ -14,17 +14,16 @@ what all Milvus engines do alike; where they differ the stricter one sets the ru
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pymilvus import MilvusClient
 
 from rag_assets.adapters.milvus_errors import (
-    CLIENT_ERRORS,
     CollectionMissingError,
     CollectionNotLoadedError,
+    client_errors,
     retrying,
     translated,
     without_credentials,
@@ -44,6 +43,9 @@ from rag_assets.adapters.milvus_rows import (
     requests,
 )
 from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
 __all__ = [
     "CollectionInfo",
@@ -77,7 +79,7 @@ class CollectionInfo:
 class MilvusStore:
     """One connection to a Milvus server; get it with `connect` and close it after use."""
 
-    def __init__(self, client: MilvusClient, address: str, request_timeout: float) -> None:
+    def __init__(self, client: "MilvusClient", address: str, request_timeout: float) -> None:
         self._client = client
         self._address = address
         self._timeout = request_timeout
@@ -97,10 +99,13 @@ class MilvusStore:
         Raises:
             VectorStoreError: The server cannot be reached, or refuses the token.
         """
+        from pymilvus import MilvusClient  # noqa: PLC0415 - takes most of a second
+
         address = without_credentials(uri)
+        errors: tuple[type[Exception], ...] = (*client_errors(), ValueError)
         try:
             client = MilvusClient(uri, token=token, timeout=timeout, dedicated=True)
-        except (*CLIENT_ERRORS, ValueError):
+        except errors:
             # The cause is left out on purpose: it may quote the uri with its credentials.
             raise VectorStoreUnavailableError(
                 f"Milvus at {address} did not accept a connection within {timeout:g} s. Check"
@@ -318,7 +323,7 @@ class MilvusStore:
         function = getattr(self._client, method)
         try:
             return retrying()(function, *args, timeout=self._timeout, **options)
-        except CLIENT_ERRORS as error:
+        except client_errors() as error:
             raise translated(error, where, self._timeout) from error
 
     def _read(self, name: str, method: str, **options: Any) -> Any:

@@ -1,15 +1,13 @@
 """What the failures of Milvus's client mean, and which of them are worth a second try."""
 
 import logging
+from functools import cache
 from urllib.parse import urlsplit
 
 from grpc import RpcError, StatusCode  # type: ignore[import-untyped]
-from pymilvus import MilvusException
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
-
-CLIENT_ERRORS = (MilvusException, RpcError)
 
 # Milvus's numbers; a failure of gRPC itself carries a StatusCode instead.
 _MISSING = (100, 1600)
@@ -17,9 +15,16 @@ _NOT_LOADED = 101
 _CONNECTION_LOST = (2, StatusCode.UNAVAILABLE)
 _RATE_LIMITED = 8
 
-# pymilvus logs a traceback of each error that it also raises; all of those are mapped here.
-for _name in ("decorators", "client.connection_manager"):
-    logging.getLogger(f"pymilvus.{_name}").setLevel(logging.CRITICAL)
+
+@cache
+def client_errors() -> tuple[type[Exception], ...]:
+    """Every error that pymilvus raises. Imported here, because it takes most of a second."""
+    from pymilvus import MilvusException  # noqa: PLC0415
+
+    # pymilvus logs a traceback of each error that it also raises; all of those are mapped here.
+    for name in ("decorators", "client.connection_manager"):
+        logging.getLogger(f"pymilvus.{name}").setLevel(logging.CRITICAL)
+    return (MilvusException, RpcError)
 
 
 class CollectionMissingError(VectorStoreError):
@@ -31,7 +36,7 @@ class CollectionNotLoadedError(VectorStoreError):
 
 
 def translated(error: Exception, where: str, timeout: float) -> VectorStoreError:
-    """The error to raise for one of `CLIENT_ERRORS`; `where` opens its message."""
+    """The error to raise for one of `client_errors`; `where` opens its message."""
     code = _code(error)
     if code in _MISSING:
         return CollectionMissingError(f"{where}: no such collection or alias.")
@@ -69,7 +74,7 @@ def without_credentials(uri: str) -> str:
 
 def _is_transient(error: BaseException) -> bool:
     """Whether the connection was lost, the rate limited, or the server says to try again."""
-    if not isinstance(error, CLIENT_ERRORS):
+    if not isinstance(error, client_errors()):
         return False
     retriable = bool(getattr(error, "retriable", False))
     return retriable or _code(error) in (*_CONNECTION_LOST, _RATE_LIMITED)

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from pymilvus import CollectionSchema, DataType, MilvusClient
 
 from rag_assets.core.errors import VectorStoreError
+
+if TYPE_CHECKING:
+    from pymilvus import CollectionSchema
 
 TEXT_LIMITS = {
     "chunk_id": 64,
@@ -63,8 +65,10 @@ _LAST_CHARACTER = chr(0x10FFFF)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
-def collection_schema(dimension: int) -> CollectionSchema:
+def collection_schema(dimension: int) -> "CollectionSchema":
     """The fields of a collection whose vectors have `dimension` numbers."""
+    from pymilvus import DataType, MilvusClient  # noqa: PLC0415 - takes most of a second
+
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     for name, limit in TEXT_LIMITS.items():
         schema.add_field(name, DataType.VARCHAR, max_length=limit, is_primary=name == "chunk_id")
@@ -76,6 +80,8 @@ def collection_schema(dimension: int) -> CollectionSchema:
 
 def field_types(described: Mapping[str, Any]) -> dict[str, str]:
     """Each field's type with its size, `VARCHAR(64)`, from a schema's or collection's dict."""
+    from pymilvus import DataType  # noqa: PLC0415 - as above
+
     return {f["name"]: f"{DataType(f['type']).name}{_size(f)}" for f in described["fields"]}
 
 

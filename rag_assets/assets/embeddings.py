@@ -28,12 +28,13 @@ NAME = "embeddings"
 class EmbeddingReport:
     """What one shard's run did.
 
-    `reused` counts vectors that were there for texts new to the shard: from another shard of
-    the run, or from a run that was killed.
+    For texts that are new to the shard, `resumed` counts vectors that a killed run left behind,
+    and `reused` those that another shard of the run has.
     """
 
     vectors: int
     computed: int
+    resumed: int
     reused: int
     kept: int
     removed: int
@@ -134,9 +135,9 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
     held = run.held(shard)
     texts, inputs = _wanted_texts(run.lake, shard)
     change = diff(texts, held.table, key="text_digest", same=[])
-    reused, computed = _vectors(run, shard, change.make, shared)
+    resumed, reused, computed = _vectors(run, shard, change.make, shared)
     shared.offer(computed)
-    table = pl.concat([change.keep, reused, computed]).sort("text_digest")
+    table = pl.concat([change.keep, resumed, reused, computed]).sort("text_digest")
     meta = Meta(
         data_version=content_version(table, ["text_digest"]),
         code_version=run.spec.signature,
@@ -149,6 +150,7 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
     return EmbeddingReport(
         vectors=table.height,
         computed=computed.height,
+        resumed=resumed.height,
         reused=reused.height,
         kept=change.keep.height,
         removed=len(change.removed),
@@ -172,15 +174,18 @@ def _wanted_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
 
 def _vectors(
     run: ModelRun, shard: str, texts: pl.DataFrame, shared: SharedVectors
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return (vectors found elsewhere, vectors computed now) for texts that lack one."""
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return (vectors left by a killed run, of another shard, computed now) for new texts."""
     if texts.is_empty():
         nothing = pl.DataFrame(schema=run.schema)
-        return nothing, nothing
+        return nothing, nothing, nothing
     kept_aside = run.lake.checkpointed(run.key(shard), run.schema)
-    reused = pl.concat([kept_aside.join(texts, "text_digest", "semi"), shared.among(texts)])
-    reused = reused.unique("text_digest")
-    return reused, _computed(run, shard, texts.join(reused, "text_digest", "anti"))
+    resumed = kept_aside.join(texts, "text_digest", "semi").unique("text_digest")
+    if resumed.height:
+        logger.info("%s: %d texts were embedded before", run.key(shard).path, resumed.height)
+    reused = shared.among(texts.join(resumed, "text_digest", "anti"))
+    missing = texts.join(pl.concat([resumed, reused]), "text_digest", "anti")
+    return resumed, reused, _computed(run, shard, missing)
 
 
 def _computed(run: ModelRun, shard: str, texts: pl.DataFrame) -> pl.DataFrame:

@@ -171,6 +171,8 @@ def _parse_missing(
         aside = _with_problems(lake.checkpointed(key, PARSED_DOCUMENTS))
         found = diff(files, aside, key="document_id", same=SAME).keep
         resumed = found.drop("problem").unique("document_id", maintain_order=True)
+        if resumed.height:
+            logger.info("%s: %d documents were parsed before", key.path, resumed.height)
     missing = files.join(resumed, on="document_id", how="anti")
     batches = [resumed.clear()]
     done = 0

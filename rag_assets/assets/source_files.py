@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "source_files"
 LISTING_VERSION = "1"
+COMMITS = 16  # at once
 
 
 SAME = ["version", "problem"]  # a file for which they differ has to be parsed again
@@ -114,7 +116,7 @@ def look_up(lake: Lake, source: Source, document_ids: Set[str], all_shards: Shar
 def _list_once(
     lake: Lake, source: Source, shards: Shards, all_shards: Shards, window: Window
 ) -> Found:
-    held = {shard: lake.read(PartitionKey(NAME, shard), SOURCE_FILES) for shard in shards}
+    held = lake.read_all(NAME, shards, SOURCE_FILES)
     listing = source.listing(
         pl.concat([partition.table for partition in held.values()]),
         wanted=lambda document_id: shard_of(document_id, all_shards) in held,
@@ -126,10 +128,14 @@ def _list_once(
     found = Found({}, {}, listing.upto)
     by_shard = _by_shard(listing.files, all_shards)
     nothing = listing.files.clear()
-    for shard in shards:
+
+    def commit(shard: str) -> None:
         with suppress(CommitConflictError):
             files = _replaced(held[shard], part, by_shard.get(shard, nothing))
             found.add(shard, *_commit(lake, shard, held[shard], files))
+
+    with ThreadPoolExecutor(COMMITS) as threads:
+        list(threads.map(commit, shards))  # raises what one of them raised
     return found
 
 

@@ -3,9 +3,11 @@
 A *stream* run takes a few changed documents with low latency, a *bulk* run takes many with high
 throughput. The rules, and why:
 
-- **Shards with few changes stream, the others go in bulk**, the smallest first, until a tick's
-  streamed changes reach `stream_changes`. So an edit is not held back by a large import that
-  arrives in the same tick, and a flood of small changes becomes one bulk run instead of a queue.
+- **Few changes stream, many go in bulk.** If all of a tick's changes are at most `stream_changes`,
+  they stream. If there are more only because shards have to be made as a whole (a first load,
+  another parser, another model), those go in bulk and the edits beside them still stream. If the
+  edits alone are more, everything goes in bulk: documents are spread over shards by a hash, so a
+  large import touches all of them, and choosing among them would only cut the ranges.
 - **A run takes a contiguous range of shards**, because Dagster gives a run a range of partitions,
   and as few runs are asked for as that allows: starting one costs seconds, visiting a shard that
   is in step costs milliseconds. So a range may span up to `idle_gap` such shards.
@@ -149,14 +151,13 @@ def plan_runs(
 def _by_lane(
     shards: Collection[StaleShard], policy: LanePolicy
 ) -> tuple[list[StaleShard], list[StaleShard]]:
-    """Split into (stream, bulk): the smallest stream, as long as their sum is small."""
-    small: list[StaleShard] = []
-    large: list[StaleShard] = []
-    total = 0
-    for shard in sorted(shards, key=lambda s: (s.work, s.position)):
-        total += shard.work
-        (small if total <= policy.stream_changes else large).append(shard)
-    return small, large
+    """Split into (stream, bulk)."""
+    edited = [shard for shard in shards if shard.work == shard.edits]
+    if sum(shard.work for shard in shards) <= policy.stream_changes:
+        return list(shards), []
+    if sum(shard.work for shard in edited) <= policy.stream_changes:
+        return edited, [shard for shard in shards if shard not in edited]
+    return [], list(shards)
 
 
 def _ranges(

@@ -29,10 +29,24 @@ def test_a_long_stretch_of_shards_in_step_is_not_visited() -> None:
     assert shown(plan_runs(stale(0, 5), [], POLICY).runs) == [("stream", 0, 0), ("stream", 5, 5)]
 
 
-def test_many_changes_go_in_bulk_and_the_smallest_still_stream() -> None:
-    plan = plan_runs([*stale(1, 2, work=100), *stale(7, work=9)], [], POLICY)
+def test_edits_still_stream_while_other_shards_have_to_be_made_as_a_whole() -> None:
+    never_loaded = [StaleShard(position, work=100) for position in (1, 2)]
+
+    plan = plan_runs([*never_loaded, *stale(7, work=9)], [], POLICY)
 
     assert shown(plan.runs) == [("stream", 7, 7), ("bulk", 1, 2)]
+
+
+def test_more_edits_than_may_stream_go_in_bulk_all_of_them() -> None:
+    plan = plan_runs([*stale(1, work=10), *stale(2, 3)], [], POLICY)
+
+    assert shown(plan.runs) == [("bulk", 1, 3)]
+
+
+def test_a_small_first_load_streams() -> None:
+    plan = plan_runs([StaleShard(position, work=3) for position in range(3)], [], POLICY)
+
+    assert shown(plan.runs) == [("stream", 0, 2)]
 
 
 def test_many_shards_with_a_change_each_are_one_bulk_load() -> None:

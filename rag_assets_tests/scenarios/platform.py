@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,7 +32,7 @@ from rag_assets.adapters.tokenizer import TokenCount
 from rag_assets.core.chunking import ChunkLimits, chunk_document
 from rag_assets.core.documents import Outcome
 from rag_assets.partitions import MODEL_DIMENSION
-from rag_assets.runs import ENDING, LANE
+from rag_assets.runs import ENDING, LANE, RANGE_END, RANGE_START
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.milvus_servers import MilvusServer, free_ports, lite_server
@@ -230,38 +230,25 @@ class Platform:
         found: dg.DagsterRun = awaited(finished, f"run {run_id} to end")
         return found
 
-    def launch(self, job: str, **config: Any) -> str:
-        """Launch a job as the UI does; return the run's id."""
+    def launch(
+        self, job: str, config: dict[str, Any] | None = None, partitions: Sequence[str] = ()
+    ) -> str:
+        """Launch a job as the UI's launchpad does, over a range of partitions; return the run."""
+        span = {RANGE_START: partitions[0], RANGE_END: partitions[-1]} if partitions else {}
+        tags = [{"key": key, "value": value} for key, value in span.items()]
         answer = self.graphql(
             """mutation($e: ExecutionParams!) { launchRun(executionParams: $e) {
                  __typename ... on LaunchRunSuccess { run { runId } }
                  ... on PythonError { message } ... on RunConfigValidationInvalid {
                  errors { message } } } }""",
-            e={"selector": self._selector(jobName=job), "runConfigData": config},
+            e={
+                "selector": self._selector(jobName=job),
+                "runConfigData": config or {},
+                "executionMetadata": {"tags": tags},
+            },
         )["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
-
-    def launch_backfill(self, assets: list[str], partitions: list[str]) -> str:
-        """Launch a backfill as the asset page of the UI does; return its id."""
-        answer = self.graphql(
-            """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
-                 __typename ... on LaunchBackfillSuccess { backfillId }
-                 ... on PythonError { message } } }""",
-            p={
-                "assetSelection": [{"path": [name]} for name in assets],
-                "partitionNames": partitions,
-            },
-        )["launchPartitionBackfill"]
-        assert answer["__typename"] == "LaunchBackfillSuccess", answer
-        return str(answer["backfillId"])
-
-    def await_backfill(self, backfill: str) -> None:
-        def ended() -> bool:
-            found = self.instance.get_backfill(backfill)
-            return found is not None and "COMPLETED" in found.status.value
-
-        awaited(ended, f"backfill {backfill} to end")
 
     def ticks(self, sensor: str, limit: int = 20) -> list[dict[str, Any]]:
         """Return the sensor's last ticks, the newest first."""

@@ -46,8 +46,8 @@ def start_held_backfill(platform: Platform):
     platform.embeddings.hold("HOLD", CANDIDATE)
     platform.register(CANDIDATE)
     awaited(lambda: platform.embeddings.holding("HOLD", CANDIDATE), "the backfill to be held")
-    [run] = platform.unfinished_runs()
-    return run
+    awaited(lambda: len(platform.unfinished_runs()) == 1, "other runs to end")
+    return platform.unfinished_runs()[0]
 
 
 def change(platform: Platform) -> None:
