@@ -47,6 +47,9 @@ from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
+# A gRPC server may end connections that ping it more often; pymilvus's default is 10 s.
+GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
+
 __all__ = [
     "CollectionInfo",
     "CollectionMissingError",
@@ -104,7 +107,9 @@ class MilvusStore:
         address = without_credentials(uri)
         errors: tuple[type[Exception], ...] = (*client_errors(), ValueError)
         try:
-            client = MilvusClient(uri, token=token, timeout=timeout, dedicated=True)
+            client = MilvusClient(
+                uri, token=token, timeout=timeout, dedicated=True, grpc_options=GRPC_OPTIONS
+            )
         except errors:
             # The cause is left out on purpose: it may quote the uri with its credentials.
             raise VectorStoreUnavailableError(
