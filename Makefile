@@ -19,7 +19,7 @@ dev: $(VENV)/.ready
 	$(BIN)/rag-assets dev
 
 test: $(VENV)/.ready .venv-milvus/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -59,6 +59,7 @@ setup(
             "python-pptx>=1,<2",
             "reportlab>=5,<6",
             "pytest>=9,<10",
+            "pytest-xdist>=3.8,<4",
             "ruff>=0.14",
             "types-PyYAML>=6",
             "types-psutil>=7",

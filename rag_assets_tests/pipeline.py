@@ -15,7 +15,7 @@ from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders import Embedder, load_embedder
 from rag_assets.adapters.lake import Lake, PartitionKey
-from rag_assets.adapters.milvus import MilvusStore
+from rag_assets.adapters.milvus import GRPC_OPTIONS, MilvusStore
 from rag_assets.adapters.model_file import find_model_spec
 from rag_assets.adapters.object_store import open_object_store
 from rag_assets.adapters.parse_worker import ParserPool
@@ -91,7 +91,7 @@ class Pipeline:
                 pool=pool,
                 embedder=CountingEmbedder(load_embedder(wordllama_spec())),
                 collection=collection or f"test_{uuid4().hex}",
-                witness=MilvusClient(milvus_uri),
+                witness=MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS),
             )
             try:
                 yield created

@@ -121,4 +121,4 @@ def _wait(state: RetryCallState) -> float:
         asked = error.response.headers.get("retry-after", "")
         if asked.isdecimal():
             return min(float(asked), 60.0)
-    return wait_exponential_jitter(multiplier=0.2, max=10.0)(state)
+    return wait_exponential_jitter(multiplier=0.2, max=10.0, jitter=0.1)(state)
