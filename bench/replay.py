@@ -74,7 +74,8 @@ class Platform:
     def _run(self, request: dg.RunRequest) -> None:
         job = self.repository.get_job(str(request.job_name))
         result = job.get_subset(
-            asset_selection=set(request.asset_selection or ()) or None
+            asset_selection=set(request.asset_selection or ()) or None,
+            asset_check_selection=set(),
         ).execute_in_process(
             instance=self.instance,
             tags=dict(request.tags),

@@ -10,7 +10,6 @@ from rag_assets.adapters.lake import Lake
 from rag_assets.assets import collection, parsed_documents
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.tables import PARSED_DOCUMENTS
-from rag_assets.partitions import MODEL_DIMENSION
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 from rag_assets.settings import Settings
 
@@ -55,14 +54,13 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
         models: ModelsResource,
         milvus: MilvusResource,
     ) -> dg.AssetCheckResult:
-        opened, shards = lake.open(), shard_keys(lake.shards)
+        shards = shard_keys(lake.shards)
         damages: list[collection.Damage] = []
         with milvus.connect() as store:
-            for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
-                spec = models.spec(model)
-                name = milvus.collection_name(spec)
-                if store.exists(name):
-                    target = collection.ModelCollection(opened, store, spec, name, lake.source_url)
+            for target in collection.registered_collections(
+                context.instance, lake, models, milvus, store
+            ):
+                if store.exists(target.name):
                     damages += collection.damages(target, shards)
         evidence = pl.DataFrame(damages) if damages else pl.DataFrame()
         return dg.AssetCheckResult(

@@ -99,10 +99,9 @@ def compare_rows(
     shards = shard_keys(lake.shards)
     damages: list[collection.Damage] = []
     with milvus.connect() as store:
-        for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
-            spec = models.spec(model)
-            name = milvus.collection_name(spec)
-            target = collection.ModelCollection(lake.open(), store, spec, name, lake.source_url)
+        for target in collection.registered_collections(
+            context.instance, lake, models, milvus, store
+        ):
             for damage in collection.audit(target, shards):
                 context.log.warning("%s", damage.sentence)
                 context.log_event(damage.observation())

@@ -1,6 +1,6 @@
 """What the Dagster instance knows of our runs: which are in flight, how the others ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -35,12 +35,20 @@ class Runs:
     ended: tuple[PastRun, ...]
 
 
-def read_runs(instance: dg.DagsterInstance, job: str, partitions: Sequence[str]) -> Runs:
-    """Read the runs of a job that touch the given partitions, which are in order."""
+def read_runs(
+    instance: dg.DagsterInstance, job: str, assets: Collection[str], partitions: Sequence[str]
+) -> Runs:
+    """Read the runs of a job that touch the given partitions, which are in order.
+
+    Backfills and materialisations that somebody started by hand are not runs of the job; in
+    flight they count all the same, if they are of one of its assets.
+    """
     positions = {key: number for number, key in enumerate(partitions)}
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     in_flight = [
         InFlight(Lane(run.tags.get(LANE, Lane.BULK)), shards)
-        for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=NOT_FINISHED_STATUSES))
+        for run in unfinished
+        if run.job_name == job or _is_of(run, assets)
         if (shards := _shards(run, positions))
     ]
     records = instance.get_run_records(
@@ -62,7 +70,7 @@ def request(
     *,
     reason: str,
     configured: str,
-    assets: Sequence[str] | None = None,
+    assets: Collection[str],
 ) -> dg.RunRequest:
     """Return the request of a planned run.
 
@@ -76,7 +84,7 @@ def request(
         runs: What was read of the same job and partitions.
         reason: Why, for people.
         configured: Names the configuration.
-        assets: The assets of the job to run; by default all.
+        assets: The assets of the job to run.
     """
     first, last = partitions[run.first], partitions[run.last]
     wanted = " ".join(f"{shard.position}:{shard.wanted}" for shard in run.stale)
@@ -85,7 +93,8 @@ def request(
     return dg.RunRequest(
         run_key=digest(job, first, last, wanted, before),
         job_name=job,
-        asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
+        asset_selection=[dg.AssetKey(name) for name in assets],
+        asset_check_keys=[],  # they read whole tables, and have a job of their own
         tags={
             RANGE_START: first,
             RANGE_END: last,
@@ -126,6 +135,10 @@ def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
         configured=run.tags.get(CONFIGURED, ""),
         error="left it stale" if succeeded else run.tags.get(ERROR, run.status.value.lower()),
     )
+
+
+def _is_of(run: dg.DagsterRun, assets: Collection[str]) -> bool:
+    return any(key.to_user_string() in assets for key in run.asset_selection or ())
 
 
 def _wanted(tag: str) -> dict[int, str]:

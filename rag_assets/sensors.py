@@ -20,7 +20,14 @@ from rag_assets.adapters.event_queue import EventQueue
 from rag_assets.adapters.lake import KnownMetas, Lake
 from rag_assets.adapters.parser import parser_version
 from rag_assets.adapters.source import Source, Window
-from rag_assets.assets import chunks, collection, live_alias, parsed_documents, source_files
+from rag_assets.assets import (
+    chunks,
+    collection,
+    embeddings,
+    live_alias,
+    parsed_documents,
+    source_files,
+)
 from rag_assets.assets.metadata import as_metadata
 from rag_assets.assets.source_files import Found
 from rag_assets.core.bucket_events import changed_keys
@@ -41,7 +48,8 @@ from rag_assets.runs import read_runs, request
 from rag_assets.settings import Settings
 from rag_assets.staleness import stale_documents, stale_rows
 
-SHARE_OF_TIME = 0.1  # that listing may take: a source that takes 10 s is listed every 100 s
+SHORT_LISTING = 2.0  # seconds: a shorter one is made in every tick
+SHARE_OF_TIME = 0.1  # that a longer one may take: what takes 10 s is listed every 100 s
 
 SECONDS_TO_PROMOTE = 60  # the first promotion is asked for once in so many
 LIVE = "live"  # the index sensor's cursor, once it has seen an alias
@@ -80,7 +88,7 @@ class Tick:
         *,
         lanes: LanePolicy,
         unit: str,
-        assets: Sequence[str] | None = None,
+        assets: Sequence[str],
     ) -> None:
         """Ask for runs over stale partitions, by the policies of lanes and retries.
 
@@ -90,11 +98,11 @@ class Tick:
             partitions: All partition keys, in order.
             lanes: The policy.
             unit: What changes: documents or chunks.
-            assets: Those of the job that are to run; by default all.
+            assets: Those of the job that are to run.
         """
         if not stale:
             return
-        runs = read_runs(self.instance, job, partitions)
+        runs = read_runs(self.instance, job, assets, partitions)
         retries = RetryPolicy(
             self.settings.retry_first_seconds, self.settings.retry_longest_seconds
         )
@@ -145,7 +153,9 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
     lanes = partial(
         LanePolicy, shards_per_run=settings.shards_per_run, max_runs=settings.runs_per_lane
     )
-    known: KnownMetas = {}  # what was read of the lake, from tick to tick
+    # What was read of the lake, from tick to tick; ticks of the two run at the same time.
+    known_of_source: KnownMetas = {}
+    known_of_index: KnownMetas = {}
 
     @dg.sensor(
         name="source_sensor",
@@ -166,7 +176,7 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
         tick.observe(_take_hints(tick, opened, files, shards))
         state = _list_on(tick, opened, files, shards, _state(context.cursor))
         names = (source_files.NAME, parsed_documents.NAME, chunks.NAME)
-        metas = {name: opened.metas(name, known) for name in names}
+        metas = {name: opened.metas(name, known_of_source) for name in names}
         stale = stale_documents(metas, shards, parser_version(), _chunker_version(chunker))
         tick.ask(
             jobs.ingest_documents.name,
@@ -194,19 +204,24 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
     ) -> dg.SensorResult:
         tick, cursor = Tick(context.instance, settings), context.cursor
         opened, shards = lake.open(), shard_keys(lake.shards)
-        metas = {name: opened.metas(name, known) for name in (chunks.NAME, collection.NAME)}
+        names = (chunks.NAME, collection.NAME)
+        metas = {name: opened.metas(name, known_of_index) for name in names}
         for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
             try:
                 stale = stale_rows(metas, shards, models.spec(model))
             except ConfigurationError as error:
                 tick.said.append(f"{model} is left out: {error}")
                 continue
+            if stale and (complaint := _unreachable(milvus)):
+                tick.said.append(f"Stale shards wait for Milvus. {complaint}")
+                break
             tick.ask(
                 jobs.index_chunks.name,
                 stale,
                 [str(model_shard_key(model, shard)) for shard in shards],
                 lanes=lanes(stream_changes=settings.stream_chunks),
                 unit=f"chunks for {model}",
+                assets=(embeddings.NAME, collection.NAME),
             )
             complete = not stale and len(metas[chunks.NAME]) == len(shards)
             if complete and model == settings.model and cursor != LIVE:
@@ -247,8 +262,8 @@ def _list_on(
         return ListingState(found.upto, spent)
     documents = sum(report.documents for report in found.reports.values())
     tick.said.append(f"{documents} documents listed in {spent:.1f} s.")
-    rest = max(limits.list_every_seconds, spent / SHARE_OF_TIME) - spent
-    return ListingState(due=time.time() + rest)
+    interval = spent / SHARE_OF_TIME if spent > SHORT_LISTING else 0.0
+    return ListingState(due=time.time() - spent + max(limits.list_every_seconds, interval))
 
 
 def _take_hints(tick: Tick, lake: Lake, source: Source, shards: list[str]) -> Found:
@@ -274,6 +289,15 @@ def _take_hints(tick: Tick, lake: Lake, source: Source, shards: list[str]) -> Fo
             said = f"{len(messages)} notifications named {len(ids)} documents"
             tick.said.append(said + (f", {unclear} were not understood." if unclear else "."))
     return found
+
+
+def _unreachable(milvus: MilvusResource) -> str:
+    """Return why Milvus cannot be reached, or nothing: a run would only find out the same."""
+    try:
+        milvus.connect().close()
+    except VectorStoreError as error:
+        return str(error)
+    return ""
 
 
 def _go_live(tick: Tick, milvus: MilvusResource, model: str) -> str | None:

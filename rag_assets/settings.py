@@ -134,8 +134,8 @@ class Settings(BaseSettings):
     list_every_seconds: float = Field(
         default=0,
         ge=0,
-        description="A listing begins this long after the one before, at the earliest; and"
-        " listing takes a tenth of the time, at the most.",
+        description="A listing begins this long after the one before, at the earliest; and one"
+        " that takes more than 2 s takes a tenth of the time, at the most.",
     )
     stream_documents: int = Field(
         default=100,

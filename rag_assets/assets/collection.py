@@ -19,6 +19,7 @@ from rag_assets.assets.metadata import as_metadata
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
     CommitConflictError,
+    ConfigurationError,
     SignatureMismatchError,
     StaleInputError,
     SupersededInputError,
@@ -26,7 +27,7 @@ from rag_assets.core.errors import (
 )
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.tables import CHUNKS, COLLECTION, embeddings_schema
-from rag_assets.partitions import model_shard_key, shards_by_model
+from rag_assets.partitions import MODEL_DIMENSION, model_shard_key, shards_by_model
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 
 logger = logging.getLogger(__name__)
@@ -222,6 +223,25 @@ class Damage:
             description=self.sentence,
             metadata=as_metadata(self),
         )
+
+
+def registered_collections(
+    instance: dg.DagsterInstance,
+    lake: LakeResource,
+    models: ModelsResource,
+    milvus: MilvusResource,
+    store: MilvusStore,
+) -> Iterator[ModelCollection]:
+    """Yield the collection of each registered model; a model without a spec is left out."""
+    opened = lake.open()
+    for model in instance.get_dynamic_partitions(MODEL_DIMENSION):
+        try:
+            spec = models.spec(model)
+        except ConfigurationError as error:
+            logger.warning("%s is left out: %s", model, error)
+        else:
+            name = milvus.collection_name(spec)
+            yield ModelCollection(opened, store, spec, name, lake.source_url)
 
 
 def damages(target: ModelCollection, shards: Sequence[str]) -> Iterator[Damage]:

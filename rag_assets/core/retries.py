@@ -4,8 +4,9 @@
   up to a longest one. It is asked for for ever, because the index has to agree with the source
   once the fault is gone, but ever more rarely.
 - One that ended because something it needs was **unavailable** (Milvus or the embedding server is
-  down or limits the rate): after the first delay, which does not grow: the run has waited itself,
-  and says nothing of the work.
+  down or limits the rate): after a delay that doubles twice at the most, so that work goes on soon
+  after it is back. The run has waited itself, it says nothing of the work, and it does not make
+  the delay of other failures longer.
 - One that **cannot succeed** as things are configured (a bad credential, an unknown model): not
   again, until the configuration changes, or somebody starts one by hand that succeeds.
 - One that **succeeded** and left the shard as stale as it was counts as failed.
@@ -16,6 +17,9 @@ Time only says how long to wait; it orders no versions. Waiting in the queue is 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+TWICE = 2
+MANY = 32  # until any delay is the longest one
 
 
 class Ending(StrEnum):
@@ -89,9 +93,9 @@ def must_wait(
     last = failed[0]
     if last.ending is Ending.PERMANENT:
         return Wait(None, len(failed), last.error) if last.configured == configured else None
-    counted = sum(run.ending is not Ending.UNAVAILABLE for run in failed)
-    doubled = policy.first_delay * 2.0 ** min(max(counted - 1, 0), 32)
-    delay = policy.first_delay if last.ending is Ending.UNAVAILABLE else doubled
+    alike = [run for run in failed if run.ending is last.ending]
+    doublings = TWICE if last.ending is Ending.UNAVAILABLE else MANY
+    delay = policy.first_delay * 2.0 ** min(len(alike) - 1, doublings)
     return Wait(last.ended_at + min(delay, policy.longest_delay), len(failed), last.error)
 
 
