@@ -12,7 +12,8 @@ import fsspec
 import polars as pl
 import pytest
 
-from rag_assets.adapters.source import FolderSource, Source, SourceDocument, Window, open_source
+from rag_assets.adapters.source import Source, Window, open_source
+from rag_assets.adapters.source_stores import FolderSource, SourceDocument
 from rag_assets.core.documents import Outcome
 from rag_assets.core.errors import DocumentGoneError, SourceError
 from rag_assets.core.tables import SOURCE_FILES
@@ -258,7 +259,7 @@ class CountingFolder(FolderSource):
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as changed long enough ago."""
-    monkeypatch.setattr("rag_assets.adapters.source.SETTLES_AFTER", timedelta(seconds=-1))
+    monkeypatch.setattr("rag_assets.adapters.source_stores.SETTLES_AFTER", timedelta(seconds=-1))
 
 
 def test_a_file_changed_just_now_is_hashed_again(tmp_path: Path) -> None:

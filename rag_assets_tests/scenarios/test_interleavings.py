@@ -210,6 +210,7 @@ def test_a_listing_that_was_overtaken_is_made_again(
         other.write("newer.md", document("newer"))
         look_up(other.lake, other.source, {"newer.md"}, other.shards)
 
+    monkeypatch.setattr("rag_assets.assets.source_files.COMMITS", 1)
     monkeypatch.setattr(filled.lake, "commit", once(overtake, filled.lake.commit))
     found = list_source(filled.lake, filled.source, filled.shards, filled.shards)
 
@@ -221,7 +222,7 @@ def test_a_listing_that_was_overtaken_is_made_again(
 def test_a_listing_in_windows_finds_what_one_listing_finds(
     filled: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_assets.adapters.source.PAGE", 2)
+    monkeypatch.setattr("rag_assets.adapters.source_stores.PAGE", 2)
     filled.remove("3.md")
     filled.write("0-first.md", document("first"))
     filled.write("5.md", document("edited"))
