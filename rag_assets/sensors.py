@@ -78,7 +78,7 @@ class Tick:
     settings: Settings
     requests: list[dg.RunRequest] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
-    observations: list[dg.AssetObservation] = field(default_factory=list)
+    events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
 
     def ask(
         self,
@@ -125,17 +125,21 @@ class Tick:
         return " ".join(self.said)
 
     def observe(self, found: Found) -> None:
-        """Report the listings that have changed, as observations of `source_files`."""
+        """Report the listings that have changed.
+
+        As observations of `source_files`, and as materialisations, because the listing has been
+        written and the UI's staleness looks at nothing else where an asset can be materialised.
+        """
         for shard, version in found.versions.items():
-            report = found.reports[shard]
-            self.observations.append(
-                dg.AssetObservation(
-                    source_files.NAME,
-                    partition=shard,
-                    metadata=as_metadata(report),
-                    tags={"dagster/data_version": version},
+            for event in (dg.AssetMaterialization, dg.AssetObservation):
+                self.events.append(
+                    event(
+                        source_files.NAME,
+                        partition=shard,
+                        metadata=as_metadata(found.reports[shard]),
+                        tags={"dagster/data_version": version},
+                    )
                 )
-            )
 
     def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
         """Return it as Dagster takes it."""
@@ -144,7 +148,7 @@ class Tick:
             run_requests=self.requests,
             skip_reason=None if self.requests else self.message,
             cursor=cursor,
-            asset_events=self.observations,
+            asset_events=self.events,
         )
 
 

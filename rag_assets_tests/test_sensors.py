@@ -9,6 +9,8 @@ import botocore.session
 import dagster as dg
 import httpx2
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from rag_assets.assets import source_files
 from rag_assets.core.errors import CredentialsError, SourceError
@@ -19,7 +21,7 @@ from rag_assets.settings import load_settings
 from rag_assets_tests.pipeline import WORDLLAMA
 from rag_assets_tests.s3_server import Bucket
 from rag_assets_tests.scenarios.platform import awaited
-from rag_assets_tests.ticking import Ticking, instance, put, settle
+from rag_assets_tests.ticking import Ticking, instance, observed, put, settle
 
 __all__ = ["instance"]
 
@@ -59,15 +61,15 @@ def test_listings_are_observed_so_that_the_ui_knows_of_them(
     bucket: Bucket, source: Ticking
 ) -> None:
     put(bucket, "a.md", "b.md", "c.md")
-    observed = source.tick().asset_events
-    again = source.tick().asset_events
+    first = source.tick()
+    again = source.tick()
     put(bucket, "d.md")
-    changed = source.tick().asset_events
+    changed = source.tick()
 
-    assert {event.partition for event in observed} == {"s000", "s001", "s002"}
-    assert sum(event.metadata["rag_assets/added"].value for event in observed) == 3
-    assert again == []
-    [one] = changed
+    assert {event.partition for event in observed(first)} == {"s000", "s001", "s002"}
+    assert sum(event.metadata["rag_assets/added"].value for event in observed(first)) == 3
+    assert again.asset_events == []
+    [one] = observed(changed)
     assert one.asset_key == dg.AssetKey(source_files.NAME)
     assert one.metadata["rag_assets/added"].value == 1
     assert one.tags["dagster/data_version"]
@@ -170,7 +172,7 @@ def test_a_listing_goes_on_where_the_tick_before_stopped(
     source = Ticking(instance, "source_sensor")
 
     listed = [
-        sum(event.metadata["rag_assets/added"].value for event in source.tick().asset_events)
+        sum(event.metadata["rag_assets/added"].value for event in observed(source.tick()))
         for _ in range(3)
     ]
 
@@ -195,7 +197,7 @@ def test_a_cursor_that_is_none_of_ours_starts_a_new_listing(
     put(bucket, "a.md")
     source.cursor = "what is this?"
 
-    assert len(source.tick(list_now=False).asset_events) == 3
+    assert len(observed(source.tick(list_now=False))) == 3
 
 
 def test_a_bucket_that_is_not_there_fails_the_tick_with_a_reason(
@@ -249,7 +251,7 @@ def queue(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def listed_by_event(source: Ticking) -> dict[str, int]:
     """Tick without listing; return what the notifications brought to light."""
-    events = source.tick(list_now=False).asset_events
+    events = observed(source.tick(list_now=False))
     figures = ("added", "changed", "removed")
     return {f: sum(event.metadata[f"rag_assets/{f}"].value for event in events) for f in figures}
 
@@ -344,3 +346,30 @@ def test_wrong_credentials_fail_the_tick_and_say_so(
             source.tick()
     finally:
         httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"inf")
+
+
+def test_what_is_observed_makes_the_assets_made_from_it_stale_in_the_ui(
+    bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    for event in source.tick().asset_events:
+        instance.report_runless_asset_event(event)
+    settle(source, index)
+    before = stale_shards(source)
+    bucket.put("docs/a.md", b"# Edited\n")
+    for event in source.tick().asset_events:
+        instance.report_runless_asset_event(event)
+
+    assert before == []
+    assert len(stale_shards(source)) == 1
+
+
+def stale_shards(ticking: Ticking) -> list[str]:
+    """Return the shards of `parsed_documents` that the UI marks as stale."""
+    context = LoadingContextForTest(ticking.instance)
+    resolver = CachingStaleStatusResolver(
+        ticking.instance, ticking.repository.asset_graph, loading_context=context
+    )
+    parsed = dg.AssetKey("parsed_documents")
+    shards = ("s000", "s001", "s002")
+    return [s for s in shards if resolver.get_status(parsed, s) is StaleStatus.STALE]

@@ -86,3 +86,8 @@ def settle(source: Ticking, index: Ticking) -> None:
         if not requests:
             return
     pytest.fail("The sensors never stop asking.")
+
+
+def observed(result: dg.SensorResult) -> list[dg.AssetObservation]:
+    """Return what a tick observed of the source."""
+    return [event for event in result.asset_events if isinstance(event, dg.AssetObservation)]
