@@ -346,6 +346,7 @@ def _environment(
         "RAG_ASSETS_RETRY_LONGEST_SECONDS": "8",
         "RAG_ASSETS_EMBEDDING_WAIT_SECONDS": "4",
         "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "5",
+        "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
     }
 
 
