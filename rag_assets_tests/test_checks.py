@@ -1,5 +1,7 @@
 """What the asset checks say, on a platform that is in order and on one that is not."""
 
+import time
+
 import dagster as dg
 import pytest
 from pymilvus import MilvusClient
@@ -7,6 +9,7 @@ from pymilvus import MilvusClient
 from rag_assets.adapters.milvus import GRPC_OPTIONS
 from rag_assets.settings import load_settings
 from rag_assets_tests.s3_server import Bucket
+from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.ticking import Ticking, instance, put, settle
 
 __all__ = ["instance"]
@@ -71,6 +74,8 @@ def test_changes_that_took_too_long_fail_the_lag_check(
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    in_step = time.time()
+    awaited(lambda: time.time() > in_step + 1, "the next second: S3 tells times in seconds")
     bucket.put("docs/a.md", b"# Edited\n\nSome time ago.\n")
     settle(settled, Ticking(instance, "index_sensor"))
     assert evaluate(settled)["lag"].passed

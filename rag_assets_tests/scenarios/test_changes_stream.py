@@ -130,8 +130,8 @@ def test_the_lag_of_each_change_is_in_the_materialisations(
 ) -> None:
     assert len(rounds.indexed) == 3
     lags = recent_lags(platform.instance)
-    assert len(lags) >= 2 * len(MODELS)  # shrinking and often, in both collections
-    assert 0 < lags.min() <= lags.max() < 150
+    assert len(lags) >= len(MODELS)  # often.md, in both; the one that shrank lost rows only
+    assert 0 < lags.min() <= lags.max() < 300
     records = platform.instance.fetch_materializations(dg.AssetKey("collection"), limit=50).records
     figures = [record.asset_materialization.metadata for record in records]
     assert any("rag_assets/lag_seconds_max" in metadata for metadata in figures)
