@@ -94,6 +94,11 @@ class Partition:
     meta: Meta | None
     token: str | None
 
+    @property
+    def changes(self) -> int:
+        """How many changes have led to it."""
+        return self.meta.changes if self.meta else 0
+
 
 class Lake:
     """All partitions of all assets in one object store."""

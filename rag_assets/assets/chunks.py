@@ -77,7 +77,7 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkingReport:
         data_version=content_version(table, ["chunk_id", "row_digest"]),
         code_version=chunker.version,
         upstream={parsed_documents.NAME: parsed.meta.as_input()},
-        changes=(held.meta.changes if held.meta else 0) + rows.size,
+        changes=held.changes + rows.size,
     )
     if meta != held.meta or not table.equals(held.table):
         lake.commit(key, table, meta, held.token)

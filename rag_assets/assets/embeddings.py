@@ -142,7 +142,7 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         data_version=content_version(table, ["text_digest"]),
         code_version=run.spec.signature,
         upstream={chunks.NAME: inputs.as_input()},
-        changes=(held.meta.changes if held.meta else 0) + change.size,
+        changes=held.changes + change.size,
     )
     if meta != held.meta:
         run.lake.commit(run.key(shard), table, meta, held.token)

@@ -147,7 +147,7 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
         upstream={source_files.NAME: _input(listing, table)},
-        changes=(held.meta.changes if held.meta else 0) + change.size,
+        changes=held.changes + change.size,
     )
     if meta != held.meta or not table.equals(held.table):
         lake.commit(key, table, meta, held.token)

@@ -160,8 +160,7 @@ def _commit(
     version = None
     if held.token is None or not listing.equals(held.table):
         version = content_version(listing, ["document_id", "version", "modified_at", "problem"])
-        changes = (held.meta.changes if held.meta else 0) + change.size
-        meta = Meta(version, LISTING_VERSION, changes=changes)
+        meta = Meta(version, LISTING_VERSION, changes=held.changes + change.size)
         lake.commit(PartitionKey(NAME, shard), listing, meta, held.token)
         version = version if held.meta is None or version != held.meta.data_version else None
     added = change.make.join(held.table, on="document_id", how="anti").height
