@@ -26,7 +26,7 @@ import polars as pl
 
 from rag_assets.adapters.milvus import MilvusStore
 from rag_assets.definitions import definitions
-from rag_assets.jobs import register_model
+from rag_assets.ingestion import build_first_model
 from rag_assets.resources import build_resources
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.milvus_servers import lite_server
@@ -44,7 +44,7 @@ class Platform:
         self.repository = definitions().get_repository_def()
         self.resources = build_resources(settings)
         self.work: Counter[str] = Counter()
-        register_model(instance, settings.model)
+        build_first_model(instance, settings)
 
     def settle(self) -> None:
         """Tick and run until the sensors ask for nothing."""

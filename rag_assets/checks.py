@@ -1,14 +1,18 @@
 """Asset checks: what a person should know of, with the evidence. They change nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from rag_assets.adapters.lake import Lake
-from rag_assets.assets import collection, parsed_documents
+from rag_assets.assets import collection, live_alias, parsed_documents
+from rag_assets.assets.promotion_gate import GatePolicy
 from rag_assets.core.identity import shard_keys
+from rag_assets.core.model_life import Role
+from rag_assets.core.promotion_gate import RULES, Finding, Rule
 from rag_assets.core.tables import PARSED_DOCUMENTS
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 from rag_assets.settings import Settings
@@ -16,6 +20,9 @@ from rag_assets.settings import Settings
 SHOWN = 50  # rows of evidence
 RECENT = 200  # materialisations that the lag is read from
 PERCENTILE = 0.95
+GATE_CHECKS = dg.AssetSelection.checks(
+    *(dg.AssetCheckKey(dg.AssetKey(collection.NAME), f"gate_{rule}") for rule in Rule)
+)
 
 
 def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
@@ -49,7 +56,6 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
         " job audit repairs what differs.",
     )
     def rows_in_step(
-        context: dg.AssetCheckExecutionContext,
         lake: LakeResource,
         models: ModelsResource,
         milvus: MilvusResource,
@@ -57,10 +63,8 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
         shards = shard_keys(lake.shards)
         damages: list[collection.Damage] = []
         with milvus.connect() as store:
-            for target in collection.registered_collections(
-                context.instance, lake, models, milvus, store
-            ):
-                if store.exists(target.name):
+            for target in collection.fed_collections(lake, models, milvus, store):
+                if store.exists(target.name) and not target.filling:
                     damages += collection.damages(target, shards)
         evidence = pl.DataFrame(damages) if damages else pl.DataFrame()
         return dg.AssetCheckResult(
@@ -92,7 +96,66 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
             },
         )
 
-    return [quarantine, rows_in_step, lag]
+    @dg.multi_asset_check(
+        name="promotion_gate",
+        specs=[
+            dg.AssetCheckSpec(
+                f"gate_{rule}", asset=collection.NAME, description=said, blocking=True
+            )
+            for rule, said in RULES.items()
+        ],
+        description="What a model must prove before it is made live.",
+    )
+    def promotion_gate(
+        context: dg.AssetCheckExecutionContext,
+        lake: LakeResource,
+        models: ModelsResource,
+        milvus: MilvusResource,
+    ) -> Iterator[dg.AssetCheckResult]:
+        asked = _promotion_of(context.run)
+        with milvus.connect() as store:
+            promotion = live_alias.open_promotion(
+                lake,
+                models,
+                milvus,
+                store,
+                shards=shard_keys(lake.shards),
+                policy=GatePolicy.of(settings),
+            )
+            registry = promotion.registry.read()
+            asked_for = [asked["model"]] if asked.get("model") else []
+            candidates = asked_for or registry.having(Role.CANDIDATE)
+            for model in asked_for:
+                registry.begin_promotion(model)
+            judged = {model: promotion.judge(model) for model in candidates}
+        severity = dg.AssetCheckSeverity.WARN if asked.get("force") else dg.AssetCheckSeverity.ERROR
+        for rule in Rule:
+            yield gate_result(rule, judged, severity)
+
+    return [quarantine, rows_in_step, lag, promotion_gate]
+
+
+def _promotion_of(run: dg.DagsterRun) -> dict[str, Any]:
+    """Return how the run configures the promotion that its checks are to block, if it has one."""
+    ops: Any = run.run_config.get("ops", {})
+    return dict(ops.get(live_alias.NAME, {}).get("config", {}))
+
+
+def gate_result(
+    rule: Rule, judged: Mapping[str, Sequence[Finding]], severity: dg.AssetCheckSeverity
+) -> dg.AssetCheckResult:
+    """Return what became of a rule for each model that was judged."""
+    findings = {m: f for m, found in judged.items() for f in found if f.rule is rule}
+    figures = {f"{m} {n}": v for m, f in findings.items() for n, v in f.figures.items()}
+    return dg.AssetCheckResult(
+        check_name=f"gate_{rule}",
+        asset_key=collection.NAME,
+        passed=all(finding.passed for finding in findings.values()),
+        severity=severity,
+        description="; ".join(f"{m}: {f.evidence}" for m, f in findings.items())
+        or "There is no candidate to judge.",
+        metadata={f"rag_assets/{name}": float(value) for name, value in figures.items()},
+    )
 
 
 def quarantined(lake: Lake, shards: Sequence[str]) -> pl.DataFrame:

@@ -1,15 +1,19 @@
-"""The command line: `rag-assets dev`, `demo`, `search`, `settings`."""
+"""The command line: `rag-assets dev`, `demo`, `search`, `models`, `settings`."""
 
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from rag_assets.core.errors import RagAssetsError
+from rag_assets.models_cli import models
 from rag_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from rag_assets.dev import Running
 
 
 class _Group(click.Group):
@@ -31,6 +35,9 @@ def main() -> None:
     """
 
 
+main.add_command(models)
+
+
 @main.command()
 @click.option("--port", default=3000, show_default=True, help="Port of Dagster's webserver.")
 def dev(port: int) -> None:
@@ -46,17 +53,20 @@ def dev(port: int) -> None:
     logging.getLogger("rag_assets").setLevel(logging.INFO)
     settings = load_settings()
     platform.prepare_home(settings)
-    register_first_model(settings, platform.environment(settings)["DAGSTER_HOME"])
     lite = platform.milvus_lite(settings)
-    services = [
-        *([lite] if lite else []),
-        platform.webserver(port),
-        platform.daemon(port),
-    ]
+    with platform.running([lite] if lite else [], settings) as milvus:
+        register_first_model(settings, platform.environment(settings)["DAGSTER_HOME"])
+        _serve(settings, port, milvus)
+
+
+def _serve(settings: Settings, port: int, milvus: "list[Running]") -> None:
+    from rag_assets import dev as platform  # noqa: PLC0415
+
+    services = [platform.webserver(port), platform.daemon(port)]
     with platform.running(services, settings) as started:
         click.echo(f"Ready: http://{platform.HOST}:{port}  (Ctrl-C stops everything)")
         click.echo(f"Source {settings.source}, Milvus {settings.milvus_uri}")
-        platform.wait_until_stopped(started)
+        platform.wait_until_stopped([*milvus, *started])
         click.echo("Stopping")
 
 

@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-from rag_assets import checks, jobs, sensors
+from rag_assets import checks, jobs, model_jobs, sensors
 from rag_assets.assets import (
     chunks,
     collection,
@@ -13,6 +13,7 @@ from rag_assets.assets import (
     parsed_documents,
     source_files,
 )
+from rag_assets.assets.promotion_gate import GatePolicy
 from rag_assets.partitions import bulk_ranges, model_shard_partitions, shard_partitions
 from rag_assets.resources import build_resources
 from rag_assets.settings import Settings, load_settings
@@ -28,10 +29,10 @@ def definitions() -> dg.Definitions:
         jobs=[
             jobs.ingest_documents,
             jobs.index_chunks,
-            jobs.promote,
             jobs.audit,
             jobs.run_checks,
             jobs.retry_quarantined,
+            *model_jobs.ALL,
         ],
         sensors=sensors.build(settings),
         schedules=[
@@ -61,6 +62,6 @@ def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
             parsed_documents.build(shards, ranges, settings.micro_batch),
             chunks.build(shards, ranges),
             embeddings.build(model_shards, ranges, settings.micro_batch),
-            collection.build(model_shards, ranges),
-            live_alias.build(settings.shards, settings.model),
+            collection.build(model_shards, ranges, settings.shards),
+            live_alias.build(settings.shards, settings.model, GatePolicy.of(settings)),
         ]

@@ -1,14 +1,17 @@
-"""Ingestion from a program instead of the UI: the same jobs, as runs on the same instance."""
+"""Jobs from a program instead of the UI: the same ones, as runs on the same instance."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
+from rag_assets.core.cost import Preview
 from rag_assets.core.identity import shard_keys
 from rag_assets.definitions import definitions
-from rag_assets.jobs import register_model
-from rag_assets.partitions import MODEL_DIMENSION, model_shard_key
+from rag_assets.lifecycle import Lifecycle, Standing
+from rag_assets.partitions import model_shard_key
+from rag_assets.resources import LakeResource, MilvusResource, ModelsResource, build_resources
 from rag_assets.runs import RANGE_END, RANGE_START
 from rag_assets.settings import Settings
 
@@ -16,7 +19,7 @@ Figures = dict[str, dict[str, float]]
 
 
 def ingest(settings: Settings) -> Figures:
-    """Bring the first model's index in step with the source and make it live.
+    """Bring the model of the settings in step with the source and make it live.
 
     Runs `ingest_documents`, `index_chunks` and `promote` in this process, recorded on the
     instance of DAGSTER_HOME. The environment must hold the same settings.
@@ -24,42 +27,123 @@ def ingest(settings: Settings) -> Figures:
     Returns:
         For each asset the sums over its partitions of the figures it reports.
     """
+    model, shards = settings.model, shard_keys(settings.shards)
     with dg.DagsterInstance.get() as instance:
-        register_model(instance, settings.model)
-    shards = shard_keys(settings.shards)
-    return (
-        run_job("ingest_documents", shards)
-        | run_job("index_chunks", [str(model_shard_key(settings.model, s)) for s in shards])
-        | run_job("promote", ops={"live_alias": {"config": {"model": settings.model}}})
-    )
+        life = lifecycle(instance, settings)
+        life.register(model)
+        life.build(model, beside=True)
+        figures = run_job("ingest_documents", shards)
+        rows = [str(model_shard_key(model, shard)) for shard in shards]
+        figures |= run_job("index_chunks", rows)
+        if _standing(life, model) < len(shards):  # it was filled beside a live one: read it back
+            again = run_job("index_chunks", rows)
+            figures["collection"] = _added(figures["collection"], again["collection"])
+    live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
+    return figures | run_job("promote", ops={"live_alias": {"config": live}})
+
+
+def lifecycle(instance: dg.DagsterInstance, settings: Settings) -> Lifecycle:
+    """Return the models' life on an instance, with the resources of the settings."""
+    resources = build_resources(settings)
+    lake, models, milvus = (resources[name] for name in ("lake", "models", "milvus"))
+    assert isinstance(lake, LakeResource)
+    assert isinstance(models, ModelsResource)
+    assert isinstance(milvus, MilvusResource)
+    return Lifecycle(instance, lake, models, milvus)
 
 
 def run_job(
     job: str, partitions: Sequence[str] = (), *, ops: Mapping[str, Any] | None = None
 ) -> Figures:
     """Run a job over a contiguous range of partitions; raises what its failing step raises."""
+    return _sums(execute(job, partitions, ops=ops).get_asset_materialization_events())
+
+
+def execute(
+    job: str,
+    partitions: Sequence[str] = (),
+    *,
+    ops: Mapping[str, Any] | None = None,
+    raise_on_error: bool = True,
+) -> dg.ExecuteInProcessResult:
+    """Run a job in this process, recorded on the instance of DAGSTER_HOME."""
     span = {RANGE_START: partitions[0], RANGE_END: partitions[-1]} if partitions else {}
     with dg.DagsterInstance.get() as instance:
-        result = (
+        return (
             definitions()
             .resolve_job_def(job)
             .execute_in_process(
                 instance=instance,
                 tags=span,
+                raise_on_error=raise_on_error,
                 run_config={
                     "ops": ops or {},
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
             )
         )
-    return _sums(result.get_asset_materialization_events())
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a check of a run found."""
+
+    rule: str
+    passed: bool
+    evidence: str
+
+
+def run_step(job: str, ops: Mapping[str, Any]) -> tuple[list[Shown], str]:
+    """Run a job of a model's life; return what its checks found, and what it failed with."""
+    configured = {name: {"config": config} for name, config in ops.items()}
+    result = execute(job, ops=configured, raise_on_error=False)
+    shown = [
+        Shown(found.check_name, found.passed, found.description or "")
+        for found in result.get_asset_check_evaluations()
+    ]
+    errors = [
+        event.step_failure_data.error
+        for event in result.all_events
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE
+    ]
+    if result.success or not errors or errors[0] is None:
+        return shown, "" if result.success else f"The run of {job} failed; the UI shows why."
+    cause = errors[0].cause or errors[0]
+    return shown, cause.message.partition(": ")[2].strip() or cause.message
+
+
+def standings(settings: Settings) -> list[Standing]:
+    """Return where every model stands."""
+    with dg.DagsterInstance.get() as instance:
+        return lifecycle(instance, settings).standings()
+
+
+def preview(settings: Settings, model: str, tokens_per_second: float) -> Preview:
+    """Estimate what building a model takes."""
+    with dg.DagsterInstance.get() as instance:
+        return lifecycle(instance, settings).preview(model, tokens_per_second)
 
 
 def register_first_model(settings: Settings, dagster_home: str) -> None:
-    """Make the first model a partition, so that the UI offers it; only if none is there yet."""
+    """Register the model of the settings and have it built, unless there are models already."""
     with dg.DagsterInstance.from_config(dagster_home) as instance:
-        if not instance.get_dynamic_partitions(MODEL_DIMENSION):
-            register_model(instance, settings.model)
+        build_first_model(instance, settings)
+
+
+def build_first_model(instance: dg.DagsterInstance, settings: Settings) -> None:
+    """As `register_first_model`, on an instance that is open."""
+    life = lifecycle(instance, settings)
+    if not life.fed():
+        life.register(settings.model)
+        life.build(settings.model)
+
+
+def _standing(life: Lifecycle, model: str) -> int:
+    return next(standing.in_step for standing in life.standings() if standing.model == model)
+
+
+def _added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {name: value + other.get(name, 0) for name, value in one.items()}
 
 
 def _sums(events: Sequence[dg.DagsterEvent]) -> Figures:

@@ -1,4 +1,4 @@
-"""Jobs: the two hops of ingestion, as one run each, promotion, and what keeps all in order."""
+"""Jobs: the two hops of ingestion, as one run each, and what keeps all in order."""
 
 import dagster as dg
 from pydantic import Field
@@ -7,12 +7,11 @@ from rag_assets.assets import (
     chunks,
     collection,
     embeddings,
-    live_alias,
     parsed_documents,
     source_files,
 )
+from rag_assets.checks import GATE_CHECKS
 from rag_assets.core.identity import shard_keys
-from rag_assets.partitions import MODEL_DIMENSION
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 from rag_assets.runs import note_failure
 
@@ -36,17 +35,10 @@ index_chunks = dg.define_asset_job(
     description="Second hop, on GPUs: embed what is new and write it to the model's collection.",
 )
 
-promote = dg.define_asset_job(
-    "promote",
-    selection=_assets(live_alias.NAME),
-    hooks={note_failure},
-    description="Verify a model's collection and point the live alias at it.",
-)
-
 run_checks = dg.define_asset_job(
     "run_checks",
-    selection=dg.AssetSelection.all_asset_checks(),
-    description="Evaluate all asset checks.",
+    selection=dg.AssetSelection.all_asset_checks() - GATE_CHECKS,
+    description="Evaluate all asset checks but the gate's, which are for candidates.",
 )
 
 
@@ -99,9 +91,7 @@ def compare_rows(
     shards = shard_keys(lake.shards)
     damages: list[collection.Damage] = []
     with milvus.connect() as store:
-        for target in collection.registered_collections(
-            context.instance, lake, models, milvus, store
-        ):
+        for target in collection.fed_collections(lake, models, milvus, store):
             for damage in collection.audit(target, shards):
                 context.log.warning("%s", damage.sentence)
                 context.log_event(damage.observation())
@@ -123,8 +113,3 @@ def compare_rows(
 def audit() -> None:
     """Compare Milvus's real rows with the lake."""
     compare_rows()
-
-
-def register_model(instance: dg.DagsterInstance, key: str) -> None:
-    """Make a model key a partition; one that is there already is fine."""
-    instance.add_dynamic_partitions(MODEL_DIMENSION, [key])

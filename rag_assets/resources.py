@@ -17,7 +17,7 @@ from rag_assets.adapters.parse_worker import ParserPool
 from rag_assets.adapters.source import Source, open_source
 from rag_assets.adapters.tokenizer import TokenCount
 from rag_assets.core.chunking import ChunkLimits, chunker_version
-from rag_assets.core.model_spec import ModelSpec
+from rag_assets.core.model_spec import ModelSpec, collection_name
 from rag_assets.settings import Settings, load_settings
 
 
@@ -109,14 +109,16 @@ class MilvusResource(dg.ConfigurableResource["MilvusResource"]):
 
     uri: str
     alias: str
+    replicas: int
 
     def connect(self) -> MilvusStore:
         """Connect; use the result as a context manager."""
-        return MilvusStore.connect(self.uri, token=load_settings().milvus_token.get_secret_value())
+        token = load_settings().milvus_token.get_secret_value()
+        return MilvusStore.connect(self.uri, token=token, replicas=self.replicas)
 
     def collection_name(self, spec: ModelSpec) -> str:
         """Return the name of a model's collection."""
-        return spec.collection_name(self.alias)
+        return collection_name(self.alias, spec.key)
 
 
 @lru_cache(maxsize=2)
@@ -150,5 +152,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:  
             tokenizer=settings.tokenizer,
         ),
         "models": ModelsResource(models_file=str(settings.models_file)),
-        "milvus": MilvusResource(uri=settings.milvus_uri, alias=settings.alias),
+        "milvus": MilvusResource(
+            uri=settings.milvus_uri, alias=settings.alias, replicas=settings.replicas
+        ),
     }

@@ -108,6 +108,13 @@ def request(
     )
 
 
+def runs_of_model(instance: dg.DagsterInstance, model: str) -> list[dg.DagsterRun]:
+    """Return the unfinished runs over partitions of a model."""
+    found = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    tags = (RANGE_START, PARTITION_NAME_TAG)
+    return [run for run in found if any(run.tags.get(t, "").startswith(f"{model}|") for t in tags)]
+
+
 @dg.failure_hook(name="note_why_a_run_failed")
 def note_failure(context: dg.HookContext) -> None:
     """Tag a failed run with its error and whether asking again can help."""

@@ -7,7 +7,7 @@ no work but the listing.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from urllib.parse import urlsplit
@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
-from rag_assets import jobs
+from rag_assets import jobs, model_jobs
 from rag_assets.adapters.event_queue import EventQueue
-from rag_assets.adapters.lake import KnownMetas, Lake
+from rag_assets.adapters.lake import KnownMetas, Lake, Meta
 from rag_assets.adapters.parser import parser_version
 from rag_assets.adapters.source import Source, Window
 from rag_assets.assets import (
@@ -34,8 +34,10 @@ from rag_assets.core.bucket_events import changed_keys
 from rag_assets.core.errors import ConfigurationError, SourceError, VectorStoreError
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.lanes import LanePolicy, StaleShard, plan_runs
+from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.retries import RetryPolicy, must_wait
 from rag_assets.core.tick_message import describe
+from rag_assets.model_registry import read_records
 from rag_assets.partitions import MODEL_DIMENSION, model_shard_key
 from rag_assets.resources import (
     ChunkerResource,
@@ -194,11 +196,12 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
 
     @dg.sensor(
         name="index_sensor",
-        jobs=[jobs.index_chunks, jobs.promote],
+        jobs=[jobs.index_chunks, model_jobs.promote],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds shards whose chunks are not yet in a model's collection and asks for"
-        " runs of them, for every registered model. Makes the first model live once complete.",
+        " runs of them, for each candidate, the live model and those before it. Makes the first"
+        " model live once it is complete.",
     )
     def index_sensor(
         context: dg.SensorEvaluationContext,
@@ -210,15 +213,23 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
         opened, shards = lake.open(), shard_keys(lake.shards)
         names = (chunks.NAME, collection.NAME)
         metas = {name: opened.metas(name, known_of_index) for name in names}
+        registry = read_records(opened)
         for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
+            if registry.role(model) is None:
+                tick.said.append(f"{model} is left out: it is a partition, but not registered.")
+        for model in registry.fed:
             try:
-                stale = stale_rows(metas, shards, models.spec(model))
+                spec = models.spec(model)
             except ConfigurationError as error:
                 tick.said.append(f"{model} is left out: {error}")
                 continue
-            if stale and (complaint := _unreachable(milvus)):
-                tick.said.append(f"Stale shards wait for Milvus. {complaint}")
-                break
+            stale = stale_rows(metas, shards, spec)
+            if stale:
+                try:
+                    stale = _due(stale, milvus, spec, metas[collection.NAME], shards)
+                except VectorStoreError as error:
+                    tick.said.append(f"Stale shards wait for Milvus. {error}")
+                    break
             tick.ask(
                 jobs.index_chunks.name,
                 stale,
@@ -295,13 +306,26 @@ def _take_hints(tick: Tick, lake: Lake, source: Source, shards: list[str]) -> Fo
     return found
 
 
-def _unreachable(milvus: MilvusResource) -> str:
-    """Return why Milvus cannot be reached, or nothing: a run would only find out the same."""
-    try:
-        milvus.connect().close()
-    except VectorStoreError as error:
-        return str(error)
-    return ""
+def _due(
+    stale: list[StaleShard],
+    milvus: MilvusResource,
+    spec: ModelSpec,
+    rows: Mapping[tuple[str, ...], Meta],
+    shards: Sequence[str],
+) -> list[StaleShard]:
+    """Return the stale shards to ask for now.
+
+    While a collection is being filled these are the shards that were not filled yet; edits of the
+    others come when it is read back.
+
+    Raises:
+        VectorStoreError: Milvus cannot be reached: a run would only find out the same.
+    """
+    name = milvus.collection_name(spec)
+    with milvus.connect() as store:
+        filling = store.exists(name) and not store.indexed(name)
+    unfilled = set(collection.unfilled(rows, spec.key, shards)) if filling else set()
+    return [shard for shard in stale if shards[shard.position] in unfilled] or stale
 
 
 def _go_live(tick: Tick, milvus: MilvusResource, model: str) -> str | None:
@@ -317,8 +341,18 @@ def _go_live(tick: Tick, milvus: MilvusResource, model: str) -> str | None:
     tick.requests.append(
         dg.RunRequest(
             run_key=f"{model} is the first, {time.time() // SECONDS_TO_PROMOTE:.0f}",
-            job_name=jobs.promote.name,
-            run_config={"ops": {live_alias.NAME: {"config": {"model": model}}}},
+            job_name=model_jobs.promote.name,
+            run_config={
+                "ops": {
+                    live_alias.NAME: {
+                        "config": {
+                            "model": model,
+                            "by": "index_sensor",
+                            "reason": "the first model is complete, and nothing is live",
+                        }
+                    }
+                }
+            },
         )
     )
     return None

@@ -162,6 +162,54 @@ class Settings(BaseSettings):
         gt=0,
         description="The lag check warns if a changed document takes longer until it is found.",
     )
+    search_refresh_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="A searcher looks so often whether another model has become live.",
+    )
+    replicas: int = Field(
+        default=1,
+        gt=0,
+        description="In how many copies Milvus loads a collection once it is built; as many query"
+        " nodes are needed.",
+    )
+    queries_file: Path | None = Field(
+        default=None,
+        description="Labelled queries that a model is judged by before it is made live: a YAML"
+        " list of `question` and `documents`. None: questions drawn from the corpus.",
+    )
+    gate_margin: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Recall, nDCG and MRR at 10 may be lower than the live model's by so much.",
+    )
+    gate_latency_factor: float = Field(
+        default=2.0,
+        gt=0,
+        description="A query may take so many times what it takes with the live model (p95).",
+    )
+    gate_latency_seconds: float = Field(
+        default=0.5, ge=0, description="A query may take so long in any case (p95)."
+    )
+    gate_sampled: int = Field(
+        default=64, gt=0, description="Chunks that the gate embeds again to compare vectors."
+    )
+    gate_queries: int = Field(
+        default=100, gt=0, description="Questions drawn from the corpus, without a queries_file."
+    )
+    gate_timed: int = Field(default=30, gt=0, description="Queries that the gate times.")
+    gate_wait_seconds: float = Field(
+        default=60,
+        ge=0,
+        description="The gate waits so long for edits that are on their way into the collection.",
+    )
+    grace_seconds: float = Field(
+        default=30,
+        ge=0,
+        description="A retired collection is dropped after this time, so that queries that are"
+        " answered from it can end.",
+    )
     audit_cron: str = Field(
         default="17 * * * *",
         description="When the audit compares Milvus's rows with the lake, and the checks run.",

@@ -68,14 +68,16 @@ def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[Sta
         if cut is None:
             continue
         seen = rows.upstream.get(chunks.NAME) if rows else None
+        unread = rows is not None and rows.data_version == collection.FILLED
         in_step = (
             rows is not None
             and seen == cut.as_input()
             and (rows.data_version, rows.code_version) == (cut.data_version, spec.signature)
         )
         if not in_step:
-            wanted = digest(cut.data_version, str(cut.changes), spec.signature)
-            stale.append(_stale_shard(position, cut, seen, wanted, whole=seen is None))
+            # That it was filled is part of what is wanted next: to read it back is other work.
+            wanted = digest(cut.data_version, str(cut.changes), spec.signature, str(unread))
+            stale.append(_stale_shard(position, cut, seen, wanted, whole=seen is None or unread))
     return stale
 
 

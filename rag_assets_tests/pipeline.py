@@ -3,9 +3,9 @@
 Everything is real: source, parser processes, lake, the wordllama model, a Milvus server.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,15 +23,18 @@ from rag_assets.adapters.parser import parse, parser_version
 from rag_assets.adapters.source import Source, open_source
 from rag_assets.adapters.tokenizer import TokenCount
 from rag_assets.assets.chunks import Chunker, chunk_shard
-from rag_assets.assets.collection import ModelCollection, sync_shard
+from rag_assets.assets.collection import ModelCollection, prepare
 from rag_assets.assets.embeddings import ModelRun, embed_shards
+from rag_assets.assets.live_alias import Promotion, Release
 from rag_assets.assets.parsed_documents import DocumentParser, parse_shard
+from rag_assets.assets.promotion_gate import GatePolicy
 from rag_assets.assets.source_files import list_source
 from rag_assets.core.chunking import ChunkLimits, chunk_document, chunker_version
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
-from rag_assets.core.vectors import Vectors
+from rag_assets.core.vectors import Encoded
+from rag_assets.model_registry import ModelRegistry
 from rag_assets.settings import Settings
 
 WORDLLAMA = "wordllama-256-v1"
@@ -51,7 +54,7 @@ class CountingEmbedder(Embedder):
         super().__init__(inner.spec, inner._backend)
         self.embedded: list[str] = []
 
-    def encode_passages(self, texts: list[str], names: list[str]) -> Vectors:  # type: ignore[override]
+    def encode_passages(self, texts: Sequence[str], names: Sequence[str]) -> Encoded:
         vectors = super().encode_passages(texts, names)
         self.embedded.extend(texts)
         return vectors
@@ -72,6 +75,10 @@ class Pipeline:
     limits: ChunkLimits = LIMITS
     shards: list[str] = field(default_factory=lambda: shard_keys(3))
     micro_batch: int = 16
+    family: dict[str, "Pipeline"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.family[self.embedder.spec.key] = self
 
     @classmethod
     @contextmanager
@@ -97,8 +104,53 @@ class Pipeline:
                 yield created
             finally:
                 if collection is None:
-                    store.drop(created.collection)
+                    created.drop()
                 created.witness.close()
+
+    def drop(self) -> None:
+        """Drop the alias and the collections of all models."""
+        if self.store.alias_target(self.alias):
+            self.witness.drop_alias(self.alias)
+        for member in self.family.values():
+            self.store.drop(member.collection)
+
+    @property
+    def alias(self) -> str:
+        return f"{next(iter(self.family.values())).collection}_live"
+
+    def beside(self, embedder: Embedder) -> "Pipeline":
+        """The same platform, seen by another model, with a collection of its own."""
+        name = f"{self.collection}_{len(self.family)}"
+        return replace(self, embedder=CountingEmbedder(embedder), collection=name)
+
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(self.lake, self.store, self.alias)
+
+    def build(self) -> Work:
+        """Register and build this model: fill its collection, then read it back."""
+        spec = self.embedder.spec
+        self.registry().change(
+            lambda known: known.register(spec.key, spec.signature).build(spec.key, beside=True)
+        )
+        filled = self.embed_all() | self.sync_all()
+        return (
+            filled if self.registry().read().live in (None, spec.key) else self.sync_all() | filled
+        )
+
+    def promotion(self, **changed: Any) -> Promotion:
+        policy = replace(GatePolicy.of(Settings(gate_wait_seconds=0, gate_timed=3)), **changed)
+        return Promotion(
+            self.registry(),
+            lambda model: self.family[model].target(),
+            lambda spec: self.family[spec.key].embedder,
+            self.shards,
+            policy,
+        )
+
+    def promote(self) -> Release:
+        """Make this model live, through the gate."""
+        release, _ = self.promotion().make_live(self.embedder.spec.key)
+        return release
 
     def write(self, name: str, text: str | bytes) -> None:
         path = self.documents / name
@@ -145,8 +197,8 @@ class Pipeline:
 
     def sync_all(self) -> Work:
         target = self.target()
-        target.ensure()
-        return _sum("sync", [sync_shard(target, shard).report for shard in self.shards])
+        write = prepare(target, self.shards, beside=self.registry().read().live)
+        return _sum("sync", [write(target, shard).report for shard in self.shards])
 
     def parsed(self) -> pl.DataFrame:
         """Return the rows of `parsed_documents` of all shards."""

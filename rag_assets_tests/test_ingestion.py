@@ -12,7 +12,6 @@ import yaml
 from rag_assets import ingestion
 from rag_assets.core.documents import Outcome
 from rag_assets.core.errors import PromotionRefusedError, StaleInputError
-from rag_assets.jobs import register_model
 from rag_assets.search import Searcher
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.hostile import hostile_files
@@ -115,7 +114,7 @@ def outcomes_by_document(settings: Settings) -> dict[str, Outcome]:
 @pytest.mark.usefixtures("settings")
 def test_an_asset_whose_input_is_missing_says_what_to_materialise() -> None:
     with dg.DagsterInstance.get() as instance:
-        register_model(instance, WORDLLAMA)
+        ingestion.build_first_model(instance, load_settings())
 
     with pytest.raises(StaleInputError, match="materialise chunks first"):
         ingestion.run_job("index_chunks", [f"{WORDLLAMA}|s000"])

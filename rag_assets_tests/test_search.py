@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from rag_assets.adapters.model_file import find_model_spec
-from rag_assets.assets.live_alias import promote
 from rag_assets.core.errors import ConfigurationError, SearchError, VectorStoreError
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.retrieval import ndcg
@@ -26,7 +25,7 @@ def find_spec(key: str) -> ModelSpec:
 
 def searcher(pipeline: Pipeline, find: Callable[[str], ModelSpec] = find_spec) -> Searcher:
     return Searcher(
-        pipeline.store, f"{pipeline.collection}_live", find, lambda _: pipeline.embedder
+        pipeline.store, pipeline.alias, find, lambda _: pipeline.embedder, refresh_seconds=0
     )
 
 
@@ -38,9 +37,9 @@ def live(tmp_path_factory: pytest.TempPathFactory, milvus_uri: str) -> Iterator[
             if path.is_file():
                 created.write(str(path.relative_to(DEMO / "documents")), path.read_bytes())
         created.run()
-        promote(created.target(), f"{created.collection}_live", created.shards)
+        created.build()
+        created.promote()
         yield created
-        created.witness.drop_alias(f"{created.collection}_live")
 
 
 def test_retrieval_equals_exact_search_with_the_library_itself(live: Pipeline) -> None:
@@ -56,7 +55,7 @@ def test_retrieval_equals_exact_search_with_the_library_itself(live: Pipeline) -
 
         assert {hit.chunk_id for hit in hits} == set(chunks["chunk_id"].gather(best))
         assert [hit.score for hit in hits] == pytest.approx(scores[best].tolist(), abs=1e-3)
-        relevant = {entry["document"]: 1.0}
+        relevant = dict.fromkeys(entry["documents"], 1.0)
         ours.append(ndcg([hit.document_id for hit in hits], relevant))
         exact.append(ndcg(chunks["document_id"].gather(best).to_list(), relevant))
     assert abs(np.mean(ours) - np.mean(exact)) < 0.005
@@ -85,12 +84,12 @@ def test_without_an_alias_the_error_says_that_nothing_is_live(pipeline: Pipeline
 
 
 @pytest.fixture
-def small(pipeline: Pipeline) -> Iterator[Pipeline]:
+def small(pipeline: Pipeline) -> Pipeline:
     pipeline.write("a.md", "# Kiln\n\nThe kiln is fired on Fridays.\n")
     pipeline.run()
-    promote(pipeline.target(), f"{pipeline.collection}_live", pipeline.shards)
-    yield pipeline
-    pipeline.witness.drop_alias(f"{pipeline.collection}_live")
+    pipeline.build()
+    pipeline.promote()
+    return pipeline
 
 
 def test_an_encoder_of_another_spec_is_never_used(small: Pipeline) -> None:

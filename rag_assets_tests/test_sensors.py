@@ -15,7 +15,7 @@ from dagster._core.loader import LoadingContextForTest
 from rag_assets.assets import source_files
 from rag_assets.core.errors import CredentialsError, SourceError
 from rag_assets.core.lanes import Lane
-from rag_assets.jobs import register_model
+from rag_assets.partitions import MODEL_DIMENSION
 from rag_assets.runs import LANE, RANGE_END, RANGE_START, REASON, WRITES
 from rag_assets.settings import load_settings
 from rag_assets_tests.pipeline import WORDLLAMA
@@ -209,17 +209,31 @@ def test_a_bucket_that_is_not_there_fails_the_tick_with_a_reason(
         Ticking(instance, "source_sensor").tick()
 
 
-def test_a_model_that_is_not_in_the_models_file_is_named_and_left_out(
+def test_a_partition_that_was_not_registered_is_named_and_left_out(
     bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
 ) -> None:
-    register_model(instance, "unheard-of-v1")
+    instance.add_dynamic_partitions(MODEL_DIMENSION, ["unheard-of-v1"])
     put(bucket, "a.md")
     settle(source, index)
 
     result = index.tick()
 
     assert not result.run_requests
-    assert "unheard-of-v1 is left out" in said(result)
+    assert "unheard-of-v1 is left out: it is a partition, but not registered" in said(result)
+
+
+def test_a_model_that_the_models_file_has_lost_is_named_and_left_out(
+    bucket: Bucket, source: Ticking, index: Ticking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "a.md")
+    settle(source, index)
+    (tmp_path / "models.yaml").write_text("models: {}")
+    monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(tmp_path / "models.yaml"))
+
+    result = index.tick()
+
+    assert not result.run_requests
+    assert f"{WORDLLAMA} is left out" in said(result)
 
 
 @pytest.fixture

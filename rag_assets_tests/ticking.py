@@ -8,10 +8,9 @@ import dagster as dg
 import pytest
 
 from rag_assets.definitions import definitions
-from rag_assets.jobs import register_model
+from rag_assets.ingestion import build_first_model
 from rag_assets.resources import build_resources
 from rag_assets.settings import load_settings
-from rag_assets_tests.pipeline import WORDLLAMA
 from rag_assets_tests.s3_server import Bucket
 from rag_assets_tests.scenarios.texts import document
 
@@ -32,7 +31,7 @@ def instance(
     }.items():
         monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
     with dg.DagsterInstance.ephemeral() as created:
-        register_model(created, WORDLLAMA)
+        build_first_model(created, load_settings())
         yield created
 
 

@@ -217,6 +217,18 @@ class Lake:
         tables = [_table(part.data, schema, key.checkpoints) for part in found if part]
         return pl.concat([pl.DataFrame(schema=schema), *tables])
 
+    def remove(self, asset: str, *parts: str) -> None:
+        """Delete all partitions whose keys begin with these parts, and the work kept aside.
+
+        What is not there is fine.
+        """
+        below = PartitionKey(asset, *parts).path.removesuffix(".parquet")
+        for path in [
+            *self._objects.list(f"{below}/"),
+            *self._objects.list(f"checkpoints/{below}/"),
+        ]:
+            self._objects.delete(path)
+
     def clear_checkpoints(self, key: PartitionKey) -> None:
         """Forget the work kept aside; to be called after it was committed."""
         for path in self._objects.list(key.checkpoints):

@@ -30,6 +30,7 @@ from rag_assets.adapters.milvus_errors import (
 )
 from rag_assets.adapters.milvus_rows import (
     HIT_FIELDS,
+    SPARSE_FIELD,
     VECTOR_FIELD,
     Hit,
     IndexParams,
@@ -40,15 +41,22 @@ from rag_assets.adapters.milvus_rows import (
     field_types,
     has_prefix,
     labelled,
+    lacking,
     requests,
 )
 from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
+from rag_assets.core.model_spec import Sparse
+from rag_assets.core.vectors import SparseVector
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 # A gRPC server may end connections that ping it more often; pymilvus's default is 10 s.
 GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
+
+BUILT_WITHIN = 6 * 3600.0  # seconds that the index of a whole collection, or its load, may take
+RRF_K = 60  # the usual constant of reciprocal-rank fusion
+FUSED = 100  # hits of each ranking that are fused, at the least
 
 __all__ = [
     "CollectionInfo",
@@ -69,7 +77,8 @@ class CollectionInfo:
         dimension: Length of its vectors.
         properties: The key-value pairs given to `MilvusStore.create`, perhaps with the server's.
         loaded: Whether it can be searched now.
-        indexed: Whether every flushed row is in the vector index.
+        indexed: Whether every flushed row is in every index.
+        pending: Flushed rows that are not in an index yet.
     """
 
     name: str
@@ -77,19 +86,29 @@ class CollectionInfo:
     properties: dict[str, str]
     loaded: bool
     indexed: bool
+    pending: int
 
 
 class MilvusStore:
     """One connection to a Milvus server; get it with `connect` and close it after use."""
 
-    def __init__(self, client: "MilvusClient", address: str, request_timeout: float) -> None:
+    def __init__(
+        self, client: "MilvusClient", address: str, request_timeout: float, replicas: int
+    ) -> None:
         self._client = client
         self._address = address
         self._timeout = request_timeout
+        self._replicas = replicas
 
     @classmethod
     def connect(
-        cls, uri: str, token: str = "", *, timeout: float = 10.0, request_timeout: float = 60.0
+        cls,
+        uri: str,
+        token: str = "",
+        *,
+        timeout: float = 10.0,
+        request_timeout: float = 60.0,
+        replicas: int = 1,
     ) -> Self:
         """Connect to the server at `uri` (`http://host:19530`), with `token` where it asks for one.
 
@@ -98,6 +117,7 @@ class MilvusStore:
             token: `user:password` or an API key.
             timeout: Seconds within which the server must answer the connection.
             request_timeout: Seconds that each later request may take.
+            replicas: In how many copies a collection is loaded, on servers with so many nodes.
 
         Raises:
             VectorStoreError: The server cannot be reached, or refuses the token.
@@ -116,7 +136,7 @@ class MilvusStore:
                 f"Milvus at {address} did not accept a connection within {timeout:g} s. Check"
                 " that the server runs, that the address is its gRPC port, and the token."
             ) from None
-        return cls(client, address, request_timeout)
+        return cls(client, address, request_timeout, replicas)
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
@@ -144,6 +164,7 @@ class MilvusStore:
         *,
         dimension: int,
         index: IndexParams | None = None,
+        sparse: Sparse = Sparse.NONE,
         properties: dict[str, str] | None = None,
     ) -> None:
         """Make sure that the collection exists, is indexed and is loaded.
@@ -151,21 +172,55 @@ class MilvusStore:
         Safe to repeat and to run twice at once: what is missing after a crash is completed.
 
         Raises:
-            VectorStoreError: It exists with other fields, dimension, index or properties.
+            VectorStoreError: It exists with other fields, dimension, index or properties, or the
+                server lacks what `sparse` asks for.
         """
         index = index or IndexParams()
         properties = properties or {}
-        if not self.exists(name):
-            self._create_collection(name, dimension, properties)
-        if not self._has_index(name):
-            self._create_index(name, index)
-        differences = self._differences(name, dimension, index, properties)
+        self.create_bare(name, dimension=dimension, sparse=sparse, properties=properties)
+        if not self.indexed(name):
+            self._create_index(name, index, sparse)
+        differences = self._differences(name, dimension, index, sparse, properties)
         if differences:
             raise VectorStoreError(
                 f"Collection {name!r} exists but differs: {'; '.join(differences)}."
                 " Use another name, or drop the collection if nothing needs it."
             )
-        self._call("load_collection", name)
+        self._load(name)
+
+    def create_bare(
+        self,
+        name: str,
+        *,
+        dimension: int,
+        sparse: Sparse = Sparse.NONE,
+        properties: dict[str, str] | None = None,
+    ) -> None:
+        """Make sure that the collection exists; `create` indexes and loads it later.
+
+        Until then rows can be written and deleted, and nothing can be read. That is the cheap way
+        to fill it: no node serves what nobody asks, and the index is built once. (Milvus Lite has
+        no such state: there it can be read, and is searched by brute force.)
+
+        Raises:
+            VectorStoreError: The server lacks what `sparse` asks for.
+        """
+        if self.exists(name):
+            return
+        if complaint := self.lacks(sparse):
+            raise VectorStoreError(complaint)
+        self._create_collection(name, dimension, sparse, properties or {})
+
+    def lacks(self, sparse: Sparse) -> str:
+        """Return what the server lacks for a kind of hybrid search, with its version; or nothing.
+
+        Only asked of its version: the attempt would crash an older server.
+        """
+        return lacking(sparse, str(self._call("get_server_version")))
+
+    def indexed(self, name: str) -> bool:
+        """Whether the collection has its index: it is no longer, or never was, a bare one."""
+        return VECTOR_FIELD in self._call("list_indexes", name)
 
     def info(self, name: str) -> CollectionInfo:
         """Describe a collection, or what an alias names.
@@ -174,14 +229,15 @@ class MilvusStore:
             CollectionMissingError: There is none of this name.
         """
         described = self._call("describe_collection", name)
-        state = self._call("get_load_state", name)["state"]
-        index = self._index(name)
+        fields = [VECTOR_FIELD] + [SPARSE_FIELD] * (SPARSE_FIELD in field_types(described))
+        indexes = [self._index(name, field) for field in fields]
         return CollectionInfo(
             name=described["collection_name"],
             dimension=dimension_of(described),
             properties=dict(described["properties"]),
-            loaded=state.name == "Loaded",
-            indexed=index.get("state") == "Finished" and not index.get("pending_index_rows"),
+            loaded=self._loaded(name),
+            indexed=all(index.get("state") == "Finished" for index in indexes),
+            pending=sum(int(index.get("pending_index_rows", 0)) for index in indexes),
         )
 
     def drop(self, name: str) -> None:
@@ -260,15 +316,19 @@ class MilvusStore:
         vector: npt.NDArray[np.float32],
         limit: int,
         *,
+        sparse: SparseVector | str | None = None,
         document_prefix: str | None = None,
         consistency: str = "Bounded",
     ) -> list[Hit]:
-        """Find the chunks nearest to a vector.
+        """Find the chunks nearest to a vector, or by it and by words.
 
         Args:
             name: The physical collection: an alias may move between two requests.
             vector: float32 of shape (dimension,).
             limit: The most hits to return.
+            sparse: Of a hybrid collection: the question's sparse vector, or its text for BM25.
+                Both rankings are then fused by reciprocal rank, the sum over them of
+                1 / (60 + rank) (Cormack, Clarke and Buettcher 2009), which is a hit's score.
             document_prefix: Only chunks of documents whose id starts with this, exactly.
             consistency: `Strong` sees every finished write; `Bounded` may miss the newest seconds.
 
@@ -279,17 +339,34 @@ class MilvusStore:
             CollectionMissingError: The collection was retired: resolve the release again.
             VectorStoreError: The search failed.
         """
-        answer = self._read(
-            name,
-            "search",
-            data=[np.asarray(vector, np.float32)],
-            anns_field=VECTOR_FIELD,
-            limit=limit,
-            filter=has_prefix("document_id", document_prefix or ""),
-            output_fields=list(HIT_FIELDS),
-            search_params={"params": {"ef": max(64, 2 * limit)}},
-            consistency_level=consistency,
-        )
+        condition = has_prefix("document_id", document_prefix or "")
+        dense = np.asarray(vector, np.float32)
+        params = {"params": {"ef": max(64, 2 * limit)}}
+        asked: dict[str, Any] = {
+            "limit": limit,
+            "output_fields": list(HIT_FIELDS),
+            "consistency_level": consistency,
+        }
+        if sparse:
+            from pymilvus import AnnSearchRequest, RRFRanker  # noqa: PLC0415 - as above
+
+            deep = max(FUSED, limit)
+            requests = [
+                AnnSearchRequest([dense], VECTOR_FIELD, params, deep, expr=condition),
+                AnnSearchRequest([sparse], SPARSE_FIELD, {}, deep, expr=condition),
+            ]
+            ranker = RRFRanker(RRF_K)
+            answer = self._read(name, "hybrid_search", reqs=requests, ranker=ranker, **asked)
+        else:
+            answer = self._read(
+                name,
+                "search",
+                data=[dense],
+                anns_field=VECTOR_FIELD,
+                filter=condition,
+                search_params=params,
+                **asked,
+            )
         return [Hit(**found["entity"], score=float(found["distance"])) for found in answer[0]]
 
     # Aliases
@@ -322,22 +399,32 @@ class MilvusStore:
 
     # Internals
 
-    def _call(self, method: str, *args: Any, **options: Any) -> Any:
-        """Call the client with the request timeout, repeat what is transient, map what is not."""
+    def _call(self, method: str, *args: Any, within: float | None = None, **options: Any) -> Any:
+        """Call the client with a timeout, repeat what is transient, map what is not."""
+        timeout = within or self._timeout
         where = f"Milvus at {self._address}: {method} {args[0] if args else ''}".rstrip()
         function = getattr(self._client, method)
         try:
-            return retrying()(function, *args, timeout=self._timeout, **options)
+            return retrying()(function, *args, timeout=timeout, **options)
         except client_errors() as error:
-            raise translated(error, where, self._timeout) from error
+            raise translated(error, where, timeout) from error
 
     def _read(self, name: str, method: str, **options: Any) -> Any:
         """Call a reading method, loading the collection first if it is not loaded."""
         try:
             return self._call(method, name, **options)
         except CollectionNotLoadedError:
-            self._call("load_collection", name)
+            self._load(name)
             return self._call(method, name, **options)
+
+    def _load(self, name: str) -> None:
+        """Load a collection in as many copies as set; one that is loaded stays as it is."""
+        if not self._loaded(name):
+            count = self._replicas
+            self._call("load_collection", name, within=BUILT_WITHIN, replica_number=count)
+
+    def _loaded(self, name: str) -> bool:
+        return bool(self._call("get_load_state", name)["state"].name == "Loaded")
 
     def _rows(self, name: str, condition: str, fields: list[str]) -> list[dict[str, Any]]:
         """All rows of a condition, with strong consistency.
@@ -354,12 +441,14 @@ class MilvusStore:
             )
         )
 
-    def _create_collection(self, name: str, dimension: int, properties: dict[str, str]) -> None:
+    def _create_collection(
+        self, name: str, dimension: int, sparse: Sparse, properties: dict[str, str]
+    ) -> None:
         try:
             self._call(
                 "create_collection",
                 name,
-                schema=collection_schema(dimension),
+                schema=collection_schema(dimension, sparse),
                 properties=properties,
                 consistency_level="Strong",
             )
@@ -367,7 +456,7 @@ class MilvusStore:
             if not self.exists(name):  # else somebody else was first
                 raise
 
-    def _create_index(self, name: str, index: IndexParams) -> None:
+    def _create_index(self, name: str, index: IndexParams, sparse: Sparse) -> None:
         params = self._client.prepare_index_params()
         params.add_index(
             VECTOR_FIELD,
@@ -375,30 +464,35 @@ class MilvusStore:
             metric_type=index.metric_type,
             params=index.params,
         )
+        if sparse is not Sparse.NONE:
+            metric = "BM25" if sparse is Sparse.BM25 else "IP"
+            params.add_index(SPARSE_FIELD, index_type="SPARSE_INVERTED_INDEX", metric_type=metric)
         try:
-            self._call("create_index", name, params)
+            self._call("create_index", name, params, within=BUILT_WITHIN)
         except VectorStoreError:
-            if not self._has_index(name):  # as above
+            if not self.indexed(name):  # as above
                 raise
 
-    def _has_index(self, name: str) -> bool:
-        return VECTOR_FIELD in self._call("list_indexes", name)
-
-    def _index(self, name: str) -> dict[str, Any]:
-        return dict(self._call("describe_index", name, VECTOR_FIELD) or {})
+    def _index(self, name: str, field: str) -> dict[str, Any]:
+        return dict(self._call("describe_index", name, field) or {})
 
     def _differences(
-        self, name: str, dimension: int, index: IndexParams, properties: dict[str, str]
+        self,
+        name: str,
+        dimension: int,
+        index: IndexParams,
+        sparse: Sparse,
+        properties: dict[str, str],
     ) -> list[str]:
         """What keeps an existing collection from being the wanted one."""
         described = self._call("describe_collection", name)
         found = labelled(
             field=field_types(described),
             property=described["properties"],
-            index=self._index(name),
+            index=self._index(name, VECTOR_FIELD),
         )
         wanted = labelled(
-            field=field_types(collection_schema(dimension).to_dict()),
+            field=field_types(collection_schema(dimension, sparse).to_dict()),
             property=properties,
             index={"index_type": index.index_type, "metric_type": index.metric_type},
         )

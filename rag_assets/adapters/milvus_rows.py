@@ -1,5 +1,6 @@
 """What a collection holds: its fields, their limits, its index, and filters over its rows."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.model_spec import Sparse
 
 if TYPE_CHECKING:
     from pymilvus import CollectionSchema
@@ -26,6 +28,7 @@ TEXT_LIMITS = {
 
 INTEGER_FIELDS = ("ordinal", "start", "end", "page")
 VECTOR_FIELD = "vector"
+SPARSE_FIELD = "sparse"
 ROW_FIELDS = (*TEXT_LIMITS, *INTEGER_FIELDS, VECTOR_FIELD)
 
 
@@ -65,16 +68,45 @@ _LAST_CHARACTER = chr(0x10FFFF)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
-def collection_schema(dimension: int) -> "CollectionSchema":
-    """The fields of a collection whose vectors have `dimension` numbers."""
-    from pymilvus import DataType, MilvusClient  # noqa: PLC0415 - takes most of a second
+ENGINE_VERSIONS = {Sparse.MODEL: (2, 4), Sparse.BM25: (2, 5)}
+"""The first Milvus that has sparse vectors, and the first with BM25 of its own."""
 
+
+def lacking(sparse: Sparse, version: str) -> str:
+    """Return what a server of this version lacks for a kind of hybrid search, or nothing."""
+    needed = ENGINE_VERSIONS.get(sparse)
+    found = re.search(r"(\d+)\.(\d+)", version)
+    if needed is None or (found and (int(found[1]), int(found[2])) >= needed):
+        return ""
+    return (
+        f"`sparse: {sparse}` needs Milvus {needed[0]}.{needed[1]} or newer, and the server is"
+        f" {version}. Use a newer one, or a spec without it."
+    )
+
+
+def collection_schema(dimension: int, sparse: Sparse = Sparse.NONE) -> "CollectionSchema":
+    """The fields of a collection whose dense vectors have `dimension` numbers."""
+    from pymilvus import (  # noqa: PLC0415 - takes most of a second
+        DataType,
+        Function,
+        FunctionType,
+        MilvusClient,
+    )
+
+    bm25 = sparse is Sparse.BM25
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     for name, limit in TEXT_LIMITS.items():
-        schema.add_field(name, DataType.VARCHAR, max_length=limit, is_primary=name == "chunk_id")
+        analyzed = {"enable_analyzer": True} if bm25 and name == "text" else {}
+        schema.add_field(
+            name, DataType.VARCHAR, max_length=limit, is_primary=name == "chunk_id", **analyzed
+        )
     for name in INTEGER_FIELDS:
         schema.add_field(name, DataType.INT64)
     schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
+    if sparse is not Sparse.NONE:
+        schema.add_field(SPARSE_FIELD, DataType.SPARSE_FLOAT_VECTOR)
+    if bm25:
+        schema.add_function(Function("bm25", FunctionType.BM25, ["text"], [SPARSE_FIELD]))
     return schema
 
 
@@ -108,7 +140,8 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
 
     Args:
         rows: The columns of `TEXT_LIMITS` (String), of `INTEGER_FIELDS` (Int64) and `vector`
-            (Array(Float32, dimension)), without nulls. Other columns are left out.
+            (Array(Float32, dimension)), without nulls; and, where the collection takes the
+            model's sparse vectors, `sparse` (`core.tables.SPARSE`). Others are left out.
 
     Yields:
         Records as pymilvus takes them: a dict of each row, the vector as a numpy array.
@@ -119,7 +152,7 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
     missing = [name for name in ROW_FIELDS if name not in rows.columns]
     if missing:
         raise VectorStoreError(f"Rows for Milvus lack the columns {', '.join(missing)}.")
-    rows = rows.select(ROW_FIELDS)
+    rows = rows.select(*ROW_FIELDS, *({SPARSE_FIELD} & set(rows.columns)))
     if rows.is_empty():
         return
     _check_values(rows)
@@ -127,7 +160,18 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
         records = batch.drop(VECTOR_FIELD).to_dicts()
         for record, vector in zip(records, batch[VECTOR_FIELD].to_numpy(), strict=True):
             record[VECTOR_FIELD] = vector
+            if SPARSE_FIELD in record:
+                record[SPARSE_FIELD] = _sparse(record[SPARSE_FIELD])
         yield records
+
+
+def _sparse(weights: list[dict[str, Any]]) -> dict[int, float]:
+    """Return a sparse vector as Milvus takes it: never empty.
+
+    A text whose every token weighs nothing gets a trace of token 0, the start of every text,
+    which no model gives a weight and no query asks for.
+    """
+    return {entry["token"]: entry["weight"] for entry in weights} or {0: 1e-9}
 
 
 def _check_values(rows: pl.DataFrame) -> None:

@@ -1,7 +1,7 @@
 """`collection`: a shard's rows in the Milvus collection of one model."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,9 +25,11 @@ from rag_assets.core.errors import (
     SupersededInputError,
     VectorStoreError,
 )
+from rag_assets.core.identity import shard_keys
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.tables import CHUNKS, COLLECTION, embeddings_schema
-from rag_assets.partitions import MODEL_DIMENSION, model_shard_key, shards_by_model
+from rag_assets.model_registry import ModelRegistry, read_records, require_fed
+from rag_assets.partitions import model_shard_key, shards_by_model
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 NAME = "collection"
 WRITE_ROWS = 1000  # rows between two looks at whether this run still is the writer
 SHOWN_LAGS = 100  # documents in the table of one materialisation
+FILLED = "filled"  # the data version of a shard that was written and never read back
 PASSES = 4  # a sync that is not finished after so many reads of the rows is an error
 
 
@@ -77,7 +80,7 @@ class ModelCollection:
         return PartitionKey(NAME, self.spec.key, shard)
 
     def ensure(self) -> None:
-        """Create the collection if there is none, and refuse one of another spec or source.
+        """Make sure that the collection exists, indexed and loaded, and is this model's.
 
         Raises:
             SignatureMismatchError: It was filled by another spec under the same key.
@@ -90,12 +93,31 @@ class ModelCollection:
             self.name,
             dimension=self.spec.dimension,
             index=IndexParams(index.type, index.metric, dict(index.params)),
-            properties={
-                "source": self.source,
-                "model": self.spec.key,
-                "signature": self.spec.signature,
-            },
+            sparse=self.spec.sparse,
+            properties=self._properties,
         )
+
+    def begin_filling(self) -> None:
+        """Create the collection without index and unloaded, if there is none."""
+        self.store.create_bare(
+            self.name,
+            dimension=self.spec.dimension,
+            sparse=self.spec.sparse,
+            properties=self._properties,
+        )
+
+    @property
+    def filling(self) -> bool:
+        """Whether it exists, without its index: it cannot be read yet."""
+        return self.store.exists(self.name) and not self.store.indexed(self.name)
+
+    @property
+    def _properties(self) -> dict[str, str]:
+        return {
+            "source": self.source,
+            "model": self.spec.key,
+            "signature": self.spec.signature,
+        }
 
     def refuse_other_spec(self) -> None:
         """Raise SignatureMismatchError if the collection was filled by another spec."""
@@ -115,7 +137,7 @@ class ModelCollection:
         """
         vectors = self.lake.read(
             PartitionKey(embeddings.NAME, self.spec.key, shard),
-            embeddings_schema(self.spec.dimension),
+            embeddings_schema(self.spec),
         )
         texts = self.lake.read(PartitionKey(chunks.NAME, shard), CHUNKS)
         if texts.meta is None or vectors.meta is None:
@@ -184,6 +206,42 @@ def _sync_once(target: ModelCollection, shard: str) -> Synced:
     return Synced(report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record))
 
 
+def fill_shard(target: ModelCollection, shard: str) -> SyncReport:
+    """Write all of a shard's rows to a collection that cannot be read yet.
+
+    What is there already is overwritten, and nothing is deleted: when all shards are filled the
+    collection is indexed and loaded, and `sync_shard` reads each of them back and makes it right.
+
+    Raises:
+        StaleInputError: As `sync_shard`.
+    """
+    return target.lake.update(partial(_fill_once, target, shard))
+
+
+def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
+    writer = Writer(target, shard, uuid4().hex, target.lake.read(target.key(shard), COLLECTION))
+    rows, meta = target.wanted_rows(shard)
+    writer.claim(rows.height)
+    writer.write(rows)
+    writer.finish(replace(meta, data_version=FILLED), rows.height)
+    return SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)
+
+
+def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence[str]) -> list[str]:
+    """Return the shards that were not filled yet.
+
+    Args:
+        metas: Of `collection`, by (model, shard).
+        model: The model whose collection is being filled.
+        shards: All shards.
+    """
+    return [
+        shard
+        for shard in shards
+        if (meta := metas.get((model, shard))) is None or meta.data_version != FILLED
+    ]
+
+
 def _lags(written: pl.DataFrame, record: Partition) -> pl.DataFrame:
     """Return how long ago each written document had been modified.
 
@@ -225,16 +283,15 @@ class Damage:
         )
 
 
-def registered_collections(
-    instance: dg.DagsterInstance,
+def fed_collections(
     lake: LakeResource,
     models: ModelsResource,
     milvus: MilvusResource,
     store: MilvusStore,
 ) -> Iterator[ModelCollection]:
-    """Yield the collection of each registered model; a model without a spec is left out."""
+    """Yield the collection of each model that is fed; a model without a spec is left out."""
     opened = lake.open()
-    for model in instance.get_dynamic_partitions(MODEL_DIMENSION):
+    for model in read_records(opened).fed:
         try:
             spec = models.spec(model)
         except ConfigurationError as error:
@@ -265,6 +322,8 @@ def damages(target: ModelCollection, shards: Sequence[str]) -> Iterator[Damage]:
 
 def audit(target: ModelCollection, shards: Sequence[str]) -> Iterator[Damage]:
     """Repair the shards whose rows in Milvus are not what the lake says; yield what was wrong."""
+    if target.filling:
+        return
     target.ensure()
     for damage in damages(target, shards):
         with suppress(SupersededInputError):  # the run of the newer chunks repairs it
@@ -311,8 +370,9 @@ class Writer:
             self.target.store.delete(self.target.name, chunk_ids)
 
     def finish(self, meta: Meta, rows: int) -> None:
-        """Record that the shard is in step."""
-        self._record(self.token, "synced", meta, rows)
+        """Record that the shard is in step, or filled."""
+        state = FILLED if meta.data_version == FILLED else "synced"
+        self._record(self.token, state, meta, rows)
 
     def _record(self, on: str | None, state: str, meta: Meta, rows: int) -> None:
         since = self.record.table["followed_since"].first()
@@ -330,7 +390,7 @@ class Writer:
 
 
 def build(
-    model_shards: dg.MultiPartitionsDefinition, backfill_policy: dg.BackfillPolicy
+    model_shards: dg.MultiPartitionsDefinition, backfill_policy: dg.BackfillPolicy, shards: int
 ) -> dg.AssetsDefinition:
     """Return the asset, partitioned by embedding model and shard."""
 
@@ -342,7 +402,8 @@ def build(
         kinds={"milvus"},
         backfill_policy=backfill_policy,
         description="The shard's rows in the model's Milvus collection. New rows are written"
-        " before old ones are deleted; the rows are read back until nothing differs.",
+        " before old ones are deleted; the rows are read back until nothing differs. A candidate's"
+        " collection is first filled, then indexed and loaded, then read back.",
     )
     def collection(
         context: dg.AssetExecutionContext,
@@ -351,14 +412,16 @@ def build(
         milvus: MilvusResource,
     ) -> None:
         with milvus.connect() as store:
-            for model, shards in shards_by_model(context.partition_keys).items():
-                spec = models.spec(model)
+            for model, wanted in shards_by_model(context.partition_keys).items():
+                spec, opened = models.spec(model), lake.open()
+                require_fed(opened, model)
                 target = ModelCollection(
-                    lake.open(), store, spec, milvus.collection_name(spec), lake.source_url
+                    opened, store, spec, milvus.collection_name(spec), lake.source_url
                 )
-                target.ensure()
-                superseded = [s for s in shards if not _synced(context, target, s)]
-                if superseded == shards:
+                registry = ModelRegistry(opened, store, milvus.alias).read()
+                write = prepare(target, shard_keys(shards), beside=registry.live)
+                superseded = [s for s in wanted if not _written(context, target, s, write)]
+                if superseded == wanted:
                     raise SupersededInputError(
                         f"The chunks of every shard of this run have changed since they were"
                         f" embedded with {model}: materialise embeddings again, then collection."
@@ -367,15 +430,46 @@ def build(
     return collection
 
 
-def _synced(context: dg.AssetExecutionContext, target: ModelCollection, shard: str) -> bool:
-    """Sync a shard and report it; False if its chunks have changed since they were embedded.
+def prepare(
+    target: ModelCollection, shards: Sequence[str], *, beside: str | None
+) -> Callable[[ModelCollection, str], Synced]:
+    """Make the collection ready for what comes next, and return how its shards are written.
+
+    A model that is built beside a live one is filled first. As soon as all of its shards are, the
+    collection is indexed and loaded, and from then on its shards are kept in step like any
+    other's. Where nothing is live the first model's collection serves from its beginning.
+
+    Args:
+        target: The collection.
+        shards: All shards.
+        beside: The model that is live, if any.
+    """
+    if beside not in (None, target.spec.key) and not target.store.exists(target.name):
+        target.begin_filling()
+    if target.filling:
+        target.refuse_other_spec()
+        if unfilled(target.lake.metas(NAME, {}), target.spec.key, shards):
+            return lambda to, shard: Synced(fill_shard(to, shard), pl.DataFrame())
+        logger.info("%s: all shards are filled; it is indexed and loaded", target.name)
+        target.store.flush(target.name)
+    target.ensure()
+    return sync_shard
+
+
+def _written(
+    context: dg.AssetExecutionContext,
+    target: ModelCollection,
+    shard: str,
+    write: Callable[[ModelCollection, str], Synced],
+) -> bool:
+    """Write a shard and report it; False if its chunks have changed since they were embedded.
 
     Such a shard is left to the run that embeds the new chunks: an edit must not fail the load
     that it happens in.
     """
     partition = model_shard_key(target.spec.key, shard)
     try:
-        synced = sync_shard(target, shard)
+        synced = write(target, shard)
     except SupersededInputError as error:
         logger.warning("%s: left for the run of its newer chunks. %s", partition, error)
         context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)

@@ -1,9 +1,11 @@
 """`embeddings`: one vector for each distinct text of a shard's chunks, for one model."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -16,6 +18,8 @@ from rag_assets.core.diffs import diff
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.tables import CHUNKS, Schema, content_version, embeddings_schema
+from rag_assets.core.vectors import Encoded
+from rag_assets.model_registry import read_records, require_fed
 from rag_assets.partitions import model_shard_key, shards_by_model
 from rag_assets.resources import LakeResource, ModelsResource
 
@@ -29,7 +33,9 @@ class EmbeddingReport:
     """What one shard's run did.
 
     For texts that are new to the shard, `resumed` counts vectors that a killed run left behind,
-    and `reused` those that another shard of the run has.
+    and `reused` those that another shard of the run or another key of the same signature has.
+    `tokens` are those of the computed ones, by the chunker's count, and `seconds` the model's own
+    time for them.
     """
 
     vectors: int
@@ -38,6 +44,8 @@ class EmbeddingReport:
     reused: int
     kept: int
     removed: int
+    tokens: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +57,19 @@ class ModelRun:
         spec: The model.
         load: Loads the model; called only if there is something to embed.
         micro_batch: Texts embedded between checkpoints.
+        twins: Other keys with the same signature: their vectors are this model's too.
     """
 
     lake: Lake
     spec: ModelSpec
     load: Callable[[], Embedder]
     micro_batch: int
+    twins: Sequence[str] = ()
 
     @property
     def schema(self) -> Schema:
         """The columns of this model's vectors."""
-        return embeddings_schema(self.spec.dimension)
+        return embeddings_schema(self.spec)
 
     def key(self, shard: str) -> PartitionKey:
         """Return the partition of a shard."""
@@ -79,6 +89,13 @@ class ModelRun:
                 " and give the changed one a new key."
             )
         return partition
+
+    def twin_vectors(self, shard: str) -> pl.DataFrame:
+        """Read what other keys of the same signature have for a shard."""
+        keys = [PartitionKey(NAME, twin, shard) for twin in self.twins]
+        held = [self.lake.read(key, self.schema) for key in keys]
+        mine = [p.table for p in held if p.meta and p.meta.code_version == self.spec.signature]
+        return pl.concat([pl.DataFrame(schema=self.schema), *mine])
 
 
 def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, EmbeddingReport]]:
@@ -135,7 +152,8 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
     held = run.held(shard)
     texts, inputs = _wanted_texts(run.lake, shard)
     change = diff(texts, held.table, key="text_digest", same=[])
-    resumed, reused, computed = _vectors(run, shard, change.make, shared)
+    resumed, reused, missing = _found(run, shard, change.make, shared)
+    computed, seconds = _computed(run, shard, missing)
     shared.offer(computed)
     table = pl.concat([change.keep, resumed, reused, computed]).sort("text_digest")
     meta = Meta(
@@ -154,6 +172,8 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         reused=reused.height,
         kept=change.keep.height,
         removed=len(change.removed),
+        tokens=int(missing["tokens"].sum()),
+        seconds=seconds,
     )
 
 
@@ -164,43 +184,61 @@ def _lacking(run: ModelRun, shard: str) -> pl.Series:
 
 
 def _wanted_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
-    """Return a shard's distinct texts [text_digest, chunk_id, text] and the chunks' versions."""
+    """Return a shard's distinct texts [text_digest, chunk_id, text, tokens] and their Meta."""
     partition = lake.read(PartitionKey(chunks.NAME, shard), CHUNKS)
     if partition.meta is None:
         raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
-    texts = partition.table.select("text_digest", "chunk_id", "text")
+    texts = partition.table.select("text_digest", "chunk_id", "text", "tokens")
     return texts.unique("text_digest", keep="first", maintain_order=True), partition.meta
 
 
-def _vectors(
+def _found(
     run: ModelRun, shard: str, texts: pl.DataFrame, shared: SharedVectors
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return (vectors left by a killed run, of another shard, computed now) for new texts."""
+    """Return (vectors left by a killed run, those found elsewhere, the texts without one)."""
     if texts.is_empty():
         nothing = pl.DataFrame(schema=run.schema)
-        return nothing, nothing, nothing
+        return nothing, nothing, texts
     kept_aside = run.lake.checkpointed(run.key(shard), run.schema)
     resumed = kept_aside.join(texts, "text_digest", "semi").unique("text_digest")
     if resumed.height:
         logger.info("%s: %d texts were embedded before", run.key(shard).path, resumed.height)
-    reused = shared.among(texts.join(resumed, "text_digest", "anti"))
-    missing = texts.join(pl.concat([resumed, reused]), "text_digest", "anti")
-    return resumed, reused, _computed(run, shard, missing)
+    missing = texts.join(resumed, "text_digest", "anti")
+    elsewhere = pl.concat([shared.among(missing), run.twin_vectors(shard)])
+    reused = elsewhere.join(missing, "text_digest", "semi").unique("text_digest")
+    return resumed, reused, missing.join(reused, "text_digest", "anti")
 
 
-def _computed(run: ModelRun, shard: str, texts: pl.DataFrame) -> pl.DataFrame:
-    """Embed texts in micro-batches of similar length; keep each aside as it is done."""
+def _computed(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFrame, float]:
+    """Embed texts in micro-batches of similar length; keep each aside as it is done.
+
+    Returns:
+        The vectors, and the seconds that the model took.
+    """
     by_length = texts.sort(pl.col("text").str.len_chars(), "text_digest")
     batches = [pl.DataFrame(schema=run.schema)]
-    done = 0
+    done, seconds = 0, 0.0
     for batch in by_length.iter_slices(run.micro_batch):
-        vectors = run.load().encode_passages(batch["text"].to_list(), batch["chunk_id"].to_list())
-        batches.append(pl.DataFrame({"text_digest": batch["text_digest"], "vector": vectors}))
+        model = run.load()
+        started = perf_counter()
+        made = model.encode_passages(batch["text"].to_list(), batch["chunk_id"].to_list())
+        seconds += perf_counter() - started
+        batches.append(_table(run, batch["text_digest"], made))
         done += batch.height
         logger.info("%s: embedded %d of %d texts", run.key(shard).path, done, texts.height)
         if done < texts.height:
             run.lake.checkpoint(run.key(shard), batches[-1])
-    return pl.concat(batches)
+    return pl.concat(batches), seconds
+
+
+def _table(run: ModelRun, digests: pl.Series, made: Encoded) -> pl.DataFrame:
+    columns: dict[str, Any] = {"text_digest": digests, "vector": made.dense}
+    if "sparse" in run.schema:
+        columns["sparse"] = [
+            [{"token": token, "weight": weight} for token, weight in weights.items()]
+            for weights in made.sparse or ()
+        ]
+    return pl.DataFrame(columns, schema=run.schema)
 
 
 def build(
@@ -223,7 +261,10 @@ def build(
     ) -> None:
         for model, shards in shards_by_model(context.partition_keys).items():
             spec = models.spec(model)
-            run = ModelRun(lake.open(), spec, partial(models.load, spec), micro_batch)
+            opened = lake.open()
+            require_fed(opened, model)
+            twins = read_records(opened).twins(model)
+            run = ModelRun(opened, spec, partial(models.load, spec), micro_batch, twins)
             for shard, report in embed_shards(run, shards):
                 context.add_asset_metadata(
                     as_metadata(report), partition_key=model_shard_key(model, shard)

@@ -1,20 +1,25 @@
 """`live_alias`: which model's collection queries are answered from. The only writer of it."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from rag_assets.adapters.lake import PartitionKey
+from rag_assets.adapters.embedders import Embedder
 from rag_assets.adapters.milvus import MilvusStore
-from rag_assets.assets import chunks, collection
+from rag_assets.assets import collection
 from rag_assets.assets.collection import ModelCollection
 from rag_assets.assets.metadata import as_metadata
-from rag_assets.core.diffs import diff
-from rag_assets.core.errors import PromotionRefusedError
+from rag_assets.assets.promotion_gate import Gate, GatePolicy
+from rag_assets.core.errors import ConfigurationError, PromotionRefusedError
 from rag_assets.core.identity import shard_keys
-from rag_assets.core.tables import CHUNKS
+from rag_assets.core.model_life import Registry
+from rag_assets.core.model_spec import ModelSpec
+from rag_assets.core.promotion_gate import INTEGRITY, Finding, Rule
+from rag_assets.model_registry import ModelRegistry
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 
 logger = logging.getLogger(__name__)
@@ -23,13 +28,28 @@ NAME = "live_alias"
 
 
 class LiveAliasConfig(dg.Config):
-    """Which model to make live."""
+    """Which model to make live, and on whose word."""
 
     model: str = Field(
         default="",
         description="The model key to make live. Empty: keep the live one, or the setting"
         " RAG_ASSETS_MODEL if nothing is live yet.",
     )
+    rollback: bool = Field(
+        default=False,
+        description="Go back to the model that was live before, whatever `model` says.",
+    )
+    leave: str = Field(
+        default="",
+        description="With `rollback`: the model to leave. If it is not live any more nothing is"
+        " done, so that the same run made again does not go forward again.",
+    )
+    force: bool = Field(
+        default=False,
+        description="Promote although the gate refuses. Needs a reason, which is recorded.",
+    )
+    reason: str = Field(default="", description="Why, for the record.")
+    by: str = Field(default="", description="Who, for the record.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,70 +58,74 @@ class Release:
 
     model: str
     collection: str
+    previous_model: str
     previous_collection: str
     signature: str
-    rows: int
 
 
-def promote(target: ModelCollection, alias: str, shards: list[str]) -> Release:
-    """Point the alias at a model's collection, after proof that it is complete (I9).
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Where models are made live.
 
-    Raises:
-        PromotionRefusedError: A shard's rows are not its chunks, or the collection is missing.
+    Attributes:
+        registry: The models' records, and the alias.
+        collection_of: Gives a model's collection by its key.
+        load: Loads a model.
+        shards: All shards.
+        policy: The gate's numbers.
     """
-    rows = verify_complete(target, shards)
-    previous = target.store.alias_target(alias) or ""
-    if previous != target.name:
-        target.store.set_alias(alias, target.name)
-    return Release(
-        model=target.spec.key,
-        collection=target.name,
-        previous_collection=previous,
-        signature=target.spec.signature,
-        rows=rows,
-    )
+
+    registry: ModelRegistry
+    collection_of: Callable[[str], ModelCollection]
+    load: Callable[[ModelSpec], Embedder]
+    shards: Sequence[str]
+    policy: GatePolicy
+
+    def judge(self, model: str, rules: Sequence[Rule] = tuple(Rule)) -> list[Finding]:
+        """Judge a model against the live one, if that is another."""
+        live = self.registry.read().live
+        other = self.collection_of(live) if live not in (None, model) else None
+        gate = Gate(self.collection_of(model), other, self.shards, self.load, self.policy)
+        return gate.judge(rules)
+
+    def make_live(
+        self, model: str, rules: Sequence[Rule] = tuple(Rule), *, force: bool = False
+    ) -> tuple[Release, list[Finding]]:
+        """Point the alias at a model's collection, after proof that it is fit (I9).
+
+        Safe to repeat: a model that is live is judged and stays.
+
+        Args:
+            model: The key.
+            rules: What it must prove.
+            force: Whether to go on although a rule refuses.
+
+        Returns:
+            What is live now, and the gate's findings.
+
+        Raises:
+            MoveRefusedError: Its role does not allow it.
+            PromotionRefusedError: The gate refuses; with the evidence of each rule that does.
+        """
+        before = self.registry.read()
+        before.begin_promotion(model)
+        findings = self.judge(model, rules)
+        refused = [finding.sentence for finding in findings if not finding.passed]
+        if refused and not force:
+            raise PromotionRefusedError(
+                f"{model} cannot be made live. {'. '.join(refused)}. Put that right and promote"
+                " again; or force it, which is recorded."
+            )
+        target, store, alias = self.collection_of(model), self.registry.store, self.registry.alias
+        previous = store.alias_target(alias) or ""
+        self.registry.change(lambda registry: registry.begin_promotion(model))
+        store.set_alias(alias, target.name)
+        self.registry.change(lambda registry: registry.end_promotion(model))
+        release = Release(model, target.name, before.live or "", previous, target.spec.signature)
+        return release, findings
 
 
-def verify_complete(target: ModelCollection, shards: list[str]) -> int:
-    """Return the number of rows if each shard's rows are exactly its chunks.
-
-    Raises:
-        PromotionRefusedError: With every shard that is not, and how.
-        SignatureMismatchError: The collection was filled by another spec.
-    """
-    if not target.store.exists(target.name):
-        raise PromotionRefusedError(
-            f"{target.spec.key} cannot be made live: there is no collection {target.name}."
-            " Materialise embeddings and collection for all shards first."
-        )
-    target.refuse_other_spec()
-    checked = [_check_shard(target, shard) for shard in shards]
-    complaints = [complaint for complaint, _ in checked if complaint]
-    if complaints:
-        raise PromotionRefusedError(
-            f"{target.spec.key} cannot be made live: {'; '.join(complaints)}."
-            " Materialise the shards named, in flow order."
-        )
-    return sum(rows for _, rows in checked)
-
-
-def _check_shard(target: ModelCollection, shard: str) -> tuple[str, int]:
-    """Return (what is wrong or nothing, rows) of a shard."""
-    wanted = target.lake.read(PartitionKey(chunks.NAME, shard), CHUNKS)
-    if wanted.meta is None:
-        return f"shard {shard} has never been chunked", 0
-    change = diff(
-        wanted.table.select("chunk_id", "row_digest"),
-        target.store.shard_rows(target.name, shard),
-        key="chunk_id",
-        same=["row_digest"],
-    )
-    if change.nothing_to_do:
-        return "", wanted.table.height
-    return f"shard {shard} lacks {change.make.height} rows, {len(change.removed)} too many", 0
-
-
-def build(shards: int, first_model: str) -> dg.AssetsDefinition:
+def build(shards: int, first_model: str, policy: GatePolicy) -> dg.AssetsDefinition:
     """Return the asset; it has no partitions: there is one live model."""
 
     @dg.asset(
@@ -109,8 +133,8 @@ def build(shards: int, first_model: str) -> dg.AssetsDefinition:
         deps=[collection.NAME],
         group_name="serving",
         kinds={"milvus"},
-        description="The Milvus alias that names the live collection. Materialising it verifies"
-        " that the collection is complete and points the alias at it, in one atomic step.",
+        description="The Milvus alias that names the live collection. Materialising it judges the"
+        " model by the gate and points the alias at its collection, in one atomic step.",
     )
     def live_alias(
         context: dg.AssetExecutionContext,
@@ -119,19 +143,68 @@ def build(shards: int, first_model: str) -> dg.AssetsDefinition:
         models: ModelsResource,
         milvus: MilvusResource,
     ) -> None:
+        if config.force and not config.reason.strip():
+            raise ConfigurationError("`force` needs a `reason`: it is recorded with the promotion.")
         with milvus.connect() as store:
-            spec = models.spec(config.model or live_model(store, milvus.alias) or first_model)
-            target = ModelCollection(
-                lake.open(), store, spec, milvus.collection_name(spec), lake.source_url
+            promotion = open_promotion(
+                lake, models, milvus, store, shards=shard_keys(shards), policy=policy
             )
-            release = promote(target, milvus.alias, shard_keys(shards))
-        logger.info("%s is live: %s with %d rows", spec.key, release.collection, release.rows)
-        context.add_asset_metadata(as_metadata(release))
+            model = _wanted(config, promotion.registry.read(), first_model)
+            rules = INTEGRITY if config.rollback else tuple(Rule)
+            release, findings = promotion.make_live(model, rules, force=config.force)
+        logger.info("%s is live: %s", model, release.collection)
+        context.add_asset_metadata(
+            as_metadata(release)
+            | {
+                "rag_assets/by": config.by or "not said",
+                "rag_assets/reason": config.reason or ("rollback" if config.rollback else ""),
+                "rag_assets/forced": any(not finding.passed for finding in findings),
+            }
+            | gate_metadata(findings)
+        )
 
     return live_alias
 
 
-def live_model(store: MilvusStore, alias: str) -> str | None:
-    """Return the key of the live model, or None if nothing is live."""
-    name = store.alias_target(alias)
-    return store.info(name).properties.get("model") if name else None
+def _wanted(config: LiveAliasConfig, before: Registry, first_model: str) -> str:
+    if not config.rollback:
+        return config.model or before.live or first_model
+    left = config.leave and config.leave != before.live
+    return before.live or first_model if left else before.rollback_target()
+
+
+def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the gate's findings as metadata: a table, and the figures to plot."""
+    records = [
+        dg.TableRecord(
+            {"rule": str(f.rule), "passed": "yes" if f.passed else "NO", "evidence": f.evidence}
+        )
+        for f in findings
+    ]
+    figures = {
+        f"rag_assets/{finding.rule}_{name}": float(value)
+        for finding in findings
+        for name, value in finding.figures.items()
+    }
+    return {"rag_assets/gate": dg.MetadataValue.table(records), **figures}
+
+
+def open_promotion(
+    lake: LakeResource,
+    models: ModelsResource,
+    milvus: MilvusResource,
+    store: MilvusStore,
+    *,
+    shards: Sequence[str],
+    policy: GatePolicy,
+) -> Promotion:
+    """Bring together what judging and promoting needs; loads nothing."""
+    opened = lake.open()
+
+    def collection_of(model: str) -> ModelCollection:
+        spec = models.spec(model)
+        name = milvus.collection_name(spec)
+        return ModelCollection(opened, store, spec, name, lake.source_url)
+
+    registry = ModelRegistry(opened, store, milvus.alias)
+    return Promotion(registry, collection_of, models.load, shards, policy)

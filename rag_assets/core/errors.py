@@ -15,7 +15,8 @@
     ├── ParserStartError          no parser process starts: the installation is broken
     ├── EmbeddingError            a model returned something that is not a vector per text
     ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
-    ├── PromotionRefusedError     a collection is not fit to be live; lists every reason
+    ├── MoveRefusedError          a step in a model's life that is not allowed from where it is
+    │   └── PromotionRefusedError    a collection is not fit to be live; lists every reason
     ├── SearchError               a query cannot be answered: no release, no model
     └── UnavailableError          a server is down or limits the rate: mixed into the kind of its
                                   error, so a run that ends with it is asked for again soon
@@ -105,7 +106,11 @@ class VectorStoreUnavailableError(VectorStoreError, UnavailableError):
     """Milvus does not answer."""
 
 
-class PromotionRefusedError(RagAssetsError):
+class MoveRefusedError(RagAssetsError):
+    """A model's role does not allow this step; the message says which one would."""
+
+
+class PromotionRefusedError(MoveRefusedError):
     """The collection is not fit to be live; the message lists every reason."""
 
 

@@ -48,6 +48,14 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class Sparse(StrEnum):
+    """What finds words beside the dense vector's meaning; the two are fused by rank."""
+
+    NONE = "none"
+    MODEL = "model"  # the model's own weights of tokens: BGE-M3
+    BM25 = "bm25"  # the engine's, over the chunk's text
+
+
 class Metric(StrEnum):
     """Milvus' similarity measures for dense vectors."""
 
@@ -69,7 +77,7 @@ class IndexSpec(BaseModel):
 class ModelSpec(BaseModel):
     """One immutable version of an embedding model.
 
-    The fields up to `precision` decide a vector and make up the signature; those after it
+    The fields up to `sparse` decide a vector and make up the signature; those after it
     say where and how the same vector is computed and may change at any time.
 
     Attributes:
@@ -85,6 +93,7 @@ class ModelSpec(BaseModel):
         passage_prefix: Put in front of every chunk.
         query_prefix: Put in front of every query.
         precision: Arithmetic on a GPU.
+        sparse: The sparse side of hybrid search, if there is one.
         index: The collection's vector index.
         batch_size: Texts a forward pass or request.
         endpoint: Base URL of an OpenAI-compatible server, up to and with `/v1`.
@@ -106,6 +115,7 @@ class ModelSpec(BaseModel):
     passage_prefix: str = ""
     query_prefix: str = ""
     precision: Precision = Precision.FP32
+    sparse: Sparse = Sparse.NONE
 
     index: IndexSpec = Field(default_factory=IndexSpec)
     batch_size: int = Field(default=32, gt=0, le=4096)
@@ -120,17 +130,29 @@ class ModelSpec(BaseModel):
             raise ValueError("`endpoint` is only for backend `openai`")
         if not self.normalize and self.index.metric is Metric.IP:
             raise ValueError("metric IP ranks by length unless `normalize` is true")
+        has_weights = (self.backend, self.model_class) == (
+            Backend.FLAG_EMBEDDING,
+            ModelClass.ENCODER_ONLY_M3,
+        )
+        if self.sparse is Sparse.MODEL and not has_weights:
+            raise ValueError(
+                "`sparse: model` needs a model that gives weights of tokens: backend"
+                " `flag_embedding` with model_class `encoder-only-m3`; others can have `bm25`"
+            )
         return self
 
     @property
     def signature(self) -> str:
         """Digest of all that decides a vector: 32 hex characters."""
         deciding = self.model_dump(mode="json", exclude=set(_NOT_DECIDING))
+        if self.sparse is Sparse.NONE:  # so that what was signed before there was a choice stays
+            del deciding["sparse"]
         return digest(json.dumps(deciding, sort_keys=True))
 
-    def collection_name(self, prefix: str) -> str:
-        """Return the name of this model's Milvus collection."""
-        return f"{prefix}__{re.sub(r'[^a-z0-9]', '_', self.key)}"
+
+def collection_name(prefix: str, key: str) -> str:
+    """Return the name of a model's Milvus collection."""
+    return f"{prefix}__{re.sub(r'[^a-z0-9]', '_', key)}"
 
 
 _NOT_DECIDING = ("key", "index", "batch_size", "endpoint", "description")

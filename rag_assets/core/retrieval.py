@@ -1,7 +1,11 @@
 """How good a ranking is, judged by labels."""
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import log2
+
+KNOWN_ITEM_WORDS = 20
 
 
 def ndcg(ranking: Sequence[str], relevance: Mapping[str, float], k: int = 10) -> float:
@@ -26,6 +30,53 @@ def recall(ranking: Sequence[str], relevance: Mapping[str, float], k: int = 10) 
     """Share of the relevant documents among the first k results, from 0 to 1."""
     relevant = {name for name, gain in relevance.items() if gain > 0}
     return len(relevant.intersection(ranking[:k])) / len(relevant) if relevant else 0.0
+
+
+def reciprocal_rank(ranking: Sequence[str], relevance: Mapping[str, float], k: int = 10) -> float:
+    """Return 1 / rank of the first relevant document among the first k, or 0."""
+    ranks = (rank for rank, name in enumerate(ranking[:k], 1) if relevance.get(name, 0.0) > 0)
+    return 1 / next(ranks, float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledQuery:
+    """A question, and the gain of each document that answers it, above 0."""
+
+    question: str
+    relevance: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Means over queries, at a cut-off of 10 documents, from 0 to 1."""
+
+    recall: float
+    ndcg: float
+    mrr: float
+    queries: int
+
+
+def mean_scores(queries: Sequence[LabelledQuery], rankings: Sequence[Sequence[str]]) -> Scores:
+    """Judge one ranking of documents, best first and each once, for each query."""
+    judged = list(zip(rankings, (query.relevance for query in queries), strict=True))
+    count = max(1, len(judged))
+    return Scores(
+        recall=sum(recall(*pair) for pair in judged) / count,
+        ndcg=sum(ndcg(*pair) for pair in judged) / count,
+        mrr=sum(reciprocal_rank(*pair) for pair in judged) / count,
+        queries=len(judged),
+    )
+
+
+def known_item(text: str) -> str:
+    """Return a question whose answer is known to be a text: its longest sentence, shortened.
+
+    Stands in for labelled queries where there are none: a retriever that does not find a text by
+    its own words will find little else. Headings, which a chunk may begin with, are left out.
+    """
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    sentences = re.split(r"(?<=[.!?])\s+", " ".join(" ".join(lines).split()))
+    return " ".join(max(sentences, key=len).split()[:KNOWN_ITEM_WORDS])
 
 
 def _dcg(gains: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import polars as pl
 
 from rag_assets.core.identity import DIGEST_BYTES
+from rag_assets.core.model_spec import ModelSpec, Sparse
 
 Schema = dict[str, pl.DataType]
 
@@ -64,16 +65,33 @@ CHUNKS: Schema = {
 
 COLLECTION: Schema = {
     "collection": pl.String(),
-    "state": pl.String(),  # "writing" by `writer`, or "synced"
+    "state": pl.String(),  # "writing" by `writer`, "filled", or "synced"
     "writer": pl.String(),
     "rows": pl.Int64(),
     "followed_since": pl.Datetime("us", "UTC"),  # when the shard was first in step
 }
 
 
-def embeddings_schema(dimension: int) -> Schema:
-    """Return the schema of `embeddings`: one float32 vector per distinct text."""
-    return {"text_digest": pl.String(), "vector": pl.Array(pl.Float32(), dimension)}
+MODELS: Schema = {
+    "key": pl.String(),
+    "signature": pl.String(),  # of the spec it was registered with
+    "building": pl.Boolean(),  # its collection was asked for
+    "last_live": pl.Int64(),  # orders the models by when they stopped being live; 0: never were
+    "promoting": pl.Boolean(),  # a promotion has begun and its end was not recorded
+    "retired": pl.Boolean(),
+}
+
+
+SPARSE = pl.List(pl.Struct({"token": pl.UInt32(), "weight": pl.Float32()}))
+
+
+def embeddings_schema(spec: ModelSpec) -> Schema:
+    """Return the schema of a model's `embeddings`: one float32 vector per distinct text."""
+    schema: Schema = {
+        "text_digest": pl.String(),
+        "vector": pl.Array(pl.Float32(), spec.dimension),
+    }
+    return schema | ({"sparse": SPARSE} if spec.sparse is Sparse.MODEL else {})
 
 
 def content_version(table: pl.DataFrame, columns: Iterable[str]) -> str:

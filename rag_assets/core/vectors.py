@@ -1,6 +1,7 @@
 """What an embedder must return, checked before anything is stored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,17 @@ from rag_assets.core.errors import EmbeddingError
 
 Vectors = npt.NDArray[np.float32]
 """float32, shape (texts, dimension), in the texts' order."""
+
+SparseVector = Mapping[int, float]
+"""Token id → weight above 0."""
+
+
+class Encoded(NamedTuple):
+    """What a model makes of texts, in their order; `sparse` only of a model that has it."""
+
+    dense: Vectors
+    sparse: Sequence[SparseVector] | None = None
+
 
 UNIT_LENGTH_TOLERANCE = 1e-2  # fp16 keeps about three digits
 

@@ -74,22 +74,22 @@ def embedder(request: pytest.FixtureRequest) -> Embedder:
 
 
 def test_each_text_gets_one_unit_vector_in_its_place(embedder: Embedder) -> None:
-    vectors = embedder.encode_passages(TEXTS, NAMES)
+    vectors = embedder.encode_passages(TEXTS, NAMES).dense
 
     assert vectors.dtype == np.float32
     assert vectors.shape == (3, embedder.spec.dimension)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), abs=1e-3)
     for number in range(3):
-        alone = embedder.encode_passages(TEXTS[number : number + 1], NAMES[:1])
+        alone = embedder.encode_passages(TEXTS[number : number + 1], NAMES[:1]).dense
         assert alone[0] == pytest.approx(vectors[number], abs=1e-4)
 
 
 def test_no_texts_give_no_vectors(embedder: Embedder) -> None:
-    assert embedder.encode_passages([], []).shape == (0, embedder.spec.dimension)
+    assert embedder.encode_passages([], []).dense.shape == (0, embedder.spec.dimension)
 
 
 def test_related_texts_are_nearer_than_unrelated_ones(embedder: Embedder) -> None:
-    vectors = embedder.encode_passages(TEXTS, NAMES)
+    vectors = embedder.encode_passages(TEXTS, NAMES).dense
 
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.1
 
@@ -98,10 +98,10 @@ def test_passages_and_queries_get_their_own_prefix(embedder: Embedder) -> None:
     prefixes = {"passage_prefix": "passage: ", "query_prefix": "query: "}
     prefixed = Embedder(embedder.spec.model_copy(update=prefixes), embedder._backend)
 
-    passage = prefixed.encode_passages(TEXTS[:1], NAMES[:1])[0]
-    query = prefixed.encode_queries(TEXTS[:1])[0]
+    passage = prefixed.encode_passages(TEXTS[:1], NAMES[:1]).dense[0]
+    query = prefixed.encode_queries(TEXTS[:1]).dense[0]
 
-    by_hand = embedder.encode_queries([f"passage: {TEXTS[0]}", f"query: {TEXTS[0]}"])
+    by_hand = embedder.encode_queries([f"passage: {TEXTS[0]}", f"query: {TEXTS[0]}"]).dense
     assert passage == pytest.approx(by_hand[0], abs=1e-4)
     assert query == pytest.approx(by_hand[1], abs=1e-4)
     assert np.abs(passage - query).max() > 1e-3
@@ -112,7 +112,7 @@ def test_text_beyond_the_token_limit_has_no_effect(key: str) -> None:
     embedder = load_embedder(shipped(key).model_copy(update={"max_tokens": 16}))
     long = "one two three four five six seven eight nine ten " * 4
 
-    vectors = embedder.encode_passages([long, long + TEXTS[2]], NAMES[:2])
+    vectors = embedder.encode_passages([long, long + TEXTS[2]], NAMES[:2]).dense
 
     assert vectors[0] == pytest.approx(vectors[1], abs=1e-5)
 
@@ -121,7 +121,7 @@ def test_the_shipped_models_give_the_vectors_that_they_always_gave(
     wordllama: Embedder, minilm: Embedder
 ) -> None:
     for embedder in (wordllama, minilm):
-        vector = embedder.encode_passages(TEXTS[:1], NAMES[:1])[0]
+        vector = embedder.encode_passages(TEXTS[:1], NAMES[:1]).dense[0]
         assert vector[:4] == pytest.approx(GOLDEN[embedder.spec.backend], abs=1e-3)
 
 
@@ -161,10 +161,10 @@ def test_texts_go_out_in_batches_under_the_servers_name(server: EmbeddingServer)
 
 
 def test_vectors_are_put_in_the_order_of_their_index(server: EmbeddingServer) -> None:
-    straight = remote(server.url).encode_passages(TEXTS, NAMES)
+    straight = remote(server.url).encode_passages(TEXTS, NAMES).dense
     server.change = lambda data: data[::-1]
 
-    assert remote(server.url).encode_passages(TEXTS, NAMES) == pytest.approx(straight)
+    assert remote(server.url).encode_passages(TEXTS, NAMES).dense == pytest.approx(straight)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_an_answer_that_is_no_json_is_shown(server: EmbeddingServer) -> None:
 def test_a_server_that_is_busy_is_asked_again(server: EmbeddingServer) -> None:
     server.answers = [(429, {"Retry-After": "0"}, b""), (503, {}, b"")]
 
-    vectors = remote(server.url).encode_queries(TEXTS[:1])
+    vectors = remote(server.url).encode_queries(TEXTS[:1]).dense
 
     assert vectors.shape == (1, 256)
     assert len(server.requests) == 3

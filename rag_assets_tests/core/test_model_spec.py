@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.model_spec import ModelSpec, model_specs
+from rag_assets.core.model_spec import ModelSpec, collection_name, model_specs
 
 FIELDS: dict[str, Any] = {
     "backend": "openai",
@@ -96,4 +96,4 @@ def test_a_spec_cannot_be_changed() -> None:
 
 
 def test_collections_are_named_by_prefix_and_key() -> None:
-    assert spec("bge-m3-v1").collection_name("docs") == "docs__bge_m3_v1"
+    assert collection_name("docs", "bge-m3-v1") == "docs__bge_m3_v1"

@@ -31,6 +31,8 @@ from rag_assets.adapters.parser import parse
 from rag_assets.adapters.tokenizer import TokenCount
 from rag_assets.core.chunking import ChunkLimits, chunk_document
 from rag_assets.core.documents import Outcome
+from rag_assets.ingestion import lifecycle
+from rag_assets.lifecycle import Lifecycle
 from rag_assets.partitions import MODEL_DIMENSION
 from rag_assets.runs import ENDING, LANE, RANGE_END, RANGE_START
 from rag_assets.settings import Settings, load_settings
@@ -198,10 +200,19 @@ class Platform:
         return list(self.instance.get_dynamic_partitions(MODEL_DIMENSION))
 
     def register(self, model: str) -> None:
-        self.instance.add_dynamic_partitions(MODEL_DIMENSION, [model])
+        """Register a model and have it built, whatever else is being built."""
+        life = self.life()
+        life.register(model)
+        life.build(model, beside=True)
 
-    def unregister(self, model: str) -> None:
-        self.instance.delete_dynamic_partition(MODEL_DIMENSION, model)
+    def retire(self, model: str) -> None:
+        self.life().retire(model, grace_seconds=0)
+
+    def life(self) -> Lifecycle:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            return lifecycle(self.instance, self.settings)
 
     def unfinished_runs(self) -> list[dg.DagsterRun]:
         return [run for run in self.instance.get_runs() if not run.is_finished]

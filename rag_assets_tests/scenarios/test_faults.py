@@ -151,7 +151,7 @@ def test_a_zombie_that_wakes_after_its_successor_has_finished_changes_nothing(
 
     platform.await_idle()
     assert platform.indexed(CANDIDATE) == platform.expected()
-    platform.unregister(CANDIDATE)
+    platform.retire(CANDIDATE)
 
 
 def test_runs_by_hand_and_by_the_sensor_on_the_same_shards_agree(platform: Platform) -> None:

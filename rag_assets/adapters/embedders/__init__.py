@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_assets.core.model_spec import Backend, ModelSpec
-from rag_assets.core.vectors import Vectors, checked_vectors
+from rag_assets.core.vectors import Encoded, checked_vectors
 
 
 class EmbeddingBackend(Protocol):
     """Turns prefixed texts into vectors, in their order."""
 
-    def encode(self, texts: list[str]) -> npt.NDArray[Any]:
-        """Return shape (len(texts), dimension), any float dtype."""
+    def encode(self, texts: list[str]) -> npt.NDArray[Any] | Encoded:
+        """Return shape (len(texts), dimension), any float dtype; with sparse vectors if any."""
         ...
 
 
@@ -29,7 +29,7 @@ class Embedder:
         self.spec = spec
         self._backend = backend
 
-    def encode_passages(self, texts: Sequence[str], names: Sequence[str]) -> Vectors:
+    def encode_passages(self, texts: Sequence[str], names: Sequence[str]) -> Encoded:
         """Encode chunks.
 
         Args:
@@ -37,28 +37,30 @@ class Embedder:
             names: Their ids, for error messages; one for each text.
 
         Returns:
-            float32, shape (len(texts), dimension), in order.
+            Dense vectors, float32 of shape (len(texts), dimension), in order, and the sparse ones
+            if the spec asks for the model's.
 
         Raises:
             EmbeddingError: The model's answer is unusable, or its server cannot be reached.
         """
         return self._encode([self.spec.passage_prefix + text for text in texts], names)
 
-    def encode_queries(self, queries: Sequence[str]) -> Vectors:
+    def encode_queries(self, queries: Sequence[str]) -> Encoded:
         """Encode questions; as `encode_passages`, with the query prefix."""
         names = [f"query {query[:60]!r}" for query in queries]
         return self._encode([self.spec.query_prefix + query for query in queries], names)
 
-    def _encode(self, texts: list[str], names: Sequence[str]) -> Vectors:
-        if not texts:
-            return np.empty((0, self.spec.dimension), dtype=np.float32)
-        return checked_vectors(
-            self._backend.encode(texts),
+    def _encode(self, texts: list[str], names: Sequence[str]) -> Encoded:
+        made = self._backend.encode(texts) if texts else np.empty((0, self.spec.dimension))
+        given, sparse = made if isinstance(made, Encoded) else (made, None)
+        dense = checked_vectors(
+            given,
             names,
             model=self.spec.key,
             dimension=self.spec.dimension,
             normalized=self.spec.normalize,
         )
+        return Encoded(dense, sparse)
 
 
 def load_embedder(spec: ModelSpec, *, api_key: str = "", wait_seconds: float = 10) -> Embedder:

@@ -1,6 +1,7 @@
 """FlagEmbedding in process: any of its models, on a GPU if there is one."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy.typing as npt
 from rag_assets.adapters.embedders.weights import verify_weights
 from rag_assets.adapters.package_files import PREFIX, local_path
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.model_spec import ModelSpec, Precision
+from rag_assets.core.model_spec import ModelSpec, Precision, Sparse
+from rag_assets.core.vectors import Encoded, SparseVector
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -29,12 +31,25 @@ class FlagBackend:
         self._spec = spec
         self._model = _load(spec, folder)
 
-    def encode(self, texts: list[str]) -> npt.NDArray[Any]:
+    def encode(self, texts: list[str]) -> npt.NDArray[Any] | Encoded:
         """Return shape (len(texts), dimension); float16 on a GPU with fp16, else float32."""
+        sparse = self._spec.sparse is Sparse.MODEL
         result: Any = self._model.encode(
-            texts, batch_size=self._spec.batch_size, max_length=self._spec.max_tokens
+            texts,
+            batch_size=self._spec.batch_size,
+            max_length=self._spec.max_tokens,
+            **({"return_sparse": True} if sparse else {}),
         )
-        return np.asarray(result["dense_vecs"] if isinstance(result, dict) else result)
+        if not isinstance(result, dict):
+            return np.asarray(result)
+        dense = np.asarray(result["dense_vecs"])
+        return (
+            Encoded(dense, [_by_token(w) for w in result["lexical_weights"]]) if sparse else dense
+        )
+
+
+def _by_token(weights: Mapping[str, Any]) -> SparseVector:
+    return {int(token): float(weight) for token, weight in weights.items() if weight > 0}
 
 
 def _folder(spec: ModelSpec) -> Path:

@@ -1,0 +1,220 @@
+"""The life of an embedding model: registered, candidate, live, previous, retired.
+
+    register ─▶ registered ─build─▶ candidate ─promote─▶ live ─another is promoted─▶ previous
+                    ▲                  │                  ▲                             │
+                    └─────cancel───────┘                  └────rollback, promote────────┘
+    registered, candidate, previous ─retire─▶ retired ─register, same spec─▶ registered
+
+Which model is live is never stored: it is what Milvus's alias names. All else follows from the
+records, so that a crash between a record and the alias leaves nothing that disagrees. Each move is
+a pure function from a registry to the next one, the same one if there is nothing to do, or it is
+refused with the reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from rag_assets.core.errors import MoveRefusedError
+
+
+class Role(StrEnum):
+    """What a model is to the index now."""
+
+    REGISTERED = "registered"  # its key is a partition; nothing is built
+    CANDIDATE = "candidate"  # its collection is being built, or judged
+    LIVE = "live"  # queries are answered from it
+    PREVIOUS = "previous"  # was live before; still fed, for a rollback
+    RETIRED = "retired"  # collection, vectors and partition are gone
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """What is remembered of a model.
+
+    Attributes:
+        key: The model's key.
+        signature: Of the spec it was registered with; the key means this one for ever.
+        building: Whether its collection was asked for: then it is built and fed.
+        last_live: Orders the models by when they stopped being live; 0 if that never was.
+        promoting: Whether a promotion has begun and its end was not recorded.
+        retired: Whether it was retired.
+    """
+
+    key: str
+    signature: str
+    building: bool = False
+    last_live: int = 0
+    promoting: bool = False
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All models' records, and the key of the live one, if any."""
+
+    records: Mapping[str, ModelRecord] = field(default_factory=dict)
+    live: str | None = None
+
+    def role(self, key: str) -> Role | None:
+        """Return a model's role; None if it was never registered."""
+        record = self.records.get(key)
+        if record is None:
+            return None
+        if key == self.live:
+            return Role.LIVE
+        if record.retired:
+            return Role.RETIRED
+        if record.last_live:
+            return Role.PREVIOUS
+        return Role.CANDIDATE if record.building else Role.REGISTERED
+
+    def having(self, *roles: Role) -> list[str]:
+        """Return the keys of the models in these roles, in order of registration."""
+        return [key for key in self.records if self.role(key) in roles]
+
+    @property
+    def fed(self) -> list[str]:
+        """Keys of the models whose collections receive every change: candidate, live, previous."""
+        return self.having(Role.CANDIDATE, Role.LIVE, Role.PREVIOUS)
+
+    def twins(self, key: str) -> list[str]:
+        """Return the keys whose vectors are the same by definition: equal signatures."""
+        signature = self.records[key].signature if key in self.records else None
+        return [
+            other
+            for other, record in self.records.items()
+            if other != key and record.signature == signature and not record.retired
+        ]
+
+    def register(self, key: str, signature: str) -> "Registry":
+        """Add a model, or bring a retired one back.
+
+        Raises:
+            MoveRefusedError: The key stands for another spec.
+        """
+        known = self.records.get(key)
+        if known is not None and known.signature != signature:
+            raise MoveRefusedError(
+                f"{key} was registered with signature {known.signature}, and its spec now has"
+                f" {signature}. A key means one spec for ever: put the spec back, and give the"
+                " changed one a new key."
+            )
+        if known is not None and not known.retired:
+            return self
+        return self._with(ModelRecord(key, signature))
+
+    def build(self, key: str, *, beside: bool = False) -> "Registry":
+        """Make a registered model a candidate.
+
+        Args:
+            key: The model.
+            beside: Whether another candidate is no objection: two builds share the machines.
+
+        Raises:
+            MoveRefusedError: It is not registered, or there is a candidate already.
+        """
+        record = self._present(key, "built")
+        if record.building:
+            return self
+        others = self.having(Role.CANDIDATE)
+        if others and not beside:
+            raise MoveRefusedError(
+                f"{key} is not built: {', '.join(others)} is a candidate already, and two builds"
+                " at once take twice the storage and slow each other down. Promote, cancel or"
+                " retire that one first, or ask for both (--beside; `beside` in the job)."
+            )
+        return self._with(replace(record, building=True))
+
+    def cancel(self, key: str) -> "Registry":
+        """Stop building a candidate; what was built stays for the next build.
+
+        Raises:
+            MoveRefusedError: It is or was live.
+        """
+        record = self._present(key, "cancelled")
+        if self.role(key) in (Role.LIVE, Role.PREVIOUS):
+            raise MoveRefusedError(
+                f"{key} is {self.role(key)}, not being built: nothing to cancel. To remove it,"
+                " retire it once another model is live."
+            )
+        return self._with(replace(record, building=False))
+
+    def begin_promotion(self, key: str) -> "Registry":
+        """Record that the alias is about to move to a model.
+
+        The model that is live now becomes the newest previous one when the alias has moved.
+
+        Raises:
+            MoveRefusedError: Nothing was ever built for it.
+        """
+        if key == self.live:
+            return self.end_promotion(key)
+        record = self._present(key, "promoted")
+        if self.role(key) is Role.REGISTERED:
+            raise MoveRefusedError(
+                f"{key} is not promoted: it is registered and was never built. Build it first."
+            )
+        last = 1 + max(known.last_live for known in self.records.values())
+        old = self.records.get(self.live or "")
+        begun = self._settled()._with(replace(record, promoting=True))
+        return begun._with(replace(old, last_live=last, promoting=False)) if old else begun
+
+    def end_promotion(self, key: str) -> "Registry":
+        """Record that the alias names a model."""
+        ended = Registry(self._settled().records, key)
+        return ended if ended.records[key].building else ended.build(key, beside=True)
+
+    def rollback_target(self) -> str:
+        """Return the key of the model that was live before.
+
+        Raises:
+            MoveRefusedError: There is none.
+        """
+        previous = [self.records[key] for key in self.having(Role.PREVIOUS)]
+        if not previous:
+            raise MoveRefusedError(
+                "There is nothing to roll back to: no model that was live before is kept."
+            )
+        return max(previous, key=lambda record: record.last_live).key
+
+    def retire(self, key: str) -> "Registry":
+        """Record that a model is no longer wanted.
+
+        Raises:
+            MoveRefusedError: It is live, or about to be.
+        """
+        record = self.records.get(key)
+        if record is not None and record.retired and key != self.live:
+            return self
+        record = self._present(key, "retired")
+        if key == self.live:
+            raise MoveRefusedError(
+                f"{key} is live: queries are answered from it. Promote another model first."
+            )
+        if record.promoting:
+            raise MoveRefusedError(
+                f"A promotion of {key} has begun and did not end. Promote {key} again, or promote"
+                f" {self.live or 'another model'}, to settle which is live; then retire."
+            )
+        return self._with(ModelRecord(key, record.signature, retired=True))
+
+    def adopting(self, key: str, signature: str) -> "Registry":
+        """Return it with the live model on record, also one made live by other means."""
+        known = self.records.get(key)
+        record = known or ModelRecord(key, signature)
+        return Registry(self._with(replace(record, building=True, retired=False)).records, key)
+
+    def _present(self, key: str, verb: str) -> ModelRecord:
+        record = self.records.get(key)
+        if record is None or record.retired:
+            is_what = "retired" if record else "not registered"
+            raise MoveRefusedError(f"{key} cannot be {verb}: it is {is_what}. Register it first.")
+        return record
+
+    def _with(self, record: ModelRecord) -> "Registry":
+        return Registry({**self.records, record.key: record}, self.live)
+
+    def _settled(self) -> "Registry":
+        records = {key: replace(record, promoting=False) for key, record in self.records.items()}
+        return Registry(records, self.live)
