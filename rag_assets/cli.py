@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.console import Console
@@ -11,9 +11,6 @@ from rich.table import Table
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.models_cli import models
 from rag_assets.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from rag_assets.dev import Running
 
 
 class _Group(click.Group):
@@ -54,20 +51,16 @@ def dev(port: int) -> None:
     settings = load_settings()
     platform.prepare_home(settings)
     lite = platform.milvus_lite(settings)
-    with platform.running([lite] if lite else [], settings) as milvus:
+    first = [lite] if lite else []
+    then = [platform.webserver(port), platform.daemon(port)]
+    platform.require_free_ports([*first, *then])
+    with platform.running(first, settings) as milvus:
         register_first_model(settings, platform.environment(settings)["DAGSTER_HOME"])
-        _serve(settings, port, milvus)
-
-
-def _serve(settings: Settings, port: int, milvus: "list[Running]") -> None:
-    from rag_assets import dev as platform  # noqa: PLC0415
-
-    services = [platform.webserver(port), platform.daemon(port)]
-    with platform.running(services, settings) as started:
-        click.echo(f"Ready: http://{platform.HOST}:{port}  (Ctrl-C stops everything)")
-        click.echo(f"Source {settings.source}, Milvus {settings.milvus_uri}")
-        platform.wait_until_stopped([*milvus, *started])
-        click.echo("Stopping")
+        with platform.running(then, settings) as dagster:
+            click.echo(f"Ready: http://{platform.HOST}:{port}  (Ctrl-C stops everything)")
+            click.echo(f"Source {settings.source}, Milvus {settings.milvus_uri}")
+            platform.wait_until_stopped([*milvus, *dagster])
+            click.echo("Stopping")
 
 
 @main.command()

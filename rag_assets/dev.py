@@ -158,8 +158,7 @@ def running(services: list[Service], settings: Settings) -> Iterator[list[Runnin
         ConfigurationError: A port is taken.
         ServiceError: A service ended, or did not answer in time.
     """
-    for service in services:
-        _require_free_port(service)
+    require_free_ports(services)
     with ExitStack() as stack:
         yield [stack.enter_context(_running(service, settings)) for service in services]
 
@@ -222,16 +221,21 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _require_free_port(service: Service) -> None:
-    if service.port is None:
-        return
+def require_free_ports(services: list[Service]) -> None:
+    """Raise ConfigurationError if a service's port is taken, with what to do about it."""
+    for service in services:
+        if service.port is not None:
+            _require_free(service, service.port)
+
+
+def _require_free(service: Service, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, service.port))
+            probe.bind((HOST, port))
         except OSError as error:
             raise ConfigurationError(
-                f"{service.name} cannot start: port {service.port} on {HOST} is taken"
+                f"{service.name} cannot start: port {port} on {HOST} is taken"
                 f" ({error.strerror}). Stop what uses it, or choose another port: --port for the"
                 " webserver, the one in RAG_ASSETS_MILVUS_URI for Milvus Lite."
             ) from error

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from rag_assets.core.cost import Preview
+from rag_assets.core.errors import PromotionRefusedError
 from rag_assets.core.identity import shard_keys
 from rag_assets.definitions import definitions
 from rag_assets.lifecycle import Lifecycle, Standing
@@ -39,7 +40,11 @@ def ingest(settings: Settings) -> Figures:
             again = run_job("index_chunks", rows)
             figures["collection"] = _added(figures["collection"], again["collection"])
     live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
-    return figures | run_job("promote", ops={"live_alias": {"config": live}})
+    shown, error = run_step("promote", {"live_alias": live})
+    if error:
+        evidence = [f"{found.rule}: {found.evidence}" for found in shown if not found.passed]
+        raise PromotionRefusedError(". ".join([error, *evidence]))
+    return figures
 
 
 def lifecycle(instance: dg.DagsterInstance, settings: Settings) -> Lifecycle:
@@ -108,6 +113,9 @@ def run_step(job: str, ops: Mapping[str, Any]) -> tuple[list[Shown], str]:
     ]
     if result.success or not errors or errors[0] is None:
         return shown, "" if result.success else f"The run of {job} failed; the UI shows why."
+    refused = [found.rule for found in shown if not found.passed]
+    if refused:
+        return shown, f"The gate refuses: {', '.join(refused)}."
     cause = errors[0].cause or errors[0]
     return shown, cause.message.partition(": ")[2].strip() or cause.message
 

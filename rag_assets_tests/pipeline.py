@@ -133,9 +133,9 @@ class Pipeline:
             lambda known: known.register(spec.key, spec.signature).build(spec.key, beside=True)
         )
         filled = self.embed_all() | self.sync_all()
-        return (
-            filled if self.registry().read().live in (None, spec.key) else self.sync_all() | filled
-        )
+        if self.registry().read().live not in (None, spec.key):
+            self.sync_all()
+        return filled
 
     def promotion(self, **changed: Any) -> Promotion:
         policy = replace(GatePolicy.of(Settings(gate_wait_seconds=0, gate_timed=3)), **changed)

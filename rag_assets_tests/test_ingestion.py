@@ -11,7 +11,7 @@ import yaml
 
 from rag_assets import ingestion
 from rag_assets.core.documents import Outcome
-from rag_assets.core.errors import PromotionRefusedError, StaleInputError
+from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError, StaleInputError
 from rag_assets.search import Searcher
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.hostile import hostile_files
@@ -151,8 +151,13 @@ def test_ingesting_with_another_model_makes_that_one_live(
 
 
 def test_a_model_that_was_never_indexed_is_not_made_live(settings: Settings) -> None:
-    with pytest.raises(PromotionRefusedError, match="there is no collection"):
+    with pytest.raises(MoveRefusedError, match="not registered"):
         ingestion.run_job("promote")
+    with dg.DagsterInstance.get() as instance:
+        ingestion.build_first_model(instance, settings)
+    shown, error = ingestion.run_step("promote", {})
+    assert error.startswith("The gate refuses: gate_signature")
+    assert "there is no collection" in shown[0].evidence
 
     with Searcher.open(settings) as searcher:
         assert not searcher._store.exists(f"{settings.alias}__wordllama_256_v1")

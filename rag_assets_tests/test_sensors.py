@@ -169,6 +169,7 @@ def test_a_listing_goes_on_where_the_tick_before_stopped(
     monkeypatch.setattr("rag_assets.adapters.source_stores.PAGE", 10)
     monkeypatch.setenv("RAG_ASSETS_LIST_OBJECTS", "10")
     monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", folder_of(bucket, monkeypatch))
+    monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(load_settings().home / "lake of its own"))
     source = Ticking(instance, "source_sensor")
 
     listed = [
@@ -204,6 +205,7 @@ def test_a_bucket_that_is_not_there_fails_the_tick_with_a_reason(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", "s3://no-such-bucket/docs")
+    monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(load_settings().home / "lake of its own"))
 
     with pytest.raises(SourceError, match="no-such-bucket"):
         Ticking(instance, "source_sensor").tick()

@@ -16,6 +16,7 @@ FIELDS: dict[str, Any] = {
 }
 
 DECIDING: dict[str, Any] = {
+    "sparse": "bm25",
     "name": "other",
     "revision": "abc",
     "weights_sha256": "0" * 64,
@@ -68,6 +69,7 @@ def test_a_signature_is_the_one_that_stored_vectors_carry() -> None:
         ({"endpoint": None}, "needs `endpoint`"),
         ({"backend": "wordllama"}, "only for backend `openai`"),
         ({"weights_sha256": "abc"}, "weights_sha256"),
+        ({"sparse": "model"}, "encoder-only-m3"),
         ({"normalize": False, "index": {"metric": "IP"}}, "metric IP"),
     ],
 )
