@@ -7,7 +7,7 @@ the figures to plot. Measuring is `assets/promotion_gate.py`'s.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import ceil
+from math import ceil, isnan
 
 from rag_assets.core.retrieval import Scores
 
@@ -96,10 +96,10 @@ def judge_vectors(faults: VectorFaults) -> Finding:
 
 def judge_reproduction(similarities: Sequence[float]) -> Finding:
     """Judge the cosines between stored vectors and those of the same texts embedded now."""
-    worst = min(similarities, default=1.0)
+    worst = min(similarities, key=lambda cosine: -2 if isnan(cosine) else cosine, default=1.0)
     return Finding(
         Rule.REPRODUCIBLE,
-        worst >= SAME,
+        worst >= SAME,  # false of NaN
         f"{len(similarities)} sampled texts embedded again: the worst cosine with the stored vector"
         f" is {worst:.4f}, and {SAME} is asked for",
         {"sampled": len(similarities), "worst_cosine": worst},

@@ -201,18 +201,21 @@ class Platform:
 
     def register(self, model: str) -> None:
         """Register a model and have it built, whatever else is being built."""
-        life = self.life()
-        life.register(model)
-        life.build(model, beside=True)
+        with self.life() as life:
+            life.register(model)
+            life.build(model, beside=True)
 
     def retire(self, model: str) -> None:
-        self.life().retire(model, grace_seconds=0)
+        with self.life() as life:
+            life.retire(model, grace_seconds=0)
 
-    def life(self) -> Lifecycle:
+    @contextmanager
+    def life(self) -> Iterator[Lifecycle]:
+        """The models' life, in the platform's environment."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
-            return lifecycle(self.instance, self.settings)
+            yield lifecycle(self.instance, self.settings)
 
     def unfinished_runs(self) -> list[dg.DagsterRun]:
         return [run for run in self.instance.get_runs() if not run.is_finished]
