@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import numpy as np
+
 from rag_assets.adapters.embedders import Embedder
 
 HELD_AT_MOST = 120  # seconds, so that a failing test ends
@@ -22,6 +24,7 @@ class EmbeddingServer:
     """The server's state; tests change it while it runs."""
 
     model: Embedder
+    others: dict[str, Embedder] = field(default_factory=dict)  # by the name that is asked for
     requests: list[dict[str, Any]] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     refusal: int | None = None
@@ -57,7 +60,8 @@ class EmbeddingServer:
             return self.answers.pop(0)
         if self.refusal is not None:
             return self.refusal, {"Retry-After": "1"}, b"not now"
-        vectors = self.model._backend.encode(body["input"])
+        model = self.others.get(body["model"], self.model)
+        vectors = np.asarray(model._backend.encode(body["input"]))
         data = [{"index": n, "embedding": list(map(float, v))} for n, v in enumerate(vectors)]
         if self.change is not None:
             data = self.change(data)
@@ -65,9 +69,11 @@ class EmbeddingServer:
 
 
 @contextmanager
-def embedding_server(model: Embedder) -> Iterator[EmbeddingServer]:
-    """Run a server whose vectors are the model's."""
-    state = EmbeddingServer(model)
+def embedding_server(
+    model: Embedder, others: dict[str, Embedder] | None = None
+) -> Iterator[EmbeddingServer]:
+    """Run a server whose vectors are the model's, or by name those of others."""
+    state = EmbeddingServer(model, others or {})
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

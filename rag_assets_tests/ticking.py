@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -69,6 +70,15 @@ class Ticking:
             instance=self.instance, tags=dict(request.tags), run_config=request.run_config
         )  # fmt: skip
         assert result.success
+
+
+def launch(ticking: Ticking, job: str, **ops: dict[str, Any]) -> dg.ExecuteInProcessResult:
+    """Run a job of a model's life in this process, whatever becomes of it."""
+    return ticking.repository.get_job(job).execute_in_process(
+        instance=ticking.instance,
+        run_config={"ops": {name: {"config": config} for name, config in ops.items()}},
+        raise_on_error=False,
+    )
 
 
 def put(bucket: Bucket, *names: str) -> None:

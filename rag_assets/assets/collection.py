@@ -228,7 +228,7 @@ def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
 
 
 def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence[str]) -> list[str]:
-    """Return the shards that were not filled yet.
+    """Return the shards that were not written yet, or not to their end.
 
     Args:
         metas: Of `collection`, by (model, shard).
@@ -238,7 +238,7 @@ def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence
     return [
         shard
         for shard in shards
-        if (meta := metas.get((model, shard))) is None or meta.data_version != FILLED
+        if (meta := metas.get((model, shard))) is None or not meta.data_version
     ]
 
 
@@ -322,8 +322,8 @@ def damages(target: ModelCollection, shards: Sequence[str]) -> Iterator[Damage]:
 
 def audit(target: ModelCollection, shards: Sequence[str]) -> Iterator[Damage]:
     """Repair the shards whose rows in Milvus are not what the lake says; yield what was wrong."""
-    if target.filling:
-        return
+    if target.filling and unfilled(target.lake.metas(NAME, {}), target.spec.key, shards):
+        return  # cannot be read yet
     target.ensure()
     for damage in damages(target, shards):
         with suppress(SupersededInputError):  # the run of the newer chunks repairs it

@@ -1,0 +1,123 @@
+"""A load of queries, and the proof of what answered them.
+
+    python -m bench.load --stop FILE --out FILE
+
+Clients ask the live index in a loop, through `Searcher`, until the stop file is there; each answer
+is a line of the output. Every hit's score is checked later against the similarity that each model
+gives its question and text: the hits of one answer must all agree with one and the same model.
+"""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import click
+import numpy as np
+
+from rag_assets.adapters.embedders import Embedder
+from rag_assets.adapters.milvus import Hit
+from rag_assets.search import Searcher
+
+AGREES = 2e-3  # between a score of Milvus and the cosine computed here
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One query: when it began (monotonic), how long it took, and what came of it."""
+
+    at: float
+    seconds: float
+    question: str
+    hits: list[tuple[str, float]] = field(default_factory=list)  # (text, score)
+    error: str = ""
+
+
+class Load:
+    """Clients that ask without a pause."""
+
+    def __init__(self, search: Callable[[str, int], list[Hit]], questions: Sequence[str]) -> None:
+        self.answers: list[Answer] = []
+        self._search = search
+        self._questions = questions
+        self._stop = threading.Event()
+
+    @contextmanager
+    def running(self, clients: int) -> Iterator["Load"]:
+        """Ask as long as the block lasts."""
+        threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _ask(self, client: int) -> None:
+        for question in itertools.islice(itertools.cycle(self._questions), client, None):
+            if self._stop.is_set():
+                return
+            started = time.monotonic()
+            hits: list[tuple[str, float]] = []
+            error = ""
+            try:
+                hits = [(hit.text, hit.score) for hit in self._search(question, 5)]
+            except Exception as raised:  # whatever fails a query is what is looked for
+                error = repr(raised)
+            self.answers.append(Answer(started, time.monotonic() - started, question, hits, error))
+
+
+def answered_by(answers: Sequence[Answer], encoders: Mapping[str, Embedder]) -> list[str]:
+    """Return for each answer the model that all of its scores agree with; `mixed` if none does."""
+    judges = {key: _Judge(encoder) for key, encoder in encoders.items()}
+    return [
+        next((key for key, judge in judges.items() if judge.agrees(answer)), "mixed")
+        for answer in answers
+    ]
+
+
+class _Judge:
+    """One model's own word on how similar a question and a text are."""
+
+    def __init__(self, encoder: Embedder) -> None:
+        self._encoder = encoder
+        self._questions: dict[str, np.ndarray] = {}
+        self._texts: dict[str, np.ndarray] = {}
+
+    def agrees(self, answer: Answer) -> bool:
+        if answer.question not in self._questions:
+            encoded = self._encoder.encode_queries([answer.question])
+            self._questions[answer.question] = encoded.dense[0]
+        new = [text for text, _ in answer.hits if text not in self._texts]
+        self._texts |= zip(new, self._encoder.encode_passages(new, new).dense, strict=True)
+        question = self._questions[answer.question]
+        return bool(answer.hits) and all(
+            abs(float(self._texts[text] @ question) - score) < AGREES for text, score in answer.hits
+        )
+
+
+@click.command()
+@click.option("--questions", type=click.Path(path_type=Path), required=True, help="One a line.")
+@click.option("--stop", type=click.Path(path_type=Path), required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--clients", default=4, show_default=True)
+def main(questions: Path, stop: Path, out: Path, clients: int) -> None:
+    """Ask the live index of the environment's settings until the stop file is there."""
+    with Searcher.open() as searcher:
+        load = Load(searcher.search, questions.read_text().splitlines())
+        with load.running(clients):
+            while not stop.exists():
+                time.sleep(0.05)
+    with out.open("w") as file:
+        for answer in load.answers:
+            file.write(json.dumps(asdict(answer)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

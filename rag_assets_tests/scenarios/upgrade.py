@@ -1,0 +1,201 @@
+"""A whole upgrade, step by step: real sensors, jobs and Milvus, over a folder of documents.
+
+Used by the scenario test and by `bench/switch.py`, which measures it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+import yaml
+from pymilvus import MilvusClient
+
+from rag_assets.adapters.embedders import Embedder, load_embedder
+from rag_assets.adapters.milvus import GRPC_OPTIONS
+from rag_assets.adapters.parser import parse
+from rag_assets.adapters.tokenizer import TokenCount
+from rag_assets.core.chunking import ChunkLimits, chunk_document
+from rag_assets.core.model_spec import collection_name
+from rag_assets.core.retrieval import known_item
+from rag_assets.ingestion import build_first_model
+from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.embedding_server import embedding_server
+from rag_assets_tests.pipeline import wordllama_spec
+from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.ticking import Ticking, launch
+
+OLD, NEW = "old-v1", "new-v1"
+
+
+@dataclass
+class Upgrade:
+    """A platform with one live model, about to get another."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    witness: MilvusClient
+    encoders: dict[str, Embedder]
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.source = Ticking(self.instance, "source_sensor")
+        self.index = Ticking(self.instance, "index_sensor")
+
+    # The documents
+
+    @property
+    def documents(self) -> Path:
+        return self.settings.home / "documents"
+
+    def write(self, name: str) -> None:
+        """Write a document, or its next version."""
+        self.versions[name] = self.versions.get(name, 0) + 1
+        self.documents.mkdir(exist_ok=True)
+        (self.documents / name).write_text(document(f"{name} version {self.versions[name]}"))
+
+    def edit(self) -> None:
+        """Edit 5% of the documents and delete 1%, at least one of each."""
+        names = sorted(path.name for path in self.documents.iterdir())
+        gone, left = names[: max(1, len(names) // 100)], names[max(1, len(names) // 100) :]
+        for name in gone:
+            (self.documents / name).unlink()
+        for name in left[-max(1, len(names) // 20) :]:
+            self.write(name)
+
+    def expected(self) -> dict[str, list[str]]:
+        """The folder parsed and cut anew, past the lake and the runs."""
+        limits = ChunkLimits(self.settings.chunk_characters, self.settings.chunk_tokens)
+        count = TokenCount(self.settings.tokenizer)
+        found = {}
+        for path in self.documents.iterdir():
+            parsed = parse(path.name, path.read_bytes())
+            cut = chunk_document(parsed.markdown, parsed.headings, parsed.pages, limits, count)
+            found[path.name] = [chunk.text for chunk in cut]
+        return found
+
+    def indexed(self, model: str) -> dict[str, list[str]]:
+        """What Milvus really holds for a model, asked for past our own adapter."""
+        rows = self.witness.query(
+            collection_name(self.settings.alias, model),
+            filter='chunk_id != ""',
+            output_fields=["document_id", "ordinal", "text"],
+            limit=16_000,
+            consistency_level="Strong",
+        )
+        found: dict[str, list[str]] = {}
+        for row in sorted(rows, key=lambda row: row["ordinal"]):
+            found.setdefault(row["document_id"], []).append(row["text"])
+        return found
+
+    def questions(self) -> list[str]:
+        """Ask for a sentence of each of some documents."""
+        texts = [texts[-1] for texts in self.expected().values()]
+        return [known_item(text) for text in texts[:40]]
+
+    def drop(self) -> None:
+        """Drop the alias and both collections."""
+        if self.witness.list_aliases()["aliases"]:
+            self.witness.drop_alias(self.settings.alias)
+        for model in (OLD, NEW):
+            self.witness.drop_collection(collection_name(self.settings.alias, model))
+
+    # The steps
+
+    def settle(self) -> None:
+        """Tick and run until the sensors ask for nothing."""
+        for _ in range(20):
+            if not self.step():
+                return
+        pytest.fail("The sensors never stop asking.")
+
+    def step(self) -> int:
+        """Tick both sensors once and run what they ask for; return how many runs that were."""
+        requests = [
+            (ticking, request)
+            for ticking in (self.source, self.index)
+            for request in ticking.tick().run_requests or ()
+        ]
+        for ticking, request in requests:
+            ticking.run(request)
+        return len(requests)
+
+    def job(self, name: str, **ops: dict[str, Any]) -> dg.ExecuteInProcessResult:
+        result = launch(self.index, name, **ops)
+        assert result.success, [event for event in result.all_events if event.is_failure]
+        return result
+
+    def build(self) -> None:
+        """Register the new model and build it; documents change when it is half filled."""
+        self.job("register_model", register={"model": NEW})
+        self.job("build_model", build={"model": NEW})
+        self.step()
+        self.edit()
+        self.settle()
+
+    def promote(self) -> None:
+        self.job("promote", live_alias={"model": NEW, "by": "tester"})
+
+    def roll_back(self) -> None:
+        self.job("rollback", live_alias={"rollback": True, "leave": NEW})
+
+    def retire(self) -> None:
+        self.job("retire_model", retire={"model": OLD})
+
+
+@contextmanager
+def upgrade(
+    home: Path, milvus_uri: str, other: Embedder, documents: int, **settings: str
+) -> Iterator[Upgrade]:
+    """Set up a platform whose live model is wordllama and whose new one is `other`."""
+    original = load_embedder(wordllama_spec())
+    with (
+        embedding_server(original, {"new": other}) as server,
+        pytest.MonkeyPatch.context() as patch,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
+        environment = _environment(home, milvus_uri, _models_file(home, server.url, other))
+        for name, value in (environment | settings).items():
+            patch.setenv(f"RAG_ASSETS_{name}", value)
+        witness = MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS)
+        created = Upgrade(load_settings(), instance, witness, {OLD: original, NEW: other})
+        for number in range(documents):
+            created.write(f"{number:04}.md")
+        build_first_model(instance, created.settings)
+        try:
+            created.settle()
+            yield created
+        finally:
+            created.drop()
+            witness.close()
+
+
+def _environment(home: Path, milvus_uri: str, models: Path) -> dict[str, str]:
+    return {
+        "HOME": str(home),
+        "MILVUS_URI": milvus_uri,
+        "ALIAS": f"upgrade_{uuid4().hex[:8]}",
+        "MODELS_FILE": str(models),
+        "MODEL": OLD,
+        "SHARDS": "4",
+        "SHARDS_PER_RUN": "2",
+        "STREAM_CHUNKS": "50",
+        "GRACE_SECONDS": "2",
+        "SEARCH_REFRESH_SECONDS": "0.2",
+    }
+
+
+def _models_file(home: Path, url: str, other: Embedder) -> Path:
+    """Both models answer through the embedding server; the name tells which is asked."""
+    shared = {"backend": "openai", "endpoint": url, "batch_size": 64}
+    models = {
+        OLD: shared | {"name": "old", "dimension": 256},
+        NEW: shared | {"name": "new", "dimension": other.spec.dimension},
+    }
+    path = home / "models.yaml"
+    path.write_text(yaml.safe_dump({"models": models}))
+    return path
