@@ -31,6 +31,8 @@ from rag_assets.adapters.parser import parse
 from rag_assets.adapters.tokenizer import TokenCount
 from rag_assets.core.chunking import ChunkLimits, chunk_document
 from rag_assets.core.documents import Outcome
+from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.model_life import Role
 from rag_assets.ingestion import lifecycle
 from rag_assets.lifecycle import Lifecycle
 from rag_assets.partitions import MODEL_DIMENSION
@@ -177,6 +179,16 @@ class Platform:
         except pytest.fail.Exception:
             pytest.fail(self._differences(wanted))
         return wanted
+
+    def await_live(self) -> None:
+        """Wait until the first model has been judged and made live."""
+        awaited(lambda: self.live() == MODELS[0], "the first model to be live")
+
+    def live(self) -> str | None:
+        """Return the key of the live model."""
+        with suppress(VectorStoreError), self.life() as life:
+            return next((s.model for s in life.standings() if s.role == Role.LIVE), None)
+        return None
 
     def _differences(self, wanted: Indexed) -> str:
         lines = []
@@ -360,6 +372,7 @@ def _environment(
         "RAG_ASSETS_RETRY_LONGEST_SECONDS": "8",
         "RAG_ASSETS_EMBEDDING_WAIT_SECONDS": "4",
         "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "5",
+        "RAG_ASSETS_GATE_SAMPLED": "1",  # the embedding server's texts are counted
         "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
     }
 
