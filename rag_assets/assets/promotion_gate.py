@@ -22,6 +22,7 @@ from rag_assets.core.identity import digest
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.promotion_gate import (
     Finding,
+    QueryKind,
     Rule,
     VectorFaults,
     judge_latency,
@@ -240,17 +241,17 @@ class Gate:
         return mean_scores(queries, rankings)
 
     @cached_property
-    def _queries(self) -> tuple[list[LabelledQuery], str]:
+    def _queries(self) -> tuple[list[LabelledQuery], QueryKind]:
         """The queries, and their kind: the user's, or known items of the corpus."""
         if self.policy.queries_file:
-            return read_queries(self.policy.queries_file), "labelled"
+            return read_queries(self.policy.queries_file), QueryKind.LABELLED
         items = self._sample.unique("document_id", keep="first", maintain_order=True)
         queries = [
             LabelledQuery(question, {row["document_id"]: 1.0})
             for row in items.head(self.policy.queries).iter_rows(named=True)
             if (question := known_item(row["text"]))
         ]
-        return queries, "known-item"
+        return queries, QueryKind.KNOWN_ITEM
 
     @cached_property
     def _sample(self) -> pl.DataFrame:
