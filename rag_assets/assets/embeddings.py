@@ -263,7 +263,7 @@ def build(
             spec = models.spec(model)
             opened = lake.open()
             require_fed(opened, model)
-            twins = read_records(opened).twins(model)
+            twins = read_records(opened).twins(model, spec.signature)
             run = ModelRun(opened, spec, partial(models.load, spec), micro_batch, twins)
             for shard, report in embed_shards(run, shards):
                 context.add_asset_metadata(

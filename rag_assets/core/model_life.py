@@ -78,9 +78,8 @@ class Registry:
         """Keys of the models whose collections receive every change: candidate, live, previous."""
         return self.having(Role.CANDIDATE, Role.LIVE, Role.PREVIOUS)
 
-    def twins(self, key: str) -> list[str]:
-        """Return the keys whose vectors are the same by definition: equal signatures."""
-        signature = self.records[key].signature if key in self.records else None
+    def twins(self, key: str, signature: str) -> list[str]:
+        """Return the other keys of a signature: their vectors are the same by definition."""
         return [
             other
             for other, record in self.records.items()

@@ -39,6 +39,7 @@ RULES = {
 }
 """What each rule demands, for people."""
 
+
 class QueryKind(StrEnum):
     """Where the queries come from that a model is judged by."""
 
