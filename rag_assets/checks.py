@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -20,7 +19,7 @@ from rag_assets.settings import Settings
 SHOWN = 50  # rows of evidence
 RECENT = 200  # materialisations that the lag is read from
 PERCENTILE = 0.95
-GATE_CHECKS = dg.AssetSelection.checks(
+CANDIDATE_CHECKS = dg.AssetSelection.checks(
     *(dg.AssetCheckKey(dg.AssetKey(collection.NAME), f"gate_{rule}") for rule in Rule)
 )
 
@@ -100,19 +99,19 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
         name="promotion_gate",
         specs=[
             dg.AssetCheckSpec(
-                f"gate_{rule}", asset=collection.NAME, description=said, blocking=True
+                f"gate_{rule}",
+                asset=collection.NAME,
+                description=f"Of each candidate. {said}",
+                blocking=True,
             )
             for rule, said in RULES.items()
         ],
-        description="What a model must prove before it is made live.",
+        description="What a model must prove before it is made live; the promotion itself judges"
+        " it again.",
     )
     def promotion_gate(
-        context: dg.AssetCheckExecutionContext,
-        lake: LakeResource,
-        models: ModelsResource,
-        milvus: MilvusResource,
+        lake: LakeResource, models: ModelsResource, milvus: MilvusResource
     ) -> Iterator[dg.AssetCheckResult]:
-        asked = _promotion_of(context.run)
         with milvus.connect() as store:
             promotion = live_alias.open_promotion(
                 lake,
@@ -122,36 +121,22 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
                 shards=shard_keys(lake.shards),
                 policy=GatePolicy.of(settings),
             )
-            registry = promotion.registry.read()
-            asked_for = [asked["model"]] if asked.get("model") else []
-            candidates = asked_for or registry.having(Role.CANDIDATE)
-            for model in asked_for:
-                registry.begin_promotion(model)
+            candidates = promotion.registry.read().having(Role.CANDIDATE)
             judged = {model: promotion.judge(model) for model in candidates}
-        severity = dg.AssetCheckSeverity.WARN if asked.get("force") else dg.AssetCheckSeverity.ERROR
         for rule in Rule:
-            yield gate_result(rule, judged, severity)
+            yield gate_result(rule, judged)
 
     return [quarantine, rows_in_step, lag, promotion_gate]
 
 
-def _promotion_of(run: dg.DagsterRun) -> dict[str, Any]:
-    """Return how the run configures the promotion that its checks are to block, if it has one."""
-    ops: Any = run.run_config.get("ops", {})
-    return dict(ops.get(live_alias.NAME, {}).get("config", {}))
-
-
-def gate_result(
-    rule: Rule, judged: Mapping[str, Sequence[Finding]], severity: dg.AssetCheckSeverity
-) -> dg.AssetCheckResult:
-    """Return what became of a rule for each model that was judged."""
+def gate_result(rule: Rule, judged: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:
+    """Return what became of a rule for each candidate."""
     findings = {m: f for m, found in judged.items() for f in found if f.rule is rule}
     figures = {f"{m} {n}": v for m, f in findings.items() for n, v in f.figures.items()}
     return dg.AssetCheckResult(
         check_name=f"gate_{rule}",
         asset_key=collection.NAME,
         passed=all(finding.passed for finding in findings.values()),
-        severity=severity,
         description="; ".join(f"{m}: {f.evidence}" for m, f in findings.items())
         or "There is no candidate to judge.",
         metadata={f"rag_assets/{name}": float(value) for name, value in figures.items()},

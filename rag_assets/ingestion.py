@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from rag_assets.assets import live_alias
 from rag_assets.core.cost import Preview
 from rag_assets.core.errors import PromotionRefusedError
 from rag_assets.core.identity import shard_keys
@@ -40,7 +41,7 @@ def ingest(settings: Settings) -> Figures:
             again = run_job("index_chunks", rows)
             figures["collection"] = _added(figures["collection"], again["collection"])
     live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
-    shown, error = run_step("promote", {"live_alias": live})
+    shown, error = run_step("promote", {live_alias.NAME: live})
     if error:
         evidence = [f"{found.rule}: {found.evidence}" for found in shown if not found.passed]
         raise PromotionRefusedError(". ".join([error, *evidence]))
@@ -91,7 +92,7 @@ def execute(
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a check of a run found."""
+    """What became of one of the gate's rules."""
 
     rule: str
     passed: bool
@@ -99,13 +100,10 @@ class Shown:
 
 
 def run_step(job: str, ops: Mapping[str, Any]) -> tuple[list[Shown], str]:
-    """Run a job of a model's life; return what its checks found, and what it failed with."""
+    """Run a job of a model's life; return what the gate found, and what the run failed with."""
     configured = {name: {"config": config} for name, config in ops.items()}
     result = execute(job, ops=configured, raise_on_error=False)
-    shown = [
-        Shown(found.check_name, found.passed, found.description or "")
-        for found in result.get_asset_check_evaluations()
-    ]
+    shown = [row for found in result.get_asset_check_evaluations() for row in _shown(found)]
     errors = [
         event.step_failure_data.error
         for event in result.all_events
@@ -118,6 +116,15 @@ def run_step(job: str, ops: Mapping[str, Any]) -> tuple[list[Shown], str]:
         return shown, f"The gate refuses: {', '.join(refused)}."
     cause = errors[0].cause or errors[0]
     return shown, cause.message.partition(": ")[2].strip() or cause.message
+
+
+def _shown(check: dg.AssetCheckEvaluation) -> list[Shown]:
+    """Return a check of the gate by its rules: it has a table of them, or is one."""
+    table = check.metadata.get(live_alias.GATE_TABLE)
+    if not isinstance(table, dg.TableMetadataValue):
+        return [Shown(check.check_name, check.passed, check.description or "")]
+    rows = [{name: str(value) for name, value in row.data.items()} for row in table.records]
+    return [Shown(row["rule"], row["passed"] == "yes", row["evidence"]) for row in rows]
 
 
 def standings(settings: Settings) -> list[Standing]:

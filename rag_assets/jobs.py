@@ -7,10 +7,11 @@ from rag_assets.assets import (
     chunks,
     collection,
     embeddings,
+    live_alias,
     parsed_documents,
     source_files,
 )
-from rag_assets.checks import GATE_CHECKS
+from rag_assets.checks import CANDIDATE_CHECKS
 from rag_assets.core.identity import shard_keys
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 from rag_assets.runs import note_failure
@@ -37,7 +38,9 @@ index_chunks = dg.define_asset_job(
 
 run_checks = dg.define_asset_job(
     "run_checks",
-    selection=dg.AssetSelection.all_asset_checks() - GATE_CHECKS,
+    selection=dg.AssetSelection.all_asset_checks()
+    - CANDIDATE_CHECKS
+    - dg.AssetSelection.checks(live_alias.GATE),
     description="Evaluate all asset checks but the gate's, which are for candidates.",
 )
 

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from rag_assets.assets import live_alias
-from rag_assets.checks import GATE_CHECKS
+from rag_assets.checks import CANDIDATE_CHECKS
 from rag_assets.core.model_life import Registry
 from rag_assets.lifecycle import Lifecycle
 from rag_assets.runs import WRITES, note_failure
@@ -126,18 +126,18 @@ def retire_model() -> None:
     retire()
 
 
-_promotion = dg.AssetSelection.assets(live_alias.NAME).without_checks()
+_promotion = dg.AssetSelection.assets(live_alias.NAME)
 
 judge_candidates = dg.define_asset_job(
     "judge_candidates",
-    selection=GATE_CHECKS,
+    selection=CANDIDATE_CHECKS,
     hooks={note_failure},
     description="Judge every candidate by the rules that a promotion demands. Changes nothing.",
 )
 
 promote = dg.define_asset_job(
     "promote",
-    selection=GATE_CHECKS | _promotion,
+    selection=_promotion,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
     description="Judge the model that `live_alias` is configured with, and point the live alias at"

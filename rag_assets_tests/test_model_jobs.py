@@ -14,6 +14,7 @@ from rag_assets.adapters.lake import Lake
 from rag_assets.adapters.milvus import GRPC_OPTIONS
 from rag_assets.adapters.object_store import open_object_store
 from rag_assets.core.model_spec import collection_name
+from rag_assets.core.promotion_gate import Rule
 from rag_assets.ingestion import lifecycle
 from rag_assets.partitions import MODEL_DIMENSION
 from rag_assets.runs import ENDING, RANGE_START
@@ -266,7 +267,22 @@ def test_a_run_of_a_retired_model_writes_nothing(models: Models) -> None:
     assert collection_name(models.settings.alias, BM25) not in names
 
 
-def test_a_refused_promotion_shows_the_evidence_as_failed_checks_and_moves_nothing(
+def test_a_candidate_is_judged_by_checks_of_its_collection(models: Models) -> None:
+    models.build(TWIN)
+    name = collection_name(models.settings.alias, TWIN)
+    models.witness.delete(name, filter='document_id == "3.md"')
+
+    checks = models.run("judge_candidates").get_asset_check_evaluations()
+
+    found = {check.check_name: check for check in checks}
+    assert len(found) == len(Rule)
+    assert all(check.blocking for check in checks)
+    assert not found["gate_complete"].passed
+    assert "0 too many" in str(found["gate_complete"].description)
+    assert found["gate_signature"].passed
+
+
+def test_a_refused_promotion_shows_the_evidence_as_a_failed_check_and_moves_nothing(
     models: Models,
 ) -> None:
     models.build(TWIN)
@@ -276,10 +292,12 @@ def test_a_refused_promotion_shows_the_evidence_as_failed_checks_and_moves_nothi
     result = models.run("promote", live_alias={"model": TWIN})
 
     assert not result.success
-    failed = {c.check_name: c for c in result.get_asset_check_evaluations() if not c.passed}
-    assert "gate_complete" in failed
-    assert "0 too many" in str(failed["gate_complete"].description)
-    assert failed["gate_complete"].blocking
+    [check] = result.get_asset_check_evaluations()
+    assert (check.asset_key.to_user_string(), check.check_name) == ("live_alias", "gate")
+    assert not check.passed
+    assert f"The gate refuses {TWIN}: complete" in str(check.description)
+    rules = {row.data["rule"]: row.data for row in check.metadata["rag_assets/gate"].records}
+    assert "0 too many" in rules["complete"]["evidence"]
     assert not result.asset_materializations_for_node("live_alias")
     assert models.roles() == {LIVE: "live", TWIN: "candidate"}
 

@@ -72,7 +72,7 @@ def test_an_upgrade_from_the_command_line() -> None:
 
     assert refused.exit_code == 1
     assert "there is no collection" in refused.output
-    assert "Error: The gate refuses: gate_signature" in refused.output
+    assert "Error: The gate refuses: signature" in refused.output
     assert role(WORDLLAMA) == "live"
 
 

@@ -25,6 +25,12 @@ Messages say what is wrong and what to do about it. Errors of one document are n
 but outcomes (`core.documents.Outcome`): one bad document stops nothing.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rag_assets.core.promotion_gate import Finding
+
 
 class RagAssetsError(Exception):
     """Base of all errors raised on purpose."""
@@ -111,7 +117,15 @@ class MoveRefusedError(RagAssetsError):
 
 
 class PromotionRefusedError(MoveRefusedError):
-    """The collection is not fit to be live; the message lists every reason."""
+    """The collection is not fit to be live; the message lists every reason.
+
+    Attributes:
+        findings: Of all rules, for those who show them.
+    """
+
+    def __init__(self, message: str, findings: "Sequence[Finding]" = ()) -> None:
+        super().__init__(message)
+        self.findings = findings
 
 
 class SearchError(RagAssetsError):
