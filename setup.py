@@ -54,6 +54,7 @@ setup(
             "import-linter>=2,<3",
             "moto[server]>=5.2,<6",
             "mypy>=2,<3",
+            "playwright>=1.60,<2",  # drives Debian's chromium; no browser of its own
             "openpyxl>=3.1,<4",  # this and the next ones write test documents
             "python-docx>=1.2,<2",
             "python-pptx>=1,<2",

@@ -34,7 +34,7 @@ from rag_assets.core.documents import Outcome
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.model_life import Role
 from rag_assets.ingestion import lifecycle
-from rag_assets.lifecycle import Lifecycle
+from rag_assets.lifecycle import Lifecycle, Standing
 from rag_assets.partitions import MODEL_DIMENSION
 from rag_assets.runs import ENDING, LANE, RANGE_END, RANGE_START
 from rag_assets.settings import Settings, load_settings
@@ -186,9 +186,16 @@ class Platform:
 
     def live(self) -> str | None:
         """Return the key of the live model."""
+        return next((s.model for s in self.standings() if s.role == Role.LIVE), None)
+
+    def in_step(self, model: str) -> bool:
+        """Tell whether every shard of a model's collection was read back."""
+        return any(s.model == model and s.in_step == s.shards for s in self.standings())
+
+    def standings(self) -> list[Standing]:
         with suppress(VectorStoreError), self.life() as life:
-            return next((s.model for s in life.standings() if s.role == Role.LIVE), None)
-        return None
+            return life.standings()
+        return []
 
     def _differences(self, wanted: Indexed) -> str:
         lines = []
