@@ -24,7 +24,7 @@ from rag_assets.core.model_spec import collection_name
 from rag_assets.core.retrieval import known_item
 from rag_assets.ingestion import build_first_model
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.embedding_server import embedding_server
+from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.pipeline import wordllama_spec
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.ticking import Ticking, launch
@@ -38,6 +38,7 @@ class Upgrade:
 
     settings: Settings
     instance: dg.DagsterInstance
+    embeddings: EmbeddingServer
     witness: MilvusClient
     encoders: dict[str, Embedder]
     versions: dict[str, int] = field(default_factory=dict)
@@ -92,6 +93,12 @@ class Upgrade:
             found.setdefault(row["document_id"], []).append(row["text"])
         return found
 
+    def live(self) -> str | None:
+        """Which of the models Milvus's alias names."""
+        target = self.witness.describe_alias(self.settings.alias)["collection_name"]
+        names = {collection_name(self.settings.alias, model): model for model in (OLD, NEW)}
+        return names.get(target)
+
     def questions(self) -> list[str]:
         """Ask for a sentence of each of some documents."""
         texts = [texts[-1] for texts in self.expected().values()]
@@ -129,10 +136,14 @@ class Upgrade:
         assert result.success, [event for event in result.all_events if event.is_failure]
         return result
 
-    def build(self) -> None:
-        """Register the new model and build it; documents change when it is half filled."""
+    def begin_build(self) -> None:
+        """Register the new model and make it a candidate."""
         self.job("register_model", register={"model": NEW})
         self.job("build_model", build={"model": NEW})
+
+    def build(self) -> None:
+        """Build the new model; documents change when it is half filled."""
+        self.begin_build()
         self.step()
         self.edit()
         self.settle()
@@ -162,7 +173,8 @@ def upgrade(
         for name, value in (environment | settings).items():
             patch.setenv(f"RAG_ASSETS_{name}", value)
         witness = MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS)
-        created = Upgrade(load_settings(), instance, witness, {OLD: original, NEW: other})
+        encoders = {OLD: original, NEW: other}
+        created = Upgrade(load_settings(), instance, server, witness, encoders)
         for number in range(documents):
             created.write(f"{number:04}.md")
         build_first_model(instance, created.settings)
