@@ -3,7 +3,7 @@
 Used by the scenario test and by `bench/switch.py`, which measures it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,9 +142,14 @@ class Upgrade:
         self.job("build_model", build={"model": NEW})
 
     def build(self) -> None:
-        """Build the new model; documents change when it is half filled."""
+        """Build the new model; documents change when half of its shards are filled."""
         self.begin_build()
-        self.step()
+        half, _ = self.index.tick().run_requests or ()
+        self.index.run(half)
+        self.change()
+
+    def change(self) -> None:
+        """Edit and delete documents, and have that reach the collections."""
         self.edit()
         self.settle()
 
@@ -156,6 +161,18 @@ class Upgrade:
 
     def retire(self) -> None:
         self.job("retire_model", retire={"model": OLD})
+
+    def phases(self) -> list[tuple[str, Callable[[], None], str]]:
+        """The whole upgrade: each step's name, the step, and which model is live after it."""
+        return [
+            ("build", self.build, OLD),
+            ("promotion", self.promote, NEW),
+            ("edits on new", self.change, NEW),
+            ("rollback", self.roll_back, OLD),
+            ("edits on old", self.change, OLD),
+            ("second promotion", self.promote, NEW),
+            ("retirement", self.retire, NEW),
+        ]
 
 
 @contextmanager
@@ -193,8 +210,8 @@ def _environment(home: Path, milvus_uri: str, models: Path) -> dict[str, str]:
         "ALIAS": f"upgrade_{uuid4().hex[:8]}",
         "MODELS_FILE": str(models),
         "MODEL": OLD,
-        "SHARDS": "4",
-        "SHARDS_PER_RUN": "2",
+        "SHARDS": "2",
+        "SHARDS_PER_RUN": "1",
         "STREAM_CHUNKS": "50",
         "GRACE_SECONDS": "2",
         "SEARCH_REFRESH_SECONDS": "0.2",
