@@ -26,6 +26,8 @@ from rag_assets.adapters.embedders import Embedder
 from rag_assets.adapters.milvus import Hit
 from rag_assets.search import Searcher
 
+Search = Callable[[str, int], list[Hit]]
+
 AGREES = 2e-3  # between a score of Milvus and the cosine computed here
 
 
@@ -43,7 +45,7 @@ class Answer:
 class Load:
     """Clients that ask without a pause."""
 
-    def __init__(self, search: Callable[[str, int], list[Hit]], questions: Sequence[str]) -> None:
+    def __init__(self, search: Search, questions: Sequence[str]) -> None:
         self.answers: list[Answer] = []
         self._search = search
         self._questions = questions
@@ -66,14 +68,17 @@ class Load:
         for question in itertools.islice(itertools.cycle(self._questions), client, None):
             if self._stop.is_set():
                 return
-            started = time.monotonic()
-            hits: list[tuple[str, float]] = []
-            error = ""
-            try:
-                hits = [(hit.text, hit.score) for hit in self._search(question, 5)]
-            except Exception as raised:  # whatever fails a query is what is looked for
-                error = repr(raised)
-            self.answers.append(Answer(started, time.monotonic() - started, question, hits, error))
+            self.answers.append(ask(self._search, question))
+
+
+def ask(search: Search, question: str) -> Answer:
+    """Ask once; return the answer, whatever came of it."""
+    started, hits, error = time.monotonic(), [], ""
+    try:
+        hits = [(hit.text, hit.score) for hit in search(question, 5)]
+    except Exception as raised:  # whatever fails a query is what is looked for
+        error = repr(raised)
+    return Answer(started, time.monotonic() - started, question, hits, error)
 
 
 def answered_by(answers: Sequence[Answer], encoders: Mapping[str, Embedder]) -> list[str]:
