@@ -163,12 +163,13 @@ class LoadProcess:
 @click.option("--clients", default=4, show_default=True)
 def main(questions: Path, out: Path, clients: int) -> None:
     """Ask the live index of the environment's settings until the standard input ends."""
-    ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    ended = threading.Thread(target=sys.stdin.read, daemon=True)
+    ended.start()
     with Searcher.open() as searcher, out.open("a") as file:
         load, written = Load(searcher.search, questions.read_text().splitlines()), 0
         with load.running(clients):
-            while not ended.wait(0.05):
+            while ended.is_alive():
+                ended.join(0.05)
                 written += _write(load.answers[written:], file)
         _write(load.answers[written:], file)
 

@@ -28,6 +28,7 @@ from rag_assets_tests.variants import variant
 
 OLD, NEW = WORDLLAMA, "rotated-v1"
 NEVER = 3600.0  # seconds until the next look at the alias
+PATIENCE = 20.0
 
 
 @dataclass
@@ -160,7 +161,7 @@ def test_the_proof_of_an_upgrade_finds_out_a_searcher_that_mixes_models(
         def found() -> set[str]:
             return set(answered_by(load.answers, switch.encoders))
 
-        awaited(lambda: found() - {OLD}, "an answer by what is live after the switch")
+        awaited(lambda: found() - {OLD}, "an answer by what is live after the switch", PATIENCE)
 
     assert ("mixed" in found()) == mixes
     if not mixes:
@@ -205,7 +206,7 @@ def test_queries_go_on_from_the_release_before_while_the_new_model_loads(switch:
     def slowly(model: str) -> Embedder:
         if model == NEW:
             loading.set()
-            assert loaded.wait(60)
+            assert loaded.wait(PATIENCE)
         return switch.encoders[model]
 
     with switch.searcher(load=slowly) as searcher:
@@ -213,11 +214,11 @@ def test_queries_go_on_from_the_release_before_while_the_new_model_loads(switch:
         switch.move(NEW)
         try:
             assert [switch.answering(searcher) for _ in range(5)] == [OLD] * 5
-            assert loading.wait(60)
+            assert loading.wait(PATIENCE)
             assert switch.answering(searcher) == OLD
         finally:
             loaded.set()
-        awaited(lambda: switch.answering(searcher) == NEW, "the new model to answer")
+        awaited(lambda: switch.answering(searcher) == NEW, "the new model to answer", PATIENCE)
 
 
 def test_a_model_that_cannot_be_loaded_stops_no_query_and_is_tried_again(switch: Switch) -> None:
@@ -238,7 +239,7 @@ def test_a_model_that_cannot_be_loaded_stops_no_query_and_is_tried_again(switch:
             answers.append(switch.answering(searcher))
             return answers[-1] == NEW
 
-        awaited(answered, "the new model to answer")
+        awaited(answered, "the new model to answer", PATIENCE)
 
     assert not broken
     assert set(answers) == {OLD, NEW}
@@ -254,7 +255,11 @@ def test_both_models_stay_loaded_over_a_switch_and_back(switch: Switch) -> None:
     with switch.searcher(load=load) as searcher:
         for model in (OLD, NEW, OLD, NEW, OLD):
             switch.move(model)
-            awaited(lambda wanted=model: switch.answering(searcher) == wanted, f"{model}'s answer")
+            awaited(
+                lambda wanted=model: switch.answering(searcher) == wanted,
+                f"{model}'s answer",
+                PATIENCE,
+            )
 
     assert loads == [OLD, NEW]
 
@@ -265,7 +270,7 @@ def test_an_alias_that_leads_nowhere_stops_no_query(switch: Switch) -> None:
         switch.pipelines[OLD].witness.drop_alias(switch.alias)
         assert switch.answering(searcher) == OLD
         switch.move(NEW)
-        awaited(lambda: switch.answering(searcher) == NEW, "the new model to answer")
+        awaited(lambda: switch.answering(searcher) == NEW, "the new model to answer", PATIENCE)
 
 
 def test_a_collection_of_a_model_that_is_not_known_stops_no_query(switch: Switch) -> None:
@@ -300,4 +305,4 @@ def test_the_alias_is_looked_at_no_more_often_than_asked_for(
             now += 5.1
             return found == NEW
 
-        awaited(answered, "the new model to answer")
+        awaited(answered, "the new model to answer", PATIENCE)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from rag_assets_tests.embedding_server import EmbeddingServer
 from rag_assets_tests.scenarios.platform import awaited
-from rag_assets_tests.scenarios.upgrade import NEW, Upgrade, upgrade
+from rag_assets_tests.scenarios.upgrade import NEW, Upgrade, two_models, upgrade
 from rag_assets_tests.variants import variant
 
 MICRO_BATCH = 16
@@ -48,42 +49,47 @@ with dg.DagsterInstance.ephemeral() as instance:
 def test_a_build_killed_at_random_points_embeds_no_more_than_it_must_again(
     milvus_lite: str, tmp_path: Path
 ) -> None:
-    draw = random.Random(4)
-    with upgrade(tmp_path, milvus_lite, variant("rotated"), 40, **SETTINGS) as steps:
+    draw, other = random.Random(4), variant("rotated")
+    with (
+        two_models(other) as server,
+        upgrade(tmp_path, milvus_lite, server.url, other, 40, **SETTINGS) as steps,
+    ):
         steps.begin_build()
         texts = {text for chunks in steps.expected().values() for text in chunks}
         for kills in (1, 2, 3):
-            killed_before_an_answer_about(draw.choice(sorted(texts - {*embedded(steps)})), steps)
-            assert len(embedded(steps)) <= len({*embedded(steps)}) + kills * MICRO_BATCH
+            killed_before_an_answer_about(
+                draw.choice(sorted(texts - {*embedded(server)})), server, steps
+            )
+            assert len(embedded(server)) <= len({*embedded(server)}) + kills * MICRO_BATCH
         killed_after_a_write(draw.randrange(1, SHARDS), steps)
-        made = len(embedded(steps))
-        assert {*embedded(steps)} == texts
+        made = len(embedded(server))
+        assert {*embedded(server)} == texts
         assert made <= len(texts) + 3 * MICRO_BATCH
 
         steps.settle()
 
-        assert len(embedded(steps)) == made  # what was killed while it wrote embeds nothing again
+        assert len(embedded(server)) == made  # what was killed while it wrote embeds nothing again
         assert steps.indexed(NEW) == steps.expected()
         steps.promote()
         assert steps.live() == NEW
 
 
-def embedded(steps: Upgrade) -> list[str]:
+def embedded(server: EmbeddingServer) -> list[str]:
     """Every text of which a vector of the new model was asked for, answered or not."""
-    asked = [request for request in steps.embeddings.requests if request["model"] == "new"]
+    asked = [request for request in server.requests if request["model"] == "new"]
     return [text for request in asked for text in request["input"]]
 
 
-def killed_before_an_answer_about(text: str, steps: Upgrade) -> None:
+def killed_before_an_answer_about(text: str, server: EmbeddingServer, steps: Upgrade) -> None:
     """Kill the run that the sensor asks for while it waits for the vector of a text."""
-    steps.embeddings.hold(text, "new")
+    server.hold(text, "new")
     process = start_run(steps)
     try:
-        awaited(lambda: steps.embeddings.holding(text, "new"), "the text to be embedded")
+        awaited(lambda: server.holding(text, "new"), "the text to be embedded")
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        steps.embeddings.release(text, "new")
+        server.release(text, "new")
 
 
 def killed_after_a_write(number: int, steps: Upgrade) -> None:

@@ -7,7 +7,7 @@ import pytest
 from bench.load import LoadProcess, answered_by
 from rag_assets.core.model_spec import collection_name
 from rag_assets_tests.scenarios.platform import awaited
-from rag_assets_tests.scenarios.upgrade import NEW, OLD, Upgrade, upgrade
+from rag_assets_tests.scenarios.upgrade import NEW, OLD, Upgrade, two_models, upgrade
 from rag_assets_tests.variants import variant
 
 DOCUMENTS = 40
@@ -19,8 +19,10 @@ GATE = {"GATE_QUERIES": "20", "GATE_TIMED": "5"}  # it has tests of its own; thi
 def test_queries_go_on_and_are_never_mixed_through_a_whole_upgrade(
     kind: str, milvus_uri: str, tmp_path: Path
 ) -> None:
+    other = variant(kind)
     with (
-        upgrade(tmp_path, milvus_uri, variant(kind), DOCUMENTS, **GATE) as steps,
+        two_models(other) as server,
+        upgrade(tmp_path, milvus_uri, server.url, other, DOCUMENTS, **GATE) as steps,
         LoadProcess.running(tmp_path, steps.questions(), CLIENTS) as load,
     ):
         asked_until(load, steps, OLD)

@@ -4,7 +4,7 @@ Used by the scenario test and by `bench/switch.py`, which measures it.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,6 @@ class Upgrade:
 
     settings: Settings
     instance: dg.DagsterInstance
-    embeddings: EmbeddingServer
     witness: MilvusClient
     encoders: dict[str, Embedder]
     versions: dict[str, int] = field(default_factory=dict)
@@ -175,23 +174,35 @@ class Upgrade:
         ]
 
 
+def two_models(other: Embedder) -> AbstractContextManager[EmbeddingServer]:
+    """Serve the models: wordllama, which is live, and the new one."""
+    return embedding_server(load_embedder(wordllama_spec()), {"new": other})
+
+
 @contextmanager
 def upgrade(
-    home: Path, milvus_uri: str, other: Embedder, documents: int, **settings: str
+    home: Path, milvus_uri: str, embeddings: str, other: Embedder, documents: int, **settings: str
 ) -> Iterator[Upgrade]:
-    """Set up a platform whose live model is wordllama and whose new one is `other`."""
-    original = load_embedder(wordllama_spec())
+    """Set up a platform whose live model is wordllama and whose new one is `other`.
+
+    Args:
+        home: An empty folder.
+        milvus_uri: Where Milvus answers.
+        embeddings: Where `two_models` serves.
+        other: The new model.
+        documents: How many there are.
+        settings: Further ones, by name.
+    """
+    environment = _environment(home, milvus_uri, _models_file(home, embeddings, other))
+    encoders = {OLD: load_embedder(wordllama_spec()), NEW: other}
     with (
-        embedding_server(original, {"new": other}) as server,
         pytest.MonkeyPatch.context() as patch,
         dg.DagsterInstance.ephemeral() as instance,
     ):
-        environment = _environment(home, milvus_uri, _models_file(home, server.url, other))
         for name, value in (environment | settings).items():
             patch.setenv(f"RAG_ASSETS_{name}", value)
         witness = MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS)
-        encoders = {OLD: original, NEW: other}
-        created = Upgrade(load_settings(), instance, server, witness, encoders)
+        created = Upgrade(load_settings(), instance, witness, encoders)
         for number in range(documents):
             created.write(f"{number:04}.md")
         build_first_model(instance, created.settings)
