@@ -17,6 +17,7 @@
     ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
     ├── MoveRefusedError          a step in a model's life that is not allowed from where it is
     │   └── PromotionRefusedError    a collection is not fit to be live; lists every reason
+    ├── AlertError                an alert was not delivered
     ├── SearchError               a query cannot be answered: no release, no model
     └── UnavailableError          a server is down or limits the rate: mixed into the kind of its
                                   error, so a run that ends with it is asked for again soon
@@ -112,6 +113,14 @@ class MoveRefusedError(RagAssetsError):
 
 class PromotionRefusedError(MoveRefusedError):
     """The collection is not fit to be live; the message lists every reason."""
+
+
+class AlertError(RagAssetsError):
+    """A webhook refused an alert."""
+
+
+class AlertUnavailableError(AlertError, UnavailableError):
+    """A webhook does not answer, or not now."""
 
 
 class SearchError(RagAssetsError):
