@@ -1,7 +1,8 @@
 """Sensors that post failed runs and checks to a webhook, if one is set.
 
-An alert that cannot be delivered after a few tries is dropped, with a word in the sensor's log: the
-UI shows the failure all the same, and nothing waits for the webhook.
+Nothing waits for the webhook. While it does not answer, alerts of runs are dropped after a few
+tries, with a word in the tick's message; a check is tried again in the next tick as long as it
+fails. The UI shows both all the same.
 """
 
 import json
@@ -9,10 +10,11 @@ import time
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from rag_assets.adapters.webhook import post
 from rag_assets.core import alert
-from rag_assets.core.errors import AlertError
+from rag_assets.core.errors import AlertError, AlertUnavailableError
 from rag_assets.core.retries import Ending
 from rag_assets.runs import ENDING, ERROR, LANE, MODEL, RANGE_END, RANGE_START, SOURCE
 from rag_assets.settings import Settings
@@ -25,7 +27,7 @@ OFF = "No alerts: RAG_ASSETS_ALERT_WEBHOOK_URL is not set."
 
 def build(settings: Settings) -> list[dg.SensorDefinition]:
     """Return the two sensors; they run if a webhook is set."""
-    url = settings.alert_webhook_url.get_secret_value()
+    url, ui = settings.alert_webhook_url.get_secret_value(), settings.webserver_url
     status = dg.DefaultSensorStatus.RUNNING if url else dg.DefaultSensorStatus.STOPPED
 
     @dg.run_failure_sensor(
@@ -43,7 +45,7 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
         if _alerted_before(context, settings.alert_every_seconds):
             return dg.SkipReason(f"{failed.job} failed as before; there was an alert not long ago.")
         try:
-            post(url, alert.of_run(failed, settings.source, settings.webserver_url))
+            post(url, alert.of_run(failed, settings.source, ui))
         except AlertError as error:
             return dg.SkipReason(f"The alert of run {failed.run_id} is dropped. {error}")
         context.instance.add_run_tags(failed.run_id, {ALERTED: "yes"})
@@ -63,17 +65,14 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
         now = {name: found.passed for name, (found, _) in records.items()}
         failed = alert.newly_failed(json.loads(context.cursor or "{}"), now)
         said = f"{len(failed)} checks began to fail."
-        for name in failed:
-            found, run_id = records[name]
-            check = alert.FailedCheck(
-                run_id,
-                found.asset_key.to_user_string(),
-                found.check_name,
-                found.severity.value,
-                found.description or "",
-            )
+        for number, name in enumerate(failed):
+            body = alert.of_check(_failed_check(*records[name]), settings.source, ui)
             try:
-                post(url, alert.of_check(check, settings.source, settings.webserver_url))
+                post(url, body)
+            except AlertUnavailableError as error:
+                now |= dict.fromkeys(failed[number:], True)  # to be alerted of in the next tick
+                said += f" {error} It is tried again."
+                break
             except AlertError as error:
                 said += f" The alert of {name} is dropped. {error}"
         return dg.SensorResult(skip_reason=said, cursor=json.dumps(now))
@@ -88,10 +87,15 @@ def _failed_run(context: dg.RunFailureSensorContext) -> alert.FailedRun:
     return alert.FailedRun(
         run_id=run.run_id,
         job=run.job_name,
-        error=cause.message if cause else context.failure_event.message or "",
+        error=_said(cause) if cause else context.failure_event.message or "",
         asked_again=LANE in run.tags and run.tags.get(ENDING) != Ending.PERMANENT,
         tags={name: run.tags[name] for name in SHOWN_TAGS if name in run.tags},
     )
+
+
+def _said(error: SerializableErrorInfo) -> str:
+    """Return an error's name and message, without the module that the name is from."""
+    return f"{error.cls_name}: {error.message.partition(': ')[2]}"
 
 
 def _alerted_before(context: dg.RunFailureSensorContext, every_seconds: float) -> bool:
@@ -105,14 +109,23 @@ def _alerted_before(context: dg.RunFailureSensorContext, every_seconds: float) -
     return every_seconds > 0 and bool(context.instance.get_runs(alike, limit=1))
 
 
+def _failed_check(found: dg.AssetCheckEvaluation, run_id: str) -> alert.FailedCheck:
+    return alert.FailedCheck(
+        run_id=run_id,
+        asset=found.asset_key.to_user_string(),
+        check=found.check_name,
+        severity=found.severity.value,
+        description=found.description or "",
+    )
+
+
 def _evaluated(
     context: dg.SensorEvaluationContext,
 ) -> dict[str, tuple[dg.AssetCheckEvaluation, str]]:
     """Return each check's last evaluation and its run."""
     found = {}
-    for key in (
-        context.repository_def.asset_graph.asset_check_keys if context.repository_def else ()
-    ):
+    keys = context.repository_def.asset_graph.asset_check_keys if context.repository_def else ()
+    for key in keys:
         record = context.instance.get_latest_asset_check_evaluation_record(key)
         if record is not None and record.evaluation is not None:
             found[key.to_user_string()] = (record.evaluation, record.run_id)

@@ -19,6 +19,7 @@ from rag_assets.assets.promotion_gate import GatePolicy
 from rag_assets.core.chunking import ChunkLimits, chunker_version
 from rag_assets.partitions import bulk_ranges, model_shard_partitions, shard_partitions
 from rag_assets.resources import build_resources
+from rag_assets.runs import SOURCE
 from rag_assets.settings import Settings, load_settings
 
 
@@ -34,17 +35,26 @@ def definitions() -> dg.Definitions:
             jobs.index_chunks,
             jobs.audit,
             jobs.run_checks,
+            jobs.judge_live,
             jobs.retry_quarantined,
+            jobs.compact,
             *model_jobs.ALL,
         ],
         sensors=[*sensors.build(settings), *alerts.build(settings)],
         schedules=[
             dg.ScheduleDefinition(
                 job=job,
-                cron_schedule=settings.audit_cron,
+                cron_schedule=cron,
+                tags={SOURCE: settings.source},
                 default_status=dg.DefaultScheduleStatus.RUNNING,
+                description=f"{job.name}, {cron} in UTC ({variable}).",
             )
-            for job in (jobs.audit, jobs.run_checks)
+            for job, cron, variable in (
+                (jobs.audit, settings.audit_cron, "RAG_ASSETS_AUDIT_CRON"),
+                (jobs.run_checks, settings.audit_cron, "RAG_ASSETS_AUDIT_CRON"),
+                (jobs.judge_live, settings.checks_cron, "RAG_ASSETS_CHECKS_CRON"),
+                (jobs.compact, settings.compact_cron, "RAG_ASSETS_COMPACT_CRON"),
+            )
         ],
         resources=build_resources(settings),
         # One process a run: a model is loaded once, and no step pays for imports again.

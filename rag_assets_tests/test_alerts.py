@@ -40,12 +40,11 @@ class Alerts:
         context = dg.build_sensor_context(
             instance=self.instance,
             repository_def=self.repository,
-            repository_name=self.repository.name,
             cursor=self.cursors.get(name),
         )
         found = self.repository.get_sensor_def(name).evaluate_tick(context)
         self.cursors[name] = found.cursor
-        assert not any(r.serializable_error for r in found.dagster_run_reactions or ())
+        assert not any(reaction.error for reaction in found.dagster_run_reactions or ())
         return found.skip_message or ""
 
 
