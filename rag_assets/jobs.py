@@ -146,14 +146,11 @@ def compact_storage(
     """Compact each fed collection, then remove orphans that are safe to remove."""
     opened, shards = lake.open(), shard_keys(lake.shards)
     with milvus.connect() as store:
-        asked = []
-        for target in collection.fed_collections(lake, models, milvus, store):
-            if store.exists(target.name) and store.compact(target.name):
-                asked.append(target.name)
-            else:
-                context.log.info(
-                    "%s: there is nothing to compact, or this Milvus cannot.", target.name
-                )
+        targets = collection.fed_collections(lake, models, milvus, store)
+        names = [target.name for target in targets if store.exists(target.name)]
+        for name in names:
+            store.compact(name)
+            context.log.info("%s: Milvus was asked to compact it.", name)
         registry = ModelRegistry(opened, store, milvus.alias).read()
         estate = Estate(opened, store, registry, milvus.alias, lake.source_url, shards)
         found = [orphan for orphan in estate.orphans() if orphan.removable]
@@ -163,7 +160,7 @@ def compact_storage(
             estate.remove(orphan)
             context.log.info("Removed %s %s: %s.", orphan.kind, orphan.name, orphan.why)
     context.add_output_metadata(
-        {"collections compacted": len(asked), "orphans removed": len(found)}
+        {"collections compacted": len(names), "orphans removed": len(found)}
     )
 
 

@@ -123,12 +123,11 @@ class Tick:
                 waits.append(wait)
             else:
                 ready.append(shard)
-        moment, window = datetime.now(UTC), BulkWindow.parse(self.settings.bulk_window)
-        lanes = replace(lanes, bulk=window is None or window.is_open(moment))
-        plan = plan_runs(ready, runs.in_flight, lanes)
+        plan = plan_runs(ready, runs.in_flight, replace(lanes, bulk=self.in_bulk_hours))
         if len(plan.for_later) < len(stale):
             self.behind.append(unit)
-        opens = window.next_opening(moment) if window else None
+        window = BulkWindow.parse(self.settings.bulk_window)
+        opens = window.next_opening(datetime.now(UTC)) if window else None
         self.said.append(describe(unit, plan, len(runs.in_flight), waits, opens))
         asking = partial(
             request,
@@ -138,6 +137,12 @@ class Tick:
             source=self.settings.source,
         )
         self.requests.extend(asking(job, run, partitions, runs) for run in plan.runs)
+
+    @property
+    def in_bulk_hours(self) -> bool:
+        """Whether bulk runs may be asked for now."""
+        window = BulkWindow.parse(self.settings.bulk_window)
+        return window is None or window.is_open(datetime.now(UTC))
 
     @property
     def message(self) -> str:
@@ -234,10 +239,11 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
         lake: LakeResource,
         models: ModelsResource,
         milvus: MilvusResource,
+        chunker: ChunkerResource,
     ) -> dg.SensorResult:
         tick, cursor = Tick(context.instance, settings), context.cursor
         opened, shards = lake.open(), shard_keys(lake.shards)
-        names = (chunks.NAME, collection.NAME)
+        names = (source_files.NAME, parsed_documents.NAME, chunks.NAME, collection.NAME)
         metas = {name: opened.metas(name, known_of_index) for name in names}
         registry = read_records(opened)
         for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
@@ -270,6 +276,10 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
                 cursor = _go_live(tick, milvus, model)
         if not tick.said:
             tick.said.append("Every collection is in step with its chunks.")
+        if tick.in_bulk_hours and stale_documents(
+            metas, shards, parser_version(), _chunker_version(chunker)
+        ):
+            tick.behind.append("documents")
         listed_since = time.time() - warn.total_seconds()
         in_step = bool(registry.fed) and not tick.behind
         if in_step and last_sign(context.instance, source_files.NAME) > listed_since:

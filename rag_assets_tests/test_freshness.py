@@ -72,14 +72,34 @@ def test_shards_that_stay_stale_give_no_sign_of_life(
 
 
 def test_a_collection_in_step_with_a_source_that_nobody_lists_gives_no_sign_of_life(
-    instance: dg.DagsterInstance,
+    bucket: Bucket, instance: dg.DagsterInstance
 ) -> None:
-    Ticking(instance, "index_sensor").tick()
+    put(bucket, "a.md")
+    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    settle(source, index)
+    instance.wipe_assets([dg.AssetKey(end) for end in ENDS])  # as if it had been long ago
+
+    index.tick()
     assert signs(instance, collection.NAME) == []
 
-    Ticking(instance, "source_sensor").tick()
-    Ticking(instance, "index_sensor").tick()
+    source.tick()
+    index.tick()
     assert len(signs(instance, collection.NAME)) == 1
+
+
+def test_chunks_that_are_behind_the_listing_let_the_collection_give_no_sign_of_life(
+    bucket: Bucket, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md")
+    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    settle(source, index)
+    instance.wipe_assets([dg.AssetKey(collection.NAME)])
+    put(bucket, "b.md")
+    source.tick()  # asks for a run that does not come
+
+    index.tick()
+
+    assert signs(instance, collection.NAME) == []
 
 
 def test_a_sign_of_life_changes_no_partition(bucket: Bucket, instance: dg.DagsterInstance) -> None:

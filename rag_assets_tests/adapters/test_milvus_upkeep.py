@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rag_assets.adapters.milvus import MilvusStore
+from rag_assets.adapters.milvus import CollectionMissingError, MilvusStore
 from rag_assets.adapters.milvus_rows import INTEGER_FIELDS, TEXT_LIMITS
 
 NAME = "upkeep"
@@ -47,5 +47,6 @@ def test_compaction_loses_no_row(store: MilvusStore) -> None:
     assert store.count(NAME) == 2
 
 
-def test_compaction_of_what_is_not_there_is_not_claimed(store: MilvusStore) -> None:
-    assert store.compact("no_such_collection") is False
+def test_what_is_not_there_is_not_compacted(store: MilvusStore) -> None:
+    with pytest.raises(CollectionMissingError):
+        store.compact("no_such_collection")
