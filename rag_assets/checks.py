@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
+from rag_assets import document_checks, index_checks
 from rag_assets.adapters.lake import Lake
 from rag_assets.assets import collection, live_alias, parsed_documents
+from rag_assets.assets.catalog import table
 from rag_assets.assets.promotion_gate import GatePolicy
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.model_life import Role
 from rag_assets.core.promotion_gate import RULES, Finding, Rule
+from rag_assets.core.quality import offenders
 from rag_assets.core.tables import PARSED_DOCUMENTS
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 from rag_assets.settings import Settings
@@ -29,21 +32,26 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(
         asset=parsed_documents.NAME,
-        description="Documents that could not be parsed: how many, for how long, and why.",
+        description="Documents that could not be parsed: how many, for how long, and why. An error"
+        f" if they are more than {settings.quarantine_rate:.0%} (RAG_ASSETS_QUARANTINE_RATE).",
     )
     def quarantine(lake: LakeResource) -> dg.AssetCheckResult:
-        found = quarantined(lake.open(), shard_keys(lake.shards))
+        found, documents = quarantined(lake.open(), shard_keys(lake.shards))
+        rate = found.height / documents if documents else 0.0
+        many = rate > settings.quarantine_rate
         age = datetime.now(UTC) - found["judged_at"].to_list()[0] if found.height else timedelta()
         hours = age.total_seconds() / 3600
         return dg.AssetCheckResult(
             passed=found.is_empty(),
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"{found.height} documents are quarantined, the oldest for {hours:.1f} h."
-            " The job retry_quarantined tries them again."
+            severity=dg.AssetCheckSeverity.ERROR if many else dg.AssetCheckSeverity.WARN,
+            description=f"{found.height} of {documents} documents are quarantined, the oldest for"
+            f" {hours:.1f} h. The job retry_quarantined tries them again."
             if found.height
             else "No document is quarantined.",
             metadata={
                 "rag_assets/quarantined": found.height,
+                "rag_assets/rate": rate,
+                "rag_assets/worst": table(offenders(found).head(SHOWN)),
                 "rag_assets/oldest_hours": hours,
                 "rag_assets/documents": table(found.head(SHOWN)),
             },
@@ -126,7 +134,14 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
         for rule in Rule:
             yield gate_result(rule, judged)
 
-    return [quarantine, rows_in_step, lag, promotion_gate]
+    return [
+        quarantine,
+        *document_checks.build(settings),
+        rows_in_step,
+        *index_checks.build(settings),
+        lag,
+        promotion_gate,
+    ]
 
 
 def gate_result(rule: Rule, judged: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:
@@ -143,12 +158,13 @@ def gate_result(rule: Rule, judged: Mapping[str, Sequence[Finding]]) -> dg.Asset
     )
 
 
-def quarantined(lake: Lake, shards: Sequence[str]) -> pl.DataFrame:
-    """Return the quarantined documents, the longest known first."""
+def quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int]:
+    """Return the quarantined documents, the longest known first, and how many there are at all."""
     parsed = lake.read_all(parsed_documents.NAME, shards, PARSED_DOCUMENTS).values()
     found = [parsed_documents.quarantined(partition.table) for partition in parsed]
     columns = ["document_id", "outcome", "error", "judged_at", "size"]
-    return pl.concat(found).select(columns).sort("judged_at", "document_id")
+    documents = sum(partition.table.height for partition in parsed)
+    return pl.concat(found).select(columns).sort("judged_at", "document_id"), documents
 
 
 def recent_lags(instance: dg.DagsterInstance) -> pl.Series:
@@ -161,13 +177,3 @@ def recent_lags(instance: dg.DagsterInstance) -> pl.Series:
         if isinstance(metadata, dg.TableMetadataValue):
             found += [float(str(row.data["lag_seconds"])) for row in metadata.records]
     return pl.Series(found, dtype=pl.Float64)
-
-
-def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
-    """Return rows as a table in the UI."""
-    records = [
-        dg.TableRecord({name: str(value) for name, value in row.items()})
-        for row in rows.iter_rows(named=True)
-    ]
-    columns = [dg.TableColumn(name) for name in rows.columns]
-    return dg.MetadataValue.table(records, dg.TableSchema(columns))

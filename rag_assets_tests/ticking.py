@@ -58,6 +58,8 @@ class Ticking:
         result = self.sensor(context)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
+        for event in result.asset_events:  # as the daemon does
+            self.instance.report_runless_asset_event(event)
         return result
 
     def run(self, request: dg.RunRequest) -> None:

@@ -171,6 +171,14 @@ class Lake:
                     known[path] = (found[path], meta)
         return {_parts(path): known[path][1] for path in found if path in known}
 
+    def partitions(self, asset: str) -> list[tuple[str, ...]]:
+        """Return the keys' parts of all partitions of an asset."""
+        return [_parts(path) for path in self._objects.list(f"{asset}/")]
+
+    def kept_aside(self) -> set[tuple[str, ...]]:
+        """Return (asset, *parts) of the partitions for which work is kept aside."""
+        return {tuple(path.split("/")[1:-1]) for path in self._objects.list("checkpoints/")}
+
     def token(self, key: PartitionKey) -> str | None:
         """Return the partition's token now."""
         found = self._objects.get(key.path)

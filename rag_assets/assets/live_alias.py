@@ -21,6 +21,7 @@ from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.promotion_gate import INTEGRITY, Finding, Rule
 from rag_assets.model_registry import ModelRegistry
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
+from rag_assets.runs import MODEL
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +149,11 @@ def build(shards: int, first_model: str, policy: GatePolicy) -> dg.AssetsDefinit
         " model by the gate and points the alias at its collection, in one atomic step.",
     )
     def live_alias(
-        config: LiveAliasConfig, lake: LakeResource, models: ModelsResource, milvus: MilvusResource
+        context: dg.AssetExecutionContext,
+        config: LiveAliasConfig,
+        lake: LakeResource,
+        models: ModelsResource,
+        milvus: MilvusResource,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         if config.force and not config.reason.strip():
             raise ConfigurationError("`force` needs a `reason`: it is recorded with the promotion.")
@@ -157,6 +162,7 @@ def build(shards: int, first_model: str, policy: GatePolicy) -> dg.AssetsDefinit
                 lake, models, milvus, store, shards=shard_keys(shards), policy=policy
             )
             model = _wanted(config, promotion.registry.read(), first_model)
+            context.instance.add_run_tags(context.run.run_id, {MODEL: model})
             rules = INTEGRITY if config.rollback else tuple(Rule)
             try:
                 release, findings = promotion.make_live(model, rules, force=config.force)

@@ -17,6 +17,7 @@
     ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
     ├── MoveRefusedError          a step in a model's life that is not allowed from where it is
     │   └── PromotionRefusedError    a collection is not fit to be live; lists every reason
+    ├── AlertError                an alert was not delivered
     ├── SearchError               a query cannot be answered: no release, no model
     └── UnavailableError          a server is down or limits the rate: mixed into the kind of its
                                   error, so a run that ends with it is asked for again soon
@@ -126,6 +127,14 @@ class PromotionRefusedError(MoveRefusedError):
     def __init__(self, message: str, findings: "Sequence[Finding]" = ()) -> None:
         super().__init__(message)
         self.findings = findings
+
+
+class AlertError(RagAssetsError):
+    """A webhook refused an alert."""
+
+
+class AlertUnavailableError(AlertError, UnavailableError):
+    """A webhook does not answer, or not now."""
 
 
 class SearchError(RagAssetsError):

@@ -208,7 +208,11 @@ class Registry:
         record = self.records.get(key)
         if record is None or record.retired:
             is_what = "retired" if record else "not registered"
-            raise MoveRefusedError(f"{key} cannot be {verb}: it is {is_what}. Register it first.")
+            known = [f"{other} ({self.role(other)})" for other in self.records]
+            raise MoveRefusedError(
+                f"{key!r} cannot be {verb}: it is {is_what}. On record are"
+                f" {', '.join(known) or 'no models'}. Use one of them, or register this one first."
+            )
         return record
 
     def _with(self, record: ModelRecord) -> "Registry":
