@@ -31,7 +31,7 @@ def test_a_partition_is_materialised_with_clicks(ui: Ui) -> None:
     ui.page.get_by_role("menuitem", name="s001").click()
     ui.page.keyboard.press("Escape")
     ui.button("Launch 1 run").click()
-    ui.button("^View$").click()
+    ui.follow_toast()
 
     ui.see("RUN_SUCCESS", within=RUN_ENDS_WITHIN)
     ui.see("s001")
@@ -42,9 +42,9 @@ def test_a_backfill_over_all_shards_is_launched_and_completes(ui: Ui) -> None:
     ui.button("Materialize").click()
     ui.page.locator(".dagster-portal").get_by_text("All", exact=True).click()
     ui.button("Launch backfill|Launch 3 runs|Launch 1 run").click()
-    ui.button("^View$").click()
+    ui.follow_toast()
 
-    ui.see("Completed", within=RUN_ENDS_WITHIN)
+    ui.see("Completed", exactly=True, within=RUN_ENDS_WITHIN)
 
 
 def test_a_file_dropped_in_the_bucket_starts_runs_that_say_why(ui: Ui, platform: Platform) -> None:
@@ -62,6 +62,8 @@ def test_a_file_dropped_in_the_bucket_starts_runs_that_say_why(ui: Ui, platform:
 
 def test_lineage_leads_from_the_source_to_the_alias(ui: Ui) -> None:
     ui.open("/assets/collection?view=lineage&lineageScope=upstream")
+    ui.see("Graph depth")
+    ui.button("^All$").click()
 
     for name in ("source_files", "parsed_documents", "chunks", "embeddings"):
         ui.see(name)
@@ -73,7 +75,7 @@ def test_a_failing_check_shows_its_evidence(ui: Ui) -> None:
 
     ui.see("poison.html", within=RUN_ENDS_WITHIN)
     ui.see("The HTML nests 200,000 blocks, too many.")
-    ui.see("Failed")
+    ui.see("Failed", exactly=True)
 
 
 def test_a_wrong_model_in_the_launchpad_is_answered_with_what_there_is(ui: Ui) -> None:

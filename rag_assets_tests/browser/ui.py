@@ -26,9 +26,14 @@ class Ui:
     def button(self, text: str) -> Locator:
         return self.page.locator("button", has_text=re.compile(text)).first
 
-    def see(self, text: str, *, within: float = 60_000) -> None:
-        """Wait until a text is shown."""
-        expect(self.page.get_by_text(text).first).to_be_visible(timeout=within)
+    def see(self, text: str, *, exactly: bool = False, within: float = 60_000) -> None:
+        """Wait until a text is shown, as part of another or exactly."""
+        shown = self.page.get_by_text(text, exact=exactly).first
+        expect(shown).to_be_visible(timeout=within)
+
+    def follow_toast(self) -> None:
+        """Go to what the message about a launch leads to."""
+        self.page.get_by_text("View", exact=True).last.click()
 
     def fill_config(self, yaml: str) -> None:
         """Replace what is in the launchpad's editor."""

@@ -182,7 +182,7 @@ class Platform:
 
     def await_live(self) -> None:
         """Wait until the first model has been judged and made live."""
-        awaited(lambda: self.live() == MODELS[0], "the first model to be live")
+        awaited(lambda: self.live() == MODELS[0], "the first model to be live", 300)
 
     def live(self) -> str | None:
         """Return the key of the live model."""
