@@ -48,7 +48,7 @@ from rag_assets.resources import (
     ModelsResource,
     SourceResource,
 )
-from rag_assets.runs import read_runs, request
+from rag_assets.runs import MODEL, SOURCE, read_runs, request
 from rag_assets.settings import Settings
 from rag_assets.staleness import stale_documents, stale_rows
 
@@ -383,6 +383,7 @@ def _go_live(tick: Tick, milvus: MilvusResource, model: str) -> str | None:
         dg.RunRequest(
             run_key=f"{model} is the first, {time.time() // SECONDS_TO_PROMOTE:.0f}",
             job_name=model_jobs.promote.name,
+            tags={SOURCE: tick.settings.source, MODEL: model},
             run_config={
                 "ops": {
                     live_alias.NAME: {

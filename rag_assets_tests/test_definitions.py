@@ -122,6 +122,9 @@ def test_the_ui_can_show_where_an_assets_data_is_and_what_its_columns_are_made_f
         for column, deps in metadata["dagster/column_lineage"].deps_by_column.items():
             assert column in columns
             for dep in deps:
+                described = metadata["dagster/column_schema"].columns
+                [shown] = [found.description for found in described if found.name == column]
+                assert f"`{dep.asset_key.to_user_string()}.{dep.column_name}`" in shown
                 parent = nodes[dep.asset_key.to_user_string()]
                 assert dep.column_name in {
                     found.name for found in parent.metadata["dagster/column_schema"].columns

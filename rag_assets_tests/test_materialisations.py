@@ -85,6 +85,7 @@ def test_runs_can_be_found_by_source_model_and_lane(
     assert reported
     source = load_settings().source
     assert runs(**{SOURCE: source, LANE: "stream"}) == {"ingest_documents", "index_chunks"}
+    assert runs(**{SOURCE: source}) == {"ingest_documents", "index_chunks", "promote"}
     assert runs(**{MODEL: WORDLLAMA}) == {"index_chunks", "promote"}
     launch(Ticking(instance, "source_sensor"), "register_model", register={"model": WORDLLAMA})
     assert "register_model" in runs(**{MODEL: WORDLLAMA})

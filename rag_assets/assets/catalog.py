@@ -10,7 +10,7 @@ import polars as pl
 
 from rag_assets.adapters.milvus_errors import without_credentials
 from rag_assets.adapters.milvus_rows import ROW_FIELDS, SPARSE_FIELD, VECTOR_FIELD
-from rag_assets.core.columns import MEANINGS, lineage
+from rag_assets.core.columns import MEANINGS, Column, lineage
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.settings import Settings
 
@@ -72,8 +72,11 @@ class Catalog:
         if name in uris or name in COLUMNS:
             metadata["dagster/uri"] = uris.get(name, f"{self.settings.lake}/{name}/")
         if name in COLUMNS:
-            metadata["dagster/column_schema"] = column_schema(COLUMNS[name])
-            metadata["dagster/column_lineage"] = column_lineage(name, parents)
+            made_from = lineage(
+                name, COLUMNS[name], {parent: COLUMNS[parent] for parent in parents}
+            )
+            metadata["dagster/column_schema"] = column_schema(COLUMNS[name], made_from)
+            metadata["dagster/column_lineage"] = column_lineage(made_from)
         return metadata
 
 
@@ -82,25 +85,36 @@ def source_kind(url: str) -> str:
     return "s3" if urlsplit(url).scheme == "s3" else "file"
 
 
-def column_schema(columns: Mapping[str, Any]) -> dg.TableSchema:
-    """Return columns with their types and meanings."""
+def column_schema(
+    columns: Mapping[str, Any], made_from: Mapping[str, Sequence[Column]]
+) -> dg.TableSchema:
+    """Return columns with their types, meanings and origins.
+
+    The origins are in `column_lineage` too, which the open-source UI does not draw.
+    """
     return dg.TableSchema(
         [
-            dg.TableColumn(name, _type(dtype), description=MEANINGS[name])
+            dg.TableColumn(
+                name, _type(dtype), description=_described(name, made_from.get(name, ()))
+            )
             for name, dtype in columns.items()
         ]
     )
 
 
-def column_lineage(name: str, parents: Sequence[str]) -> dg.TableColumnLineage:
-    """Return which columns of other assets each column of an asset is made from."""
-    found = lineage(name, COLUMNS[name], {parent: COLUMNS[parent] for parent in parents})
+def column_lineage(made_from: Mapping[str, Sequence[Column]]) -> dg.TableColumnLineage:
+    """Return which columns of other assets each column is made from."""
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(dg.AssetKey(asset), of) for asset, of in made_from]
-            for column, made_from in found.items()
+            column: [dg.TableColumnDep(dg.AssetKey(asset), of) for asset, of in inputs]
+            for column, inputs in made_from.items()
         }
     )
+
+
+def _described(column: str, made_from: Sequence[Column]) -> str:
+    origins = ", ".join(f"`{asset}.{name}`" for asset, name in made_from)
+    return f"{MEANINGS[column]} ← {origins}" if origins else MEANINGS[column]
 
 
 def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
