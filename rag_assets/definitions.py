@@ -9,6 +9,7 @@ from rag_assets.assets import (
     chunks,
     collection,
     embeddings,
+    ingestion_report,
     live_alias,
     parsed_documents,
     source_files,
@@ -31,6 +32,7 @@ def definitions() -> dg.Definitions:
             jobs.index_chunks,
             jobs.audit,
             jobs.run_checks,
+            jobs.report,
             jobs.retry_quarantined,
             *model_jobs.ALL,
         ],
@@ -42,6 +44,13 @@ def definitions() -> dg.Definitions:
                 default_status=dg.DefaultScheduleStatus.RUNNING,
             )
             for job in (jobs.audit, jobs.run_checks)
+        ]
+        + [
+            dg.ScheduleDefinition(
+                job=jobs.report,
+                cron_schedule=settings.report_cron,
+                default_status=dg.DefaultScheduleStatus.RUNNING,
+            )
         ],
         resources=build_resources(settings),
         # One process a run: a model is loaded once, and no step pays for imports again.
@@ -64,4 +73,5 @@ def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
             embeddings.build(model_shards, ranges, settings.micro_batch),
             collection.build(model_shards, ranges, settings.shards),
             live_alias.build(settings.shards, settings.model, GatePolicy.of(settings)),
+            ingestion_report.build(settings),
         ]
