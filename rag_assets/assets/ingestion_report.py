@@ -52,7 +52,7 @@ def build(settings: Settings) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             metadata={
                 "rag_assets/report": dg.MetadataValue.md(markdown(sections(report))),
-                **{f"rag_assets/{name}": value for name, value in report.figures().items()},
+                **{f"rag_assets/{name}": round(v, 4) for name, v in report.figures().items()},
                 SPENDING: dg.MetadataValue.json(
                     _SPENDING.dump_python(report.spending, mode="json")
                 ),

@@ -114,13 +114,11 @@ def grid(states: Sequence[ShardState], names: Sequence[str]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in the unit that fits: 0.8 s, 42 s, 3.5 min, 2.0 h, 5.1 d."""
-    if seconds < MINUTE:
-        return f"{seconds:.1f} s" if seconds < MINUTE / 6 else f"{seconds:.0f} s"
-    for unit, length, upto in (("min", MINUTE, HOUR), ("h", HOUR, DAY)):
-        if seconds < upto:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds / DAY:.1f} d"
+    """Return seconds in the unit that fits: 0.8 s, 42 s, 3.5 min, 2 h, 5.1 d."""
+    units = (("s", 1, MINUTE), ("min", MINUTE, HOUR), ("h", HOUR, DAY), ("d", DAY, float("inf")))
+    unit, length = next((unit, length) for unit, length, upto in units if seconds < upto)
+    digits = 0 if length == 1 and seconds >= MINUTE / 6 else 1
+    return f"{seconds / length:.{digits}f}".removesuffix(".0") + f" {unit}"
 
 
 def _models(report: Report) -> Section:
@@ -149,15 +147,16 @@ def _model(model: ModelState, shards: int) -> tuple[str, ...]:
 
 
 def _shards(report: Report) -> Section:
-    columns = ("", *(state.value for state in GLYPHS), "behind")
+    found = [state for state in GLYPHS if any(state in hop.states for _, hop in report.hops)]
+    columns = ("", *(state.value for state in found), "behind")
     rows = tuple(
-        (name, *(f"{hop.states.count(state) or ''}" for state in GLYPHS), _left(hop))
+        (name, *(f"{hop.states.count(state):,}" for state in found), _left(hop))
         for name, hop in report.hops
     )
     lines: list[str] = []
     for name, hop in report.hops:
         lines += [f"{name}:", *grid(hop.states, report.shards), ""]
-    key = "   ".join(f"{glyph} {state.value}" for state, glyph in GLYPHS.items())
+    key = "   ".join(f"{GLYPHS[state]} {state.value}" for state in found)
     return Section("Shards", "", columns, rows, (*lines, key))
 
 
