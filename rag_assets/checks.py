@@ -167,9 +167,15 @@ def quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int]:
     return pl.concat(found).select(columns).sort("judged_at", "document_id"), documents
 
 
-def recent_lags(instance: dg.DagsterInstance) -> pl.Series:
-    """Return the seconds until recent changes could be found, one for each document."""
-    records = instance.fetch_materializations(dg.AssetKey(collection.NAME), limit=RECENT).records
+def recent_lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None = None) -> pl.Series:
+    """Return the seconds until recent changes could be found, one for each document.
+
+    Args:
+        instance: Has the events.
+        partitions: Only of these partitions of `collection`.
+    """
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(collection.NAME), asset_partitions=partitions)
+    records = instance.fetch_materializations(wanted, limit=RECENT).records
     found: list[float] = []
     for record in records:
         event = record.asset_materialization

@@ -10,6 +10,7 @@ from rag_assets.assets import (
     chunks,
     collection,
     embeddings,
+    ingestion_report,
     live_alias,
     parsed_documents,
     source_files,
@@ -36,6 +37,7 @@ def definitions() -> dg.Definitions:
             jobs.audit,
             jobs.run_checks,
             jobs.judge_live,
+            jobs.report,
             jobs.retry_quarantined,
             jobs.compact,
             *model_jobs.ALL,
@@ -54,6 +56,7 @@ def definitions() -> dg.Definitions:
                 (jobs.run_checks, settings.audit_cron, "RAG_ASSETS_AUDIT_CRON"),
                 (jobs.judge_live, settings.checks_cron, "RAG_ASSETS_CHECKS_CRON"),
                 (jobs.compact, settings.compact_cron, "RAG_ASSETS_COMPACT_CRON"),
+                (jobs.report, settings.report_cron, "RAG_ASSETS_REPORT_CRON"),
             )
         ],
         resources=build_resources(settings),
@@ -78,6 +81,7 @@ def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
             embeddings.build(model_shards, ranges, settings.micro_batch),
             collection.build(model_shards, ranges, settings.shards),
             live_alias.build(settings.shards, settings.model, GatePolicy.of(settings)),
+            ingestion_report.build(settings),
         ]
     return [asset.map_asset_specs(catalog.presented) for asset in assets]
 

@@ -7,13 +7,22 @@ from typing import Any
 import dagster as dg
 
 from rag_assets.assets import live_alias
+from rag_assets.assets.ingestion_report import spending_before
 from rag_assets.core.cost import Preview
 from rag_assets.core.errors import PromotionRefusedError
 from rag_assets.core.identity import shard_keys
+from rag_assets.core.report import Report
 from rag_assets.definitions import definitions
 from rag_assets.lifecycle import Lifecycle, Standing
 from rag_assets.partitions import model_shard_key
-from rag_assets.resources import LakeResource, MilvusResource, ModelsResource, build_resources
+from rag_assets.report import Reporter
+from rag_assets.resources import (
+    ChunkerResource,
+    LakeResource,
+    MilvusResource,
+    ModelsResource,
+    build_resources,
+)
 from rag_assets.runs import RANGE_END, RANGE_START
 from rag_assets.settings import Settings
 
@@ -131,6 +140,20 @@ def standings(settings: Settings) -> list[Standing]:
     """Return where every model stands."""
     with dg.DagsterInstance.get() as instance:
         return lifecycle(instance, settings).standings()
+
+
+def report(settings: Settings) -> Report:
+    """Return how things stand, as the asset `ingestion_report` says it."""
+    with dg.DagsterInstance.get() as instance:
+        return read_report(instance, settings)
+
+
+def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
+    """As `report`, on an instance that is open."""
+    life, chunker = lifecycle(instance, settings), build_resources(settings)["chunker"]
+    assert isinstance(chunker, ChunkerResource)
+    reporter = Reporter(instance, settings, life.lake, chunker, life.models, life.milvus)
+    return reporter.read(spending_before(instance))
 
 
 def preview(settings: Settings, model: str, tokens_per_second: float) -> Preview:

@@ -9,6 +9,7 @@ from rag_assets.assets import (
     chunks,
     collection,
     embeddings,
+    ingestion_report,
     live_alias,
     parsed_documents,
     source_files,
@@ -40,6 +41,12 @@ index_chunks = dg.define_asset_job(
     selection=_assets(embeddings.NAME, collection.NAME),
     hooks={note_failure},
     description="Second hop, on GPUs: embed what is new and write it to the model's collection.",
+)
+
+report = dg.define_asset_job(
+    "report",
+    selection=_assets(ingestion_report.NAME),
+    description="Say how things stand, in the asset ingestion_report; changes nothing.",
 )
 
 run_checks = dg.define_asset_job(

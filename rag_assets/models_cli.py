@@ -5,7 +5,6 @@ uses), so that the UI shows them with those that were started there.
 """
 
 import getpass
-import os
 from typing import Any
 
 import click
@@ -145,9 +144,7 @@ def retire(model: str, yes: bool) -> None:
 def _settings() -> Settings:
     """Return the settings, with the Dagster instance of `rag-assets dev` where none is named."""
     settings = load_settings()
-    if "DAGSTER_HOME" not in os.environ:
-        dev.prepare_home(settings)
-        os.environ |= dev.environment(settings)
+    dev.use_instance(settings)
     return settings
 
 

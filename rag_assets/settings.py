@@ -271,6 +271,9 @@ class Settings(BaseSettings):
         default="17 * * * *",
         description="When the audit compares Milvus's rows with the lake, and the checks run.",
     )
+    report_cron: str = Field(
+        default="*/15 * * * *", description="When the asset `ingestion_report` is made."
+    )
 
     @property
     def fingerprint(self) -> str:

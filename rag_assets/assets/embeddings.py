@@ -34,8 +34,8 @@ class EmbeddingReport:
 
     For texts that are new to the shard, `resumed` counts vectors that a killed run left behind,
     and `reused` those that another shard of the run or another key of the same signature has.
-    `tokens` are those of the computed ones, by the chunker's count, and `seconds` the model's own
-    time for them.
+    `tokens` are those of the computed ones, by the chunker's count, `seconds` the model's own
+    time for them, and `gpu_seconds` that time if this process spent it on a GPU.
     """
 
     vectors: int
@@ -46,6 +46,7 @@ class EmbeddingReport:
     removed: int
     tokens: int
     seconds: float
+    gpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,7 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         removed=len(change.removed),
         tokens=int(missing["tokens"].sum()),
         seconds=seconds,
+        gpu_seconds=seconds if computed.height and run.load().on_gpu else 0.0,
     )
 
 

@@ -27,6 +27,7 @@ from rag_assets.core.errors import (
     StaleInputError,
 )
 from rag_assets.core.identity import digest
+from rag_assets.core.quarantine import Quarantine
 from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
 from rag_assets.resources import LakeResource, ParserResource, SourceResource
 
@@ -158,6 +159,7 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
         code_version=parser.version,
         upstream={source_files.NAME: _input(listing, table)},
         changes=held.changes + change.size,
+        figures=Quarantine.of(quarantined(table)).as_figures(),
     )
     if meta != held.meta or not table.equals(held.table):
         lake.commit(key, table, meta, held.token)
