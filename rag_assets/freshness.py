@@ -23,6 +23,12 @@ def last_sign(instance: dg.DagsterInstance, asset: str) -> float:
     return event.timestamp if event else 0.0
 
 
+def is_alive(instance: dg.DagsterInstance, settings: Settings, asset: str) -> bool:
+    """Whether an asset was materialised within the time after which the UI warns."""
+    warn, _ = settings.fresh_within
+    return time.time() - last_sign(instance, asset) < warn.total_seconds()
+
+
 def confirmed(
     instance: dg.DagsterInstance,
     settings: Settings,

@@ -31,14 +31,14 @@ from rag_assets.assets import (
 )
 from rag_assets.assets.source_files import Found, listing_metadata
 from rag_assets.core.bucket_events import changed_keys
-from rag_assets.core.bulk_window import BulkWindow
+from rag_assets.core.bulk_window import closed_until
 from rag_assets.core.errors import ConfigurationError, SourceError, VectorStoreError
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.lanes import LanePolicy, StaleShard, plan_runs
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.retries import RetryPolicy, must_wait
 from rag_assets.core.tick_message import describe
-from rag_assets.freshness import confirmed, last_sign
+from rag_assets.freshness import confirmed, is_alive
 from rag_assets.model_registry import read_records
 from rag_assets.partitions import MODEL_DIMENSION, model_shard_key
 from rag_assets.resources import (
@@ -88,6 +88,7 @@ class Tick:
     said: list[str] = field(default_factory=list)
     events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
     behind: list[str] = field(default_factory=list)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def ask(
         self,
@@ -123,26 +124,18 @@ class Tick:
                 waits.append(wait)
             else:
                 ready.append(shard)
-        plan = plan_runs(ready, runs.in_flight, replace(lanes, bulk=self.in_bulk_hours))
+        plan = plan_runs(ready, runs.in_flight, replace(lanes, bulk=self.bulk_from is None))
         if len(plan.for_later) < len(stale):
             self.behind.append(unit)
-        window = BulkWindow.parse(self.settings.bulk_window)
-        opens = window.next_opening(datetime.now(UTC)) if window else None
-        self.said.append(describe(unit, plan, len(runs.in_flight), waits, opens))
-        asking = partial(
-            request,
-            reason=self.message,
-            configured=configured,
-            assets=assets,
-            source=self.settings.source,
-        )
-        self.requests.extend(asking(job, run, partitions, runs) for run in plan.runs)
+        self.said.append(describe(unit, plan, len(runs.in_flight), waits, self.bulk_from))
+        source = self.settings.source
+        ask = partial(request, reason=self.message, configured=configured, source=source)
+        self.requests.extend(ask(job, run, partitions, runs, assets=assets) for run in plan.runs)
 
     @property
-    def in_bulk_hours(self) -> bool:
-        """Whether bulk runs may be asked for now."""
-        window = BulkWindow.parse(self.settings.bulk_window)
-        return window is None or window.is_open(datetime.now(UTC))
+    def bulk_from(self) -> datetime | None:
+        """When bulk runs may be asked for again; None if they may now."""
+        return closed_until(self.settings.bulk_window, self.began)
 
     @property
     def message(self) -> str:
@@ -188,7 +181,6 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
     lanes = partial(
         LanePolicy, shards_per_run=settings.shards_per_run, max_runs=settings.runs_per_lane
     )
-    warn, _ = settings.fresh_within
     # What was read of the lake, from tick to tick; ticks of the two run at the same time.
     known_of_source: KnownMetas = {}
     known_of_index: KnownMetas = {}
@@ -276,13 +268,11 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
                 cursor = _go_live(tick, milvus, model)
         if not tick.said:
             tick.said.append("Every collection is in step with its chunks.")
-        if tick.in_bulk_hours and stale_documents(
-            metas, shards, parser_version(), _chunker_version(chunker)
-        ):
+        versions = parser_version(), _chunker_version(chunker)
+        if tick.bulk_from is None and stale_documents(metas, shards, *versions):
             tick.behind.append("documents")
-        listed_since = time.time() - warn.total_seconds()
-        in_step = bool(registry.fed) and not tick.behind
-        if in_step and last_sign(context.instance, source_files.NAME) > listed_since:
+        in_step = registry.fed and not tick.behind
+        if in_step and is_alive(context.instance, settings, source_files.NAME):
             tick.confirm(collection.NAME, models=len(registry.fed), shards=len(shards))
         return tick.result(context, cursor)
 

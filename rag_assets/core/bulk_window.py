@@ -5,6 +5,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 
+def closed_until(window: str, now: datetime) -> datetime | None:
+    """Return when bulk runs may start again; None if they may now.
+
+    Args:
+        window: As `BulkWindow.parse` takes it.
+        now: With a time zone.
+    """
+    hours = BulkWindow.parse(window)
+    return None if hours is None or hours.is_open(now) else hours.next_opening(now)
+
+
 @dataclass(frozen=True, slots=True)
 class BulkWindow:
     """From `opens` until before `closes`, every day, in UTC; across midnight if it closes first."""

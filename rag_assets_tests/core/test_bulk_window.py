@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from rag_assets.core.bulk_window import BulkWindow
+from rag_assets.core.bulk_window import BulkWindow, closed_until
 from rag_assets.core.lanes import InFlight, Lane, LanePolicy, StaleShard, plan_runs
 from rag_assets.core.tick_message import describe
 
@@ -52,6 +52,12 @@ def test_a_window_counts_in_utc_and_opens_again_the_next_day() -> None:
     assert window.is_open(noon_in_tokyo)  # 03:00 UTC
     assert window.next_opening(at(12)) == at(22)
     assert window.next_opening(at(23)) == at(22) + timedelta(days=1)
+
+
+def test_bulk_runs_wait_for_the_window_only_while_it_is_closed() -> None:
+    assert closed_until("", at(12)) is None
+    assert closed_until("22:00-06:00", at(23)) is None
+    assert closed_until("22:00-06:00", at(12)) == at(22)
 
 
 CLOSED = LanePolicy(stream_changes=5, shards_per_run=64, max_runs=4, bulk=False)
