@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from rag_assets import dev
+from rag_assets import dev, report
+from rag_assets.adapters.lake import META_KEY
 from rag_assets.assets.ingestion_report import spending_before
 from rag_assets.cli import main
 from rag_assets.core.report import ShardState
-from rag_assets.ingestion import build_first_model, ingest
+from rag_assets.core.spending import Spending
+from rag_assets.ingestion import build_first_model, ingest, read_report
 from rag_assets.settings import load_settings
 from rag_assets_tests.hostile import hostile_files
 from rag_assets_tests.milvus_servers import free_ports
@@ -88,6 +92,70 @@ def test_without_milvus_the_report_is_made_and_says_so(
     assert figures["documents"] == 1
 
 
+def test_a_run_that_cannot_succeed_is_what_the_report_shows_first(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "a.md")
+    [request, *_] = Ticking(instance, "source_sensor").tick().run_requests or ()
+    with monkeypatch.context() as other:
+        other.setenv("RAG_ASSETS_SOURCE_URL", f"{bucket.url}/elsewhere")  # not the lake's
+        failed = (
+            Ticking(instance, "source_sensor")
+            .repository.get_job("ingest_documents")
+            .get_subset(asset_selection=set(request.asset_selection or ()))
+            .execute_in_process(instance=instance, tags=dict(request.tags), raise_on_error=False)
+        )
+    assert not failed.success
+
+    found = read_report(instance, load_settings()).documents.worst[0]
+
+    assert (found.state, found.error) == (ShardState.REFUSED, "ConfigurationError")
+
+
+def test_a_long_event_log_is_added_up_by_one_report_after_the_other(
+    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md", "d.md")
+    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
+    at_once = report.spending(instance, Spending())
+    monkeypatch.setattr(report, "PAGE", 1)
+    monkeypatch.setattr(report, "PAGES", 2)
+
+    first = report.spending(instance, Spending())
+    found = first
+    while not found.complete:
+        found = report.spending(instance, found)
+
+    assert not first.complete
+    assert found == at_once
+    assert [(one.model, one.lane) for one in found.spent] == [(WORDLLAMA, "stream")]
+    assert report.spending(instance, found) == found
+
+
+def test_a_lake_whose_footers_do_not_say_enough_is_read_and_gives_the_same(
+    instance: dg.DagsterInstance, bucket: Bucket
+) -> None:
+    put(bucket, "a.md", "b.md")
+    bucket.put("docs/poison.html", hostile_files()["deep.html"][0])
+    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
+    before = read_report(instance, load_settings())
+    for asset in ("source_files", "parsed_documents", "chunks"):
+        for path in (load_settings().home / "lake" / asset).glob("s*.parquet"):
+            forget_figures(path)
+
+    after = read_report(instance, load_settings())
+
+    assert before.quarantine.documents == 1
+    assert replace(after, at=before.at) == before
+
+
+def forget_figures(path: Path) -> None:
+    """Make a partition what earlier versions wrote."""
+    said = json.loads(pl.read_parquet_metadata(path)[META_KEY])
+    del said["figures"]
+    pl.read_parquet(path).write_parquet(path, metadata={META_KEY: json.dumps(said)})
+
+
 @pytest.fixture
 def ingested(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three documents in a folder, indexed."""
@@ -139,6 +207,18 @@ def test_status_without_a_lake_says_that_nothing_is_there(
     assert result.exit_code == 0, result.output
     assert "0 documents listed" in result.output
     assert "Milvus cannot be asked" in result.output
+
+
+@pytest.mark.usefixtures("ingested")
+def test_status_of_a_lake_that_is_anothers_fails_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_SHARDS", "3")
+
+    result = CliRunner().invoke(main, ["status"])
+
+    assert result.exit_code == 1
+    assert "Error: This lake was filled with shards = 2" in result.output
 
 
 def test_the_table_of_settings_is_what_the_code_says() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -64,6 +65,7 @@ def test_each_model_class_gives_one_unit_vector_a_text(spec: ModelSpec) -> None:
     vectors = embedder.encode_passages(TEXTS, ["a", "b", "c"]).dense
 
     assert vectors.shape == (3, 32)
+    assert embedder.on_gpu == torch.cuda.is_available()
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), abs=1e-4)
     alone = embedder.encode_passages(TEXTS[1:2], ["b"]).dense
     assert alone[0] == pytest.approx(vectors[1], abs=1e-4)

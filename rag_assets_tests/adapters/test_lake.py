@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ def test_what_was_committed_comes_back_with_what_it_says_of_itself(lake: Lake) -
     assert (found.meta, found.token) == (META, token)
     assert lake.meta(KEY) == META
     assert lake.token(KEY) == token
+
+
+def test_a_footer_says_how_many_rows_there_are_and_what_the_asset_says_besides(lake: Lake) -> None:
+    said = replace(META, figures={"empty": 2.0})
+
+    lake.commit(KEY, table(("a", 1), ("b", 2)), said, None)
+
+    found = lake.meta(KEY)
+    assert found is not None
+    assert found.figures == {"empty": 2, "rows": 2}
+    assert found == META  # figures follow from the content
 
 
 def test_what_a_large_partition_says_of_itself_is_in_its_last_bytes(lake: Lake) -> None:
