@@ -156,7 +156,7 @@ def test_a_model_that_was_never_indexed_is_not_made_live(settings: Settings) -> 
     with dg.DagsterInstance.get() as instance:
         ingestion.build_first_model(instance, settings)
     shown, error = ingestion.run_step("promote", {})
-    assert error.startswith("The gate refuses: gate_signature")
+    assert error.startswith("The gate refuses: signature")
     assert "there is no collection" in shown[0].evidence
 
     with Searcher.open(settings) as searcher:

@@ -171,7 +171,7 @@ def test_a_build_reads_stored_chunks_and_never_the_source(models: Models, bucket
     ("job", "ops", "complaint"),
     [
         ("retire_model", {"retire": {"model": LIVE}}, f"{LIVE} is live: queries are answered"),
-        ("build_model", {"build": {"model": TWIN}}, f"{TWIN} cannot be built: it is not regist"),
+        ("build_model", {"build": {"model": TWIN}}, f"'{TWIN}' cannot be built: it is not regist"),
         ("cancel_build", {"cancel": {"model": LIVE}}, f"{LIVE} is live, not being built"),
         ("rollback", {"live_alias": {"rollback": True}}, "There is nothing to roll back to"),
         (
@@ -180,7 +180,7 @@ def test_a_build_reads_stored_chunks_and_never_the_source(models: Models, bucket
             f"no model 'nope-v1'.* it has .*{LIVE}",
         ),
         ("preview_build", {"preview": {"model": "nope-v1"}}, "no model 'nope-v1'"),
-        ("promote", {"live_alias": {"model": TWIN}}, f"{TWIN} cannot be promoted: it is not reg"),
+        ("promote", {"live_alias": {"model": TWIN}}, f"'{TWIN}' cannot be promoted: it is not reg"),
     ],
 )
 def test_a_step_that_is_not_allowed_is_refused_with_the_reason(
