@@ -59,10 +59,10 @@ def test_a_document_that_hangs_is_killed_in_time():
 
 
 def test_a_small_document_that_swells_is_killed_at_the_memory_limit():
-    with ParserPool(1, timeout_seconds=10, memory_bytes=200 << 20) as pool:
+    with ParserPool(1, timeout_seconds=10, memory_bytes=150 << 20) as pool:
         document = pool.parse("a.docx", swelling_docx_bytes())
         assert document.outcome is Outcome.OUT_OF_MEMORY
-        assert document.error == "Parsing took more memory than 200 MiB."
+        assert document.error == "Parsing took more memory than 150 MiB."
         assert parses_well(pool)
 
 
