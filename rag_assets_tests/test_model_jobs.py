@@ -282,6 +282,18 @@ def test_a_candidate_is_judged_by_checks_of_its_collection(models: Models) -> No
     assert found["gate_signature"].passed
 
 
+def test_one_rule_of_the_gate_can_be_judged_alone(models: Models) -> None:
+    models.build(TWIN)
+    key = dg.AssetCheckKey(dg.AssetKey("collection"), "gate_complete")
+
+    result = models.index.repository.get_job("judge_candidates").get_subset(
+        asset_selection=set(), asset_check_selection={key}
+    ).execute_in_process(instance=models.instance)  # fmt: skip
+
+    [check] = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("gate_complete", True)
+
+
 def test_a_refused_promotion_shows_the_evidence_as_a_failed_check_and_moves_nothing(
     models: Models,
 ) -> None:

@@ -69,6 +69,26 @@ def test_lineage_leads_from_the_source_to_the_alias(ui: Ui) -> None:
         ui.see(name)
 
 
+@pytest.mark.parametrize("asset", ["source_files", "collection"])
+def test_freshness_is_shown_and_passes_while_the_source_is_ingested(asset: str, ui: Ui) -> None:
+    ui.open(f"/assets/{asset}")
+
+    ui.see("Freshness policy")
+    ui.see("Passing", exactly=True, within=RUN_ENDS_WITHIN)
+
+
+def test_the_report_opens_as_a_page(ui: Ui) -> None:
+    ui.open(f"{LOCATION}/jobs/report")
+    ui.button("Materialize").click()
+    ui.follow_toast()
+    ui.see("RUN_SUCCESS", within=RUN_ENDS_WITHIN)
+    ui.open("/assets/ingestion_report")
+    ui.page.get_by_text("Show Markdown").first.click()
+
+    ui.see("Queries are answered from")
+    ui.see("Cost so far")
+
+
 def test_a_failing_check_shows_its_evidence(ui: Ui) -> None:
     ui.open("/assets/parsed_documents?view=checks&checkDetail=quarantine")
     ui.page.get_by_role("button", name=re.compile("Execute$")).last.click()
