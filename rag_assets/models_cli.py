@@ -54,6 +54,16 @@ def register(model: str) -> None:
 
 
 @models.command()
+def first() -> None:
+    """Register the model of the settings and have it built, unless models are on record already."""
+    from rag_assets.ingestion import register_first_model  # noqa: PLC0415
+
+    settings = _settings()
+    register_first_model(settings, os.environ["DAGSTER_HOME"])
+    click.echo("The first model is on record.")
+
+
+@models.command()
 @key
 @click.option("--tokens-per-second", type=float, default=0.0, help="The rate of one GPU.")
 def cost(model: str, tokens_per_second: float) -> None:
