@@ -483,7 +483,7 @@ class Cluster:
 
     def _gone(self, pod: Pod) -> None:
         self._pods.pop(pod.name, None)
-        if pod.job in self._jobs and pod.status["phase"] in LIVE_PHASES:
+        if pod.job in self._jobs and pod.status["phase"] != "Succeeded":
             self._jobs[pod.job].lost += 1
 
     def _account_folder(self, pod: Pod) -> Path | None:

@@ -7,7 +7,7 @@ containers of the stand-in, with the accounts, Roles and configuration that the 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +20,8 @@ import yaml
 from typing_extensions import override
 
 from rag_assets.adapters.embedders import load_embedder
+from rag_assets.core.identity import shard_keys, shard_of
+from rag_assets.runs import RANGE_START
 from rag_assets.settings import load_settings
 from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.kubernetes.cluster import Cluster, Node, Pod
@@ -105,6 +107,58 @@ class Installation(Platform):
 
         found: Pod = awaited(running, f"the pod of run {run_id}")
         return found
+
+    @contextmanager
+    def caught(self, model: str) -> Iterator[dg.DagsterRun]:
+        """Build a model, and catch its bulk run in the middle: in the last shard's last batch.
+
+        At the end the batch is let go, and after it the model is built no more.
+        """
+        last = max(self._texts_of_last_shard(), key=len)
+        self.embeddings.hold(last, model)
+        with self.life() as life:
+            life.register(model)
+            life.build(model, beside=True)
+        awaited(lambda: self.embeddings.holding(last, model), f"a run of {model} to be held")
+        [run] = [run for run in self.unfinished_runs() if self._is_of(run, model)]
+        try:
+            yield run
+        finally:
+            self.let_go(model)
+        self.await_idle()
+        with self.life() as life:
+            life.cancel(model)
+
+    def let_go(self, model: str) -> None:
+        """Answer the requests of a model that are held, and hold no more of them."""
+        self.embeddings.release_all(model)
+
+    def _texts_of_last_shard(self) -> list[str]:
+        keys = shard_keys(self.settings.shards)
+        found = self.expected().items()
+        return [t for name, texts in found if shard_of(name, keys) == keys[-1] for t in texts]
+
+    def _is_of(self, run: dg.DagsterRun, model: str) -> bool:
+        return run.tags.get(RANGE_START, "").startswith(f"{model}|")
+
+    def terminate(self, run_id: str) -> None:
+        """End a run as the UI's button does."""
+        answer = self.graphql(
+            "mutation($r: String!) { terminateRun(runId: $r) { __typename } }", r=run_id
+        )
+        assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
+
+    def backfill(self, asset: str, partitions: Sequence[str]) -> str:
+        """Launch an asset's backfill, as the UI does outside of any job; return its run."""
+        answer = self.graphql(
+            """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
+                 __typename ... on LaunchBackfillSuccess { backfillId }
+                 ... on PythonError { message } } }""",
+            p={"assetSelection": [{"path": [asset]}], "partitionNames": list(partitions)},
+        )["launchPartitionBackfill"]
+        of_backfill = dg.RunsFilter(tags={"dagster/backfill": answer["backfillId"]})
+        [run] = awaited(lambda: self.instance.get_runs(of_backfill), "the backfill's run")
+        return str(run.run_id)
 
     def launched(self, run_id: str) -> Object:
         """Return the Job of a run, as it was sent to the API server."""
