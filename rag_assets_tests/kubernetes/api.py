@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 if TYPE_CHECKING:
     from rag_assets_tests.kubernetes.cluster import Cluster
@@ -131,31 +131,35 @@ class ApiServer:
 
     def answer(self, method: str, target: str, token: str, raw: bytes) -> tuple[int, Any]:
         """Return the status and the body of the answer."""
-        parts = urlsplit(target)
         with self._cluster.lock:
             try:
-                if self._cluster.refusals:
-                    code = self._cluster.refusals.pop(0)
-                    raise ApiError(code, "Injected", f"the stand-in was told to answer {code}")
-                found = ROUTE.fullmatch(unquote(parts.path))
-                if found is None or found["namespace"] != self._cluster.namespace:
-                    self._cluster.unknown.append(f"{method} {parts.path}")
-                    raise ApiError(404, "NotFound", f"there is no {parts.path}")
-                request = Request(
-                    verb=VERBS.get(method) or ("get" if found["name"] else "list"),
-                    group=found["group"] or "",
-                    resource=found["resource"],
-                    name=found["name"] or "",
-                    part=found["part"] or "",
-                    namespace=found["namespace"],
-                    options=dict(parse_qsl(parts.query)),
-                    body=json.loads(raw) if raw else None,
-                    token=token,
-                )
-                self._cluster.asked.append(request)
+                request = self._understood(method, urlsplit(target), token, raw)
                 return (201 if method == "POST" else 200), dispatch(self._cluster, request)
             except ApiError as error:
                 return error.code, error.body
+
+    def _understood(self, method: str, target: SplitResult, token: str, raw: bytes) -> Request:
+        cluster = self._cluster
+        if cluster.refusals:
+            code = cluster.refusals.pop(0)
+            raise ApiError(code, "Injected", f"the stand-in was told to answer {code}")
+        found = ROUTE.fullmatch(unquote(target.path))
+        if found is None or found["namespace"] != cluster.namespace:
+            cluster.unknown.append(f"{method} {target.path}")
+            raise ApiError(404, "NotFound", f"there is no {target.path}")
+        request = Request(
+            verb=VERBS.get(method) or ("get" if found["name"] else "list"),
+            group=found["group"] or "",
+            resource=found["resource"],
+            name=found["name"] or "",
+            part=found["part"] or "",
+            namespace=found["namespace"],
+            options=dict(parse_qsl(target.query)),
+            body=json.loads(raw) if raw else None,
+            token=token,
+        )
+        cluster.asked.append(request)
+        return request
 
 
 def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
@@ -165,7 +169,11 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: object) -> None:
             pass
 
-        def _answer(self) -> None:
+        def handle_one_request(self) -> None:
+            self.raw_requestline = self.rfile.readline()
+            if not self.raw_requestline or not self.parse_request():
+                self.close_connection = True
+                return
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             token = self.headers.get("Authorization", "").rpartition(" ")[2]
             status, body = server.answer(self.command, self.path, token, raw)
@@ -176,7 +184,5 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
-
-        do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _answer
 
     return Handler

@@ -19,7 +19,7 @@ IMAGE_ENVIRONMENT = {
     "PYTHONPATH": str(PROJECT),
     "HOME": "/tmp",
 }
-"""What the image gives: this interpreter, its packages and our code, and nothing of the caller's."""
+"""What the image gives: this interpreter, its packages and our code; nothing of the caller's."""
 
 
 class NotStartedError(Exception):
