@@ -80,7 +80,7 @@ class PodPlatform(Platform):
 
     @contextmanager
     def caught(self) -> Iterator[dg.DagsterRun]:
-        """Build the candidate, and catch its bulk run in the middle: in the last shard's last batch.
+        """Build the candidate, and catch its bulk run in the last shard's last document.
 
         At the end the batch is let go, and the candidate is gone with all that was built.
         """
