@@ -9,7 +9,7 @@ MODEL ?= minilm-l6-v1
 SOURCE ?=
 QUESTION ?=
 
-.PHONY: demo test dev lint types layers milvus clean
+.PHONY: demo test dev lint types layers chromium clean
 
 demo: $(VENV)/.ready
 	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)') \
@@ -18,7 +18,7 @@ demo: $(VENV)/.ready
 dev: $(VENV)/.ready
 	$(BIN)/rag-assets dev
 
-test: $(VENV)/.ready .venv-milvus/.ready
+test: $(VENV)/.ready .venv-milvus/.ready chromium
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.ready
@@ -43,6 +43,11 @@ $(VENV)/.ready: setup.py
 	$(PYTHON) -m venv .venv-milvus
 	.venv-milvus/bin/python -m pip install --quiet 'setuptools<70' milvus==2.3.5
 	touch $@
+
+# For the browser tests, which are skipped where it is not there and cannot be installed.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  apt-get install -qq --yes chromium >/dev/null; } || echo "No chromium: browser tests are skipped."
 
 clean:
 	rm -rf $(VENV) .venv-milvus .rag-assets

@@ -26,6 +26,7 @@ setup(
         "fsspec>=2026.9",
         "html-to-markdown>=3.21,<4",
         "httpx2>=2.16,<3",
+        "kubernetes>=32",  # the reaper's client; dagster-k8s bounds it
         "markdown-it-py>=3,<5",
         "milvus-lite>=3.2.2,<3.3",  # the embedded default server
         "numpy>=2.0,<3",
@@ -52,8 +53,10 @@ setup(
         "dev": [
             "hypothesis>=6,<7",
             "import-linter>=2,<3",
+            "kubernetes-validate>=1.37,<2",  # Kubernetes's own schemas, offline
             "moto[server]>=5.2,<6",
             "mypy>=2,<3",
+            "playwright>=1.60,<2",  # drives Debian's chromium; no browser of its own
             "openpyxl>=3.1,<4",  # this and the next ones write test documents
             "python-docx>=1.2,<2",
             "python-pptx>=1,<2",

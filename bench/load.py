@@ -1,20 +1,23 @@
 """A load of queries, and the proof of what answered them.
 
-    python -m bench.load --stop FILE --out FILE
+    python -m bench.load --questions FILE --out FILE
 
-Clients ask the live index in a loop, through `Searcher`, until the stop file is there; each answer
+Clients ask the live index in a loop, through `Searcher`, until the standard input ends; each answer
 is a line of the output. Every hit's score is checked later against the similarity that each model
 gives its question and text: the hits of one answer must all agree with one and the same model.
 """
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import click
 import numpy as np
@@ -22,6 +25,8 @@ import numpy as np
 from rag_assets.adapters.embedders import Embedder
 from rag_assets.adapters.milvus import Hit
 from rag_assets.search import Searcher
+
+Search = Callable[[str, int], list[Hit]]
 
 AGREES = 2e-3  # between a score of Milvus and the cosine computed here
 
@@ -40,7 +45,7 @@ class Answer:
 class Load:
     """Clients that ask without a pause."""
 
-    def __init__(self, search: Callable[[str, int], list[Hit]], questions: Sequence[str]) -> None:
+    def __init__(self, search: Search, questions: Sequence[str]) -> None:
         self.answers: list[Answer] = []
         self._search = search
         self._questions = questions
@@ -63,14 +68,17 @@ class Load:
         for question in itertools.islice(itertools.cycle(self._questions), client, None):
             if self._stop.is_set():
                 return
-            started = time.monotonic()
-            hits: list[tuple[str, float]] = []
-            error = ""
-            try:
-                hits = [(hit.text, hit.score) for hit in self._search(question, 5)]
-            except Exception as raised:  # whatever fails a query is what is looked for
-                error = repr(raised)
-            self.answers.append(Answer(started, time.monotonic() - started, question, hits, error))
+            self.answers.append(ask(self._search, question))
+
+
+def ask(search: Search, question: str) -> Answer:
+    """Ask once; return the answer, whatever came of it."""
+    started, hits, error = time.monotonic(), [], ""
+    try:
+        hits = [(hit.text, hit.score) for hit in search(question, 5)]
+    except Exception as raised:  # whatever fails a query is what is looked for
+        error = repr(raised)
+    return Answer(started, time.monotonic() - started, question, hits, error)
 
 
 def answered_by(answers: Sequence[Answer], encoders: Mapping[str, Embedder]) -> list[str]:
@@ -102,21 +110,74 @@ class _Judge:
         )
 
 
+class LoadProcess:
+    """Clients in a process of their own, whose Python slows nothing that they watch."""
+
+    def __init__(self, answers: Path) -> None:
+        self._file = answers.open()
+        self._rest = ""
+        self._answers: list[Answer] = []
+
+    @classmethod
+    @contextmanager
+    def running(
+        cls, folder: Path, questions: Sequence[str], clients: int
+    ) -> Iterator["LoadProcess"]:
+        """Ask the live index of the environment's settings as long as the block lasts.
+
+        Args:
+            folder: For the questions and the answers.
+            questions: Asked in turn.
+            clients: So many at once.
+
+        Raises:
+            subprocess.CalledProcessError: The process failed.
+        """
+        asked, answers = folder / "questions.txt", folder / "answers.jsonl"
+        asked.write_text("\n".join(questions))
+        answers.touch()
+        command = [sys.executable, "-m", "bench.load", "--clients", str(clients)]
+        command += ["--questions", str(asked), "--out", str(answers)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=Path(__file__).parents[1])
+        load = cls(answers)
+        try:
+            yield load
+        finally:
+            process.communicate()
+            load.answers()
+            load._file.close()
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+
+    def answers(self) -> list[Answer]:
+        """Return all answers so far, those of a client in their order."""
+        if not self._file.closed:
+            *lines, self._rest = (self._rest + self._file.read()).split("\n")
+            self._answers += [Answer(**json.loads(line)) for line in lines]
+        return self._answers
+
+
 @click.command()
 @click.option("--questions", type=click.Path(path_type=Path), required=True, help="One a line.")
-@click.option("--stop", type=click.Path(path_type=Path), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--clients", default=4, show_default=True)
-def main(questions: Path, stop: Path, out: Path, clients: int) -> None:
-    """Ask the live index of the environment's settings until the stop file is there."""
-    with Searcher.open() as searcher:
-        load = Load(searcher.search, questions.read_text().splitlines())
+def main(questions: Path, out: Path, clients: int) -> None:
+    """Ask the live index of the environment's settings until the standard input ends."""
+    ended = threading.Thread(target=sys.stdin.read, daemon=True)
+    ended.start()
+    with Searcher.open() as searcher, out.open("a") as file:
+        load, written = Load(searcher.search, questions.read_text().splitlines()), 0
         with load.running(clients):
-            while not stop.exists():
-                time.sleep(0.05)
-    with out.open("w") as file:
-        for answer in load.answers:
-            file.write(json.dumps(asdict(answer)) + "\n")
+            while ended.is_alive():
+                ended.join(0.05)
+                written += _write(load.answers[written:], file)
+        _write(load.answers[written:], file)
+
+
+def _write(answers: Sequence[Answer], file: TextIO) -> int:
+    file.writelines(json.dumps(asdict(answer)) + "\n" for answer in answers)
+    file.flush()
+    return len(answers)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from rag_assets import document_checks, index_checks
 from rag_assets.adapters.lake import Lake
 from rag_assets.assets import collection, live_alias, parsed_documents
+from rag_assets.assets.catalog import table
 from rag_assets.assets.promotion_gate import GatePolicy
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.model_life import Role
 from rag_assets.core.promotion_gate import RULES, Finding, Rule
+from rag_assets.core.quality import offenders
 from rag_assets.core.tables import PARSED_DOCUMENTS
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
 from rag_assets.settings import Settings
@@ -20,7 +22,7 @@ from rag_assets.settings import Settings
 SHOWN = 50  # rows of evidence
 RECENT = 200  # materialisations that the lag is read from
 PERCENTILE = 0.95
-GATE_CHECKS = dg.AssetSelection.checks(
+CANDIDATE_CHECKS = dg.AssetSelection.checks(
     *(dg.AssetCheckKey(dg.AssetKey(collection.NAME), f"gate_{rule}") for rule in Rule)
 )
 
@@ -30,21 +32,26 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(
         asset=parsed_documents.NAME,
-        description="Documents that could not be parsed: how many, for how long, and why.",
+        description="Documents that could not be parsed: how many, for how long, and why. An error"
+        f" if they are more than {settings.quarantine_rate:.0%} (RAG_ASSETS_QUARANTINE_RATE).",
     )
     def quarantine(lake: LakeResource) -> dg.AssetCheckResult:
-        found = quarantined(lake.open(), shard_keys(lake.shards))
+        found, documents = quarantined(lake.open(), shard_keys(lake.shards))
+        rate = found.height / documents if documents else 0.0
+        many = rate > settings.quarantine_rate
         age = datetime.now(UTC) - found["judged_at"].to_list()[0] if found.height else timedelta()
         hours = age.total_seconds() / 3600
         return dg.AssetCheckResult(
             passed=found.is_empty(),
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"{found.height} documents are quarantined, the oldest for {hours:.1f} h."
-            " The job retry_quarantined tries them again."
+            severity=dg.AssetCheckSeverity.ERROR if many else dg.AssetCheckSeverity.WARN,
+            description=f"{found.height} of {documents} documents are quarantined, the oldest for"
+            f" {hours:.1f} h. The job retry_quarantined tries them again."
             if found.height
             else "No document is quarantined.",
             metadata={
                 "rag_assets/quarantined": found.height,
+                "rag_assets/rate": rate,
+                "rag_assets/worst": table(offenders(found).head(SHOWN)),
                 "rag_assets/oldest_hours": hours,
                 "rag_assets/documents": table(found.head(SHOWN)),
             },
@@ -100,19 +107,19 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
         name="promotion_gate",
         specs=[
             dg.AssetCheckSpec(
-                f"gate_{rule}", asset=collection.NAME, description=said, blocking=True
+                f"gate_{rule}",
+                asset=collection.NAME,
+                description=f"Of each candidate. {said}",
+                blocking=True,
             )
             for rule, said in RULES.items()
         ],
-        description="What a model must prove before it is made live.",
+        description="What a model must prove before it is made live; the promotion itself judges"
+        " it again.",
     )
     def promotion_gate(
-        context: dg.AssetCheckExecutionContext,
-        lake: LakeResource,
-        models: ModelsResource,
-        milvus: MilvusResource,
+        lake: LakeResource, models: ModelsResource, milvus: MilvusResource
     ) -> Iterator[dg.AssetCheckResult]:
-        asked = _promotion_of(context.run)
         with milvus.connect() as store:
             promotion = live_alias.open_promotion(
                 lake,
@@ -122,53 +129,53 @@ def build(settings: Settings) -> list[dg.AssetChecksDefinition]:
                 shards=shard_keys(lake.shards),
                 policy=GatePolicy.of(settings),
             )
-            registry = promotion.registry.read()
-            asked_for = [asked["model"]] if asked.get("model") else []
-            candidates = asked_for or registry.having(Role.CANDIDATE)
-            for model in asked_for:
-                registry.begin_promotion(model)
+            candidates = promotion.registry.read().having(Role.CANDIDATE)
             judged = {model: promotion.judge(model) for model in candidates}
-        severity = dg.AssetCheckSeverity.WARN if asked.get("force") else dg.AssetCheckSeverity.ERROR
         for rule in Rule:
-            yield gate_result(rule, judged, severity)
+            yield gate_result(rule, judged)
 
-    return [quarantine, rows_in_step, lag, promotion_gate]
+    return [
+        quarantine,
+        *document_checks.build(settings),
+        rows_in_step,
+        *index_checks.build(settings),
+        lag,
+        promotion_gate,
+    ]
 
 
-def _promotion_of(run: dg.DagsterRun) -> dict[str, Any]:
-    """Return how the run configures the promotion that its checks are to block, if it has one."""
-    ops: Any = run.run_config.get("ops", {})
-    return dict(ops.get(live_alias.NAME, {}).get("config", {}))
-
-
-def gate_result(
-    rule: Rule, judged: Mapping[str, Sequence[Finding]], severity: dg.AssetCheckSeverity
-) -> dg.AssetCheckResult:
-    """Return what became of a rule for each model that was judged."""
+def gate_result(rule: Rule, judged: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:
+    """Return what became of a rule for each candidate."""
     findings = {m: f for m, found in judged.items() for f in found if f.rule is rule}
     figures = {f"{m} {n}": v for m, f in findings.items() for n, v in f.figures.items()}
     return dg.AssetCheckResult(
         check_name=f"gate_{rule}",
         asset_key=collection.NAME,
         passed=all(finding.passed for finding in findings.values()),
-        severity=severity,
         description="; ".join(f"{m}: {f.evidence}" for m, f in findings.items())
         or "There is no candidate to judge.",
         metadata={f"rag_assets/{name}": float(value) for name, value in figures.items()},
     )
 
 
-def quarantined(lake: Lake, shards: Sequence[str]) -> pl.DataFrame:
-    """Return the quarantined documents, the longest known first."""
+def quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int]:
+    """Return the quarantined documents, the longest known first, and how many there are at all."""
     parsed = lake.read_all(parsed_documents.NAME, shards, PARSED_DOCUMENTS).values()
     found = [parsed_documents.quarantined(partition.table) for partition in parsed]
     columns = ["document_id", "outcome", "error", "judged_at", "size"]
-    return pl.concat(found).select(columns).sort("judged_at", "document_id")
+    documents = sum(partition.table.height for partition in parsed)
+    return pl.concat(found).select(columns).sort("judged_at", "document_id"), documents
 
 
-def recent_lags(instance: dg.DagsterInstance) -> pl.Series:
-    """Return the seconds until recent changes could be found, one for each document."""
-    records = instance.fetch_materializations(dg.AssetKey(collection.NAME), limit=RECENT).records
+def recent_lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None = None) -> pl.Series:
+    """Return the seconds until recent changes could be found, one for each document.
+
+    Args:
+        instance: Has the events.
+        partitions: Only of these partitions of `collection`.
+    """
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(collection.NAME), asset_partitions=partitions)
+    records = instance.fetch_materializations(wanted, limit=RECENT).records
     found: list[float] = []
     for record in records:
         event = record.asset_materialization
@@ -176,13 +183,3 @@ def recent_lags(instance: dg.DagsterInstance) -> pl.Series:
         if isinstance(metadata, dg.TableMetadataValue):
             found += [float(str(row.data["lag_seconds"])) for row in metadata.records]
     return pl.Series(found, dtype=pl.Float64)
-
-
-def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
-    """Return rows as a table in the UI."""
-    records = [
-        dg.TableRecord({name: str(value) for name, value in row.items()})
-        for row in rows.iter_rows(named=True)
-    ]
-    columns = [dg.TableColumn(name) for name in rows.columns]
-    return dg.MetadataValue.table(records, dg.TableSchema(columns))

@@ -1,4 +1,4 @@
-"""The command line: `rag-assets dev`, `demo`, `search`, `models`, `settings`."""
+"""The command line: `rag-assets dev`, `demo`, `search`, `status`, `models`, `settings`."""
 
 import logging
 import sys
@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.models_cli import models
-from rag_assets.settings import Settings, load_settings
+from rag_assets.settings import load_settings
+from rag_assets.settings_cli import settings
+from rag_assets.status_cli import status
 
 
 class _Group(click.Group):
@@ -32,7 +33,8 @@ def main() -> None:
     """
 
 
-main.add_command(models)
+for command in (status, models, settings):
+    main.add_command(command)
 
 
 @main.command()
@@ -93,14 +95,3 @@ def search(question: str, limit: int, prefix: str | None) -> None:
         if heading := hit.heading or hit.title:
             click.secho(f"   {heading}", fg="green")
         click.echo("   " + " ".join(hit.text.split()) + "\n")
-
-
-@main.command()
-def settings() -> None:
-    """List every setting, its value now, and what it does."""
-    table = Table("variable", "value", "meaning")
-    values = load_settings()
-    for name, field in Settings.model_fields.items():
-        shown = "(hidden)" if field.repr is False else str(getattr(values, name))
-        table.add_row(f"RAG_ASSETS_{name.upper()}", shown, field.description)
-    Console().print(table)

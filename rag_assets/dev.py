@@ -106,6 +106,13 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def use_instance(settings: Settings) -> None:
+    """Let this process use the Dagster instance of `rag-assets dev`, unless one is named."""
+    if "DAGSTER_HOME" not in os.environ:
+        prepare_home(settings)
+        os.environ |= environment(settings)
+
+
 def milvus_lite(settings: Settings) -> Service | None:
     """Return the embedded Milvus server, or None if the settings name one elsewhere."""
     address = urlsplit(settings.milvus_uri)

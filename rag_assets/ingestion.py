@@ -6,13 +6,23 @@ from typing import Any
 
 import dagster as dg
 
+from rag_assets.assets import live_alias
+from rag_assets.assets.ingestion_report import spending_before
 from rag_assets.core.cost import Preview
 from rag_assets.core.errors import PromotionRefusedError
 from rag_assets.core.identity import shard_keys
+from rag_assets.core.report import Report
 from rag_assets.definitions import definitions
 from rag_assets.lifecycle import Lifecycle, Standing
 from rag_assets.partitions import model_shard_key
-from rag_assets.resources import LakeResource, MilvusResource, ModelsResource, build_resources
+from rag_assets.report import Reporter
+from rag_assets.resources import (
+    ChunkerResource,
+    LakeResource,
+    MilvusResource,
+    ModelsResource,
+    build_resources,
+)
 from rag_assets.runs import RANGE_END, RANGE_START
 from rag_assets.settings import Settings
 
@@ -40,7 +50,7 @@ def ingest(settings: Settings) -> Figures:
             again = run_job("index_chunks", rows)
             figures["collection"] = _added(figures["collection"], again["collection"])
     live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
-    shown, error = run_step("promote", {"live_alias": live})
+    shown, error = run_step("promote", {live_alias.NAME: live})
     if error:
         evidence = [f"{found.rule}: {found.evidence}" for found in shown if not found.passed]
         raise PromotionRefusedError(". ".join([error, *evidence]))
@@ -91,7 +101,7 @@ def execute(
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a check of a run found."""
+    """What became of one of the gate's rules."""
 
     rule: str
     passed: bool
@@ -99,13 +109,10 @@ class Shown:
 
 
 def run_step(job: str, ops: Mapping[str, Any]) -> tuple[list[Shown], str]:
-    """Run a job of a model's life; return what its checks found, and what it failed with."""
+    """Run a job of a model's life; return what the gate found, and what the run failed with."""
     configured = {name: {"config": config} for name, config in ops.items()}
     result = execute(job, ops=configured, raise_on_error=False)
-    shown = [
-        Shown(found.check_name, found.passed, found.description or "")
-        for found in result.get_asset_check_evaluations()
-    ]
+    shown = [row for found in result.get_asset_check_evaluations() for row in _shown(found)]
     errors = [
         event.step_failure_data.error
         for event in result.all_events
@@ -120,10 +127,33 @@ def run_step(job: str, ops: Mapping[str, Any]) -> tuple[list[Shown], str]:
     return shown, cause.message.partition(": ")[2].strip() or cause.message
 
 
+def _shown(check: dg.AssetCheckEvaluation) -> list[Shown]:
+    """Return a check of the gate by its rules: it has a table of them, or is one."""
+    table = check.metadata.get(live_alias.GATE_TABLE)
+    if not isinstance(table, dg.TableMetadataValue):
+        return [Shown(check.check_name, check.passed, check.description or "")]
+    rows = [{name: str(value) for name, value in row.data.items()} for row in table.records]
+    return [Shown(row["rule"], row["passed"] == "yes", row["evidence"]) for row in rows]
+
+
 def standings(settings: Settings) -> list[Standing]:
     """Return where every model stands."""
     with dg.DagsterInstance.get() as instance:
         return lifecycle(instance, settings).standings()
+
+
+def report(settings: Settings) -> Report:
+    """Return how things stand, as the asset `ingestion_report` says it."""
+    with dg.DagsterInstance.get() as instance:
+        return read_report(instance, settings)
+
+
+def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
+    """As `report`, on an instance that is open."""
+    life, chunker = lifecycle(instance, settings), build_resources(settings)["chunker"]
+    assert isinstance(chunker, ChunkerResource)
+    reporter = Reporter(instance, settings, life.lake, chunker, life.models, life.milvus)
+    return reporter.read(spending_before(instance))
 
 
 def preview(settings: Settings, model: str, tokens_per_second: float) -> Preview:

@@ -1,5 +1,7 @@
 """Jobs: the two hops of ingestion, as one run each, and what keeps all in order."""
 
+import time
+
 import dagster as dg
 from pydantic import Field
 
@@ -7,13 +9,19 @@ from rag_assets.assets import (
     chunks,
     collection,
     embeddings,
+    ingestion_report,
+    live_alias,
     parsed_documents,
     source_files,
 )
-from rag_assets.checks import GATE_CHECKS
+from rag_assets.checks import CANDIDATE_CHECKS
 from rag_assets.core.identity import shard_keys
+from rag_assets.index_checks import MODEL_CHECKS
+from rag_assets.model_registry import ModelRegistry
+from rag_assets.orphans import Estate
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
-from rag_assets.runs import note_failure
+from rag_assets.runs import WRITES, note_failure
+from rag_assets.settings import load_settings
 
 
 def _assets(*names: str) -> dg.AssetSelection:
@@ -35,10 +43,29 @@ index_chunks = dg.define_asset_job(
     description="Second hop, on GPUs: embed what is new and write it to the model's collection.",
 )
 
+report = dg.define_asset_job(
+    "report",
+    selection=_assets(ingestion_report.NAME),
+    description="Say how things stand, in the asset ingestion_report; changes nothing.",
+)
+
 run_checks = dg.define_asset_job(
     "run_checks",
-    selection=dg.AssetSelection.all_asset_checks() - GATE_CHECKS,
-    description="Evaluate all asset checks but the gate's, which are for candidates.",
+    selection=dg.AssetSelection.all_asset_checks()
+    - CANDIDATE_CHECKS
+    - MODEL_CHECKS
+    - dg.AssetSelection.checks(live_alias.GATE),
+    hooks={note_failure},
+    description="Evaluate the asset checks, but those that embed texts and the gate's, which are"
+    " for candidates.",
+)
+
+judge_live = dg.define_asset_job(
+    "judge_live",
+    selection=MODEL_CHECKS,
+    hooks={note_failure},
+    description="Evaluate the checks that embed texts: how well the live model finds, and whether"
+    " endpoints give the vectors of their models.",
 )
 
 
@@ -64,6 +91,11 @@ def ask_for_quarantined_again(
         if (ids := parsed_documents.ask_again(opened, shard, config.pattern))
     }
     documents = [document_id for ids in found.values() for document_id in ids]
+    if not documents:
+        context.log.warning(
+            "No quarantined document matches %r: the check `quarantine` lists them. A pattern is of"
+            " whole ids, so a folder is `folder/*`.", config.pattern
+        )  # fmt: skip
     context.log.info(
         "%d quarantined documents in %d shards match %r and will be parsed again by the next runs"
         " of the source sensor.", len(documents), len(found), config.pattern
@@ -113,3 +145,42 @@ def compare_rows(
 def audit() -> None:
     """Compare Milvus's real rows with the lake."""
     compare_rows()
+
+
+@dg.op(description="Compact the collections and remove what nothing refers to.")
+def compact_storage(
+    context: dg.OpExecutionContext,
+    lake: LakeResource,
+    models: ModelsResource,
+    milvus: MilvusResource,
+) -> None:
+    """Compact each fed collection, then remove orphans that are safe to remove."""
+    opened, shards = lake.open(), shard_keys(lake.shards)
+    with milvus.connect() as store:
+        targets = collection.fed_collections(lake, models, milvus, store)
+        names = [target.name for target in targets if store.exists(target.name)]
+        for name in names:
+            store.compact(name)
+            context.log.info("%s: Milvus was asked to compact it.", name)
+        registry = ModelRegistry(opened, store, milvus.alias).read()
+        estate = Estate(opened, store, registry, milvus.alias, lake.source_url, shards)
+        found = [orphan for orphan in estate.orphans() if orphan.removable]
+        if any(orphan.kind == "collection" for orphan in found):
+            time.sleep(load_settings().grace_seconds)  # queries that are being answered from it
+        for orphan in found:
+            estate.remove(orphan)
+            context.log.info("Removed %s %s: %s.", orphan.kind, orphan.name, orphan.why)
+    context.add_output_metadata(
+        {"collections compacted": len(names), "orphans removed": len(found)}
+    )
+
+
+@dg.job(
+    hooks={note_failure},
+    tags={WRITES: "models"},
+    description="Have Milvus merge small and half-deleted segments, and remove what nothing refers"
+    " to: vectors and collections of retired models, work kept aside that no run takes up.",
+)
+def compact() -> None:
+    """Compact the collections."""
+    compact_storage()

@@ -153,7 +153,13 @@ class Lifecycle:
         """
         spec = self.models.spec(key)
         lake = self.lake.open()
-        run = ModelRun(lake, spec, lambda: self.models.load(spec), 1, read_records(lake).twins(key))
+        run = ModelRun(
+            lake,
+            spec,
+            lambda: self.models.load(spec),
+            1,
+            read_records(lake).twins(key, spec.signature),
+        )
         corpus, sample = _corpus(run, shard_keys(self.lake.shards))
         rate, rate_from = tokens_per_second, "given"
         if not rate:

@@ -10,10 +10,10 @@ import dagster as dg
 from pydantic import Field
 
 from rag_assets.assets import live_alias
-from rag_assets.checks import GATE_CHECKS
+from rag_assets.checks import CANDIDATE_CHECKS
 from rag_assets.core.model_life import Registry
 from rag_assets.lifecycle import Lifecycle
-from rag_assets.runs import WRITES, note_failure
+from rag_assets.runs import MODEL, WRITES, note_failure
 from rag_assets.settings import load_settings
 
 ONE_AT_A_TIME = {WRITES: "models"}
@@ -47,33 +47,37 @@ class PreviewConfig(ModelConfig):
 @dg.op(required_resource_keys=RESOURCES, description="Put a model on record.")
 def register(context: dg.OpExecutionContext, config: ModelConfig) -> None:
     """Register a model."""
-    _say(context, config.model, _life(context).register(config.model))
+    _say(context, config.model, _life(context, config.model).register(config.model))
 
 
 @dg.op(required_resource_keys=RESOURCES, description="Estimate a build.")
 def preview(context: dg.OpExecutionContext, config: PreviewConfig) -> None:
     """Estimate what building a model takes."""
-    estimate = _life(context).preview(config.model, config.tokens_per_second)
+    estimate = _life(context, config.model).preview(config.model, config.tokens_per_second)
     context.add_output_metadata(asdict(estimate))
 
 
 @dg.op(required_resource_keys=RESOURCES, description="Make a model a candidate.")
 def build(context: dg.OpExecutionContext, config: BuildConfig) -> None:
     """Have a model built."""
-    _say(context, config.model, _life(context).build(config.model, beside=config.beside))
+    _say(
+        context,
+        config.model,
+        _life(context, config.model).build(config.model, beside=config.beside),
+    )
 
 
 @dg.op(required_resource_keys=RESOURCES, description="Stop building a candidate.")
 def cancel(context: dg.OpExecutionContext, config: ModelConfig) -> None:
     """Stop a build."""
-    _say(context, config.model, _life(context).cancel(config.model))
+    _say(context, config.model, _life(context, config.model).cancel(config.model))
 
 
 @dg.op(required_resource_keys=RESOURCES, description="Remove a model.")
 def retire(context: dg.OpExecutionContext, config: ModelConfig) -> None:
     """Retire a model, after the grace that running queries have."""
     grace = load_settings().grace_seconds
-    _say(context, config.model, _life(context).retire(config.model, grace))
+    _say(context, config.model, _life(context, config.model).retire(config.model, grace))
 
 
 @dg.job(
@@ -126,18 +130,20 @@ def retire_model() -> None:
     retire()
 
 
-_promotion = dg.AssetSelection.assets(live_alias.NAME).without_checks()
+_promotion = dg.AssetSelection.assets(live_alias.NAME).without_checks() | dg.AssetSelection.checks(
+    live_alias.GATE
+)
 
 judge_candidates = dg.define_asset_job(
     "judge_candidates",
-    selection=GATE_CHECKS,
+    selection=CANDIDATE_CHECKS,
     hooks={note_failure},
     description="Judge every candidate by the rules that a promotion demands. Changes nothing.",
 )
 
 promote = dg.define_asset_job(
     "promote",
-    selection=GATE_CHECKS | _promotion,
+    selection=_promotion,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
     description="Judge the model that `live_alias` is configured with, and point the live alias at"
@@ -167,7 +173,9 @@ ALL: list[Any] = [
 """In the order of a model's life."""
 
 
-def _life(context: dg.OpExecutionContext) -> Lifecycle:
+def _life(context: dg.OpExecutionContext, model: str) -> Lifecycle:
+    """Open the models' life; the run is found by its model in the UI from here on."""
+    context.instance.add_run_tags(context.run_id, {MODEL: model})
     resources = context.resources
     return Lifecycle(context.instance, resources.lake, resources.models, resources.milvus)
 

@@ -5,7 +5,6 @@ uses), so that the UI shows them with those that were started there.
 """
 
 import getpass
-import os
 from typing import Any
 
 import click
@@ -51,16 +50,6 @@ def register(model: str) -> None:
     """Put MODEL on record: its key stands for its spec from now on."""
     _run("register_model", register={"model": model})
     click.echo(f"{model} is registered.")
-
-
-@models.command()
-def first() -> None:
-    """Register the model of the settings and have it built, unless models are on record already."""
-    from rag_assets.ingestion import register_first_model  # noqa: PLC0415
-
-    settings = _settings()
-    register_first_model(settings, os.environ["DAGSTER_HOME"])
-    click.echo("The first model is on record.")
 
 
 @models.command()
@@ -155,9 +144,7 @@ def retire(model: str, yes: bool) -> None:
 def _settings() -> Settings:
     """Return the settings, with the Dagster instance of `rag-assets dev` where none is named."""
     settings = load_settings()
-    if "DAGSTER_HOME" not in os.environ:
-        dev.prepare_home(settings)
-        os.environ |= dev.environment(settings)
+    dev.use_instance(settings)
     return settings
 
 

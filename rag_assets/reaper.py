@@ -48,9 +48,9 @@ def _ended(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
 
 
 def main() -> None:
-    """Reap once, in the namespace that the pod runs in."""
+    """Reap once, in the namespace of POD_NAMESPACE, with the pod's account or KUBECONFIG."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    k8s.config.load_incluster_config()
+    k8s.config.load_config()
     with dg.DagsterInstance.get() as instance:
         reap(instance, k8s.client.BatchV1Api(), os.environ["POD_NAMESPACE"])
 

@@ -16,6 +16,8 @@ RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
 LANE = "rag_assets/lane"
+SOURCE = "rag_assets/source"
+MODEL = "rag_assets/model"
 WRITES = "rag_assets/writes"  # what the run alone may write; dagster.yaml allows one run for each
 WANTED = "rag_assets/wanted"  # what it was asked to bring about, a digest for each stale shard
 REASON = "rag_assets/reason"  # why it was asked for, for people
@@ -71,6 +73,7 @@ def request(
     reason: str,
     configured: str,
     assets: Collection[str],
+    source: str,
 ) -> dg.RunRequest:
     """Return the request of a planned run.
 
@@ -85,11 +88,13 @@ def request(
         reason: Why, for people.
         configured: Names the configuration.
         assets: The assets of the job to run.
+        source: The source's address.
     """
     first, last = partitions[run.first], partitions[run.last]
     wanted = " ".join(f"{shard.position}:{shard.wanted}" for shard in run.stale)
     before = runs.ended[0].run_id if runs.ended else ""
-    scope = f"{job} {first.partition('|')[0]}" if "|" in first else job
+    model = first.partition("|")[0] if "|" in first else ""
+    scope = f"{job} {model}".strip()
     return dg.RunRequest(
         run_key=digest(job, first, last, wanted, before),
         job_name=job,
@@ -99,6 +104,8 @@ def request(
             RANGE_START: first,
             RANGE_END: last,
             LANE: str(run.lane),
+            SOURCE: source,
+            **({MODEL: model} if model else {}),
             WRITES: scope if run.lane is Lane.STREAM else f"{scope} {first} to {last}",
             WANTED: wanted,
             REASON: reason,

@@ -8,7 +8,8 @@ no work but the listing.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache, partial
 from urllib.parse import urlsplit
 
@@ -28,15 +29,16 @@ from rag_assets.assets import (
     parsed_documents,
     source_files,
 )
-from rag_assets.assets.metadata import as_metadata
-from rag_assets.assets.source_files import Found
+from rag_assets.assets.source_files import Found, listing_metadata
 from rag_assets.core.bucket_events import changed_keys
+from rag_assets.core.bulk_window import BulkWindow
 from rag_assets.core.errors import ConfigurationError, SourceError, VectorStoreError
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.lanes import LanePolicy, StaleShard, plan_runs
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.retries import RetryPolicy, must_wait
 from rag_assets.core.tick_message import describe
+from rag_assets.freshness import confirmed, last_sign
 from rag_assets.model_registry import read_records
 from rag_assets.partitions import MODEL_DIMENSION, model_shard_key
 from rag_assets.resources import (
@@ -46,7 +48,7 @@ from rag_assets.resources import (
     ModelsResource,
     SourceResource,
 )
-from rag_assets.runs import read_runs, request
+from rag_assets.runs import MODEL, SOURCE, read_runs, request
 from rag_assets.settings import Settings
 from rag_assets.staleness import stale_documents, stale_rows
 
@@ -74,13 +76,18 @@ class ListingState:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What one tick asks for, says, and reports of the source."""
+    """What one tick asks for, says, and reports of the source.
+
+    Attributes:
+        behind: Names of what is stale for another reason than the hours of bulk runs.
+    """
 
     instance: dg.DagsterInstance
     settings: Settings
     requests: list[dg.RunRequest] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
 
     def ask(
         self,
@@ -116,10 +123,26 @@ class Tick:
                 waits.append(wait)
             else:
                 ready.append(shard)
-        plan = plan_runs(ready, runs.in_flight, lanes)
-        self.said.append(describe(unit, plan, len(runs.in_flight), waits))
-        asking = partial(request, reason=self.message, configured=configured, assets=assets)
+        plan = plan_runs(ready, runs.in_flight, replace(lanes, bulk=self.in_bulk_hours))
+        if len(plan.for_later) < len(stale):
+            self.behind.append(unit)
+        window = BulkWindow.parse(self.settings.bulk_window)
+        opens = window.next_opening(datetime.now(UTC)) if window else None
+        self.said.append(describe(unit, plan, len(runs.in_flight), waits, opens))
+        asking = partial(
+            request,
+            reason=self.message,
+            configured=configured,
+            assets=assets,
+            source=self.settings.source,
+        )
         self.requests.extend(asking(job, run, partitions, runs) for run in plan.runs)
+
+    @property
+    def in_bulk_hours(self) -> bool:
+        """Whether bulk runs may be asked for now."""
+        window = BulkWindow.parse(self.settings.bulk_window)
+        return window is None or window.is_open(datetime.now(UTC))
 
     @property
     def message(self) -> str:
@@ -138,10 +161,16 @@ class Tick:
                     event(
                         source_files.NAME,
                         partition=shard,
-                        metadata=as_metadata(found.reports[shard]),
+                        metadata=listing_metadata(found.reports[shard]),
                         tags={"dagster/data_version": version},
                     )
                 )
+
+    def confirm(self, asset: str, **figures: float) -> None:
+        """Report a sign of life of an asset at an end of the flow, if it is time for one."""
+        if not self.events:
+            said = confirmed(self.instance, self.settings, asset, self.message, figures)
+            self.events.extend(said)
 
     def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
         """Return it as Dagster takes it."""
@@ -159,6 +188,7 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
     lanes = partial(
         LanePolicy, shards_per_run=settings.shards_per_run, max_runs=settings.runs_per_lane
     )
+    warn, _ = settings.fresh_within
     # What was read of the lake, from tick to tick; ticks of the two run at the same time.
     known_of_source: KnownMetas = {}
     known_of_index: KnownMetas = {}
@@ -192,6 +222,7 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
             unit="documents",
             assets=names[1:],
         )
+        tick.confirm(source_files.NAME)
         return tick.result(context, _STATE.dump_json(state).decode())
 
     @dg.sensor(
@@ -208,10 +239,11 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
         lake: LakeResource,
         models: ModelsResource,
         milvus: MilvusResource,
+        chunker: ChunkerResource,
     ) -> dg.SensorResult:
         tick, cursor = Tick(context.instance, settings), context.cursor
         opened, shards = lake.open(), shard_keys(lake.shards)
-        names = (chunks.NAME, collection.NAME)
+        names = (source_files.NAME, parsed_documents.NAME, chunks.NAME, collection.NAME)
         metas = {name: opened.metas(name, known_of_index) for name in names}
         registry = read_records(opened)
         for model in context.instance.get_dynamic_partitions(MODEL_DIMENSION):
@@ -229,6 +261,7 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
                     stale = _due(stale, milvus, spec, metas[collection.NAME], shards)
                 except VectorStoreError as error:
                     tick.said.append(f"Stale shards wait for Milvus. {error}")
+                    tick.behind.append(model)
                     break
             tick.ask(
                 jobs.index_chunks.name,
@@ -243,6 +276,14 @@ def build(settings: Settings) -> list[dg.SensorDefinition]:
                 cursor = _go_live(tick, milvus, model)
         if not tick.said:
             tick.said.append("Every collection is in step with its chunks.")
+        if tick.in_bulk_hours and stale_documents(
+            metas, shards, parser_version(), _chunker_version(chunker)
+        ):
+            tick.behind.append("documents")
+        listed_since = time.time() - warn.total_seconds()
+        in_step = bool(registry.fed) and not tick.behind
+        if in_step and last_sign(context.instance, source_files.NAME) > listed_since:
+            tick.confirm(collection.NAME, models=len(registry.fed), shards=len(shards))
         return tick.result(context, cursor)
 
     return [source_sensor, index_sensor]
@@ -342,6 +383,7 @@ def _go_live(tick: Tick, milvus: MilvusResource, model: str) -> str | None:
         dg.RunRequest(
             run_key=f"{model} is the first, {time.time() // SECONDS_TO_PROMOTE:.0f}",
             job_name=model_jobs.promote.name,
+            tags={SOURCE: tick.settings.source, MODEL: model},
             run_config={
                 "ops": {
                     live_alias.NAME: {

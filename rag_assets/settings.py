@@ -6,14 +6,17 @@ Credentials of S3 come from the usual AWS variables, profiles and roles.
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from rag_assets.core.bulk_window import BulkWindow
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
+from rag_assets.core.pods import require_pods
 
 
 class Settings(BaseSettings):
@@ -210,9 +213,73 @@ class Settings(BaseSettings):
         description="A retired collection is dropped after this time, so that queries that are"
         " answered from it can end.",
     )
+    owners: list[str] = Field(
+        default_factory=list,
+        description="Who the UI names as owners of the assets: e-mail addresses or `team:name`,"
+        " as a JSON list.",
+    )
+    bulk_window: str = Field(
+        default="",
+        description="When the sensors may start bulk runs, in UTC, for instance 22:00-06:00."
+        " Empty: at any time. Stream runs are never held back.",
+    )
+    freshness_warn_seconds: float = Field(
+        default=900,
+        ge=60,
+        description="source_files and collection turn yellow if their sensor gave no sign of life"
+        " for so long.",
+    )
+    freshness_fail_seconds: float = Field(
+        default=3600, ge=60, description="And red after so long; more than the warning."
+    )
+    quarantine_rate: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="If a larger share of the documents is quarantined, the check is an error and"
+        " no longer a warning.",
+    )
+    tiny_characters: int = Field(
+        default=40, ge=0, description="A parsed document with less text is shown by a check."
+    )
+    retrieval_recall: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="The check `retrieval` fails if the live model's recall at 10 is lower.",
+    )
+    checks_cron: str = Field(
+        default="47 3 * * *",
+        description="When the checks run that embed texts: retrieval and endpoint_parity.",
+    )
+    compact_cron: str = Field(
+        default="23 2 * * 0", description="When collections are compacted and leftovers removed."
+    )
+    alert_webhook_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="Failed runs and checks are posted there as JSON with a `text`, as Slack and"
+        " others take it. Empty: no alerts.",
+    )
+    alert_every_seconds: float = Field(
+        default=3600,
+        ge=0,
+        description="A job that goes on failing with the same error alerts so often at the most.",
+    )
+    webserver_url: str = Field(
+        default="", description="Address of the Dagster UI, for links in alerts."
+    )
     audit_cron: str = Field(
         default="17 * * * *",
         description="When the audit compares Milvus's rows with the lake, and the checks run.",
+    )
+    report_cron: str = Field(
+        default="*/15 * * * *", description="When the asset `ingestion_report` is made."
+    )
+
+    pods: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="On Kubernetes, the pods of runs by work (cpu, gpu), lane (stream, bulk) and"
+        " both (gpu_bulk), as JSON: each what `dagster-k8s/config` holds. The daemon reads it.",
     )
 
     @property
@@ -221,15 +288,44 @@ class Settings(BaseSettings):
 
         Of the credentials it keeps 16 bits, too few to confirm a guess of them.
         """
-        secrets = [self.milvus_token, self.embedding_api_key]
+        secrets = [self.milvus_token, self.embedding_api_key]  # the webhook's decides no run
         values = [secret.get_secret_value() for secret in secrets]
         values += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("AWS_")]
         options = json.dumps([self.source_options, self.lake_options, self.events_options])
         hidden = digest(options, *values)[:4]
         shown = self.model_dump_json(
-            exclude={"source_options", "lake_options", "events_options"}
+            exclude={"source_options", "lake_options", "events_options", "pods"}
         )  # secrets are masked in it
         return f"{digest(shown)[:12]}-{hidden}"
+
+    @field_validator("bulk_window")
+    @classmethod
+    def _is_window(cls, value: str) -> str:
+        BulkWindow.parse(value)
+        return value
+
+    @field_validator("pods")
+    @classmethod
+    def _are_pods(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        require_pods(value)
+        return value
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> Self:
+        if self.freshness_warn_seconds >= self.freshness_fail_seconds:
+            raise ValueError(
+                "RAG_ASSETS_FRESHNESS_WARN_SECONDS must be less than"
+                " RAG_ASSETS_FRESHNESS_FAIL_SECONDS"
+            )
+        return self
+
+    @property
+    def fresh_within(self) -> tuple[timedelta, timedelta]:
+        """How old a sign of life may be before the UI warns, and before it turns red."""
+        return (
+            timedelta(seconds=self.freshness_warn_seconds),
+            timedelta(seconds=self.freshness_fail_seconds),
+        )
 
     @property
     def source(self) -> str:

@@ -14,8 +14,9 @@ from rag_assets_tests.milvus_servers import (
 )
 from rag_assets_tests.pipeline import Pipeline
 from rag_assets_tests.s3_server import bucket, s3_endpoint
+from rag_assets_tests.ticking import empty_bucket
 
-__all__ = ["bucket", "milvus_full", "milvus_lite", "milvus_uri", "s3_endpoint"]
+__all__ = ["bucket", "empty_bucket", "milvus_full", "milvus_lite", "milvus_uri", "s3_endpoint"]
 
 
 @pytest.fixture(autouse=True)

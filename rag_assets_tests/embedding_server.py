@@ -50,12 +50,6 @@ class EmbeddingServer:
         self._held.pop((marker, model)).set()
         self._holding.discard((marker, model))
 
-    def release_all(self, model: str) -> None:
-        """Release every marker of a model."""
-        for marker, of_model in list(self._held):
-            if of_model == model:
-                self.release(marker, model)
-
     def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         self.requests.append(body)
         for (marker, model), event in list(self._held.items()):

@@ -188,8 +188,8 @@ class Pipeline:
 
     def parse_and_chunk_all(self) -> Work:
         parser, chunker = self.parser(), self.chunker()
-        parsing = [parse_shard(self.lake, parser, s, self.micro_batch) for s in self.shards]
-        chunking = [chunk_shard(self.lake, chunker, shard) for shard in self.shards]
+        parsing = [parse_shard(self.lake, parser, s, self.micro_batch).report for s in self.shards]
+        chunking = [chunk_shard(self.lake, chunker, shard).report for shard in self.shards]
         return _sum("parsing", parsing) | _sum("chunking", chunking)
 
     def embed_all(self) -> Work:

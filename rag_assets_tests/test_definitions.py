@@ -8,7 +8,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from rag_assets.adapters.parser import parser_version
 from rag_assets.definitions import definitions
+from rag_assets.resources import ChunkerResource, build_resources
+from rag_assets.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "FlagEmbedding", "wordllama", "xberg", "selectolax", "moto")
@@ -97,6 +100,53 @@ def test_every_asset_says_what_it_is() -> None:
         node = graph.get(key)
         assert node.description
         assert node.group_name in ("documents", "index", "serving")
+
+
+def test_the_ui_can_show_where_an_assets_data_is_and_what_its_columns_are_made_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_OWNERS", '["team:search", "ada@example.com"]')
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", "s3://bucket/handbooks")
+    monkeypatch.setenv("RAG_ASSETS_MILVUS_URI", "http://root:secret@milvus:19530")
+    graph = definitions().resolve_asset_graph()
+    nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+
+    assert all(node.owners == ["team:search", "ada@example.com"] for node in nodes.values())
+    assert nodes["source_files"].kinds == {"s3"}
+    assert nodes["source_files"].metadata["dagster/uri"] == "s3://bucket/handbooks"
+    assert nodes["collection"].metadata["dagster/uri"] == "http://milvus:19530"
+    for name in set(FLOW) - {"live_alias"}:
+        metadata = nodes[name].metadata
+        columns = {column.name for column in metadata["dagster/column_schema"].columns}
+        assert all(column.description for column in metadata["dagster/column_schema"].columns)
+        for column, deps in metadata["dagster/column_lineage"].deps_by_column.items():
+            assert column in columns
+            for dep in deps:
+                described = metadata["dagster/column_schema"].columns
+                [shown] = [found.description for found in described if found.name == column]
+                assert f"`{dep.asset_key.to_user_string()}.{dep.column_name}`" in shown
+                parent = nodes[dep.asset_key.to_user_string()]
+                assert dep.column_name in {
+                    found.name for found in parent.metadata["dagster/column_schema"].columns
+                }
+                assert dep.asset_key in nodes[name].parent_keys
+
+
+def test_code_versions_are_those_that_the_runs_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def versions() -> dict[str, str | None]:
+        graph = definitions().resolve_asset_graph()
+        keys = graph.get_all_asset_keys()
+        return {key.to_user_string(): graph.get(key).code_version for key in keys}
+
+    before = versions()
+    chunker = build_resources(load_settings())["chunker"]
+    assert isinstance(chunker, ChunkerResource)
+    monkeypatch.setenv("RAG_ASSETS_CHUNK_TOKENS", "100")
+    after = versions()
+
+    assert before["parsed_documents"] == parser_version()
+    assert before["chunks"] == chunker.version(chunker.token_count())
+    assert {name for name in before if before[name] != after[name]} == {"chunks"}
 
 
 def test_a_wrong_setting_is_named_when_the_definitions_load() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -389,3 +390,36 @@ def stale_shards(ticking: Ticking) -> list[str]:
     parsed = dg.AssetKey("parsed_documents")
     shards = ("s000", "s001", "s002")
     return [s for s in shards if resolver.get_status(parsed, s) is StaleStatus.STALE]
+
+
+def test_outside_the_bulk_window_a_load_waits_and_an_edit_does_not(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    opens, closes = now + timedelta(hours=2), now + timedelta(hours=3)
+    monkeypatch.setenv("RAG_ASSETS_BULK_WINDOW", f"{opens:%H:%M}-{closes:%H:%M}")
+    put(bucket, *(f"{number}.md" for number in range(40)))
+    source = Ticking(instance, "source_sensor")
+
+    held_back = source.tick()
+
+    assert not held_back.run_requests
+    assert f"3 shards held back: the bulk window opens at {opens:%H:%M} UTC." in said(held_back)
+    monkeypatch.setenv("RAG_ASSETS_STREAM_DOCUMENTS", "40")
+    [streamed] = Ticking(instance, "source_sensor").tick().run_requests or []
+    assert streamed.tags[LANE] == Lane.STREAM
+
+
+def test_inside_the_bulk_window_a_load_goes_out(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    monkeypatch.setenv(
+        "RAG_ASSETS_BULK_WINDOW",
+        f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=1):%H:%M}",
+    )
+    put(bucket, *(f"{number}.md" for number in range(40)))
+
+    [request] = Ticking(instance, "source_sensor").tick().run_requests or []
+
+    assert request.tags[LANE] == Lane.BULK

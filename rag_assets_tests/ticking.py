@@ -17,10 +17,10 @@ from rag_assets_tests.scenarios.texts import document
 
 
 @pytest.fixture
-def instance(
+def empty_bucket(
     tmp_path: Path, bucket: Bucket, milvus_lite: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dg.DagsterInstance]:
-    """A platform over an empty bucket, with one model and three shards."""
+) -> None:
+    """The environment of a platform over an empty bucket, with three shards."""
     for name, value in {
         "HOME": str(tmp_path),
         "SOURCE_URL": f"{bucket.url}/docs",
@@ -31,6 +31,11 @@ def instance(
         "STREAM_DOCUMENTS": "5",
     }.items():
         monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
+
+
+@pytest.fixture
+def instance(empty_bucket: None) -> Iterator[dg.DagsterInstance]:  # noqa: ARG001
+    """An instance in memory, with one model."""
     with dg.DagsterInstance.ephemeral() as created:
         build_first_model(created, load_settings())
         yield created
@@ -58,6 +63,8 @@ class Ticking:
         result = self.sensor(context)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
+        for event in result.asset_events:  # as the daemon does
+            self.instance.report_runless_asset_event(event)
         return result
 
     def run(self, request: dg.RunRequest) -> None:

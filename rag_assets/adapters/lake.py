@@ -9,7 +9,7 @@ your read used inputs no newer than yours; whoever commits after it makes you lo
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -74,12 +74,16 @@ class Meta:
         upstream: Asset → the state of the input it was made from.
         changes: Rows added, changed or removed since the partition was created, by all commits.
             The difference between two states bounds how much there is to do between them.
+        figures: What can be said of the content without reading it: `rows`, which every commit
+            adds, and what the asset says besides. They follow from the content, so they are no
+            part of what makes two of these equal; a partition of an earlier version has none.
     """
 
     data_version: str
     code_version: str
     upstream: dict[str, Input] = field(default_factory=dict)
     changes: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def as_input(self) -> Input:
         """Return what a partition made from this one keeps of it."""
@@ -171,6 +175,14 @@ class Lake:
                     known[path] = (found[path], meta)
         return {_parts(path): known[path][1] for path in found if path in known}
 
+    def partitions(self, asset: str) -> list[tuple[str, ...]]:
+        """Return the keys' parts of all partitions of an asset."""
+        return [_parts(path) for path in self._objects.list(f"{asset}/")]
+
+    def kept_aside(self) -> set[tuple[str, ...]]:
+        """Return (asset, *parts) of the partitions for which work is kept aside."""
+        return {tuple(path.split("/")[1:-1]) for path in self._objects.list("checkpoints/")}
+
     def token(self, key: PartitionKey) -> str | None:
         """Return the partition's token now."""
         found = self._objects.get(key.path)
@@ -247,6 +259,7 @@ def _parquet(table: pl.DataFrame, meta: Meta) -> bytes:
         "code": meta.code_version,
         "upstream": meta.upstream,
         "changes": meta.changes,
+        "figures": {**meta.figures, "rows": table.height},
     }
     table.write_parquet(
         buffer, compression="zstd", metadata={META_KEY: json.dumps(said, sort_keys=True)}
@@ -267,6 +280,7 @@ def _meta(data: bytes) -> Meta:
             code_version=said["code"],
             upstream={asset: Input(*state) for asset, state in said["upstream"].items()},
             changes=said["changes"],
+            figures=said.get("figures", {}),
         )
     except (KeyError, TypeError):
         raise LakeError(

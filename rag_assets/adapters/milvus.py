@@ -12,6 +12,7 @@ what all Milvus engines do alike; where they differ the stricter one sets the ru
   that loads the collection and asks again.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -255,6 +256,14 @@ class MilvusStore:
             )
         self._call("drop_collection", name)
 
+    def compact(self, name: str) -> None:
+        """Have small and half-deleted segments merged; the server does it when it can.
+
+        Milvus Lite takes the request and goes on doing it by itself.
+        """
+        self.info(name)  # neither engine complains of a missing collection
+        self._call("compact", name)
+
     # Rows
 
     def upsert(self, name: str, rows: pl.DataFrame) -> None:
@@ -286,6 +295,11 @@ class MilvusStore:
     def count(self, name: str, shard: str | None = None) -> int:
         """Number of rows, with strong consistency, of one shard or of all."""
         condition = "" if shard is None else equals("shard", shard)
+        return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
+
+    def count_outside(self, name: str, shards: Sequence[str]) -> int:
+        """Number of rows that are of none of these shards, with strong consistency."""
+        condition = f"shard not in {json.dumps(list(shards))}"
         return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
 
     def shard_rows(self, name: str, shard: str) -> pl.DataFrame:

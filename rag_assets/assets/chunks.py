@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from rag_assets.adapters.lake import Lake, Meta, PartitionKey
 from rag_assets.assets import parsed_documents
-from rag_assets.assets.metadata import as_metadata
+from rag_assets.assets.metadata import as_metadata, stage
+from rag_assets.core import previews
 from rag_assets.core.chunk_table import chunk_table
 from rag_assets.core.chunking import ChunkLimits, TokenCounter
 from rag_assets.core.diffs import diff
@@ -36,6 +38,14 @@ class ChunkingReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunked:
+    """A shard that agrees with its parsed documents: what was done, and its rows."""
+
+    report: ChunkingReport
+    table: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
 class Chunker:
     """All that decides how a document is cut."""
 
@@ -45,7 +55,7 @@ class Chunker:
     version: str
 
 
-def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> ChunkingReport:
+def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
     """Make a shard's chunks agree with its parsed documents; cut only documents that changed.
 
     Raises:
@@ -54,7 +64,7 @@ def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> ChunkingReport:
     return lake.update(lambda: _chunk_once(lake, chunker, shard))
 
 
-def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkingReport:
+def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
     key = PartitionKey(NAME, shard)
     held = lake.read(key, CHUNKS)
     parsed = lake.read(PartitionKey(parsed_documents.NAME, shard), PARSED_DOCUMENTS)
@@ -81,7 +91,7 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkingReport:
     )
     if meta != held.meta or not table.equals(held.table):
         lake.commit(key, table, meta, held.token)
-    return _report(table, held.table, change.make.height)
+    return Chunked(_report(table, held.table, change.make.height), table)
 
 
 def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
@@ -102,8 +112,21 @@ def _report(table: pl.DataFrame, held: pl.DataFrame, documents_chunked: int) -> 
     )
 
 
+def preview(table: pl.DataFrame, limits: ChunkLimits) -> dict[str, Any]:
+    """Return a partition's chunks as metadata: some of them, and how long they are."""
+    tokens = table["tokens"]
+    return {
+        "dagster/partition_row_count": table.height,
+        "rag_assets/tokens_median": float(tokens.quantile(0.5) or 0.0),
+        "rag_assets/sizes": dg.MetadataValue.md(
+            previews.histogram(tokens.to_list(), limits.tokens, "tokens")
+        ),
+        "rag_assets/preview": dg.MetadataValue.md(previews.chunks(table)),
+    }
+
+
 def build(
-    shards: dg.StaticPartitionsDefinition, backfill_policy: dg.BackfillPolicy
+    shards: dg.StaticPartitionsDefinition, backfill_policy: dg.BackfillPolicy, code_version: str
 ) -> dg.AssetsDefinition:
     """Return the asset, partitioned by shard."""
 
@@ -113,6 +136,7 @@ def build(
         deps=[parsed_documents.NAME],
         group_name="documents",
         kinds={"parquet"},
+        code_version=code_version,
         backfill_policy=backfill_policy,
         description="The text of every parsed document in pieces within the token budget, with"
         " heading path and offsets. Only documents whose text changed are cut again.",
@@ -126,8 +150,15 @@ def build(
         count = chunker.token_count()
         cut = Chunker(chunker.limits(), count, source.open().uri, chunker.version(count))
         for shard in context.partition_keys:
-            report = chunk_shard(lake.open(), cut, shard)
+            with stage() as timed:
+                chunked = chunk_shard(lake.open(), cut, shard)
+            report = chunked.report
             logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
-            context.add_asset_metadata(as_metadata(report), partition_key=shard)
+            context.add_asset_metadata(
+                as_metadata(report)
+                | timed.pace("documents", report.documents_chunked)
+                | preview(chunked.table, cut.limits),
+                partition_key=shard,
+            )
 
     return chunks

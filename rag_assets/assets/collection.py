@@ -15,7 +15,7 @@ import polars as pl
 from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.milvus import IndexParams, MilvusStore
 from rag_assets.assets import chunks, embeddings
-from rag_assets.assets.metadata import as_metadata
+from rag_assets.assets.metadata import as_metadata, stage
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
     CommitConflictError,
@@ -469,13 +469,21 @@ def _written(
     """
     partition = model_shard_key(target.spec.key, shard)
     try:
-        synced = write(target, shard)
+        with stage() as timed:
+            synced = write(target, shard)
     except SupersededInputError as error:
         logger.warning("%s: left for the run of its newer chunks. %s", partition, error)
         context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)
         return False
     context.add_asset_metadata(
-        as_metadata(synced.report) | lag_metadata(synced.lags), partition_key=partition
+        as_metadata(synced.report)
+        | timed.pace("rows", synced.report.written)
+        | lag_metadata(synced.lags)
+        | {
+            "dagster/partition_row_count": synced.report.rows,
+            "rag_assets/collection": target.name,
+        },
+        partition_key=partition,
     )
     return True
 

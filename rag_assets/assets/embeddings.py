@@ -13,7 +13,7 @@ import polars as pl
 from rag_assets.adapters.embedders import Embedder
 from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.assets import chunks
-from rag_assets.assets.metadata import as_metadata
+from rag_assets.assets.metadata import as_metadata, stage
 from rag_assets.core.diffs import diff
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets.core.model_spec import ModelSpec
@@ -34,8 +34,8 @@ class EmbeddingReport:
 
     For texts that are new to the shard, `resumed` counts vectors that a killed run left behind,
     and `reused` those that another shard of the run or another key of the same signature has.
-    `tokens` are those of the computed ones, by the chunker's count, and `seconds` the model's own
-    time for them.
+    `tokens` are those of the computed ones, by the chunker's count, `seconds` the model's own
+    time for them, and `gpu_seconds` that time if this process spent it on a GPU.
     """
 
     vectors: int
@@ -46,6 +46,7 @@ class EmbeddingReport:
     removed: int
     tokens: int
     seconds: float
+    gpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,7 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         removed=len(change.removed),
         tokens=int(missing["tokens"].sum()),
         seconds=seconds,
+        gpu_seconds=seconds if computed.height and run.load().on_gpu else 0.0,
     )
 
 
@@ -241,6 +243,13 @@ def _table(run: ModelRun, digests: pl.Series, made: Encoded) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=run.schema)
 
 
+def rates(report: EmbeddingReport) -> dict[str, Any]:
+    """Return the table's size and, if the model did anything, its own rate as metadata."""
+    rate = report.tokens / report.seconds if report.seconds else 0.0
+    pace = {"rag_assets/tokens_per_second": rate} if rate else {}
+    return {"dagster/partition_row_count": report.vectors, **pace}
+
+
 def build(
     model_shards: dg.MultiPartitionsDefinition, backfill_policy: dg.BackfillPolicy, micro_batch: int
 ) -> dg.AssetsDefinition:
@@ -263,11 +272,15 @@ def build(
             spec = models.spec(model)
             opened = lake.open()
             require_fed(opened, model)
-            twins = read_records(opened).twins(model)
+            twins = read_records(opened).twins(model, spec.signature)
             run = ModelRun(opened, spec, partial(models.load, spec), micro_batch, twins)
-            for shard, report in embed_shards(run, shards):
+            embedded = embed_shards(run, shards)
+            for _ in shards:
+                with stage() as timed:
+                    shard, report = next(embedded)
                 context.add_asset_metadata(
-                    as_metadata(report), partition_key=model_shard_key(model, shard)
+                    as_metadata(report) | timed.pace("texts", report.computed) | rates(report),
+                    partition_key=model_shard_key(model, shard),
                 )
 
     return embeddings

@@ -1,7 +1,7 @@
 """`live_alias`: which model's collection queries are answered from. The only writer of it."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,13 @@ from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.promotion_gate import INTEGRITY, Finding, Rule
 from rag_assets.model_registry import ModelRegistry
 from rag_assets.resources import LakeResource, MilvusResource, ModelsResource
+from rag_assets.runs import MODEL
 
 logger = logging.getLogger(__name__)
 
 NAME = "live_alias"
+GATE_TABLE = "rag_assets/gate"
+GATE = dg.AssetCheckKey(dg.AssetKey(NAME), "gate")
 
 
 class LiveAliasConfig(dg.Config):
@@ -114,7 +117,8 @@ class Promotion:
         if refused and not force:
             raise PromotionRefusedError(
                 f"{model} cannot be made live. {'. '.join(refused)}. Put that right and promote"
-                " again; or force it, which is recorded."
+                " again; or force it, which is recorded.",
+                findings,
             )
         target, store, alias = self.collection_of(model), self.registry.store, self.registry.alias
         previous = store.alias_target(alias) or ""
@@ -131,6 +135,14 @@ def build(shards: int, first_model: str, policy: GatePolicy) -> dg.AssetsDefinit
     @dg.asset(
         name=NAME,
         deps=[collection.NAME],
+        check_specs=[
+            dg.AssetCheckSpec(
+                GATE.name,
+                asset=NAME,
+                blocking=True,
+                description="What the model had to prove before the alias was moved, rule by rule.",
+            )
+        ],
         group_name="serving",
         kinds={"milvus"},
         description="The Milvus alias that names the live collection. Materialising it judges the"
@@ -142,7 +154,7 @@ def build(shards: int, first_model: str, policy: GatePolicy) -> dg.AssetsDefinit
         lake: LakeResource,
         models: ModelsResource,
         milvus: MilvusResource,
-    ) -> None:
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         if config.force and not config.reason.strip():
             raise ConfigurationError("`force` needs a `reason`: it is recorded with the promotion.")
         with milvus.connect() as store:
@@ -150,18 +162,16 @@ def build(shards: int, first_model: str, policy: GatePolicy) -> dg.AssetsDefinit
                 lake, models, milvus, store, shards=shard_keys(shards), policy=policy
             )
             model = _wanted(config, promotion.registry.read(), first_model)
+            context.instance.add_run_tags(context.run.run_id, {MODEL: model})
             rules = INTEGRITY if config.rollback else tuple(Rule)
-            release, findings = promotion.make_live(model, rules, force=config.force)
+            try:
+                release, findings = promotion.make_live(model, rules, force=config.force)
+            except PromotionRefusedError as refusal:
+                yield gate_result(model, refusal.findings)
+                raise
         logger.info("%s is live: %s", model, release.collection)
-        context.add_asset_metadata(
-            as_metadata(release)
-            | {
-                "rag_assets/by": config.by or "not said",
-                "rag_assets/reason": config.reason or ("rollback" if config.rollback else ""),
-                "rag_assets/forced": any(not finding.passed for finding in findings),
-            }
-            | gate_metadata(findings)
-        )
+        yield gate_result(model, findings, forced=True)
+        yield dg.MaterializeResult(metadata=_record(config, release, findings))
 
     return live_alias
 
@@ -171,6 +181,39 @@ def _wanted(config: LiveAliasConfig, before: Registry, first_model: str) -> str:
         return config.model or before.live or first_model
     left = config.leave and config.leave != before.live
     return before.live or first_model if left else before.rollback_target()
+
+
+def gate_result(
+    model: str, findings: Sequence[Finding], *, forced: bool = False
+) -> dg.AssetCheckResult:
+    """Return the gate's findings as a check of the alias, with the evidence as a table.
+
+    What is refused and was forced is a warning: as an error it would fail the run.
+    """
+    refused = [str(finding.rule) for finding in findings if not finding.passed]
+    said = f"refuses {model}: {', '.join(refused)}" if refused else f"passes {model}"
+    return dg.AssetCheckResult(
+        check_name=GATE.name,
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN if forced else dg.AssetCheckSeverity.ERROR,
+        description=f"The gate {said}.",
+        metadata=gate_metadata(findings),
+    )
+
+
+def _record(
+    config: LiveAliasConfig, release: Release, findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """Return who made what live, why, and with which proof."""
+    return (
+        as_metadata(release)
+        | {
+            "rag_assets/by": config.by or "not said",
+            "rag_assets/reason": config.reason or ("rollback" if config.rollback else ""),
+            "rag_assets/forced": any(not finding.passed for finding in findings),
+        }
+        | gate_metadata(findings)
+    )
 
 
 def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -186,7 +229,7 @@ def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
         for finding in findings
         for name, value in finding.figures.items()
     }
-    return {"rag_assets/gate": dg.MetadataValue.table(records), **figures}
+    return {GATE_TABLE: dg.MetadataValue.table(records), **figures}
 
 
 def open_promotion(

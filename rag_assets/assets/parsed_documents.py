@@ -16,7 +16,9 @@ from rag_assets.adapters.parse_worker import ParserPool
 from rag_assets.adapters.parser import is_supported, parse, parser_version
 from rag_assets.adapters.source import Source
 from rag_assets.assets import source_files
-from rag_assets.assets.metadata import as_metadata
+from rag_assets.assets.catalog import table
+from rag_assets.assets.metadata import as_metadata, stage
+from rag_assets.core import previews
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents import Outcome, ParsedDocument
 from rag_assets.core.errors import (
@@ -25,6 +27,7 @@ from rag_assets.core.errors import (
     StaleInputError,
 )
 from rag_assets.core.identity import digest
+from rag_assets.core.quarantine import Quarantine
 from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
 from rag_assets.resources import LakeResource, ParserResource, SourceResource
 
@@ -45,6 +48,14 @@ class ParsingReport:
     resumed: int
     removed: int
     quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A shard that agrees with its listing: what was done, and its rows."""
+
+    report: ParsingReport
+    table: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +98,7 @@ class DocumentParser:
         }
 
 
-def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsingReport:
+def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> Parsed:
     """Make a shard's parsed documents agree with its listing; parse only what has changed.
 
     Raises:
@@ -131,7 +142,7 @@ def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
     return parsed.filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
 
 
-def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsingReport:
+def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> Parsed:
     key = PartitionKey(NAME, shard)
     held = lake.read(key, PARSED_DOCUMENTS)
     listing = lake.read(PartitionKey(source_files.NAME, shard), SOURCE_FILES)
@@ -148,11 +159,12 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
         code_version=parser.version,
         upstream={source_files.NAME: _input(listing, table)},
         changes=held.changes + change.size,
+        figures=Quarantine.of(quarantined(table)).as_figures(),
     )
     if meta != held.meta or not table.equals(held.table):
         lake.commit(key, table, meta, held.token)
         lake.clear_checkpoints(key)
-    return ParsingReport(
+    report = ParsingReport(
         documents=table.height,
         parsed=fresh.height,
         unchanged=change.keep.height,
@@ -160,6 +172,7 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
         removed=len(change.removed),
         quarantined=quarantined(table).height,
     )
+    return Parsed(report, table)
 
 
 def _parse_missing(
@@ -257,7 +270,16 @@ def build(
         with parser.open() as pool:
             documents = DocumentParser(source.open(), pool, parser.workers, parser_version())
             for shard in context.partition_keys:
-                report = parse_shard(lake.open(), documents, shard, micro_batch)
-                context.add_asset_metadata(as_metadata(report), partition_key=shard)
+                with stage() as timed:
+                    parsed = parse_shard(lake.open(), documents, shard, micro_batch)
+                context.add_asset_metadata(
+                    as_metadata(parsed.report)
+                    | timed.pace("documents", parsed.report.parsed)
+                    | {
+                        "dagster/partition_row_count": parsed.table.height,
+                        "rag_assets/preview": table(previews.documents(parsed.table)),
+                    },
+                    partition_key=shard,
+                )
 
     return parsed_documents

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rag_assets.adapters.embedders import Embedder
-from rag_assets.adapters.lake import PartitionKey
+from rag_assets.adapters.lake import Lake, PartitionKey
 from rag_assets.adapters.queries_file import read_queries
 from rag_assets.assets import chunks
 from rag_assets.assets.collection import ModelCollection, difference
@@ -22,6 +22,7 @@ from rag_assets.core.identity import digest
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.promotion_gate import (
     Finding,
+    QueryKind,
     Rule,
     VectorFaults,
     judge_latency,
@@ -190,7 +191,7 @@ class Gate:
         if found != target.spec.dimension:
             evidence = f"vectors of {found} numbers, and the spec says {target.spec.dimension}"
             return Finding(Rule.VECTORS, False, evidence)
-        faults = (_vector_faults(target, shard) for shard in self.shards)
+        faults = (vector_faults(target, shard) for shard in self.shards)
         return judge_vectors(sum(faults, VectorFaults()))
 
     def _reproducible(self) -> Finding:
@@ -230,6 +231,10 @@ class Gate:
         search_collection(target.store, target.name, encoder, question, 10)
         return time.perf_counter() - started
 
+    def scores(self) -> tuple[Scores, str]:
+        """Return how well the model finds, and the kind of the queries."""
+        return self._scores(self.target), self._queries[1]
+
     def _scores(self, target: ModelCollection) -> Scores:
         queries, _ = self._queries
         encoder = self.load(target.spec)
@@ -240,31 +245,23 @@ class Gate:
         return mean_scores(queries, rankings)
 
     @cached_property
-    def _queries(self) -> tuple[list[LabelledQuery], str]:
+    def _queries(self) -> tuple[list[LabelledQuery], QueryKind]:
         """The queries, and their kind: the user's, or known items of the corpus."""
         if self.policy.queries_file:
-            return read_queries(self.policy.queries_file), "labelled"
+            return read_queries(self.policy.queries_file), QueryKind.LABELLED
         items = self._sample.unique("document_id", keep="first", maintain_order=True)
         queries = [
             LabelledQuery(question, {row["document_id"]: 1.0})
             for row in items.head(self.policy.queries).iter_rows(named=True)
             if (question := known_item(row["text"]))
         ]
-        return queries, "known-item"
+        return queries, QueryKind.KNOWN_ITEM
 
     @cached_property
     def _sample(self) -> pl.DataFrame:
-        """Chunks [chunk_id, document_id, text] drawn evenly from all shards, the same each time."""
+        """The chunks that queries and vectors are judged by."""
         wanted = max(self.policy.sampled, self.policy.queries)
-        sample = pl.DataFrame(schema={**_SAMPLED, "drawn": pl.String()})
-        for shard in self.shards:
-            table = self.target.lake.read(PartitionKey(chunks.NAME, shard), CHUNKS).table
-            drawn = table.select(
-                *_SAMPLED,
-                drawn=pl.col("chunk_id").map_elements(digest, pl.String),
-            )
-            sample = pl.concat([sample, drawn]).sort("drawn").head(wanted)
-        return sample.drop("drawn")
+        return sampled_chunks(self.target.lake, self.shards, wanted)
 
     def _patiently(self) -> Iterator[None]:
         """Yield at once, and again while there is time for what is being written to arrive."""
@@ -276,6 +273,19 @@ class Gate:
 
 
 _SAMPLED = {name: CHUNKS[name] for name in ("chunk_id", "document_id", "text")}
+
+
+def sampled_chunks(lake: Lake, shards: Sequence[str], wanted: int) -> pl.DataFrame:
+    """Draw chunks [chunk_id, document_id, text] evenly from all shards, the same each time."""
+    sample = pl.DataFrame(schema={**_SAMPLED, "drawn": pl.String()})
+    for shard in shards:
+        table = lake.read(PartitionKey(chunks.NAME, shard), CHUNKS).table
+        drawn = table.select(
+            *_SAMPLED,
+            drawn=pl.col("chunk_id").map_elements(digest, pl.String),
+        )
+        sample = pl.concat([sample, drawn]).sort("drawn").head(wanted)
+    return sample.drop("drawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,13 +318,14 @@ def _look(target: ModelCollection, shard: str) -> Look:
     )
 
 
-def _vector_faults(target: ModelCollection, shard: str) -> VectorFaults:
-    """Compare the vectors of all of a shard's rows with those in the lake."""
+def vector_faults(target: ModelCollection, shard: str, most: int | None = None) -> VectorFaults:
+    """Compare the vectors of a shard's rows, or of the first so many, with those in the lake."""
     faults = VectorFaults()
     try:
         rows, _ = target.wanted_rows(shard)
     except SupersededInputError:  # an edit is on its way; its run writes what it embeds
         return faults
+    rows = rows if most is None else rows.sort("chunk_id").head(most)
     for part in rows.iter_slices(VECTORS_AT_ONCE):
         found = target.store.vectors(target.name, part["chunk_id"].to_list())
         there = part.filter(pl.col("chunk_id").is_in(list(found)))

@@ -5,13 +5,14 @@ from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.source import WHOLE, Source, Window
-from rag_assets.assets.metadata import as_metadata
+from rag_assets.assets.metadata import as_metadata, stage
 from rag_assets.core.diffs import diff
 from rag_assets.core.errors import CommitConflictError
 from rag_assets.core.identity import shard_keys, shard_of
@@ -174,6 +175,11 @@ def _commit(
     return report, version
 
 
+def listing_metadata(report: ListingReport) -> dict[str, Any]:
+    """Return what a shard's listing found as metadata."""
+    return as_metadata(report) | {"dagster/partition_row_count": report.documents}
+
+
 def build(
     shards: dg.StaticPartitionsDefinition, backfill_policy: dg.BackfillPolicy
 ) -> dg.AssetsDefinition:
@@ -192,12 +198,15 @@ def build(
     def source_files(
         context: dg.AssetExecutionContext, source: SourceResource, lake: LakeResource
     ) -> None:
-        reports = list_source(
-            lake.open(), source.open(), context.partition_keys, shard_keys(lake.shards)
-        ).reports
+        with stage() as listed:
+            reports = list_source(
+                lake.open(), source.open(), context.partition_keys, shard_keys(lake.shards)
+            ).reports
         total = sum(report.documents for report in reports.values())
         logger.info("listed %d documents in %d shards of %s", total, len(reports), source.url)
         for shard, report in reports.items():
-            context.add_asset_metadata(as_metadata(report), partition_key=shard)
+            context.add_asset_metadata(
+                listing_metadata(report) | listed.pace("documents", total), partition_key=shard
+            )
 
     return source_files

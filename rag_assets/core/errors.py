@@ -17,6 +17,7 @@
     ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
     ├── MoveRefusedError          a step in a model's life that is not allowed from where it is
     │   └── PromotionRefusedError    a collection is not fit to be live; lists every reason
+    ├── AlertError                an alert was not delivered
     ├── SearchError               a query cannot be answered: no release, no model
     └── UnavailableError          a server is down or limits the rate: mixed into the kind of its
                                   error, so a run that ends with it is asked for again soon
@@ -24,6 +25,12 @@
 Messages say what is wrong and what to do about it. Errors of one document are not exceptions
 but outcomes (`core.documents.Outcome`): one bad document stops nothing.
 """
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rag_assets.core.promotion_gate import Finding
 
 
 class RagAssetsError(Exception):
@@ -111,7 +118,23 @@ class MoveRefusedError(RagAssetsError):
 
 
 class PromotionRefusedError(MoveRefusedError):
-    """The collection is not fit to be live; the message lists every reason."""
+    """The collection is not fit to be live; the message lists every reason.
+
+    Attributes:
+        findings: Of all rules, for those who show them.
+    """
+
+    def __init__(self, message: str, findings: "Sequence[Finding]" = ()) -> None:
+        super().__init__(message)
+        self.findings = findings
+
+
+class AlertError(RagAssetsError):
+    """A webhook refused an alert."""
+
+
+class AlertUnavailableError(AlertError, UnavailableError):
+    """A webhook does not answer, or not now."""
 
 
 class SearchError(RagAssetsError):

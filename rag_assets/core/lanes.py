@@ -18,6 +18,7 @@ throughput. The rules, and why:
   second finds the work done. A shard that was never loaded waits for its turn in the load.
 - **At most `max_runs` runs of a lane are queued or started** (backpressure): the rest of the
   changes wait where they are, in the source.
+- **Outside the bulk window no bulk run is asked for**, if one is set. Stream runs always are.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -43,12 +44,14 @@ class LanePolicy:
         shards_per_run: Shards in one bulk run.
         max_runs: Runs of one lane that may be queued or started at once.
         idle_gap: Shards in step that a range may span.
+        bulk: Whether bulk runs may be asked for now.
     """
 
     stream_changes: int
     shards_per_run: int
     max_runs: int
     idle_gap: int = 16
+    bulk: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,13 @@ class Plan:
         runs: To be asked for, stream first.
         waiting: Stale shards that a run in flight has, or will have.
         held_back: Stale shards for which there are too many runs in flight.
+        for_later: Stale shards that wait for the hours of bulk runs.
     """
 
     runs: tuple[PlannedRun, ...]
     waiting: tuple[StaleShard, ...]
     held_back: tuple[StaleShard, ...]
+    for_later: tuple[StaleShard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,7 @@ def plan_runs(
     beside = [replace(s, work=s.edits) for s in beside]  # the rest is the load's
     small, large = _by_lane(idle + beside, policy)
     large = [s for s in large if s.position not in loading]
+    for_later, large = ([], large) if policy.bulk else (large, [])
     runs: list[PlannedRun] = []
     for lane, shards, other in ((Lane.STREAM, small, large), (Lane.BULK, large, small)):
         taken = streaming | loading | {s.position for s in other}
@@ -140,11 +146,13 @@ def plan_runs(
         ranges = _ranges(shards, taken, policy.idle_gap, longest)
         runs += [PlannedRun(lane, part) for part in islice(ranges, max(0, room))]
     planned = {s.position for run in runs for s in run.stale}
+    later = {s.position for s in for_later}
     able = {s.position for s in (*small, *large)}
     return Plan(
         tuple(runs),
-        waiting=tuple(s for s in stale if s.position not in able),
+        waiting=tuple(s for s in stale if s.position not in able | later),
         held_back=tuple(s for s in stale if s.position in able - planned),
+        for_later=tuple(s for s in stale if s.position in later),
     )
 
 

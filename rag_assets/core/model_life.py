@@ -78,9 +78,8 @@ class Registry:
         """Keys of the models whose collections receive every change: candidate, live, previous."""
         return self.having(Role.CANDIDATE, Role.LIVE, Role.PREVIOUS)
 
-    def twins(self, key: str) -> list[str]:
-        """Return the keys whose vectors are the same by definition: equal signatures."""
-        signature = self.records[key].signature if key in self.records else None
+    def twins(self, key: str, signature: str) -> list[str]:
+        """Return the other keys of a signature: their vectors are the same by definition."""
         return [
             other
             for other, record in self.records.items()
@@ -209,7 +208,11 @@ class Registry:
         record = self.records.get(key)
         if record is None or record.retired:
             is_what = "retired" if record else "not registered"
-            raise MoveRefusedError(f"{key} cannot be {verb}: it is {is_what}. Register it first.")
+            known = [f"{other} ({self.role(other)})" for other in self.records]
+            raise MoveRefusedError(
+                f"{key!r} cannot be {verb}: it is {is_what}. On record are"
+                f" {', '.join(known) or 'no models'}. Use one of them, or register this one first."
+            )
         return record
 
     def _with(self, record: ModelRecord) -> "Registry":

@@ -97,6 +97,8 @@ class ModelSpec(BaseModel):
         index: The collection's vector index.
         batch_size: Texts a forward pass or request.
         endpoint: Base URL of an OpenAI-compatible server, up to and with `/v1`.
+        same_as: For `openai`: the key of the spec of the same model in process; a check compares
+            their vectors.
         description: For people.
     """
 
@@ -120,6 +122,7 @@ class ModelSpec(BaseModel):
     index: IndexSpec = Field(default_factory=IndexSpec)
     batch_size: int = Field(default=32, gt=0, le=4096)
     endpoint: HttpUrl | None = None
+    same_as: ModelKey | None = None
     description: str = ""
 
     @model_validator(mode="after")
@@ -128,6 +131,8 @@ class ModelSpec(BaseModel):
             raise ValueError("backend `openai` needs `endpoint`, for instance http://host/v1")
         if self.backend is not Backend.OPENAI and self.endpoint is not None:
             raise ValueError("`endpoint` is only for backend `openai`")
+        if self.backend is not Backend.OPENAI and self.same_as is not None:
+            raise ValueError("`same_as` is only for backend `openai`")
         if not self.normalize and self.index.metric is Metric.IP:
             raise ValueError("metric IP ranks by length unless `normalize` is true")
         has_weights = (self.backend, self.model_class) == (
@@ -155,7 +160,7 @@ def collection_name(prefix: str, key: str) -> str:
     return f"{prefix}__{re.sub(r'[^a-z0-9]', '_', key)}"
 
 
-_NOT_DECIDING = ("key", "index", "batch_size", "endpoint", "description")
+_NOT_DECIDING = ("key", "index", "batch_size", "endpoint", "same_as", "description")
 
 
 def model_specs(document: Any, where: str) -> dict[str, ModelSpec]:

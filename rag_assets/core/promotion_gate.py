@@ -33,11 +33,19 @@ RULES = {
     Rule.COMPLETE: "In every shard the rows are exactly the chunks, by digest.",
     Rule.VECTORS: "Every vector is finite, of the right length, and the one in the lake.",
     Rule.REPRODUCIBLE: "Sampled rows have the vectors that the model gives their texts now.",
-    Rule.RETRIEVAL: "Recall@10, nDCG@10 and MRR@10 are not below the live model's by more than the"
-    " margin.",
+    Rule.RETRIEVAL: "Recall@10, nDCG@10 and MRR@10 on labelled queries are not below the live"
+    " model's by more than the margin; on known-item queries, recall@10 is not.",
     Rule.LATENCY: "Queries are not slower than the live model's by more than the set factor.",
 }
 """What each rule demands, for people."""
+
+
+class QueryKind(StrEnum):
+    """Where the queries come from that a model is judged by."""
+
+    LABELLED = "labelled"  # the user's, with the documents that answer them
+    KNOWN_ITEM = "known-item"  # sentences of the corpus
+
 
 INTEGRITY = (Rule.SIGNATURE, Rule.INDEX, Rule.COMPLETE, Rule.VECTORS)
 """The rules of a rollback: data as it must be, whatever the model that is left is better at."""
@@ -106,23 +114,29 @@ def judge_reproduction(similarities: Sequence[float]) -> Finding:
     )
 
 
-def judge_retrieval(candidate: Scores, live: Scores | None, margin: float, kind: str) -> Finding:
+def judge_retrieval(
+    candidate: Scores, live: Scores | None, margin: float, kind: QueryKind
+) -> Finding:
     """Judge how well a model finds, against the live one.
+
+    A known item is asked for in its own words, which favours a model that matches words: that it
+    is found says that the index works, and its rank says little of how good a model is.
 
     Args:
         candidate: The model to promote.
         live: The live model on the same queries; None if nothing is live.
         margin: How much lower each score may be, from 0 to 1.
-        kind: Of the queries: labelled or known-item.
+        kind: Of the queries.
     """
     names = ("recall", "ndcg", "mrr")
+    judged = names if kind is QueryKind.LABELLED else names[:1]
     figures = {f"{name}_at_10": getattr(candidate, name) for name in names}
     if live is None:
         shown = ", ".join(f"{name} {getattr(candidate, name):.3f}" for name in names)
         evidence = f"{candidate.queries} {kind} queries: {shown}; nothing is live to compare with"
         return Finding(Rule.RETRIEVAL, True, evidence, figures)
     figures |= {f"live_{name}_at_10": getattr(live, name) for name in names}
-    worse = [name for name in names if getattr(candidate, name) < getattr(live, name) - margin]
+    worse = [name for name in judged if getattr(candidate, name) < getattr(live, name) - margin]
     shown = ", ".join(
         f"{name} {getattr(candidate, name):.3f} against {getattr(live, name):.3f}" for name in names
     )

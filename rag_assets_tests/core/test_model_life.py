@@ -111,8 +111,8 @@ def test_a_model_made_live_by_other_means_is_taken_on_record() -> None:
 
 def test_keys_of_one_signature_are_twins() -> None:
     registry = upgraded().register("c-v1", "sb")
-    assert registry.twins("c-v1") == ["b-v1"]
-    assert registry.twins("unheard-of") == []
+    assert registry.twins("c-v1", "sb") == ["b-v1"]
+    assert registry.twins("unheard-of", "sx") == []
 
 
 steps = st.sampled_from(["register", "build", "cancel", "begin", "alias", "end", "retire"])

@@ -33,6 +33,7 @@ NOT_DECIDING: dict[str, Any] = {
     "index": {"type": "FLAT", "params": {}},
     "batch_size": 7,
     "endpoint": "http://other/v1",
+    "same_as": "in-process-v1",
     "description": "words",
 }
 

@@ -1,9 +1,12 @@
 """The gate's rules: what passes, what is refused, and with which evidence."""
 
+from dataclasses import replace
+
 import pytest
 
 from rag_assets.core.cost import Corpus, preview
 from rag_assets.core.promotion_gate import (
+    QueryKind,
     VectorFaults,
     judge_latency,
     judge_reproduction,
@@ -50,15 +53,23 @@ def test_each_score_may_be_lower_by_the_margin_and_no_more(score: str) -> None:
         values = {name: getattr(LIVE, name) for name in ("recall", "ndcg", "mrr")}
         return Scores(**values | {score: values[score] - by}, queries=50)
 
-    assert judge_retrieval(lower(0.019), LIVE, 0.02, "labelled").passed
-    refused = judge_retrieval(lower(0.021), LIVE, 0.02, "labelled")
+    assert judge_retrieval(lower(0.019), LIVE, 0.02, QueryKind.LABELLED).passed
+    refused = judge_retrieval(lower(0.021), LIVE, 0.02, QueryKind.LABELLED)
     assert not refused.passed
     assert refused.evidence.endswith(f"below it: {score}")
     assert refused.figures[f"live_{score}_at_10"] == getattr(LIVE, score)
 
 
+def test_of_known_items_only_whether_they_are_found_is_judged() -> None:
+    ranked_lower = replace(LIVE, ndcg=0.1, mrr=0.1)
+    found_less = replace(LIVE, recall=0.7)
+    assert judge_retrieval(ranked_lower, LIVE, 0.02, QueryKind.KNOWN_ITEM).passed
+    refused = judge_retrieval(found_less, LIVE, 0.02, QueryKind.KNOWN_ITEM)
+    assert refused.evidence.endswith("below it: recall")
+
+
 def test_where_nothing_is_live_retrieval_and_latency_are_recorded() -> None:
-    retrieval = judge_retrieval(LIVE, None, 0.02, "known-item")
+    retrieval = judge_retrieval(LIVE, None, 0.02, QueryKind.KNOWN_ITEM)
     latency = judge_latency([0.1], [], 2.0, 0.0)
     assert retrieval.passed
     assert latency.passed

@@ -1,16 +1,13 @@
-"""The API server: routes, who may do what, and the answers; over TLS, on loopback."""
+"""The API server: routes, who may do what, and the answers; on loopback."""
 
 import json
 import re
-import ssl
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 if TYPE_CHECKING:
     from rag_assets_tests.kubernetes.cluster import Cluster
@@ -19,6 +16,7 @@ ROUTE = re.compile(
     r"/(?:apis/(?P<group>[^/]+)|api)/v[^/]+/namespaces/(?P<namespace>[^/]+)/"
     r"(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<part>[^/]+))?)?"
 )
+ACCOUNT = "rag-assets"
 VERBS = {"POST": "create", "DELETE": "delete", "PUT": "update", "PATCH": "patch"}
 
 
@@ -53,7 +51,7 @@ class Request:
     namespace: str
     options: dict[str, str]
     body: Any
-    account: str
+    token: str
 
     @property
     def what(self) -> str:
@@ -95,10 +93,10 @@ def dispatch(cluster: "Cluster", request: Request) -> Any:
 
 
 def authorize(cluster: "Cluster", request: Request) -> None:
-    """Raise ApiError unless a Role that is bound to the account allows the request."""
-    if not request.account:
+    """Raise ApiError unless the account's Role allows the request."""
+    if request.token != cluster.token:
         raise ApiError(401, "Unauthorized", "Unauthorized")
-    for rule in cluster.rules_of(request.account):
+    for rule in cluster.role:
         if (
             request.group in rule["apiGroups"]
             and request.what in rule["resources"]
@@ -108,7 +106,7 @@ def authorize(cluster: "Cluster", request: Request) -> None:
     raise ApiError(
         403,
         "Forbidden",
-        f'{request.what} is forbidden: User "{request.account}" cannot {request.verb} resource'
+        f'{request.what} is forbidden: User "{ACCOUNT}" cannot {request.verb} resource'
         f' "{request.what}" in API group "{request.group}" in the namespace "{request.namespace}"',
     )
 
@@ -116,28 +114,11 @@ def authorize(cluster: "Cluster", request: Request) -> None:
 class ApiServer:
     """The HTTP side."""
 
-    def __init__(self, cluster: "Cluster", folder: Path) -> None:
-        self.certificate = folder / "ca.crt"
+    def __init__(self, cluster: "Cluster") -> None:
         self._cluster = cluster
-        key = folder / "ca.key"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
-                *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=stand-in"),
-                *("-addext", "subjectAltName=IP:127.0.0.1"),
-                *("-keyout", str(key), "-out", str(self.certificate)),
-            ],
-            check=True,
-            capture_output=True,
-        )
         self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._httpd.daemon_threads = True
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, key)
-        self._httpd.socket = context.wrap_socket(
-            self._httpd.socket, server_side=True, do_handshake_on_connect=False
-        )
-        self.port = self._httpd.server_port
+        self.url = f"http://127.0.0.1:{self._httpd.server_port}"
         self._thread = threading.Thread(target=self._httpd.serve_forever)
 
     def start(self) -> None:
@@ -150,31 +131,35 @@ class ApiServer:
 
     def answer(self, method: str, target: str, token: str, raw: bytes) -> tuple[int, Any]:
         """Return the status and the body of the answer."""
-        parts = urlsplit(target)
         with self._cluster.lock:
             try:
-                if self._cluster.refusals:
-                    code = self._cluster.refusals.pop(0)
-                    raise ApiError(code, "Injected", f"the stand-in was told to answer {code}")
-                found = ROUTE.fullmatch(unquote(parts.path))
-                if found is None or found["namespace"] != self._cluster.namespace:
-                    self._cluster.unknown.append(f"{method} {parts.path}")
-                    raise ApiError(404, "NotFound", f"there is no {parts.path}")
-                request = Request(
-                    verb=VERBS.get(method) or ("get" if found["name"] else "list"),
-                    group=found["group"] or "",
-                    resource=found["resource"],
-                    name=found["name"] or "",
-                    part=found["part"] or "",
-                    namespace=found["namespace"],
-                    options=dict(parse_qsl(parts.query)),
-                    body=json.loads(raw) if raw else None,
-                    account=self._cluster.account_of(token),
-                )
-                self._cluster.asked.append(request)
+                request = self._understood(method, urlsplit(target), token, raw)
                 return (201 if method == "POST" else 200), dispatch(self._cluster, request)
             except ApiError as error:
                 return error.code, error.body
+
+    def _understood(self, method: str, target: SplitResult, token: str, raw: bytes) -> Request:
+        cluster = self._cluster
+        if cluster.refusals:
+            code = cluster.refusals.pop(0)
+            raise ApiError(code, "Injected", f"the stand-in was told to answer {code}")
+        found = ROUTE.fullmatch(unquote(target.path))
+        if found is None or found["namespace"] != cluster.namespace:
+            cluster.unknown.append(f"{method} {target.path}")
+            raise ApiError(404, "NotFound", f"there is no {target.path}")
+        request = Request(
+            verb=VERBS.get(method) or ("get" if found["name"] else "list"),
+            group=found["group"] or "",
+            resource=found["resource"],
+            name=found["name"] or "",
+            part=found["part"] or "",
+            namespace=found["namespace"],
+            options=dict(parse_qsl(target.query)),
+            body=json.loads(raw) if raw else None,
+            token=token,
+        )
+        cluster.asked.append(request)
+        return request
 
 
 def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
@@ -184,7 +169,11 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: object) -> None:
             pass
 
-        def _answer(self) -> None:
+        def handle_one_request(self) -> None:
+            self.raw_requestline = self.rfile.readline()
+            if not self.raw_requestline or not self.parse_request():
+                self.close_connection = True
+                return
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             token = self.headers.get("Authorization", "").rpartition(" ")[2]
             status, body = server.answer(self.command, self.path, token, raw)
@@ -195,7 +184,5 @@ def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
-
-        do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _answer
 
     return Handler

@@ -11,23 +11,6 @@ Object = dict[str, Any]
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 LONGEST_NAME = 63
-RESTRICTED_VOLUMES = {
-    *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral"),
-    *("persistentVolumeClaim", "projected", "secret"),
-}
-
-
-def pod_template(body: Object) -> Object:
-    """Return what has the pod's `metadata` and `spec`: the pod, or a workload's template."""
-    if body["kind"] == "Pod":
-        return body
-    if body["kind"] == "CronJob":
-        return dict(body["spec"]["jobTemplate"]["spec"]["template"])
-    return dict(body["spec"]["template"])
-
-
-def containers(spec: Object) -> list[Object]:
-    return [*spec.get("initContainers", []), *spec["containers"]]
 
 
 def labels_match(selector: str, labels: Mapping[str, str]) -> bool:
@@ -81,49 +64,10 @@ def devices(spec: Object) -> dict[str, int]:
     return total
 
 
-def faults(body: Object, version: str | None = None) -> list[str]:
-    """Return why an API server would refuse an object: unknown fields, bad names, GPU counts."""
-    found = [*_bad_names(body), *_schema_faults(body, version)]
-    if body["kind"] in ("Pod", "Job", "CronJob", "Deployment"):
-        spec = pod_template(body)["spec"]
-        found += _bad_resources(spec)
-        found += _bad_mounts(spec)
-    return found
-
-
-def restricted_faults(spec: Object) -> Iterator[str]:
-    """Yield where a pod breaks the Pod Security Standard `restricted`."""
-    for field in ("hostNetwork", "hostPID", "hostIPC"):
-        if spec.get(field):
-            yield field
-    for volume in spec.get("volumes", []):
-        if not set(volume) - {"name"} <= RESTRICTED_VOLUMES:
-            yield f"volume {volume['name']}"
-    for container in containers(spec):
-        for fault in _unrestricted(container, spec.get("securityContext", {})):
-            yield f"{container['name']}: {fault}"
-
-
-def _unrestricted(container: Object, pod: Object) -> Iterator[str]:
-    own = container.get("securityContext", {})
-    both = pod | own
-    capabilities = own.get("capabilities", {})
-    if own.get("privileged"):
-        yield "privileged"
-    if own.get("allowPrivilegeEscalation") is not False:
-        yield "allowPrivilegeEscalation is not false"
-    if "ALL" not in capabilities.get("drop", []):
-        yield "capabilities are not dropped"
-    if set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}:
-        yield "capabilities are added"
-    if both.get("runAsNonRoot") is not True:
-        yield "runAsNonRoot is not true"
-    if both.get("runAsUser") == 0:
-        yield "runAsUser is 0"
-    if both.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
-        yield "no seccompProfile"
-    if any(port.get("hostPort") for port in container.get("ports", [])):
-        yield "hostPort"
+def faults(job: Object) -> list[str]:
+    """Return why an API server would refuse a Job: unknown fields, bad names, GPU counts."""
+    spec = job["spec"]["template"]["spec"]
+    return [*_bad_names(job), *_schema_faults(job), *_bad_resources(spec), *_bad_mounts(spec)]
 
 
 def _bad_names(body: Object) -> Iterator[str]:
@@ -131,16 +75,15 @@ def _bad_names(body: Object) -> Iterator[str]:
     name = metadata.get("name", "")
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         yield f"metadata.name: {name!r}"
-    labels = dict(metadata.get("labels") or {})
-    if "template" in body.get("spec", {}):
-        labels |= body["spec"]["template"].get("metadata", {}).get("labels") or {}
+    template = body["spec"]["template"].get("metadata", {})
+    labels = (metadata.get("labels") or {}) | (template.get("labels") or {})
     for key, value in labels.items():
         if len(value) > LONGEST_NAME or not LABEL_VALUE.fullmatch(value):
             yield f"label {key}={value!r}"
 
 
 def _bad_resources(spec: Object) -> Iterator[str]:
-    for container in containers(spec):
+    for container in spec["containers"]:
         limits, requests = _resources(container, "limits"), _resources(container, "requests")
         for name in {*limits, *requests}:
             if "/" not in name:
@@ -153,7 +96,7 @@ def _bad_resources(spec: Object) -> Iterator[str]:
 
 def _bad_mounts(spec: Object) -> Iterator[str]:
     volumes = {volume["name"] for volume in spec.get("volumes", [])}
-    for container in containers(spec):
+    for container in spec["containers"]:
         mounts = container.get("volumeMounts", [])
         for mount in mounts:
             if mount["name"] not in volumes:
@@ -163,12 +106,9 @@ def _bad_mounts(spec: Object) -> Iterator[str]:
             yield f"{container['name']}: a mountPath is there twice"
 
 
-def _schema_faults(body: Object, version: str | None) -> Iterator[str]:
-    wanted = version or kubernetes_validate.latest_version()
+def _schema_faults(body: Object) -> Iterator[str]:
     try:
-        kubernetes_validate.validate(body, wanted, strict=True)
-    except kubernetes_validate.SchemaNotFoundError:
-        yield f"no schema of {body['apiVersion']} {body['kind']}"
+        kubernetes_validate.validate(body, kubernetes_validate.latest_version(), strict=True)
     except kubernetes_validate.ValidationError as error:
         yield f"strict decoding error: {str(error)[:400]}"
 

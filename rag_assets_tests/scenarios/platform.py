@@ -11,12 +11,12 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import httpx2
@@ -31,8 +31,11 @@ from rag_assets.adapters.parser import parse
 from rag_assets.adapters.tokenizer import TokenCount
 from rag_assets.core.chunking import ChunkLimits, chunk_document
 from rag_assets.core.documents import Outcome
+from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.model_life import Role
+from rag_assets.core.pods import merge
 from rag_assets.ingestion import lifecycle
-from rag_assets.lifecycle import Lifecycle
+from rag_assets.lifecycle import Lifecycle, Standing
 from rag_assets.partitions import MODEL_DIMENSION
 from rag_assets.runs import ENDING, LANE, RANGE_END, RANGE_START
 from rag_assets.settings import Settings, load_settings
@@ -76,9 +79,22 @@ class Platform:
     @classmethod
     @contextmanager
     def create(
-        cls, home: Path, bucket: Bucket, embeddings: EmbeddingServer, **settings: str
-    ) -> Iterator["Platform"]:
-        """Start everything, with the first model registered; stop everything at the end."""
+        cls,
+        home: Path,
+        bucket: Bucket,
+        embeddings: EmbeddingServer,
+        instance: Mapping[str, Any] | None = None,
+        **settings: str,
+    ) -> Iterator[Self]:
+        """Start everything, with the first model registered; stop everything at the end.
+
+        Args:
+            home: A folder of its own.
+            bucket: Holds source and lake.
+            embeddings: Answers for every model.
+            instance: Parts of dagster.yaml to have otherwise than the project's.
+            settings: Variables to have otherwise.
+        """
         (home / "milvus").mkdir()
         milvus = lite_server(home / "milvus")
         milvus.start()
@@ -89,7 +105,9 @@ class Platform:
             settings_now = load_settings()
             [port] = free_ports(1)
             created = cls(home, bucket, embeddings, milvus, environment, settings_now, port)
-            dev.prepare_home(created.settings)
+            configuration = dev.prepare_home(created.settings) / "dagster.yaml"
+            configured = merge(yaml.safe_load(configuration.read_text()), instance or {})
+            configuration.write_text(yaml.safe_dump(configured))
             try:
                 created.register(MODELS[0])
                 created.start("webserver")
@@ -178,6 +196,23 @@ class Platform:
             pytest.fail(self._differences(wanted))
         return wanted
 
+    def await_live(self) -> None:
+        """Wait until the first model has been judged and made live."""
+        awaited(lambda: self.live() == MODELS[0], "the first model to be live", 300)
+
+    def live(self) -> str | None:
+        """Return the key of the live model."""
+        return next((s.model for s in self.standings() if s.role == Role.LIVE), None)
+
+    def in_step(self, model: str) -> bool:
+        """Tell whether every shard of a model's collection was read back."""
+        return any(s.model == model and s.in_step == s.shards for s in self.standings())
+
+    def standings(self) -> list[Standing]:
+        with suppress(VectorStoreError), self.life() as life:
+            return life.standings()
+        return []
+
     def _differences(self, wanted: Indexed) -> str:
         lines = []
         for model in self.models():
@@ -263,6 +298,38 @@ class Platform:
         )["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
+
+    def terminate(self, run_id: str) -> None:
+        """End a run as the UI's button does."""
+        answer = self.graphql(
+            "mutation($r: String!) { terminateRun(runId: $r) { __typename } }", r=run_id
+        )
+        assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
+
+    def backfill(self, asset: str, partitions: Sequence[str]) -> str:
+        """Launch an asset's backfill, as the UI does outside of any job; return its run."""
+        answer = self.graphql(
+            """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
+                 __typename ... on LaunchBackfillSuccess { backfillId }
+                 ... on PythonError { message } } }""",
+            p={"assetSelection": [{"path": [asset]}], "partitionNames": list(partitions)},
+        )["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        of_backfill = dg.RunsFilter(tags={"dagster/backfill": answer["backfillId"]})
+        [run] = awaited(lambda: self.instance.get_runs(of_backfill), "the backfill's run")
+        return str(run.run_id)
+
+    def messages(self, run_id: str) -> str:
+        """Return everything that Dagster has noted of a run, errors with their causes."""
+        found = []
+        for entry in self.instance.all_logs(run_id):
+            data = entry.dagster_event and entry.dagster_event.event_specific_data
+            error = getattr(data, "error", None)
+            found.append(entry.user_message or entry.message)
+            while error is not None:
+                found.append(error.to_string())
+                error = error.cause
+        return "\n".join(found)
 
     def ticks(self, sensor: str, limit: int = 20) -> list[dict[str, Any]]:
         """Return the sensor's last ticks, the newest first."""
@@ -360,6 +427,7 @@ def _environment(
         "RAG_ASSETS_RETRY_LONGEST_SECONDS": "8",
         "RAG_ASSETS_EMBEDDING_WAIT_SECONDS": "4",
         "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "5",
+        "RAG_ASSETS_GATE_SAMPLED": "1",  # the embedding server's texts are counted
         "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
     }
 

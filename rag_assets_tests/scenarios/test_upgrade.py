@@ -4,56 +4,44 @@ from pathlib import Path
 
 import pytest
 
-from bench.load import Load, answered_by
-from rag_assets.search import Searcher
+from bench.load import LoadProcess, answered_by
+from rag_assets.core.model_spec import collection_name
 from rag_assets_tests.scenarios.platform import awaited
-from rag_assets_tests.scenarios.upgrade import NEW, OLD, Upgrade, upgrade
+from rag_assets_tests.scenarios.upgrade import NEW, OLD, Upgrade, two_models, upgrade
 from rag_assets_tests.variants import variant
 
 DOCUMENTS = 40
+CLIENTS = 2
+GATE = {"GATE_QUERIES": "20", "GATE_TIMED": "5"}  # it has tests of its own; this one is of queries
 
 
 @pytest.mark.parametrize("kind", ["rotated", "short"])
 def test_queries_go_on_and_are_never_mixed_through_a_whole_upgrade(
     kind: str, milvus_uri: str, tmp_path: Path
 ) -> None:
+    other = variant(kind)
     with (
-        upgrade(tmp_path, milvus_uri, variant(kind), DOCUMENTS) as steps,
-        Searcher.open() as searcher,
-        Load(searcher.search, steps.questions()).running(3) as load,
+        two_models(other) as server,
+        upgrade(tmp_path, milvus_uri, server.url, other, DOCUMENTS, **GATE) as steps,
+        LoadProcess.running(tmp_path, steps.questions(), CLIENTS) as load,
     ):
-        steps.build()
-        both_equal_the_source(steps)
-        steps.promote()
-        asked_until(load, steps, NEW)
-        steps.edit()
-        steps.settle()
-        both_equal_the_source(steps)
-        steps.roll_back()
         asked_until(load, steps, OLD)
-        assert searcher.release().spec.key == OLD
-        steps.edit()
-        steps.settle()
-        both_equal_the_source(steps)
-        steps.promote()
-        asked_until(load, steps, NEW)
-        steps.retire()
-        assert steps.witness.list_collections().count(f"{steps.settings.alias}__old_v1") == 0
+        for name, step, live in steps.phases():
+            step()
+            assert steps.live() == live
+            asked_until(load, steps, live)
+            if name != "retirement":
+                assert steps.indexed(OLD) == steps.indexed(NEW) == steps.expected()
+        assert collection_name(steps.settings.alias, OLD) not in steps.witness.list_collections()
 
-    assert [answer.error for answer in load.answers if answer.error] == []
-    assert set(answered_by(load.answers, steps.encoders)) == {OLD, NEW}
-
-
-def both_equal_the_source(steps: Upgrade) -> None:
-    wanted = steps.expected()
-    assert steps.indexed(OLD) == wanted
-    assert steps.indexed(NEW) == wanted
+    assert [answer.error for answer in load.answers() if answer.error] == []
+    assert set(answered_by(load.answers(), steps.encoders)) == {OLD, NEW}
 
 
-def asked_until(load: Load, steps: Upgrade, model: str) -> None:
+def asked_until(load: LoadProcess, steps: Upgrade, model: str) -> None:
     """Wait until queries are answered by a model."""
 
     def answered() -> bool:
-        return answered_by(load.answers[-1:], steps.encoders) == [model]
+        return answered_by(load.answers()[-1:], steps.encoders) == [model]
 
     awaited(answered, f"an answer of {model}")

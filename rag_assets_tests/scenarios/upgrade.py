@@ -3,8 +3,8 @@
 Used by the scenario test and by `bench/switch.py`, which measures it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from rag_assets.core.model_spec import collection_name
 from rag_assets.core.retrieval import known_item
 from rag_assets.ingestion import build_first_model
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.embedding_server import embedding_server
+from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.pipeline import wordllama_spec
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.ticking import Ticking, launch
@@ -92,6 +92,12 @@ class Upgrade:
             found.setdefault(row["document_id"], []).append(row["text"])
         return found
 
+    def live(self) -> str | None:
+        """Which of the models Milvus's alias names."""
+        target = self.witness.describe_alias(self.settings.alias)["collection_name"]
+        names = {collection_name(self.settings.alias, model): model for model in (OLD, NEW)}
+        return names.get(target)
+
     def questions(self) -> list[str]:
         """Ask for a sentence of each of some documents."""
         texts = [texts[-1] for texts in self.expected().values()]
@@ -129,11 +135,20 @@ class Upgrade:
         assert result.success, [event for event in result.all_events if event.is_failure]
         return result
 
-    def build(self) -> None:
-        """Register the new model and build it; documents change when it is half filled."""
+    def begin_build(self) -> None:
+        """Register the new model and make it a candidate."""
         self.job("register_model", register={"model": NEW})
         self.job("build_model", build={"model": NEW})
-        self.step()
+
+    def build(self) -> None:
+        """Build the new model; documents change when half of its shards are filled."""
+        self.begin_build()
+        half, _ = self.index.tick().run_requests or ()
+        self.index.run(half)
+        self.change()
+
+    def change(self) -> None:
+        """Edit and delete documents, and have that reach the collections."""
         self.edit()
         self.settle()
 
@@ -146,23 +161,48 @@ class Upgrade:
     def retire(self) -> None:
         self.job("retire_model", retire={"model": OLD})
 
+    def phases(self) -> list[tuple[str, Callable[[], None], str]]:
+        """The whole upgrade: each step's name, the step, and which model is live after it."""
+        return [
+            ("build", self.build, OLD),
+            ("promotion", self.promote, NEW),
+            ("edits on new", self.change, NEW),
+            ("rollback", self.roll_back, OLD),
+            ("edits on old", self.change, OLD),
+            ("second promotion", self.promote, NEW),
+            ("retirement", self.retire, NEW),
+        ]
+
+
+def two_models(other: Embedder) -> AbstractContextManager[EmbeddingServer]:
+    """Serve the models: wordllama, which is live, and the new one."""
+    return embedding_server(load_embedder(wordllama_spec()), {"new": other})
+
 
 @contextmanager
 def upgrade(
-    home: Path, milvus_uri: str, other: Embedder, documents: int, **settings: str
+    home: Path, milvus_uri: str, embeddings: str, other: Embedder, documents: int, **settings: str
 ) -> Iterator[Upgrade]:
-    """Set up a platform whose live model is wordllama and whose new one is `other`."""
-    original = load_embedder(wordllama_spec())
+    """Set up a platform whose live model is wordllama and whose new one is `other`.
+
+    Args:
+        home: An empty folder.
+        milvus_uri: Where Milvus answers.
+        embeddings: Where `two_models` serves.
+        other: The new model.
+        documents: How many there are.
+        settings: Further ones, by name.
+    """
+    environment = _environment(home, milvus_uri, _models_file(home, embeddings, other))
+    encoders = {OLD: load_embedder(wordllama_spec()), NEW: other}
     with (
-        embedding_server(original, {"new": other}) as server,
         pytest.MonkeyPatch.context() as patch,
         dg.DagsterInstance.ephemeral() as instance,
     ):
-        environment = _environment(home, milvus_uri, _models_file(home, server.url, other))
         for name, value in (environment | settings).items():
             patch.setenv(f"RAG_ASSETS_{name}", value)
         witness = MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS)
-        created = Upgrade(load_settings(), instance, witness, {OLD: original, NEW: other})
+        created = Upgrade(load_settings(), instance, witness, encoders)
         for number in range(documents):
             created.write(f"{number:04}.md")
         build_first_model(instance, created.settings)
@@ -181,8 +221,8 @@ def _environment(home: Path, milvus_uri: str, models: Path) -> dict[str, str]:
         "ALIAS": f"upgrade_{uuid4().hex[:8]}",
         "MODELS_FILE": str(models),
         "MODEL": OLD,
-        "SHARDS": "4",
-        "SHARDS_PER_RUN": "2",
+        "SHARDS": "2",
+        "SHARDS_PER_RUN": "1",
         "STREAM_CHUNKS": "50",
         "GRACE_SECONDS": "2",
         "SEARCH_REFRESH_SECONDS": "0.2",

@@ -29,6 +29,11 @@ class Embedder:
         self.spec = spec
         self._backend = backend
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether this process computes on a GPU; of a server it cannot be known."""
+        return getattr(self._backend, "on_gpu", False)
+
     def encode_passages(self, texts: Sequence[str], names: Sequence[str]) -> Encoded:
         """Encode chunks.
 

@@ -29,7 +29,7 @@ class FlagBackend:
             verify_weights(spec, _weights(folder, spec))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences a warning on fork
         self._spec = spec
-        self._model = _load(spec, folder)
+        self._model, self.on_gpu = _load(spec, folder)
 
     def encode(self, texts: list[str]) -> npt.NDArray[Any] | Encoded:
         """Return shape (len(texts), dimension); float16 on a GPU with fp16, else float32."""
@@ -79,7 +79,8 @@ def _weights(folder: Path, spec: ModelSpec) -> Path:
     )
 
 
-def _load(spec: ModelSpec, folder: Path) -> Any:
+def _load(spec: ModelSpec, folder: Path) -> tuple[Any, bool]:
+    """Return the model, and whether it is on a GPU."""
     try:
         import torch  # noqa: PLC0415
         from FlagEmbedding import FlagAutoModel  # noqa: PLC0415
@@ -91,7 +92,7 @@ def _load(spec: ModelSpec, folder: Path) -> Any:
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading the weights; runs have logs, not terminals
     on_gpu = torch.cuda.is_available()
     try:
-        return FlagAutoModel.from_finetuned(
+        model = FlagAutoModel.from_finetuned(
             str(folder),
             model_class=spec.model_class.value,
             pooling_method=spec.pooling.value,
@@ -103,3 +104,4 @@ def _load(spec: ModelSpec, folder: Path) -> Any:
         )
     except Exception as error:
         raise ConfigurationError(f"Model {spec.key} cannot be loaded: {error}") from error
+    return model, on_gpu

@@ -1,0 +1,206 @@
+"""What do queries notice while a new embedding model takes over?
+
+    python -m bench.switch --engine full --kind rotated --documents 200 --clients 4 > switch.json
+
+Runs a whole upgrade of a real platform (`rag_assets_tests.scenarios.upgrade`): build, edits,
+promotion, edits, rollback, edits, second promotion, retirement. Meanwhile clients ask without a
+pause from a process of their own (`bench.load`), and another serves both models
+(`bench.embeddings`). The table goes to the standard error, and as JSON to the standard output.
+
+A query *fails* if it raises or finds nothing, and is *mixed* if its scores are not all those of
+one model. The *moves* are the seconds around the first answer of the model that has become live:
+their p99 against that of the time before, in which nothing but the queries runs. All run on the
+same machine, so what the jobs take of its processors is in the ratio too.
+"""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from bench import embeddings
+from bench.load import Answer, LoadProcess, answered_by
+from rag_assets.adapters.milvus import MilvusStore
+from rag_assets_tests.milvus_servers import full_executable, full_server, lite_server
+from rag_assets_tests.scenarios.upgrade import OLD, Upgrade, upgrade
+from rag_assets_tests.variants import variant
+
+AROUND = 2.0  # seconds before and after a move
+MOVES = ("promotion", "rollback", "second promotion")
+ANSWERS_WITHIN = 60.0
+MIXED = "mixed"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of the upgrade, by the monotonic clock, and the model that is live at its end."""
+
+    name: str
+    begin: float
+    end: float
+    live: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the queries of some time noticed."""
+
+    phase: str
+    seconds: float
+    queries: int
+    failed: int
+    mixed: int
+    p50_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, phase: Phase, judged: Sequence[tuple[Answer, str]]) -> "Figures":
+        """Sum up the queries that began in a phase."""
+        within = [(a, by) for a, by in judged if phase.begin <= a.at < phase.end]
+        taken = [1000 * answer.seconds for answer, _ in within] or [float("nan")]
+        p50, p99 = (round(float(found), 1) for found in np.percentile(taken, [50, 99]))
+        failed = sum(not answer.hits for answer, _ in within)
+        mixed = sum(by == MIXED and bool(answer.hits) for answer, by in within)
+        seconds = round(phase.end - phase.begin, 1)
+        return cls(phase.name, seconds, len(within), failed, mixed, p50, p99)
+
+
+def run(steps: Upgrade, load: LoadProcess, steady: float) -> Iterator[Phase]:
+    """Go through the upgrade; yield each phase as it ends."""
+    _answered(steps, load, OLD)
+    begin = time.monotonic()
+    time.sleep(steady)  # what is measured is this time
+    yield Phase("before", begin, time.monotonic(), OLD)
+    for name, step, live in steps.phases():
+        begin = time.monotonic()
+        step()
+        _answered(steps, load, live)
+        time.sleep(AROUND if name in MOVES else 0)
+        yield Phase(name, begin, time.monotonic(), live)
+
+
+def _answered(steps: Upgrade, load: LoadProcess, model: str) -> None:
+    """Wait until a model answers the queries."""
+    until = time.monotonic() + ANSWERS_WITHIN
+    while answered_by(load.answers()[-1:], steps.encoders) != [model]:
+        if time.monotonic() > until:
+            raise click.ClickException(f"{model} does not answer: {load.answers()[-1:]}")
+        time.sleep(0.05)
+
+
+def moves(phases: Sequence[Phase], judged: Sequence[tuple[Answer, str]]) -> Iterator[Phase]:
+    """Yield the time around each move of the alias, by the first answer of the model it names."""
+    for phase in phases:
+        if phase.name in MOVES:
+            first = min(a.at for a, by in judged if by == phase.live and a.at >= phase.begin)
+            yield Phase(f"around {phase.name}", first - AROUND, first + AROUND, phase.live)
+
+
+@contextmanager
+def milvus(engine: str, folder: Path) -> Iterator[str]:
+    """Run an engine; yield its address."""
+    folder.mkdir()
+    full = engine == "full"
+    server = full_server(folder, full_executable()) if full else lite_server(folder)
+    server.start()
+    try:
+        yield server.uri
+    finally:
+        server.kill()
+
+
+def measure(
+    folder: Path, uri: str, kind: str, *, documents: int, clients: int, steady: float
+) -> dict[str, Any]:
+    """Run the upgrade under load; return the figures."""
+    (folder / "home").mkdir()
+    with (
+        embeddings.serving(kind) as models,
+        upgrade(folder / "home", uri, models, variant(kind), documents) as steps,
+    ):
+        with LoadProcess.running(folder, steps.questions(), clients) as load:
+            phases = []
+            for phase in run(steps, load, steady):
+                phases.append(phase)
+                click.echo(f"{phase.name}: {phase.end - phase.begin:.1f} s", err=True)
+        answers = load.answers()
+        judged = list(zip(answers, answered_by(answers, steps.encoders), strict=True))
+    around = [Figures.of(move, judged) for move in moves(phases, judged)]
+    before, *_ = found = [Figures.of(phase, judged) for phase in phases]
+    return {
+        "phases": [asdict(figures) for figures in found + around],
+        "p99 over that before": {
+            figures.phase: round(figures.p99_ms / before.p99_ms, 2) for figures in around
+        },
+        "queries": len(answers),
+        "failed": sum(not answer.hits for answer in answers),
+        "mixed": sum(by == MIXED and bool(answer.hits) for answer, by in judged),
+        "errors": sorted({answer.error for answer in answers if answer.error}),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    model = [
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    packages = ("dagster", "pymilvus", "milvus-lite", "numpy", "polars")
+    return {
+        "cpu": model[0].partition(": ")[2] if model else platform.processor(),
+        "cpus": os.cpu_count(),
+        "load before": round(os.getloadavg()[0], 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def table(phases: Sequence[dict[str, Any]]) -> str:
+    """Return the phases' figures in columns."""
+    rows = [list(phases[0])] + [[str(value) for value in phase.values()] for phase in phases]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+@click.command()
+@click.option("--engine", type=click.Choice(["lite", "full"]), default="lite", show_default=True)
+@click.option("--kind", type=click.Choice(["rotated", "short"]), default="rotated")
+@click.option("--documents", default=200, show_default=True)
+@click.option("--clients", default=4, show_default=True)
+@click.option("--steady", default=20.0, show_default=True, help="Seconds of queries before.")
+def main(engine: str, kind: str, documents: int, clients: int, steady: float) -> None:
+    """Upgrade under load, and print what the queries noticed."""
+    logging.disable(logging.WARNING)
+    about = {"command": shlex.join(["python", "-m", "bench.switch", *sys.argv[1:]]), **machine()}
+    with tempfile.TemporaryDirectory() as name, milvus(engine, Path(name) / "milvus") as uri:
+        with MilvusStore.connect(uri) as store:
+            about["milvus"] = f"{engine} {store._call('get_server_version')}"
+        result = measure(Path(name), uri, kind, documents=documents, clients=clients, steady=steady)
+    click.echo(table(result["phases"]), err=True)
+    click.echo(f"p99 over that before: {result['p99 over that before']}", err=True)
+    click.echo(json.dumps(about | result, indent=1))
+    if result["failed"] or result["mixed"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Alerts: what is posted to a webhook when a run or a check fails.
+
+A body has a `text`, which Slack, Mattermost, Google Chat and others show as it is, and the same in
+fields for programs.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+LONGEST = 500  # characters of an error or a description
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run that failed.
+
+    Attributes:
+        run_id: Dagster's id.
+        job: The job's name.
+        error: The error's name and message.
+        asked_again: Whether the sensors ask for it again by themselves.
+        tags: Source, model, lane, partitions.
+    """
+
+    run_id: str
+    job: str
+    error: str
+    asked_again: bool
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCheck:
+    """A check that passed before, or was never evaluated, and now fails."""
+
+    run_id: str
+    asset: str
+    check: str
+    severity: str
+    description: str
+
+
+def of_run(failed: FailedRun, source: str, webserver_url: str) -> dict[str, Any]:
+    """Return the body for a failed run."""
+    error = shortened(failed.error)
+    then = "It is asked for again by itself." if failed.asked_again else "It needs a person."
+    link = _link(webserver_url, f"runs/{failed.run_id}")
+    text = f"rag-assets: {failed.job} failed. {error} {then} {source}"
+    return {
+        "text": f"{text} {link}".strip(),
+        "kind": "run_failed",
+        "job": failed.job,
+        "run_id": failed.run_id,
+        "error": error,
+        "asked_again": failed.asked_again,
+        "tags": failed.tags,
+        "source": source,
+        "link": link,
+    }
+
+
+def of_check(failed: FailedCheck, source: str, webserver_url: str) -> dict[str, Any]:
+    """Return the body for a check that fails now."""
+    said = shortened(failed.description)
+    link = _link(webserver_url, f"assets/{failed.asset}?view=checks&checkDetail={failed.check}")
+    text = f"rag-assets: check {failed.check} of {failed.asset}: {failed.severity}. {said} {source}"
+    return {
+        "text": f"{text} {link}".strip(),
+        "kind": "check_failed",
+        "asset": failed.asset,
+        "check": failed.check,
+        "severity": failed.severity,
+        "description": said,
+        "run_id": failed.run_id,
+        "source": source,
+        "link": link,
+    }
+
+
+def shortened(text: str) -> str:
+    """Return a text in one line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def newly_failed(before: dict[str, bool], now: dict[str, bool]) -> list[str]:
+    """Return the checks that fail now and did not before; True is passed."""
+    return [name for name, passed in now.items() if not passed and before.get(name, True)]
+
+
+def _link(webserver_url: str, path: str) -> str:
+    return f"{webserver_url.rstrip('/')}/{path}" if webserver_url else ""

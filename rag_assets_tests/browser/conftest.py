@@ -1,0 +1,65 @@
+"""A running platform with some content, and a real browser on its UI."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from rag_assets_tests.browser.ui import SCREENSHOTS, Ui
+from rag_assets_tests.hostile import hostile_files
+from rag_assets_tests.scenarios.platform import Platform, running_platform
+from rag_assets_tests.scenarios.texts import document
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[Platform]:
+    """Twelve documents and a poisoned one, indexed by a live model."""
+    with running_platform(tmp_path_factory.mktemp("platform"), s3_endpoint) as created:
+        for number in range(12):
+            created.put(f"{number:02}.md", document(f"d{number}", sections=2))
+        created.put("poison.html", hostile_files()["deep.html"][0])
+        created.await_convergence()
+        created.await_live()
+        created.await_idle()
+        yield created
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a screen."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        reason = "There is no chromium here: `make chromium` installs Debian's, as root."
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A new window; how it looks at the end of the test is kept."""
+    opened = browser.new_page(viewport={"width": 1400, "height": 900})
+    opened.set_default_timeout(60_000)
+    yield opened
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    opened.screenshot(path=SCREENSHOTS / f"{request.node.name.removeprefix('test_')}.png")
+    opened.close()
+
+
+@pytest.fixture
+def ui(platform: Platform, page: Page) -> Ui:
+    return Ui(page, platform.port)

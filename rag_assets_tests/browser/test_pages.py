@@ -1,0 +1,112 @@
+"""What a data engineer does in the UI, done in a browser against a running platform."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from rag_assets_tests.browser.ui import LOCATION, RUN_ENDS_WITHIN, Ui
+from rag_assets_tests.scenarios.platform import MODELS, Platform, awaited
+
+LIVE, CANDIDATE = MODELS[:2]
+
+
+def test_the_asset_graph_shows_the_flow(ui: Ui) -> None:
+    ui.open("/asset-groups")
+    for group in ("documents", "index", "serving"):
+        ui.page.get_by_text(group, exact=True).first.wait_for()
+    for job, names in {
+        "ingest_documents": ("source_files", "parsed_documents", "chunks"),
+        "index_chunks": ("embeddings", "collection"),
+    }.items():
+        ui.open(f"{LOCATION}/jobs/{job}")
+        for name in names:
+            ui.see(name)
+
+
+def test_a_partition_is_materialised_with_clicks(ui: Ui) -> None:
+    ui.open("/assets/chunks")
+    ui.button("Materialize").click()
+    ui.page.get_by_text("Select a partition or create one").click()
+    ui.page.get_by_role("menuitem", name="s001").click()
+    ui.page.keyboard.press("Escape")
+    ui.button("Launch 1 run").click()
+    ui.follow_toast()
+
+    ui.see("RUN_SUCCESS", within=RUN_ENDS_WITHIN)
+    ui.see("s001")
+
+
+def test_a_backfill_over_all_shards_is_launched_and_completes(ui: Ui) -> None:
+    ui.open("/assets/parsed_documents")
+    ui.button("Materialize").click()
+    ui.page.locator(".dagster-portal").get_by_text("All", exact=True).click()
+    ui.button("Launch backfill|Launch 3 runs|Launch 1 run").click()
+    ui.follow_toast()
+
+    ui.see("Completed", exactly=True, within=RUN_ENDS_WITHIN)
+
+
+def test_a_file_dropped_in_the_bucket_starts_runs_that_say_why(ui: Ui, platform: Platform) -> None:
+    platform.put("dropped.md", "# Dropped\n\nThis one came while somebody was looking.\n")
+    platform.await_convergence()
+    [run, *_] = platform.instance.get_runs()
+
+    ui.open(f"{LOCATION}/sensors/source_sensor")
+    ui.see("source_sensor")
+    ui.open("/runs")
+    expect(ui.page.get_by_text(run.run_id[:8]).first).to_be_visible()
+    expect(ui.page.get_by_text("index_sensor").first).to_be_visible()
+    ui.see("rag_assets/lane: stream")
+
+
+def test_lineage_leads_from_the_source_to_the_alias(ui: Ui) -> None:
+    ui.open("/assets/collection?view=lineage&lineageScope=upstream")
+    ui.see("Graph depth")
+    ui.button("^All$").click()
+
+    for name in ("source_files", "parsed_documents", "chunks", "embeddings"):
+        ui.see(name)
+
+
+def test_a_failing_check_shows_its_evidence(ui: Ui) -> None:
+    ui.open("/assets/parsed_documents?view=checks&checkDetail=quarantine")
+    ui.page.get_by_role("button", name=re.compile("Execute$")).last.click()
+
+    ui.see("poison.html", within=RUN_ENDS_WITHIN)
+    ui.see("The HTML nests 200,000 blocks, too many.")
+    ui.see("Failed", exactly=True)
+
+
+def test_a_wrong_model_in_the_launchpad_is_answered_with_what_there_is(ui: Ui) -> None:
+    ui.open(f"{LOCATION}/jobs/register_model/playground")
+    ui.fill_config("ops:\n  register:\n    config:\n      model: nope-v1\n")
+    ui.button("Launch Run").click()
+
+    ui.see("There is no model 'nope-v1'", within=RUN_ENDS_WITHIN)
+    ui.see(LIVE)
+
+
+@pytest.fixture(scope="module")
+def candidate(platform: Platform) -> str:
+    """A model that is built beside the live one."""
+    platform.register(CANDIDATE)
+    platform.await_convergence()
+    awaited(lambda: platform.in_step(CANDIDATE), "the candidate to be in step")
+    platform.await_idle()
+    return CANDIDATE
+
+
+def test_a_model_is_promoted_from_the_launchpad(ui: Ui, platform: Platform, candidate: str) -> None:
+    ui.open(f"{LOCATION}/jobs/promote")
+    ui.menu("Materialize", "Open launchpad")
+    ui.see("No errors")
+    ui.fill_config(f"ops:\n  live_alias:\n    config:\n      model: {candidate}\n      by: Ada\n")
+    ui.page.locator(".dagster-portal button", has_text="Materialize").last.click()
+
+    ui.see("RUN_SUCCESS", within=RUN_ENDS_WITHIN)
+    assert platform.live() == candidate
+    ui.open("/assets/live_alias")
+    ui.see("rag_assets/previous_model")
+    ui.see("Ada")
+    ui.see("exactly the chunks")
