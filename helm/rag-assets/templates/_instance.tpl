@@ -1,29 +1,40 @@
 {{- /*
 dagster.yaml: the one at the top of the repository, with what a cluster does otherwise laid over it.
+Mappings are merged; the tag limits are the repository's, with the numbers of the values if given.
 */ -}}
 {{- define "rag-assets.dagster" -}}
 {{- $local := .Files.Get "files/dagster.yaml" | fromYaml }}
-{{- $limits := list (dict "key" "rag_assets/work" "value" "index" "limit" (int .Values.runs.gpuQuota)) }}
-{{- range $limit := $local.run_coordinator.config.tag_concurrency_limits }}
-{{- $lane := ternary (index $limit "value") "" (eq $limit.key "rag_assets/lane") }}
-{{- $own := dict "stream" (int $.Values.runs.streamLimit) "bulk" (int $.Values.runs.bulkLimit) }}
-{{- $limits = append $limits (ternary (merge (dict "limit" (get $own (toString $lane))) $limit) $limit (hasKey $own (toString $lane))) }}
-{{- end }}
 {{- $overlay := include "rag-assets.dagster.overlay" . | fromYaml }}
-{{- $_ := set $overlay "run_coordinator" (dict "config" (dict "tag_concurrency_limits" $limits
-      "max_concurrent_runs" (int .Values.runs.maxConcurrent)
-      "dequeue_interval_seconds" (int .Values.runs.dequeueIntervalSeconds))) }}
+{{- $queue := dict }}
+{{- with .Values.queue.maxConcurrentRuns }}{{ $_ := set $queue "max_concurrent_runs" (int .) }}{{ end }}
+{{- if or .Values.queue.streamLimit .Values.queue.bulkLimit .Values.queue.gpuLimit }}
+{{- $_ := set $queue "tag_concurrency_limits" (include "rag-assets.limits" (dict "local" $local "queue" .Values.queue) | fromYamlArray) }}
+{{- end }}
+{{- $_ := set $overlay "run_coordinator" (dict "config" $queue) }}
 {{- mergeOverwrite $local $overlay | toYaml }}
+{{- end }}
+
+{{- define "rag-assets.limits" -}}
+{{- $limits := list }}
+{{- range $limit := .local.run_coordinator.config.tag_concurrency_limits }}
+{{- $ours := "" }}
+{{- if eq $limit.key "rag_assets/lane" }}{{ $ours = index $.queue (printf "%sLimit" $limit.value) }}{{ end }}
+{{- $limits = append $limits (ternary (mergeOverwrite (deepCopy $limit) (dict "limit" (int $ours))) $limit (not (empty $ours))) }}
+{{- end }}
+{{- with .queue.gpuLimit }}
+{{- $limits = append $limits (dict "key" "rag_assets/model" "limit" (int .)) }}
+{{- end }}
+{{- toYaml $limits }}
 {{- end }}
 
 {{- define "rag-assets.storage" -}}
 storage:
   postgres:
     postgres_db:
-      hostname: {{ .Values.postgres.host }}
+      hostname: {{ .Values.postgres.host | quote }}
       port: {{ int .Values.postgres.port }}
-      db_name: {{ .Values.postgres.database }}
-      username: {{ .Values.postgres.user }}
+      db_name: {{ .Values.postgres.database | quote }}
+      username: {{ .Values.postgres.user | quote }}
       password: {env: DAGSTER_PG_PASSWORD}
       {{- with .Values.postgres.parameters }}
       params: {{ toYaml . | nindent 8 }}
@@ -33,21 +44,19 @@ storage:
 {{- define "rag-assets.dagster.overlay" -}}
 {{- $full := include "rag-assets.fullname" . }}
 {{ include "rag-assets.storage" . }}
-local_artifact_storage: # nothing is passed between pods; what Dagster writes there is scratch
+local_artifact_storage: # the root is read-only, and nothing is passed between pods
   module: dagster._core.storage.root
   class: LocalArtifactStorage
   config: {base_dir: /tmp/dagster}
 compute_logs: # a pod's output goes to the cluster's log collection
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
-run_monitoring:
-  poll_interval_seconds: {{ int .Values.runs.monitoringIntervalSeconds }}
+run_monitoring: # a pod may wait for a node
   start_timeout_seconds: {{ int .Values.runs.startTimeoutSeconds }}
   cancel_timeout_seconds: {{ int .Values.runs.cancelTimeoutSeconds }}
-run_retries: {enabled: {{ gt (int .Values.runs.maxRetries) 0 }}, max_retries: {{ int .Values.runs.maxRetries }}, retry_on_asset_or_op_failure: false}
 run_launcher:
-  module: rag_assets.pod_launcher
-  class: PodRunLauncher
+  module: dagster_k8s
+  class: K8sRunLauncher
   config:
     load_incluster_config: true
     job_namespace: {{ .Release.Namespace }}
@@ -71,51 +80,70 @@ run_launcher:
     volume_mounts: {{ include "rag-assets.dataMounts" . | nindent 6 }}
     run_k8s_config:
       container_config:
-        security_context: {{ toYaml .Values.securityContext | nindent 10 }}
+        security_context: {{ include "rag-assets.containerSecurity" . | nindent 10 }}
       pod_spec_config:
-        automount_service_account_token: false
+        automount_service_account_token: {{ .Values.runs.mayEndRuns }}
+        enable_service_links: false
         termination_grace_period_seconds: {{ int .Values.runs.terminationGracePeriodSeconds }}
-        security_context: {{ toYaml .Values.podSecurityContext | nindent 10 }}
+        security_context: {{ include "rag-assets.podSecurity" . | nindent 10 }}
         {{- if .Values.modelCache.image }}
         init_containers: {{ include "rag-assets.weightsInit" . | nindent 10 }}
         {{- end }}
       job_spec_config:
-        backoff_limit: 0
+        backoff_limit: 0 # the sensors ask again, with what has changed since
         ttl_seconds_after_finished: {{ int .Values.runs.ttlSecondsAfterFinished }}
-    pods:
-      {{- range $kind, $pod := .Values.runs.pods }}
-      {{ $kind }}: {{ include "rag-assets.podKind" (dict "kind" $kind "pod" $pod "full" $full) | nindent 8 }}
-      {{- end }}
 {{- end }}
 
-{{- /* One kind of pod, in the form of the tag dagster-k8s/config. */ -}}
-{{- define "rag-assets.podKind" -}}
+{{- /*
+The pods by work and lane, as RAG_ASSETS_PODS has them: each in the form of `dagster-k8s/config`.
+*/ -}}
+{{- define "rag-assets.pods" -}}
+{{- $pods := dict }}
+{{- range $name, $pod := .Values.runs.pods }}
+{{- $_ := set $pods $name (include "rag-assets.podConfig" $pod | fromYaml) }}
+{{- end }}
+{{- toJson $pods }}
+{{- end }}
+
+{{- define "rag-assets.podConfig" -}}
+{{- if or .resources .image }}
 container_config:
-  resources: {{ toYaml .pod.resources | nindent 4 }}
-  {{- with .pod.image }}
+  {{- with .resources }}
+  resources: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .image }}
   image: {{ . }}
   {{- end }}
+{{- end }}
+{{- if or .nodeSelector .tolerations .affinity .runtimeClassName .priorityClassName }}
 pod_spec_config:
-  {{- if eq .kind "models" }} # which end the runs of a model that goes
-  service_account_name: {{ .full }}-models
-  automount_service_account_token: true
+  {{- with .nodeSelector }}
+  node_selector: {{ toYaml . | nindent 4 }}
   {{- end }}
-  node_selector: {{ default dict .pod.nodeSelector | toYaml | nindent 4 }}
-  {{- with .pod.tolerations }}
+  {{- with .tolerations }}
   tolerations: {{ toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .pod.affinity }}
+  {{- with .affinity }}
   affinity: {{ toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .pod.runtimeClassName }}
+  {{- with .runtimeClassName }}
   runtime_class_name: {{ . }}
   {{- end }}
-  {{- with .pod.priorityClassName }}
+  {{- with .priorityClassName }}
   priority_class_name: {{ . }}
   {{- end }}
+{{- end }}
+{{- if or .annotations .labels }}
 pod_template_spec_metadata:
-  annotations: {{ default dict .pod.annotations | toYaml | nindent 4 }}
-  labels: {{ default dict .pod.labels | toYaml | nindent 4 }}
+  {{- with .annotations }}
+  annotations: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .labels }}
+  labels: {{ toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- with .activeDeadlineSeconds }}
 job_spec_config:
-  active_deadline_seconds: {{ int .pod.activeDeadlineSeconds }}
+  active_deadline_seconds: {{ int . }}
+{{- end }}
 {{- end }}

@@ -2,6 +2,26 @@
 
 {{- define "rag-assets.home" -}}/opt/dagster/home{{- end }}
 
+{{- /* Pod Security "restricted", and a root that is read-only. No value takes any of it away. */ -}}
+{{- define "rag-assets.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- range $name := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with index $.Values.podSecurity $name }}
+{{ $name }}: {{ int . }}
+{{- end }}
+{{- end }}
+{{- if .Values.podSecurity.fsGroup }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+{{- end }}
+
+{{- define "rag-assets.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
 {{- define "rag-assets.instanceEnv" -}}
 - {name: DAGSTER_HOME, value: {{ include "rag-assets.home" . }}}
 - name: DAGSTER_PG_PASSWORD
@@ -49,15 +69,16 @@
 - name: weights
   image: {{ .Values.modelCache.image }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
+  resources: {requests: {cpu: 100m, memory: 128Mi}, limits: {memory: 512Mi}}
   command: [cp, -r, /weights/., /models/]
-  securityContext: {{ toYaml .Values.securityContext | nindent 4 }}
+  securityContext: {{ include "rag-assets.containerSecurity" . | nindent 4 }}
   volumeMounts: [{name: weights, mountPath: /models}]
 {{- end }}
 
 {{- /*
 A pod of this release. Takes root, component, account, args; optional: token, env, envFrom, ports,
 probes, resources, data (whether it works with the data), restartPolicy, config (the ConfigMap with
-dagster.yaml), nodeSelector, tolerations.
+dagster.yaml), image, nodeSelector, tolerations, priorityClassName.
 */ -}}
 {{- define "rag-assets.pod" -}}
 {{- $root := .root }}
@@ -73,10 +94,11 @@ metadata:
 spec:
   serviceAccountName: {{ .account }}
   automountServiceAccountToken: {{ default false .token }}
+  enableServiceLinks: false
   {{- with .restartPolicy }}
   restartPolicy: {{ . }}
   {{- end }}
-  securityContext: {{ toYaml $root.Values.podSecurityContext | nindent 4 }}
+  securityContext: {{ include "rag-assets.podSecurity" $root | nindent 4 }}
   {{- with $root.Values.imagePullSecrets }}
   imagePullSecrets: {{ toYaml . | nindent 4 }}
   {{- end }}
@@ -86,15 +108,18 @@ spec:
   {{- with .tolerations }}
   tolerations: {{ toYaml . | nindent 4 }}
   {{- end }}
+  {{- with .priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
   {{- if and .data $root.Values.modelCache.image }}
   initContainers: {{ include "rag-assets.weightsInit" $root | nindent 4 }}
   {{- end }}
   containers:
     - name: {{ .component }}
-      image: {{ include "rag-assets.image" $root }}
+      image: {{ default (include "rag-assets.image" $root) .image }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args: {{ toYaml .args | nindent 8 }}
-      securityContext: {{ toYaml $root.Values.securityContext | nindent 8 }}
+      securityContext: {{ include "rag-assets.containerSecurity" $root | nindent 8 }}
       env:
         {{- include "rag-assets.instanceEnv" $root | nindent 8 }}
         {{- with .env }}
