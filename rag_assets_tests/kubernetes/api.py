@@ -2,10 +2,13 @@
 
 import json
 import re
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -93,10 +96,11 @@ def dispatch(cluster: "Cluster", request: Request) -> Any:
 
 
 def authorize(cluster: "Cluster", request: Request) -> None:
-    """Raise ApiError unless the account's Role allows the request."""
-    if request.token != cluster.token:
+    """Raise ApiError unless a Role of the token's account allows the request."""
+    rules = cluster.rules_of(request.token)
+    if rules is None:
         raise ApiError(401, "Unauthorized", "Unauthorized")
-    for rule in cluster.role:
+    for rule in rules:
         if (
             request.group in rule["apiGroups"]
             and request.what in rule["resources"]
@@ -112,13 +116,20 @@ def authorize(cluster: "Cluster", request: Request) -> None:
 
 
 class ApiServer:
-    """The HTTP side."""
+    """The HTTP side; with a certificate (a folder's ca.crt and ca.key) over TLS."""
 
-    def __init__(self, cluster: "Cluster") -> None:
+    def __init__(self, cluster: "Cluster", certificate: Path | None = None) -> None:
         self._cluster = cluster
         self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._httpd.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._httpd.server_port}"
+        self.port = self._httpd.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate / "ca.crt", certificate / "ca.key")
+            self._httpd.socket = context.wrap_socket(
+                self._httpd.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._httpd.serve_forever)
 
     def start(self) -> None:
@@ -127,6 +138,10 @@ class ApiServer:
     def stop(self) -> None:
         self._httpd.shutdown()
         self._thread.join()
+        self._httpd.server_close()
+
+    def discard(self) -> None:
+        """Give the port back; only before `start`."""
         self._httpd.server_close()
 
     def answer(self, method: str, target: str, token: str, raw: bytes) -> tuple[int, Any]:
@@ -160,6 +175,13 @@ class ApiServer:
         )
         cluster.asked.append(request)
         return request
+
+
+def make_certificate(folder: Path) -> None:
+    """Make ca.crt and ca.key of a server on loopback, which is its own authority."""
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    words += " -subj /CN=stand-in -addext subjectAltName=IP:127.0.0.1 -keyout ca.key -out ca.crt"
+    subprocess.run(words.split(), cwd=folder, check=True, capture_output=True)
 
 
 def _handler(server: ApiServer) -> type[BaseHTTPRequestHandler]:

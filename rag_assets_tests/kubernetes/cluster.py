@@ -89,6 +89,10 @@ class Cluster:
                 for job in list(self._state.jobs.values()):
                     controllers.look_at_job(self._state, job)
 
+    def rules_of(self, token: str) -> list[Object] | None:
+        """Return what the holder of a token may do; None if there is no such token."""
+        return self.role if token == self.token else None
+
     # What the API serves, under the lock
 
     def create_job(self, body: Object) -> Object:

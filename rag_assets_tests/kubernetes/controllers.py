@@ -36,19 +36,23 @@ def add_job(state: State, body: Object) -> Job:
 
 
 def _add_pod(state: State, job: Job) -> None:
-    template = copy.deepcopy(job.body["spec"]["template"])
     name = f"{job.name[:57]}-{secrets.token_hex(2)}"
-    own = {"name": name, "namespace": state.namespace, "uid": str(uuid4())}
-    state.pods[name] = Pod(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": template["metadata"] | own | {"creationTimestamp": now()},
-            "spec": template["spec"],
-            "status": {"phase": "Pending", "conditions": []},
-        }
-    )
+    if refused := state.refuse(job.body["spec"]["template"]["spec"]):
+        state.note("Job", job.name, "FailedCreate", f"Error creating: pods is forbidden: {refused}")
+        return
+    add_pod(state, name, job.body["spec"]["template"])
     state.note("Job", job.name, "SuccessfulCreate", f"Created pod: {name}")
+
+
+def add_pod(state: State, name: str, template: Object) -> Pod:
+    """Make a pod of a template."""
+    template = copy.deepcopy(template)
+    own = {"name": name, "namespace": state.namespace, "uid": str(uuid4())}
+    body = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"]}
+    body["metadata"] = template["metadata"] | own | {"creationTimestamp": now()}
+    body["status"] = {"phase": "Pending", "conditions": []}
+    state.pods[name] = Pod(body)
+    return state.pods[name]
 
 
 def look_at_job(state: State, job: Job) -> None:
@@ -159,6 +163,12 @@ def _unfit(state: State, pod: Pod, node: Node) -> str | None:
 
 
 def _start(state: State, kubelet: Kubelet, pod: Pod) -> None:
+    """Start the pod's containers; its init containers have to end first, one by one."""
+    for init in pod.spec.get("initContainers", []):
+        if init["name"] not in pod.processes:
+            pod.processes[init["name"]] = kubelet.start(pod.body, init)
+        if pod.processes[init["name"]].poll() != 0:
+            return
     statuses = []
     for container in pod.spec["containers"]:
         try:
@@ -182,7 +192,9 @@ def _note_exits(pod: Pod) -> None:
             ended = {"exitCode": code, "reason": reason, "finishedAt": now()}
             status["state"] = {"terminated": ended}
     ends = [status["state"].get("terminated") for status in pod.status["containerStatuses"]]
-    if all(ends):
+    if all(ends) and pod.restarts and not pod.deleting:
+        pod.status["phase"], pod.try_at, pod.ended_by = "Pending", time.time() + TRY_AGAIN, ""
+    elif all(ends):
         failed = any(end["exitCode"] for end in ends)
         pod.status["phase"] = "Failed" if failed else "Succeeded"
 

@@ -47,14 +47,12 @@ class Kubelet:
         """
         if container["image"] != self.image:
             raise NotStartedError("ErrImagePull", f'image "{container["image"]}" not found')
-        own = self._environment(container)
-        environment = IMAGE_ENVIRONMENT | {"HOSTNAME": pod["metadata"]["name"]} | own
-        if devices(pod["spec"]):
-            environment["NVIDIA_VISIBLE_DEVICES"] = "stand-in"  # what NVIDIA's runtime sets
+        environment = self.environment(pod, container)
         words = [*container.get("command", []), *container.get("args", [])]
+        words = [re.sub(r"\$\((\w+)\)", lambda m: environment.get(m[1], m[0]), w) for w in words]
         with self.log(pod["metadata"]["name"], container["name"]).open("ab") as output:
             return subprocess.Popen(
-                [re.sub(r"\$\((\w+)\)", lambda m: environment.get(m[1], m[0]), w) for w in words],
+                self.command(pod, container, words),
                 env=environment,
                 cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
@@ -66,29 +64,40 @@ class Kubelet:
     def log(self, pod: str, container: str) -> Path:
         return self.folder / f"{pod}.{container}.log"
 
-    def _environment(self, container: Object) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def command(self, pod: Object, container: Object, words: list[str]) -> list[str]:  # noqa: ARG002
+        """Return the command line of the process that runs a container's words."""
+        return words
+
+    def environment(self, pod: Object, container: Object) -> dict[str, str]:
+        """Return a container's variables: the image's, then those of its pod."""
+        found = IMAGE_ENVIRONMENT | {"HOSTNAME": pod["metadata"]["name"]}
+        if devices(pod["spec"]):
+            found["NVIDIA_VISIBLE_DEVICES"] = "stand-in"  # what NVIDIA's runtime sets
         for source in container.get("envFrom", []):
             for kind in ("configMap", "secret"):
                 if reference := source.get(f"{kind}Ref"):
-                    found |= self._stored(kind, reference)
+                    found |= self.stored(kind, reference)
         for variable in container.get("env", []):
-            found[variable["name"]] = self._value(variable)
+            found[variable["name"]] = self._value(pod, variable)
         return found
 
-    def _value(self, variable: Object) -> str:
+    def _value(self, pod: Object, variable: Object) -> str:
         origin = variable.get("valueFrom")
         if not origin:
             return str(variable.get("value") or "")
+        if path := origin.get("fieldRef", {}).get("fieldPath"):
+            section, name = path.split(".")
+            return str(pod[section][name])
         kind = "secret" if "secretKeyRef" in origin else "configMap"
         reference = origin[f"{kind}KeyRef"]
-        stored = self._stored(kind, reference)
+        stored = self.stored(kind, reference)
         if reference["key"] not in stored:
             message = f'couldn\'t find key {reference["key"]} in {kind} "{reference["name"]}"'
             raise NotStartedError("CreateContainerConfigError", message)
         return stored[reference["key"]]
 
-    def _stored(self, kind: str, reference: Object) -> Mapping[str, str]:
+    def stored(self, kind: str, reference: Object) -> Mapping[str, str]:
+        """Return the content of a ConfigMap or Secret that a pod refers to."""
         store = self.secrets if kind == "secret" else self.config_maps
         if reference["name"] in store:
             return store[reference["name"]]

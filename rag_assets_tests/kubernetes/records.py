@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -25,6 +26,7 @@ class Pod:
     """A pod, its containers' processes and what is to become of it."""
 
     body: Object
+    restarts: bool = False  # a deployment's: its containers are started again
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ended_by: str = ""  # why the next exit will have happened
     kill_at: float | None = None
@@ -82,6 +84,7 @@ class State:
     pods: dict[str, Pod] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     events: list[Object] = field(default_factory=list)
+    refuse: Callable[[Object], str] = field(default=lambda _: "")  # why a pod is not admitted
 
     def pods_of(self, job: str) -> list[Pod]:
         return [pod for pod in self.pods.values() if pod.job == job]

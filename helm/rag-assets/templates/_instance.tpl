@@ -55,8 +55,8 @@ run_monitoring: # a pod may wait for a node
   start_timeout_seconds: {{ int .Values.runs.startTimeoutSeconds }}
   cancel_timeout_seconds: {{ int .Values.runs.cancelTimeoutSeconds }}
 run_launcher:
-  module: dagster_k8s
-  class: K8sRunLauncher
+  module: rag_assets.pod_launcher
+  class: PodRunLauncher
   config:
     load_incluster_config: true
     job_namespace: {{ .Release.Namespace }}
