@@ -6,7 +6,6 @@ bind mounts in a mount namespace, which takes root; nothing is left of it when t
 The process runs as the pod's user, without capabilities. Network and process ids are the host's.
 """
 
-import os
 import shlex
 import subprocess
 import sys
@@ -56,8 +55,12 @@ class ContainerKubelet(Kubelet):
         """Run a command inside a running container, as `exec` probes do; return its success."""
         variables = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
         result = subprocess.run(
-            ["nsenter", "--mount", f"--target={process.pid}", "/usr/sbin/chroot"]
-            + [str(self._root(pod)), "setpriv", *shlex.split(_user(pod)), *command],
+            [
+                *("nsenter", "--mount", f"--target={process.pid}"),
+                *("/usr/sbin/chroot", str(self._root(pod)), "setpriv"),
+                *shlex.split(_user(pod)),
+                *command,
+            ],
             env=dict(pair.split("=", 1) for pair in variables if "=" in pair),
             capture_output=True,
             check=False,
@@ -125,7 +128,7 @@ def _skeleton(root: Path) -> list[str]:
     for name in SYSTEM:
         place = Path("/") / name
         if place.is_symlink():
-            lines.append(f"ln -s {os.readlink(place)} {name}")
+            lines.append(f"ln -s {place.readlink()} {name}")
         elif place.is_dir():
             lines += [f"mkdir {name}", f"mount --bind {place} {name}"]
             lines.append(f"mount -o remount,bind,ro {name}")

@@ -65,9 +65,7 @@ class Installation(Platform):
             self.cluster.apply(manifest)
         for name in ("code", "webserver", "daemon"):
             pod = self.cluster.component(name)
-            awaited(
-                lambda pod=pod: self.cluster.ready(pod), f"{name} to be ready", STARTS_WITHIN
-            )
+            awaited(lambda pod=pod: self.cluster.ready(pod), f"{name} to be ready", STARTS_WITHIN)
         awaited(self._loaded, "the webserver to load the code", STARTS_WITHIN)
         self.run_hooks("post-install")
 
@@ -199,9 +197,7 @@ def _values(
             "audit_cron": "0 0 29 2 *",
         },
         "models": {
-            WORDLLAMA: wordllama_spec().model_dump(
-                mode="json", exclude={"key"}, exclude_none=True
-            ),
+            WORDLLAMA: wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_none=True),
             MODELS[0]: remote | {"name": MODELS[0]},
         },
         "queue": {"gpuLimit": 1},

@@ -30,7 +30,7 @@ def installed(s3_endpoint: str) -> Iterator[Installation]:
         for name in DOCUMENTS:
             created.put(f"{name}.md", document(name))
         created.await_convergence(300)
-        created.await_live()
+        awaited(lambda: created.live() == WORDLLAMA, "the first model to be live", 300)
         yield created
         assert created.cluster.unknown == []
 
