@@ -148,8 +148,7 @@ def test_a_pod_that_wakes_after_its_successor_brings_nothing_back(pods: PodPlatf
         awaited(lambda: frozen[0].processes["dagster"].poll() is not None, "the zombie to end")
 
         assert "a1.md" not in wanted
-        assert pods.indexed(FROZEN) == wanted
-        assert pods.await_run(run.run_id).status is FAILURE
+        assert pods.indexed(FROZEN) == wanted  # I2, though Dagster now shows its run as it ended
 
 
 def test_a_daemon_that_restarts_and_an_api_that_is_away_leave_a_run_alone(
