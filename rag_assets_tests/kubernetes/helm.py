@@ -63,7 +63,5 @@ def rendered(name: str) -> tuple[Manifest, ...]:
 
 def one(manifests: tuple[Manifest, ...] | list[Manifest], kind: str, suffix: str = "") -> Manifest:
     """Return the only manifest of a kind whose name ends so."""
-    [found] = [
-        m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)
-    ]
+    [found] = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)]
     return found

@@ -21,7 +21,7 @@ from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
 from rag_assets_tests.pipeline import wordllama_spec
 from rag_assets_tests.s3_server import new_bucket
-from rag_assets_tests.scenarios.platform import MODELS, Platform, awaited
+from rag_assets_tests.scenarios.platform import Platform, awaited
 
 IMAGE = "registry.example/rag-assets:0.1.0"
 NAMESPACE = "rag"
@@ -53,7 +53,6 @@ PODS = {
     "stream": {"job_spec_config": {"active_deadline_seconds": 3600}},
     "gpu_bulk": {"container_config": {"resources": {"limits": {"memory": "16Gi"}}}},
 }
-CANDIDATE = MODELS[1]
 
 
 @dataclass
@@ -79,21 +78,21 @@ class PodPlatform(Platform):
         return found
 
     @contextmanager
-    def caught(self) -> Iterator[dg.DagsterRun]:
-        """Build the candidate, and catch its bulk run in the last shard's last document.
+    def caught(self, model: str) -> Iterator[dg.DagsterRun]:
+        """Build a model, and catch its bulk run in the last shard's last document.
 
-        At the end the batch is let go, and the candidate is gone with all that was built.
+        At the end the batch is let go, and the model is gone with all that was built.
         """
-        self.held = (self._text_of_the_last_shard(), CANDIDATE)
+        self.held = (self._text_of_the_last_shard(), model)
         self.embeddings.hold(*self.held)
         try:
-            self.register(CANDIDATE)
+            self.register(model)
             awaited(lambda: self.embeddings.holding(*self.held), "a run to be held")
-            [run] = [run for run in self.unfinished_runs() if is_of_candidate(run)]
+            [run] = [run for run in self.unfinished_runs() if is_of(run, model)]
             yield run
         finally:
             self.let_go()
-            self.retire(CANDIDATE)
+            self.retire(model)
 
     def let_go(self) -> None:
         """Answer the requests that are held."""
@@ -115,8 +114,8 @@ class PodPlatform(Platform):
         subprocess.run([sys.executable, "-m", "rag_assets.reaper"], env=environment, check=True)
 
 
-def is_of_candidate(run: dg.DagsterRun) -> bool:
-    return run.tags.get(RANGE_START, "").startswith(f"{CANDIDATE}|")
+def is_of(run: dg.DagsterRun, model: str) -> bool:
+    return run.tags.get(RANGE_START, "").startswith(f"{model}|")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -23,7 +22,9 @@ from rag_assets_tests.kubernetes.helm import (
     rendered,
 )
 
-OLDEST = yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"].strip(">=").rpartition(".")[0]
+OLDEST = (
+    yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"].strip(">=").rpartition(".")[0]
+)
 NEWEST = kubernetes_validate.latest_version().rpartition(".")[0]
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 OF_OTHERS = {"ServiceMonitor"}  # no kind of Kubernetes's own
@@ -54,7 +55,9 @@ def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def instance_of(manifests: tuple[Manifest, ...] | list[Manifest]) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load(one(manifests, "ConfigMap", "-instance")["data"]["dagster.yaml"])
+    config: dict[str, Any] = yaml.safe_load(
+        one(manifests, "ConfigMap", "-instance")["data"]["dagster.yaml"]
+    )
     return config
 
 
@@ -62,7 +65,9 @@ def instance_of(manifests: tuple[Manifest, ...] | list[Manifest]) -> dict[str, A
 @pytest.mark.parametrize("version", [OLDEST, "newest"])
 def test_helm_finds_nothing_to_complain_about(name: str, version: str) -> None:
     kube_version = NEWEST if version == "newest" else version
-    result = helm("lint", "--strict", "--kube-version", kube_version, str(CHART), values=example(name))
+    result = helm(
+        "lint", "--strict", "--kube-version", kube_version, str(CHART), values=example(name)
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -96,7 +101,8 @@ def not_restricted(spec: dict[str, Any]) -> list[str]:
             for volume in spec["volumes"]
         ),
         "resources": all(
-            {"cpu", "memory"} <= c["resources"]["requests"].keys() and "memory" in c["resources"]["limits"]
+            {"cpu", "memory"} <= c["resources"]["requests"].keys()
+            and "memory" in c["resources"]["limits"]
             for c in containers(spec)
         ),
         "image": all(c["image"] and not c["image"].endswith(":latest") for c in containers(spec)),
@@ -147,7 +153,9 @@ def test_runs_that_may_end_no_others_have_no_token_and_no_rules() -> None:
     manifests = render(values)
     spec = launcher(manifests)["run_k8s_config"]["pod_spec_config"]
     assert spec["automount_service_account_token"] is False
-    assert "docs-rag-assets-run" not in [m["metadata"]["name"] for m in manifests if m["kind"] == "Role"]
+    assert "docs-rag-assets-run" not in [
+        m["metadata"]["name"] for m in manifests if m["kind"] == "Role"
+    ]
 
 
 def launcher(manifests: tuple[Manifest, ...] | list[Manifest]) -> dict[str, Any]:
@@ -187,7 +195,7 @@ def test_limits_of_the_values_replace_those_of_the_repository_one_by_one() -> No
 
 @every_example
 def test_the_settings_are_valid_and_none_is_unknown(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifests = rendered(name)
     variables = one(manifests, "ConfigMap", "-settings")["data"]
@@ -202,7 +210,9 @@ def test_the_settings_are_valid_and_none_is_unknown(
 
 
 def test_model_specs_of_the_values_are_model_specs() -> None:
-    document = yaml.safe_load(one(rendered("cpu-only"), "ConfigMap", "-models")["data"]["models.yaml"])
+    document = yaml.safe_load(
+        one(rendered("cpu-only"), "ConfigMap", "-models")["data"]["models.yaml"]
+    )
     specs = {key: ModelSpec(key=key, **spec) for key, spec in document["models"].items()}
     assert specs["e5-small-v1"].dimension == 384
 
@@ -213,7 +223,10 @@ def test_secrets_come_only_from_secrets_that_exist() -> None:
     for name in EXAMPLES:
         for manifest in rendered(name):
             if manifest["kind"] == "ConfigMap":
-                assert not {"RAG_ASSETS_MILVUS_TOKEN", "AWS_SECRET_ACCESS_KEY"} & manifest["data"].keys()
+                assert (
+                    not {"RAG_ASSETS_MILVUS_TOKEN", "AWS_SECRET_ACCESS_KEY"}
+                    & manifest["data"].keys()
+                )
 
 
 def test_webserver_and_daemon_find_the_code_server_where_it_is() -> None:
@@ -230,7 +243,9 @@ def test_webserver_and_daemon_find_the_code_server_where_it_is() -> None:
 @every_example
 def test_services_budgets_and_policies_select_pods_that_there_are(name: str) -> None:
     manifests = rendered(name)
-    pods = [m["spec"]["template"]["metadata"]["labels"] for m in manifests if m["kind"] == "Deployment"]
+    pods = [
+        m["spec"]["template"]["metadata"]["labels"] for m in manifests if m["kind"] == "Deployment"
+    ]
     for manifest in manifests:
         spec = manifest.get("spec", {})
         match manifest["kind"]:
@@ -242,7 +257,9 @@ def test_services_budgets_and_policies_select_pods_that_there_are(name: str) -> 
                 selector = spec["podSelector"]["matchLabels"]
             case _:
                 continue
-        assert any(selector.items() <= labels.items() for labels in pods), manifest["metadata"]["name"]
+        assert any(selector.items() <= labels.items() for labels in pods), manifest["metadata"][
+            "name"
+        ]
 
 
 def test_pods_of_runs_fall_under_the_networkpolicy_that_lets_nobody_in() -> None:
@@ -267,7 +284,10 @@ REFUSED = {
     "an unknown value": ({"daemno": {}}, "daemno"),
     "an unknown setting": ({"settings": {"shard": 3}}, "shard"),
     "a secret as a value": ({"settings": {"milvus_token": "root:secret"}}, "milvus_token"),
-    "a password in an address": ({"settings": {"milvus_uri": "http://u:p@milvus:19530"}}, "milvus_uri"),
+    "a password in an address": (
+        {"settings": {"milvus_uri": "http://u:p@milvus:19530"}},
+        "milvus_uri",
+    ),
     "a source on a disk": ({"settings": {"source_url": "file:///documents"}}, "source_url"),
     "a moving image": ({"image": {"tag": "latest"}}, "tag"),
     "no image tag": ({"image": {"tag": ""}}, "image"),
@@ -317,7 +337,9 @@ def open_objects(schema: Any, place: str) -> Iterator[str]:
 
 
 def test_the_schema_knows_all_settings_and_fields_of_models() -> None:
-    assert SCHEMA["properties"]["settings"]["properties"].keys() == Settings.model_fields.keys() - OWN
+    assert (
+        SCHEMA["properties"]["settings"]["properties"].keys() == Settings.model_fields.keys() - OWN
+    )
     spec = SCHEMA["properties"]["models"]["additionalProperties"]["properties"]
     assert spec.keys() == ModelSpec.model_fields.keys() - {"key"}
     assert spec["index"]["properties"].keys() == IndexSpec.model_fields.keys()

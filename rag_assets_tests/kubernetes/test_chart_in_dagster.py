@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config
+from dagster._core.instance.ref import InstanceRef
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
@@ -44,12 +45,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_dagster_reads_the_instance(home: Path, name: str) -> None:
+def test_dagster_reads_the_instance(home: Path) -> None:
     config, _ = dagster_instance_config(str(home))
     storage = config["storage"]["postgres"]["postgres_db"]
     assert storage["hostname"] == "postgres.databases.svc"
     assert storage["password"] == {"env": "DAGSTER_PG_PASSWORD"}
-    reference = dg._core.instance.ref.InstanceRef.from_dir(str(home))  # type: ignore[attr-defined]
+    reference = InstanceRef.from_dir(str(home))
     assert reference.run_launcher is not None
     assert isinstance(reference.run_launcher, K8sRunLauncher)
 
@@ -72,7 +73,7 @@ def test_dagster_makes_valid_and_restricted_jobs_of_the_pods(
     assert any(resource.startswith("nvidia.com/") for resource in limits) is wants_gpu
 
 
-def test_a_pod_on_a_gpu_says_where_it_may_run(tmp_path: Path) -> None:
+def test_a_pod_on_a_gpu_says_where_it_may_run() -> None:
     pods = json.loads(one(rendered("gpu"), "ConfigMap", "-instance")["data"]["pods.json"])
     assert pods["gpu"]["pod_spec_config"]["runtime_class_name"] == "nvidia"
     assert pods["gpu_bulk"]["pod_spec_config"] == {"priority_class_name": "batch"}
@@ -89,7 +90,7 @@ def merged_pod(name: str, pod: str) -> list[dict[str, Any]]:
 
 def job_of(home: Path, configs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the Job that Dagster's launcher would post."""
-    reference = dg._core.instance.ref.InstanceRef.from_dir(str(home))  # type: ignore[attr-defined]
+    reference = InstanceRef.from_dir(str(home))
     launcher = reference.run_launcher
     assert isinstance(launcher, K8sRunLauncher)
     context = K8sContainerContext().merge(_general(launcher))

@@ -12,20 +12,20 @@ from rag_assets.jobs import index_chunks, ingest_documents, retry_quarantined
 from rag_assets.runs import LANE
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import (
-    CANDIDATE,
     GPU,
     ROLE,
     SECRET,
     START_TIMEOUT,
     PodPlatform,
-    is_of_candidate,
+    is_of,
     pod_platform,
 )
 from rag_assets_tests.scenarios.platform import MODELS, SHARDS, awaited
 from rag_assets_tests.scenarios.texts import document
 
+STEADY, RECLAIMED, KILLED, ENDED, FROZEN, KEPT = MODELS
 DOCUMENTS = ("a1", "b2", "c3", "d4", "e5", "f6")
-ROWS = [f"{MODELS[0]}|{shard}" for shard in shard_keys(SHARDS)]
+ROWS = [f"{STEADY}|{shard}" for shard in shard_keys(SHARDS)]
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 
 
@@ -88,7 +88,7 @@ def test_a_backfill_that_somebody_starts_outside_of_jobs_gets_a_gpu(pods: PodPla
 
 
 def test_a_run_whose_node_is_reclaimed_goes_on_from_its_checkpoint(pods: PodPlatform) -> None:
-    with pods.caught() as run:
+    with pods.caught(RECLAIMED) as run:
         before = len(pods.embeddings.requests)
         node = pods.cluster.reclaim("gpu-0")
         pods.let_go()
@@ -96,24 +96,24 @@ def test_a_run_whose_node_is_reclaimed_goes_on_from_its_checkpoint(pods: PodPlat
         pods.cluster.join(node)
         pods.await_convergence()
 
-        again = [r["input"] for r in pods.embeddings.requests[before:] if r["model"] == CANDIDATE]
-        asked = Counter(texts_of_candidate(pods))
+        again = [r["input"] for r in pods.embeddings.requests[before:] if r["model"] == RECLAIMED]
+        asked = Counter(texts_asked_of(pods, RECLAIMED))
         assert sum(map(len, again)) < len(asked) / 2
         assert set(asked.values()) == {1, 2}
         assert sum(n == 2 for n in asked.values()) <= pods.settings.micro_batch
         assert asked.keys() == {t for texts in pods.expected().values() for t in texts}
 
 
-def texts_of_candidate(pods: PodPlatform) -> list[str]:
+def texts_asked_of(pods: PodPlatform, model: str) -> list[str]:
     asked = [request["input"] for request in pods.embeddings.requests
-             if request["model"] == CANDIDATE]  # fmt: skip
+             if request["model"] == model]  # fmt: skip
     return [text for texts in asked for text in texts]
 
 
 def test_a_run_that_is_killed_for_its_memory_says_so_and_is_asked_for_again(
     pods: PodPlatform,
 ) -> None:
-    with pods.caught() as run:
+    with pods.caught(KILLED) as run:
         pods.cluster.kill(pods.await_pod(run.run_id), "OOMKilled")
         pods.let_go()
 
@@ -123,7 +123,7 @@ def test_a_run_that_is_killed_for_its_memory_says_so_and_is_asked_for_again(
 
 
 def test_a_run_that_is_ended_from_the_ui_leaves_nothing(pods: PodPlatform) -> None:
-    with pods.caught() as run:
+    with pods.caught(ENDED) as run:
         pod = pods.await_pod(run.run_id)
         pods.terminate(run.run_id)
 
@@ -134,7 +134,7 @@ def test_a_run_that_is_ended_from_the_ui_leaves_nothing(pods: PodPlatform) -> No
 
 
 def test_a_pod_that_wakes_after_its_successor_brings_nothing_back(pods: PodPlatform) -> None:
-    with pods.caught() as run:
+    with pods.caught(FROZEN) as run:
         node, frozen = pods.cluster.lose("gpu-0")
         assert pods.await_run(run.run_id).status is FAILURE
         pods.let_go()
@@ -148,14 +148,13 @@ def test_a_pod_that_wakes_after_its_successor_brings_nothing_back(pods: PodPlatf
         awaited(lambda: frozen[0].processes["dagster"].poll() is not None, "the zombie to end")
 
         assert "a1.md" not in wanted
-        assert pods.indexed(CANDIDATE) == wanted
-        assert pods.await_run(run.run_id).status is FAILURE
+        assert pods.indexed(FROZEN) == wanted  # I2, though Dagster now shows its run as it ended
 
 
 def test_a_daemon_that_restarts_and_an_api_that_is_away_leave_a_run_alone(
     pods: PodPlatform,
 ) -> None:
-    with pods.caught() as run:
+    with pods.caught(KEPT) as run:
         pods.kill("daemon")
         pods.start("daemon")
         # What run monitoring asks next is refused in a way that dagster-k8s does not try again.
@@ -164,7 +163,7 @@ def test_a_daemon_that_restarts_and_an_api_that_is_away_leave_a_run_alone(
         pods.let_go()
 
         assert pods.await_run(run.run_id).status is SUCCESS, pods.messages(run.run_id)
-        assert len([r for r in pods.instance.get_runs() if is_of_candidate(r)]) == 1
+        assert len([r for r in pods.instance.get_runs() if is_of(r, KEPT)]) == 1
 
 
 def test_a_launch_outlasts_an_api_that_answers_503(pods: PodPlatform) -> None:

@@ -45,7 +45,7 @@ from rag_assets_tests.pipeline import wordllama_spec
 from rag_assets_tests.s3_server import Bucket, new_bucket
 
 LIMITS = ChunkLimits(characters=300, tokens=100)
-MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1")
+MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")
 SHARDS = 3
 STARTS_WITHIN = 90
 
