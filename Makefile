@@ -9,7 +9,7 @@ MODEL ?= minilm-l6-v1
 SOURCE ?=
 QUESTION ?=
 
-.PHONY: demo test dev lint types layers chromium clean
+.PHONY: demo test dev lint types layers chromium postgresql clean
 
 demo: $(VENV)/.ready
 	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)') \
@@ -18,7 +18,7 @@ demo: $(VENV)/.ready
 dev: $(VENV)/.ready
 	$(BIN)/rag-assets dev
 
-test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium
+test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.ready
@@ -52,6 +52,12 @@ $(VENV)/.ready: setup.py
 chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
 	  apt-get install -qq --yes chromium >/dev/null; } || echo "No chromium: browser tests are skipped."
+
+# For the chart's installation, which is skipped where it is not there and cannot be installed.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && \
+	  apt-get update -qq && apt-get install -qq --yes postgresql >/dev/null; } || \
+	  echo "No PostgreSQL: the chart is not installed."
 
 clean:
 	rm -rf $(VENV) .venv-milvus .helm .rag-assets
