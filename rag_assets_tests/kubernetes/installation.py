@@ -203,6 +203,7 @@ def _values(
         "queue": {"gpuLimit": 1},
         "runs": {
             "startTimeoutSeconds": START_TIMEOUT,
+            "cancelTimeoutSeconds": 15,
             "terminationGracePeriodSeconds": 10,
             "pods": {"gpu": on_gpu},
         },
