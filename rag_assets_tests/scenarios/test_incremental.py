@@ -7,7 +7,9 @@ import pytest
 
 from rag_assets.adapters.source import open_source
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
+from rag_assets.core.tables import SOURCE_FILES
 from rag_assets_tests.pipeline import Pipeline, Work
+from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.texts import document, paragraph
 
 
@@ -26,6 +28,13 @@ def done(work: Work) -> dict[str, int]:
     return {figure: work[figure] for figure in figures if work[figure]}
 
 
+def stamped(pipeline: Pipeline) -> bool:
+    """List; tell whether every file has its stamp: one younger than 2 s gets it later."""
+    pipeline.list_all()
+    listed = pipeline.lake.read_all("source_files", pipeline.shards, SOURCE_FILES).values()
+    return all(partition.table["stamp"].null_count() == 0 for partition in listed)
+
+
 @pytest.fixture
 def filled(pipeline: Pipeline) -> Pipeline:
     for number in range(12):
@@ -42,6 +51,7 @@ def filled(pipeline: Pipeline) -> Pipeline:
 
 
 def test_a_second_run_over_an_unchanged_source_does_nothing(filled: Pipeline) -> None:
+    awaited(lambda: stamped(filled), "files old enough to be known by their stamps")
     before = lake_objects(filled)
 
     work = filled.run()
