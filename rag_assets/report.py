@@ -19,7 +19,7 @@ from rag_assets.core.model_life import Registry
 from rag_assets.core.model_spec import collection_name
 from rag_assets.core.quarantine import Quarantine
 from rag_assets.core.report import Hop, Lags, ModelState, Report, SensorState, hop
-from rag_assets.core.retries import RetryPolicy, Wait, must_wait
+from rag_assets.core.retries import RetryPolicy, waiting
 from rag_assets.core.spending import BY_HAND, Spending, Spent
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES, Schema
 from rag_assets.model_registry import ModelRegistry, read_records
@@ -184,13 +184,9 @@ class Reporter:
         partitions: Sequence[str],
     ) -> Hop:
         runs = read_runs(self.instance, of.job, of.assets, partitions)
-        settings, now = self.settings, time()
+        settings = self.settings
         policy = RetryPolicy(settings.retry_first_seconds, settings.retry_longest_seconds)
-        waits: dict[int, Wait] = {}
-        for shard in stale:
-            wait = must_wait(shard.position, shard.wanted, runs.ended, policy, settings.fingerprint)
-            if wait is not None and (wait.until is None or wait.until > now):
-                waits[shard.position] = wait
+        waits = waiting(stale, runs.ended, policy, settings.fingerprint, time())
         return hop(
             of.unit, len(partitions), rows=rows, stale=stale, in_flight=runs.in_flight, waits=waits
         )

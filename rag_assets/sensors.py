@@ -36,7 +36,7 @@ from rag_assets.core.errors import ConfigurationError, SourceError, VectorStoreE
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.lanes import LanePolicy, StaleShard, plan_runs
 from rag_assets.core.model_spec import ModelSpec
-from rag_assets.core.retries import RetryPolicy, must_wait
+from rag_assets.core.retries import RetryPolicy, waiting
 from rag_assets.core.tick_message import describe
 from rag_assets.freshness import confirmed, is_alive
 from rag_assets.model_registry import read_records
@@ -117,17 +117,12 @@ class Tick:
             self.settings.retry_first_seconds, self.settings.retry_longest_seconds
         )
         configured = self.settings.fingerprint
-        now, ready, waits = time.time(), [], []
-        for shard in stale:
-            wait = must_wait(shard.position, shard.wanted, runs.ended, retries, configured)
-            if wait is not None and (wait.until is None or wait.until > now):
-                waits.append(wait)
-            else:
-                ready.append(shard)
+        waits = waiting(stale, runs.ended, retries, configured, time.time())
+        ready = [shard for shard in stale if shard.position not in waits]
         plan = plan_runs(ready, runs.in_flight, replace(lanes, bulk=self.bulk_from is None))
         if len(plan.for_later) < len(stale):
             self.behind.append(unit)
-        self.said.append(describe(unit, plan, len(runs.in_flight), waits, self.bulk_from))
+        self.said.append(describe(unit, plan, len(runs.in_flight), waits.values(), self.bulk_from))
         source = self.settings.source
         ask = partial(request, reason=self.message, configured=configured, source=source)
         self.requests.extend(ask(job, run, partitions, runs, assets=assets) for run in plan.runs)

@@ -14,9 +14,11 @@
 Time only says how long to wait; it orders no versions. Waiting in the queue is no failure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from rag_assets.core.lanes import StaleShard
 
 TWICE = 2
 MANY = 32  # until any delay is the longest one
@@ -97,6 +99,20 @@ def must_wait(
     doublings = TWICE if last.ending is Ending.UNAVAILABLE else MANY
     delay = policy.first_delay * 2.0 ** min(len(alike) - 1, doublings)
     return Wait(last.ended_at + min(delay, policy.longest_delay), len(failed), last.error)
+
+
+def waiting(
+    stale: Iterable[StaleShard],
+    history: Sequence[PastRun],
+    policy: RetryPolicy,
+    configured: str,
+    now: float,
+) -> dict[int, Wait]:
+    """Return the stale shards that are not asked for now, by position; as `must_wait` says."""
+    waits = {
+        s.position: must_wait(s.position, s.wanted, history, policy, configured) for s in stale
+    }
+    return {p: w for p, w in waits.items() if w and (w.until is None or w.until > now)}
 
 
 def _failures(shard: int, wanted: str, history: Sequence[PastRun]) -> list[PastRun]:
