@@ -199,7 +199,9 @@ class S3Store(ObjectStore):
         with self._errors_named("list", folder):
             self._fs.invalidate_cache()
             found = self._fs.find(root + folder, detail=True)
-        return {path[len(root) :]: found[path]["ETag"] for path in sorted(found)}
+        # Where nothing was there yet and something is a moment later, s3fs answers with the folder.
+        files = (path for path in sorted(found) if found[path]["type"] == "file")
+        return {path[len(root) :]: found[path]["ETag"] for path in files}
 
     @override
     def delete(self, key: str) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import botocore.session
+import fsspec.asyn
 import pytest
 
-from rag_assets.adapters.object_store import FolderStore, ObjectStore, open_object_store
+from rag_assets.adapters.object_store import FolderStore, ObjectStore, S3Store, open_object_store
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 from rag_assets_tests.milvus_servers import free_ports
 from rag_assets_tests.s3_server import Bucket
@@ -203,6 +205,26 @@ def test_a_killed_writer_leaves_a_whole_object_and_no_lock(tmp_path: Path) -> No
 def test_another_kind_of_store_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="gs://bucket"):
         open_object_store("gs://bucket/lake")
+
+
+def test_a_folder_that_fills_while_it_is_listed_is_no_object(bucket: Bucket) -> None:
+    store = S3Store(bucket.name, "", bucket.options | {"skip_instance_cache": True})
+    writer = botocore.session.get_session().create_client(
+        "s3",
+        endpoint_url=bucket.endpoint,
+        aws_access_key_id=bucket.options["key"],
+        aws_secret_access_key=bucket.options["secret"],
+        region_name="us-east-1",
+    )
+
+    def fill(**_: object) -> None:
+        writer.put_object(Bucket=bucket.name, Key="folder/first", Body=b"content")
+
+    client = fsspec.asyn.sync(store._fs.loop, store._fs.set_session)
+    client.meta.events.register_first("after-call.s3.ListObjectsV2", fill)
+
+    assert store.list("folder/") == {}  # as it was when it was asked
+    assert list(store.list("folder/")) == ["folder/first"]
 
 
 def test_a_missing_bucket_is_named(bucket: Bucket) -> None:
