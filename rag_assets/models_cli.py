@@ -5,6 +5,7 @@ uses), so that the UI shows them with those that were started there.
 """
 
 import getpass
+import os
 from typing import Any
 
 import click
@@ -50,6 +51,16 @@ def register(model: str) -> None:
     """Put MODEL on record: its key stands for its spec from now on."""
     _run("register_model", register={"model": model})
     click.echo(f"{model} is registered.")
+
+
+@models.command()
+def first() -> None:
+    """Register the model of the settings and have it built, unless models are on record already."""
+    from rag_assets.ingestion import register_first_model  # noqa: PLC0415 - imports Dagster
+
+    settings = _settings()
+    register_first_model(settings, os.environ["DAGSTER_HOME"])
+    click.echo("The first model is on record.")
 
 
 @models.command()

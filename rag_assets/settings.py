@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from rag_assets.core.bulk_window import BulkWindow
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
+from rag_assets.core.pods import require_pods
 
 
 class Settings(BaseSettings):
@@ -275,6 +276,12 @@ class Settings(BaseSettings):
         default="*/15 * * * *", description="When the asset `ingestion_report` is made."
     )
 
+    pods: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="On Kubernetes, the pods of runs by work (cpu, gpu), lane (stream, bulk) and"
+        " both (gpu_bulk), as JSON: each what `dagster-k8s/config` holds. The daemon reads it.",
+    )
+
     @property
     def fingerprint(self) -> str:
         """Names this configuration, credentials included: another one has another name.
@@ -287,7 +294,7 @@ class Settings(BaseSettings):
         options = json.dumps([self.source_options, self.lake_options, self.events_options])
         hidden = digest(options, *values)[:4]
         shown = self.model_dump_json(
-            exclude={"source_options", "lake_options", "events_options"}
+            exclude={"source_options", "lake_options", "events_options", "pods"}
         )  # secrets are masked in it
         return f"{digest(shown)[:12]}-{hidden}"
 
@@ -295,6 +302,12 @@ class Settings(BaseSettings):
     @classmethod
     def _is_window(cls, value: str) -> str:
         BulkWindow.parse(value)
+        return value
+
+    @field_validator("pods")
+    @classmethod
+    def _are_pods(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        require_pods(value)
         return value
 
     @model_validator(mode="after")

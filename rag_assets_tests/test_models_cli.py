@@ -104,3 +104,12 @@ def test_force_asks_why_and_whether() -> None:
     assert "Why is it forced? This is recorded" in declined.output
     assert declined.exit_code == 1
     assert role(WORDLLAMA) == "live"
+
+
+def test_the_first_model_is_registered_only_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_MODEL", NEW)
+    succeeded("first")
+    assert role(NEW) == "not registered"
+    assert role(WORDLLAMA) == "live"

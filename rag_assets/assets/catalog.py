@@ -11,10 +11,10 @@ import polars as pl
 from rag_assets.adapters.milvus_errors import without_credentials
 from rag_assets.adapters.milvus_rows import ROW_FIELDS, SPARSE_FIELD, VECTOR_FIELD
 from rag_assets.core.columns import MEANINGS, Column, lineage
+from rag_assets.core.pods import work_of
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.settings import Settings
 
-CPU, GPU = "cpu", "gpu"
 VECTOR = {VECTOR_FIELD: "array of float32", SPARSE_FIELD: "sparse vector"}
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     "source_files": SOURCE_FILES,
@@ -50,7 +50,7 @@ class Catalog:
         name, settings = spec.key.to_user_string(), self.settings
         tags = {
             "rag_assets/alias": settings.alias,
-            "rag_assets/runs_on": GPU if spec.group_name == "index" else CPU,
+            "rag_assets/runs_on": str(work_of("", [name])),
         }
         parents = [dep.asset_key.to_user_string() for dep in spec.deps]
         shown = spec.merge_attributes(

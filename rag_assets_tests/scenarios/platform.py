@@ -11,12 +11,12 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import httpx2
@@ -33,6 +33,7 @@ from rag_assets.core.chunking import ChunkLimits, chunk_document
 from rag_assets.core.documents import Outcome
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.model_life import Role
+from rag_assets.core.pods import merge
 from rag_assets.ingestion import lifecycle
 from rag_assets.lifecycle import Lifecycle, Standing
 from rag_assets.partitions import MODEL_DIMENSION
@@ -44,7 +45,7 @@ from rag_assets_tests.pipeline import wordllama_spec
 from rag_assets_tests.s3_server import Bucket, new_bucket
 
 LIMITS = ChunkLimits(characters=300, tokens=100)
-MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1")
+MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")
 SHARDS = 3
 STARTS_WITHIN = 90
 
@@ -78,9 +79,22 @@ class Platform:
     @classmethod
     @contextmanager
     def create(
-        cls, home: Path, bucket: Bucket, embeddings: EmbeddingServer, **settings: str
-    ) -> Iterator["Platform"]:
-        """Start everything, with the first model registered; stop everything at the end."""
+        cls,
+        home: Path,
+        bucket: Bucket,
+        embeddings: EmbeddingServer,
+        instance: Mapping[str, Any] | None = None,
+        **settings: str,
+    ) -> Iterator[Self]:
+        """Start everything, with the first model registered; stop everything at the end.
+
+        Args:
+            home: A folder of its own.
+            bucket: Holds source and lake.
+            embeddings: Answers for every model.
+            instance: Parts of dagster.yaml to have otherwise than the project's.
+            settings: Variables to have otherwise.
+        """
         (home / "milvus").mkdir()
         milvus = lite_server(home / "milvus")
         milvus.start()
@@ -91,7 +105,9 @@ class Platform:
             settings_now = load_settings()
             [port] = free_ports(1)
             created = cls(home, bucket, embeddings, milvus, environment, settings_now, port)
-            dev.prepare_home(created.settings)
+            configuration = dev.prepare_home(created.settings) / "dagster.yaml"
+            configured = merge(yaml.safe_load(configuration.read_text()), instance or {})
+            configuration.write_text(yaml.safe_dump(configured))
             try:
                 created.register(MODELS[0])
                 created.start("webserver")
@@ -282,6 +298,38 @@ class Platform:
         )["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
+
+    def terminate(self, run_id: str) -> None:
+        """End a run as the UI's button does."""
+        answer = self.graphql(
+            "mutation($r: String!) { terminateRun(runId: $r) { __typename } }", r=run_id
+        )
+        assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
+
+    def backfill(self, asset: str, partitions: Sequence[str]) -> str:
+        """Launch an asset's backfill, as the UI does outside of any job; return its run."""
+        answer = self.graphql(
+            """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
+                 __typename ... on LaunchBackfillSuccess { backfillId }
+                 ... on PythonError { message } } }""",
+            p={"assetSelection": [{"path": [asset]}], "partitionNames": list(partitions)},
+        )["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        of_backfill = dg.RunsFilter(tags={"dagster/backfill": answer["backfillId"]})
+        [run] = awaited(lambda: self.instance.get_runs(of_backfill), "the backfill's run")
+        return str(run.run_id)
+
+    def messages(self, run_id: str) -> str:
+        """Return everything that Dagster has noted of a run, errors with their causes."""
+        found = []
+        for entry in self.instance.all_logs(run_id):
+            data = entry.dagster_event and entry.dagster_event.event_specific_data
+            error = getattr(data, "error", None)
+            found.append(entry.user_message or entry.message)
+            while error is not None:
+                found.append(error.to_string())
+                error = error.cause
+        return "\n".join(found)
 
     def ticks(self, sensor: str, limit: int = 20) -> list[dict[str, Any]]:
         """Return the sensor's last ticks, the newest first."""

@@ -1,0 +1,149 @@
+{{- /*
+dagster.yaml: the one at the top of the repository, with what a cluster does otherwise laid over it.
+Mappings are merged; the tag limits are the repository's, with the numbers of the values if given.
+*/ -}}
+{{- define "rag-assets.dagster" -}}
+{{- $local := .Files.Get "files/dagster.yaml" | fromYaml }}
+{{- $overlay := include "rag-assets.dagster.overlay" . | fromYaml }}
+{{- $queue := dict }}
+{{- with .Values.queue.maxConcurrentRuns }}{{ $_ := set $queue "max_concurrent_runs" (int .) }}{{ end }}
+{{- if or .Values.queue.streamLimit .Values.queue.bulkLimit .Values.queue.gpuLimit }}
+{{- $_ := set $queue "tag_concurrency_limits" (include "rag-assets.limits" (dict "local" $local "queue" .Values.queue) | fromYamlArray) }}
+{{- end }}
+{{- $_ := set $overlay "run_coordinator" (dict "config" $queue) }}
+{{- mergeOverwrite $local $overlay | toYaml }}
+{{- end }}
+
+{{- define "rag-assets.limits" -}}
+{{- $limits := list }}
+{{- range $limit := .local.run_coordinator.config.tag_concurrency_limits }}
+{{- $ours := "" }}
+{{- if eq $limit.key "rag_assets/lane" }}{{ $ours = index $.queue (printf "%sLimit" $limit.value) }}{{ end }}
+{{- $limits = append $limits (ternary (mergeOverwrite (deepCopy $limit) (dict "limit" (int $ours))) $limit (not (empty $ours))) }}
+{{- end }}
+{{- with .queue.gpuLimit }}
+{{- $limits = append $limits (dict "key" "rag_assets/model" "limit" (int .)) }}
+{{- end }}
+{{- toYaml $limits }}
+{{- end }}
+
+{{- define "rag-assets.storage" -}}
+storage:
+  postgres:
+    postgres_db:
+      hostname: {{ .Values.postgres.host | quote }}
+      port: {{ int .Values.postgres.port }}
+      db_name: {{ .Values.postgres.database | quote }}
+      username: {{ .Values.postgres.user | quote }}
+      password: {env: DAGSTER_PG_PASSWORD}
+      {{- with .Values.postgres.parameters }}
+      params: {{ toYaml . | nindent 8 }}
+      {{- end }}
+{{- end }}
+
+{{- define "rag-assets.dagster.overlay" -}}
+{{- $full := include "rag-assets.fullname" . }}
+{{ include "rag-assets.storage" . }}
+local_artifact_storage: # the root is read-only, and nothing is passed between pods
+  module: dagster._core.storage.root
+  class: LocalArtifactStorage
+  config: {base_dir: /tmp/dagster}
+compute_logs: # a pod's output goes to the cluster's log collection
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+run_monitoring: # a pod may wait for a node
+  start_timeout_seconds: {{ int .Values.runs.startTimeoutSeconds }}
+  cancel_timeout_seconds: {{ int .Values.runs.cancelTimeoutSeconds }}
+run_launcher:
+  module: rag_assets.pod_launcher
+  class: PodRunLauncher
+  config:
+    load_incluster_config: true
+    job_namespace: {{ .Release.Namespace }}
+    service_account_name: {{ $full }}-run
+    job_image: {{ include "rag-assets.image" . }}
+    image_pull_policy: {{ .Values.image.pullPolicy }}
+    {{- with .Values.imagePullSecrets }}
+    image_pull_secrets: {{ toYaml . | nindent 6 }}
+    {{- end }}
+    dagster_home: {{ include "rag-assets.home" . }}
+    instance_config_map: {{ $full }}-instance
+    postgres_password_secret: {{ .Values.postgres.existingSecret }}
+    env_config_maps: [{{ $full }}-settings]
+    {{- with .Values.credentials.existingSecret }}
+    env_secrets: [{{ . }}]
+    {{- end }}
+    labels:
+      {{- include "rag-assets.labels" . | nindent 6 }}
+      app.kubernetes.io/component: run
+    volumes: {{ include "rag-assets.dataVolumes" . | nindent 6 }}
+    volume_mounts: {{ include "rag-assets.dataMounts" . | nindent 6 }}
+    run_k8s_config:
+      container_config:
+        security_context: {{ include "rag-assets.containerSecurity" . | nindent 10 }}
+      pod_spec_config:
+        automount_service_account_token: {{ .Values.runs.mayEndRuns }}
+        enable_service_links: false
+        termination_grace_period_seconds: {{ int .Values.runs.terminationGracePeriodSeconds }}
+        security_context: {{ include "rag-assets.podSecurity" . | nindent 10 }}
+        {{- if .Values.modelCache.image }}
+        init_containers: {{ include "rag-assets.weightsInit" . | nindent 10 }}
+        {{- end }}
+      job_spec_config:
+        backoff_limit: 0 # the sensors ask again, with what has changed since
+        ttl_seconds_after_finished: {{ int .Values.runs.ttlSecondsAfterFinished }}
+{{- end }}
+
+{{- /*
+The pods by work and lane, as RAG_ASSETS_PODS has them: each in the form of `dagster-k8s/config`.
+*/ -}}
+{{- define "rag-assets.pods" -}}
+{{- $pods := dict }}
+{{- range $name, $pod := .Values.runs.pods }}
+{{- $_ := set $pods $name (include "rag-assets.podConfig" $pod | fromYaml) }}
+{{- end }}
+{{- toJson $pods }}
+{{- end }}
+
+{{- define "rag-assets.podConfig" -}}
+{{- if or .resources .image }}
+container_config:
+  {{- with .resources }}
+  resources: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .image }}
+  image: {{ . }}
+  {{- end }}
+{{- end }}
+{{- if or .nodeSelector .tolerations .affinity .runtimeClassName .priorityClassName }}
+pod_spec_config:
+  {{- with .nodeSelector }}
+  node_selector: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .tolerations }}
+  tolerations: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .affinity }}
+  affinity: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .runtimeClassName }}
+  runtime_class_name: {{ . }}
+  {{- end }}
+  {{- with .priorityClassName }}
+  priority_class_name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- if or .annotations .labels }}
+pod_template_spec_metadata:
+  {{- with .annotations }}
+  annotations: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .labels }}
+  labels: {{ toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- with .activeDeadlineSeconds }}
+job_spec_config:
+  active_deadline_seconds: {{ int . }}
+{{- end }}
+{{- end }}

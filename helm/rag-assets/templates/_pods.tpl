@@ -1,0 +1,155 @@
+{{- /* What all pods have in common: where things are mounted, and what they are told. */ -}}
+
+{{- define "rag-assets.home" -}}/opt/dagster/home{{- end }}
+
+{{- /* Pod Security "restricted", and a root that is read-only. No value takes any of it away. */ -}}
+{{- define "rag-assets.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- range $name := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with index $.Values.podSecurity $name }}
+{{ $name }}: {{ int . }}
+{{- end }}
+{{- end }}
+{{- if .Values.podSecurity.fsGroup }}
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+{{- end }}
+
+{{- define "rag-assets.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "rag-assets.instanceEnv" -}}
+- {name: DAGSTER_HOME, value: {{ include "rag-assets.home" . }}}
+- name: DAGSTER_PG_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .Values.postgres.existingSecret }}, key: postgresql-password}}
+{{- end }}
+
+{{- define "rag-assets.settingsFrom" -}}
+- configMapRef: {name: {{ include "rag-assets.fullname" . }}-settings}
+{{- with .Values.credentials.existingSecret }}
+- secretRef: {name: {{ . }}}
+{{- end }}
+{{- end }}
+
+{{- /* Volumes of what works with source, lake, models and Milvus. */ -}}
+{{- define "rag-assets.dataVolumes" -}}
+{{- $full := include "rag-assets.fullname" . }}
+- {name: tmp, emptyDir: {sizeLimit: {{ .Values.runs.scratchSize }}}}
+{{- if .Values.models }}
+- {name: model-specs, configMap: {name: {{ $full }}-models}}
+{{- end }}
+{{- with .Values.caBundle.configMap }}
+- {name: ca-bundle, configMap: {name: {{ . }}}}
+{{- end }}
+{{- if .Values.modelCache.claim.enabled }}
+- {name: weights, persistentVolumeClaim: {claimName: {{ default (printf "%s-weights" $full) .Values.modelCache.claim.existingClaim }}}}
+{{- else if .Values.modelCache.image }}
+- {name: weights, emptyDir: {}}
+{{- end }}
+{{- end }}
+
+{{- define "rag-assets.dataMounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if .Values.models }}
+- {name: model-specs, mountPath: /etc/rag-assets/models, readOnly: true}
+{{- end }}
+{{- if .Values.caBundle.configMap }}
+- {name: ca-bundle, mountPath: /etc/rag-assets/ca, readOnly: true}
+{{- end }}
+{{- if or .Values.modelCache.claim.enabled .Values.modelCache.image }}
+- {name: weights, mountPath: /models}
+{{- end }}
+{{- end }}
+
+{{- define "rag-assets.weightsInit" -}}
+- name: weights
+  image: {{ .Values.modelCache.image }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  resources: {requests: {cpu: 100m, memory: 128Mi}, limits: {memory: 512Mi}}
+  command: [cp, -r, /weights/., /models/]
+  securityContext: {{ include "rag-assets.containerSecurity" . | nindent 4 }}
+  volumeMounts: [{name: weights, mountPath: /models}]
+{{- end }}
+
+{{- /*
+A pod of this release. Takes root, component, account, args; optional: token, env, envFrom, ports,
+probes, resources, data (whether it works with the data), restartPolicy, config (the ConfigMap with
+dagster.yaml), image, nodeSelector, tolerations, priorityClassName.
+*/ -}}
+{{- define "rag-assets.pod" -}}
+{{- $root := .root }}
+{{- $home := include "rag-assets.home" $root }}
+metadata:
+  labels:
+    {{- include "rag-assets.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+  {{- if not .restartPolicy }}
+  annotations: # a changed configuration starts new pods
+    checksum/configuration: {{ include (print $root.Template.BasePath "/configuration.yaml") $root | sha256sum }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ .account }}
+  automountServiceAccountToken: {{ default false .token }}
+  enableServiceLinks: false
+  {{- with .restartPolicy }}
+  restartPolicy: {{ . }}
+  {{- end }}
+  securityContext: {{ include "rag-assets.podSecurity" $root | nindent 4 }}
+  {{- with $root.Values.imagePullSecrets }}
+  imagePullSecrets: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .nodeSelector }}
+  nodeSelector: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .tolerations }}
+  tolerations: {{ toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- if and .data $root.Values.modelCache.image }}
+  initContainers: {{ include "rag-assets.weightsInit" $root | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: {{ .component }}
+      image: {{ default (include "rag-assets.image" $root) .image }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      args: {{ toYaml .args | nindent 8 }}
+      securityContext: {{ include "rag-assets.containerSecurity" $root | nindent 8 }}
+      env:
+        {{- include "rag-assets.instanceEnv" $root | nindent 8 }}
+        {{- with .env }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- if .data }}
+      envFrom: {{ include "rag-assets.settingsFrom" $root | nindent 8 }}
+      {{- end }}
+      {{- with .ports }}
+      ports: {{ toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .probes }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+      resources: {{ toYaml .resources | nindent 8 }}
+      volumeMounts:
+        - {name: instance, mountPath: {{ $home }}/dagster.yaml, subPath: dagster.yaml}
+        {{- if not .config }}
+        - {name: instance, mountPath: {{ $home }}/workspace.yaml, subPath: workspace.yaml}
+        {{- end }}
+        {{- if or .data $root.Values.caBundle.configMap }}
+        {{- include "rag-assets.dataMounts" $root | nindent 8 }}
+        {{- else }}
+        - {name: tmp, mountPath: /tmp}
+        {{- end }}
+  volumes:
+    - {name: instance, configMap: {name: {{ default (printf "%s-instance" (include "rag-assets.fullname" $root)) .config }}}}
+    {{- if or .data $root.Values.caBundle.configMap }}
+    {{- include "rag-assets.dataVolumes" $root | nindent 4 }}
+    {{- else }}
+    - {name: tmp, emptyDir: {}}
+    {{- end }}
+{{- end }}

@@ -1,0 +1,221 @@
+"""The rendered chart, installed in the stand-in, with real PostgreSQL, S3 and Milvus beside it.
+
+Nothing of the chart is changed but its values. Webserver, daemon, code server, hooks and every run
+are containers, with the accounts, Roles and configuration that the chart gives them.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from typing_extensions import override
+
+from rag_assets.adapters.embedders import load_embedder
+from rag_assets.settings import load_settings
+from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
+from rag_assets_tests.kubernetes.helm import Manifest, one, render
+from rag_assets_tests.kubernetes.namespace import Namespace
+from rag_assets_tests.kubernetes.objects import Object
+from rag_assets_tests.kubernetes.platform import GPU, IMAGE, NAMESPACE, START_TIMEOUT
+from rag_assets_tests.kubernetes.postgres import Postgres, postgres_server
+from rag_assets_tests.kubernetes.records import Job, Node, Pod
+from rag_assets_tests.milvus_servers import MilvusServer, free_ports, lite_server
+from rag_assets_tests.pipeline import WORDLLAMA, wordllama_spec
+from rag_assets_tests.s3_server import Bucket, new_bucket
+from rag_assets_tests.scenarios.platform import LIMITS, MODELS, Platform, awaited
+
+NAME = "rag-assets"  # of the release, so of everything in it
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+STARTS_WITHIN = 300  # seconds; the first containers import everything from a cold disk
+
+
+@dataclass
+class Installation(Platform):
+    """The platform of the scenarios, but in a cluster."""
+
+    cluster: Namespace = field(kw_only=True)
+    postgres: Postgres = field(kw_only=True)
+    manifests: list[Manifest] = field(kw_only=True)
+
+    @cached_property
+    @override
+    def instance(self) -> dg.DagsterInstance:
+        """Dagster's storage, as seen by a person with the password."""
+        folder = self.home / "dagster"
+        folder.mkdir()
+        address = {"hostname": "127.0.0.1", "port": self.postgres.port, "db_name": "dagster"}
+        login = {"username": "dagster", "password": self.postgres.password}
+        storage = {"storage": {"postgres": {"postgres_db": address | login}}}
+        (folder / "dagster.yaml").write_text(yaml.safe_dump(storage))
+        return dg.DagsterInstance.from_config(str(folder))
+
+    def install(self) -> None:
+        """Do what `helm install --wait` does: hooks before, everything else, hooks after."""
+        self.run_hooks("pre-install")
+        for manifest in _hooked(self.manifests, ""):
+            self.cluster.apply(manifest)
+        for name in ("code", "webserver", "daemon"):
+            pod = self.cluster.component(name)
+            awaited(lambda pod=pod: self.cluster.ready(pod), f"{name} to be ready", STARTS_WITHIN)
+        awaited(self._loaded, "the webserver to load the code", STARTS_WITHIN)
+        self.run_hooks("post-install")
+
+    def run_hooks(self, hook: str) -> None:
+        """Apply the objects of a hook by weight, and wait for each Job."""
+        for manifest in _hooked(self.manifests, hook):
+            self.cluster.apply(manifest)
+            if manifest["kind"] == "Job":
+                self.await_job(self.cluster.job(manifest["metadata"]["name"]))
+
+    def await_job(self, job: Job) -> None:
+        """Wait until a Job is complete; fail with what it has written if it fails."""
+        end = awaited(lambda: job.finished, f"Job {job.name} to end", STARTS_WITHIN)
+        if end != "Complete":
+            pytest.fail(f"Job {job.name} failed:\n{self.cluster.happened(job.name)}")
+
+    def await_end(self, pod: Pod) -> str:
+        """Wait until a pod has ended; return its phase."""
+        awaited(lambda: pod.status["phase"] in ("Succeeded", "Failed"), f"{pod.name} to end")
+        return str(pod.status["phase"])
+
+    def job_of(self, run_id: str) -> Object:
+        """Return the Job of a run, as it was sent to the API server."""
+        name = f"dagster-run-{run_id}"
+        return next(job for job in self.cluster.launched if job["metadata"]["name"] == name)
+
+    def _loaded(self) -> bool:
+        query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
+        return bool(self.graphql(query)["repositoriesOrError"].get("nodes"))
+
+
+def _hooked(manifests: list[Manifest], hook: str) -> list[Manifest]:
+    """Return the objects of a hook by weight; those without one for the empty name."""
+
+    def annotation(manifest: Manifest, name: str, default: str) -> str:
+        return str((manifest["metadata"].get("annotations") or {}).get(name, default))
+
+    found = [m for m in manifests if hook in annotation(m, "helm.sh/hook", "").split(",")]
+    return sorted(found, key=lambda m: int(annotation(m, "helm.sh/hook-weight", "0")))
+
+
+@contextmanager
+def installation(s3_endpoint: str) -> Iterator[Installation]:
+    """Install the chart; everything is gone at the end."""
+    _require_root()
+    home = Path(tempfile.mkdtemp(prefix="rag-assets-"))
+    home.chmod(0o755)  # PostgreSQL and the pods run as other users
+    (home / "milvus").mkdir()
+    milvus = lite_server(home / "milvus")
+    try:
+        milvus.start()
+        with (
+            postgres_server(home / "postgres") as postgres,
+            embedding_server(load_embedder(wordllama_spec())) as embeddings,
+            _installed(home, new_bucket(s3_endpoint), milvus, postgres, embeddings) as created,
+        ):
+            yield created
+    finally:
+        milvus.kill()
+        shutil.rmtree(home)
+
+
+@contextmanager
+def _installed(
+    home: Path,
+    bucket: Bucket,
+    milvus: MilvusServer,
+    postgres: Postgres,
+    embeddings: EmbeddingServer,
+) -> Iterator[Installation]:
+    web, code = free_ports(2)
+    values = _values(bucket, milvus, postgres, embeddings)
+    values |= {"webserver": {"port": web}, "codeServer": {"port": code}}
+    manifests = render(values, NAME, NAMESPACE)
+    environment = _environment(home, manifests)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        settings = load_settings()
+    taint = {"key": GPU, "value": "present", "effect": "NoSchedule"}
+    nodes = [Node("cpu-0"), Node("gpu-0", {f"{GPU}.present": "true"}, [taint], {GPU: 1})]
+    folder = home / "cluster"
+    folder.mkdir()
+    with Namespace(folder, IMAGE, nodes, NAMESPACE).running() as cluster:
+        cluster.secrets["postgres"] = {"postgresql-password": postgres.password}
+        cluster.secrets["credentials"] = KEYS
+        created = Installation(
+            *(home, bucket, embeddings, milvus, environment, settings, web),
+            cluster=cluster, postgres=postgres, manifests=manifests,
+        )  # fmt: skip
+        created.install()
+        yield created
+        created.instance.dispose()
+
+
+def _environment(home: Path, manifests: list[Manifest]) -> dict[str, str]:
+    """Return the settings of the pods, with paths that are good on this side of them."""
+    models = home / "models.yaml"
+    models.write_text(one(manifests, "ConfigMap", "-models")["data"]["models.yaml"])
+    here = {"RAG_ASSETS_HOME": str(home), "RAG_ASSETS_MODELS_FILE": str(models)}
+    settings: dict[str, str] = one(manifests, "ConfigMap", "-settings")["data"]
+    ours = {name: v for name, v in settings.items() if name.startswith(("RAG_ASSETS_", "AWS_"))}
+    return ours | here | KEYS
+
+
+def _values(
+    bucket: Bucket, milvus: MilvusServer, postgres: Postgres, embeddings: EmbeddingServer
+) -> dict[str, Any]:
+    """What a user would write, and intervals that suit a test."""
+    repository, _, tag = IMAGE.partition(":")
+    remote = {"backend": "openai", "endpoint": embeddings.url, "dimension": 256, "batch_size": 4}
+    on_gpu = {"nodeSelector": {f"{GPU}.present": "true"}, "runtimeClassName": "nvidia"}
+    return {
+        "image": {"repository": repository, "tag": tag},
+        "postgres": {"host": "127.0.0.1", "port": postgres.port, "existingSecret": "postgres"},
+        "credentials": {"existingSecret": "credentials"},
+        "aws": {"region": "us-east-1", "endpointUrl": bucket.endpoint},
+        "settings": {
+            "source_url": f"{bucket.url}/docs",
+            "lake_url": f"{bucket.url}/lake",
+            "milvus_uri": milvus.uri,
+            "model": WORDLLAMA,
+            "shards": 3,
+            "chunk_characters": LIMITS.characters,
+            "chunk_tokens": LIMITS.tokens,
+            "tick_seconds": 1,
+            "retry_first_seconds": 2,
+            "retry_longest_seconds": 8,
+            "audit_cron": "0 0 29 2 *",
+        },
+        "models": {
+            WORDLLAMA: wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_none=True),
+            MODELS[0]: remote | {"name": MODELS[0]},
+        },
+        "queue": {"gpuLimit": 1},
+        "runs": {
+            "startTimeoutSeconds": START_TIMEOUT,
+            "cancelTimeoutSeconds": 15,
+            "terminationGracePeriodSeconds": 10,
+            "pods": {"gpu": on_gpu},
+        },
+        "tests": {"question": "Section 2 of a1"},
+    }
+
+
+def _require_root() -> None:
+    """Skip without what containers take; fail where CI runs."""
+    if os.geteuid() == 0 and shutil.which("unshare") and shutil.which("setpriv"):
+        return
+    reason = "Containers take root, unshare and setpriv: they have roots of their own."
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

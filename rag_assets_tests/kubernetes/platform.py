@@ -1,0 +1,172 @@
+"""The platform of the scenarios with its runs in pods: real daemon, code server and launcher."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from rag_assets.adapters.embedders import load_embedder
+from rag_assets.core.identity import shard_keys, shard_of
+from rag_assets.runs import RANGE_START
+from rag_assets_tests.embedding_server import embedding_server
+from rag_assets_tests.kubernetes.cluster import Cluster
+from rag_assets_tests.kubernetes.objects import Object
+from rag_assets_tests.kubernetes.records import Node, Pod
+from rag_assets_tests.pipeline import wordllama_spec
+from rag_assets_tests.s3_server import new_bucket
+from rag_assets_tests.scenarios.platform import Platform, awaited
+
+IMAGE = "registry.example/rag-assets:0.1.0"
+NAMESPACE = "rag"
+GPU = "nvidia.com/gpu"
+START_TIMEOUT = 40  # seconds; a pod here starts in 5 to 20
+SECRET = "credentials"
+SECRETS = ("RAG_ASSETS_SOURCE_OPTIONS", "RAG_ASSETS_LAKE_OPTIONS")
+ROLE: list[Object] = [  # all that the launcher and the reaper may do
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "list", "delete"]},
+    {"apiGroups": ["batch"], "resources": ["jobs/status"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "delete"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
+]
+PODS = {
+    "cpu": {"container_config": {"resources": {"requests": {"cpu": "1", "memory": "2Gi"}}}},
+    "gpu": {
+        "container_config": {"resources": {"limits": {GPU: "1", "memory": "8Gi"}}},
+        "pod_spec_config": {
+            "node_selector": {f"{GPU}.present": "true"},
+            "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}],
+            "runtime_class_name": "nvidia",
+        },
+    },
+    "bulk": {
+        "pod_template_spec_metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "true"}},
+        "job_spec_config": {"active_deadline_seconds": 86400},
+    },
+    "stream": {"job_spec_config": {"active_deadline_seconds": 3600}},
+    "gpu_bulk": {"container_config": {"resources": {"limits": {"memory": "16Gi"}}}},
+}
+
+
+@dataclass
+class PodPlatform(Platform):
+    """A platform whose runs are pods of the stand-in."""
+
+    cluster: Cluster = field(init=False)
+    held: tuple[str, str] = ("", "")
+
+    def job_of(self, run_id: str) -> Object:
+        """Return the Job of a run, as it was sent to the API server."""
+        name = f"dagster-run-{run_id}"
+        return next(job for job in self.cluster.launched if job["metadata"]["name"] == name)
+
+    def await_pod(self, run_id: str) -> Pod:
+        """Wait until a run's pod runs."""
+
+        def running() -> Pod | None:
+            pods = self.cluster.pods_of(f"dagster-run-{run_id}")
+            return next((pod for pod in pods if pod.status["phase"] == "Running"), None)
+
+        found: Pod = awaited(running, f"the pod of run {run_id}")
+        return found
+
+    @contextmanager
+    def caught(self, model: str) -> Iterator[dg.DagsterRun]:
+        """Build a model, and catch its bulk run in the last shard's last document.
+
+        At the end the batch is let go, and the model is gone with all that was built.
+        """
+        self.held = (self._text_of_the_last_shard(), model)
+        self.embeddings.hold(*self.held)
+        try:
+            self.register(model)
+            awaited(lambda: self.embeddings.holding(*self.held), "a run to be held")
+            [run] = [run for run in self.unfinished_runs() if is_of(run, model)]
+            yield run
+        finally:
+            self.let_go()
+            self.retire(model)
+
+    def let_go(self) -> None:
+        """Answer the requests that are held."""
+        if self.embeddings.holding(*self.held):
+            self.embeddings.release(*self.held)
+
+    def _text_of_the_last_shard(self) -> str:
+        keys = shard_keys(self.settings.shards)
+        found = self.expected().items()
+        return max(
+            (texts[-1] for name, texts in found if shard_of(name, keys) == keys[-1]), key=len
+        )
+
+    def reap(self) -> None:
+        """Run the reaper, as its CronJob does every minute."""
+        environment = os.environ | self.environment
+        environment |= {"KUBECONFIG": str(self.cluster.kubeconfig()), "POD_NAMESPACE": NAMESPACE}
+        environment |= {"DAGSTER_HOME": str(self.home / "dagster")}
+        subprocess.run([sys.executable, "-m", "rag_assets.reaper"], env=environment, check=True)
+
+
+def is_of(run: dg.DagsterRun, model: str) -> bool:
+    return run.tags.get(RANGE_START, "").startswith(f"{model}|")
+
+
+@contextmanager
+def pod_platform(home: Path, s3_endpoint: str) -> Iterator[PodPlatform]:
+    """Run a platform over an empty bucket, on a CPU node and a node with one GPU."""
+    taint = {"key": GPU, "value": "present", "effect": "NoSchedule"}
+    nodes = [Node("cpu-0"), Node("gpu-0", {f"{GPU}.present": "true"}, [taint], {GPU: 1})]
+    (home / "cluster").mkdir()
+    cluster = Cluster(home / "cluster", IMAGE, nodes, NAMESPACE, list(ROLE))
+    with (
+        cluster.running(),
+        embedding_server(load_embedder(wordllama_spec())) as embeddings,
+        PodPlatform.create(
+            home,
+            new_bucket(s3_endpoint),
+            embeddings,
+            _instance(home, cluster),
+            RAG_ASSETS_PODS=json.dumps(PODS),
+            RAG_ASSETS_MICRO_BATCH="4",
+            RAG_ASSETS_STREAM_CHUNKS="10",
+        ) as created,
+    ):
+        created.cluster = cluster
+        given = created.environment
+        cluster.secrets[SECRET] = {name: given[name] for name in SECRETS}
+        cluster.config_maps["settings"] = {n: v for n, v in given.items() if n not in SECRETS}
+        yield created
+
+
+def _instance(home: Path, cluster: Cluster) -> dict[str, Any]:
+    """What a cluster has otherwise in dagster.yaml, with intervals that suit a test."""
+    launcher = {
+        "load_incluster_config": False,
+        "kubeconfig_file": str(cluster.kubeconfig()),
+        "job_namespace": NAMESPACE,
+        "job_image": IMAGE,
+        "service_account_name": "rag-assets-run",
+        "dagster_home": str(home / "dagster"),
+        "instance_config_map": "dagster-instance",
+        "env_config_maps": ["settings"],
+        "env_secrets": [SECRET],
+        "run_k8s_config": {
+            "pod_spec_config": {"termination_grace_period_seconds": 10},
+            "job_spec_config": {"backoff_limit": 0, "ttl_seconds_after_finished": 3600},
+        },
+    }
+    return {
+        "run_launcher": {
+            "module": "rag_assets.pod_launcher",
+            "class": "PodRunLauncher",
+            "config": launcher,
+        },
+        "run_monitoring": {"poll_interval_seconds": 1, "start_timeout_seconds": START_TIMEOUT},
+    }

@@ -1,0 +1,210 @@
+"""What clusters do to runs, each time with a good end: real daemon, code server and launcher."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from rag_assets.core.identity import shard_keys
+from rag_assets.jobs import index_chunks, ingest_documents, retry_quarantined
+from rag_assets.runs import LANE
+from rag_assets_tests.kubernetes.objects import Object
+from rag_assets_tests.kubernetes.platform import (
+    GPU,
+    ROLE,
+    SECRET,
+    START_TIMEOUT,
+    PodPlatform,
+    is_of,
+    pod_platform,
+)
+from rag_assets_tests.scenarios.platform import MODELS, SHARDS, awaited
+from rag_assets_tests.scenarios.texts import document
+
+STEADY, RECLAIMED, KILLED, ENDED, FROZEN, KEPT = MODELS
+DOCUMENTS = ("a1", "b2", "c3", "d4", "e5", "f6")
+ROWS = [f"{STEADY}|{shard}" for shard in shard_keys(SHARDS)]
+SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
+
+
+@pytest.fixture(scope="module")
+def pods(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[PodPlatform]:
+    with pod_platform(tmp_path_factory.mktemp("pods"), s3_endpoint) as created:
+        for name in DOCUMENTS:
+            created.put(f"{name}.md", document(name))
+        created.await_convergence(300)  # the first runs import everything from a cold disk
+        created.await_live()
+        yield created
+        assert created.cluster.unknown == []
+
+
+@pytest.fixture(autouse=True)
+def calm(pods: PodPlatform) -> None:
+    """Each test begins with nothing running."""
+    pods.await_idle()
+
+
+def pod_of(job: Object) -> dict[str, Any]:
+    return dict(job["spec"]["template"]["spec"])
+
+
+def resources_of(job: Object) -> dict[str, Any]:
+    return dict(pod_of(job)["containers"][0]["resources"])
+
+
+def newest(pods: PodPlatform, job: str) -> dg.DagsterRun:
+    return pods.instance.get_runs(dg.RunsFilter(job_name=job), limit=1)[0]
+
+
+def test_runs_of_the_sensors_get_pods_that_fit_their_work_and_lane(pods: PodPlatform) -> None:
+    loads = dg.RunsFilter(job_name=index_chunks.name, tags={LANE: "bulk"})
+    ingest = pods.job_of(newest(pods, ingest_documents.name).run_id)
+    load = pods.job_of(pods.instance.get_runs(loads)[-1].run_id)
+
+    assert resources_of(ingest) == {"requests": {"cpu": "1", "memory": "2Gi"}}
+    assert "tolerations" not in pod_of(ingest)
+    assert ingest["spec"]["activeDeadlineSeconds"] == 3600  # few documents: the stream lane
+    assert resources_of(load) == {"limits": {GPU: "1", "memory": "16Gi"}}
+    assert pod_of(load)["nodeSelector"] == {f"{GPU}.present": "true"}
+    assert pod_of(load)["runtimeClassName"] == "nvidia"
+    assert load["spec"]["activeDeadlineSeconds"] == 86400
+    assert load["spec"]["backoffLimit"] == 0
+    annotations = load["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"karpenter.sh/do-not-disrupt": "true"}
+
+
+def test_a_backfill_that_somebody_starts_outside_of_jobs_gets_a_gpu(pods: PodPlatform) -> None:
+    run_id = pods.backfill("embeddings", ROWS)
+
+    run = pods.await_run(run_id)
+
+    assert run.job_name == "__ASSET_JOB"
+    assert run.status is SUCCESS, pods.messages(run_id)
+    assert resources_of(pods.job_of(run_id))["limits"][GPU] == "1"
+    [pod] = pods.cluster.pods_of(f"dagster-run-{run_id}")
+    assert pod.spec["nodeName"] == "gpu-0"
+
+
+def test_a_run_whose_node_is_reclaimed_goes_on_from_its_checkpoint(pods: PodPlatform) -> None:
+    with pods.caught(RECLAIMED) as run:
+        before = len(pods.embeddings.requests)
+        node = pods.cluster.reclaim("gpu-0")
+        pods.let_go()
+        assert pods.await_run(run.run_id).status is FAILURE
+        pods.cluster.join(node)
+        pods.await_convergence()
+
+        again = [r["input"] for r in pods.embeddings.requests[before:] if r["model"] == RECLAIMED]
+        asked = Counter(texts_asked_of(pods, RECLAIMED))
+        assert sum(map(len, again)) < len(asked) / 2
+        assert set(asked.values()) == {1, 2}
+        assert sum(n == 2 for n in asked.values()) <= pods.settings.micro_batch
+        assert asked.keys() == {t for texts in pods.expected().values() for t in texts}
+
+
+def texts_asked_of(pods: PodPlatform, model: str) -> list[str]:
+    asked = [request["input"] for request in pods.embeddings.requests
+             if request["model"] == model]  # fmt: skip
+    return [text for texts in asked for text in texts]
+
+
+def test_a_run_that_is_killed_for_its_memory_says_so_and_is_asked_for_again(
+    pods: PodPlatform,
+) -> None:
+    with pods.caught(KILLED) as run:
+        pods.cluster.kill(pods.await_pod(run.run_id), "OOMKilled")
+        pods.let_go()
+
+        assert pods.await_run(run.run_id).status is FAILURE
+        assert "OOMKilled" in pods.messages(run.run_id)
+        pods.await_convergence()
+
+
+def test_a_run_that_is_ended_from_the_ui_leaves_nothing(pods: PodPlatform) -> None:
+    with pods.caught(ENDED) as run:
+        pod = pods.await_pod(run.run_id)
+        pods.terminate(run.run_id)
+
+        assert pods.await_run(run.run_id).status is dg.DagsterRunStatus.CANCELED
+        awaited(lambda: not pods.cluster.pods_of(pod.job), "the pod to be gone")
+        assert pod.processes["dagster"].poll() is not None
+        assert pod.job not in pods.cluster.jobs()
+
+
+def test_a_pod_that_wakes_after_its_successor_brings_nothing_back(pods: PodPlatform) -> None:
+    with pods.caught(FROZEN) as run:
+        node, frozen = pods.cluster.lose("gpu-0")
+        assert pods.await_run(run.run_id).status is FAILURE
+        pods.let_go()
+        pods.delete("a1.md")
+        pods.put("b2.md", document("changed meanwhile"))
+        pods.cluster.join(node)
+        wanted = pods.await_convergence()
+        pods.await_idle()
+
+        pods.cluster.wake(frozen)
+        awaited(lambda: frozen[0].processes["dagster"].poll() is not None, "the zombie to end")
+
+        assert "a1.md" not in wanted
+        assert pods.indexed(FROZEN) == wanted  # I2, though Dagster now shows its run as it ended
+
+
+def test_a_daemon_that_restarts_and_an_api_that_is_away_leave_a_run_alone(
+    pods: PodPlatform,
+) -> None:
+    with pods.caught(KEPT) as run:
+        pods.kill("daemon")
+        pods.start("daemon")
+        # What run monitoring asks next is refused in a way that dagster-k8s does not try again.
+        pods.cluster.refusals += [500] * 3
+        awaited(lambda: not pods.cluster.refusals, "the daemon to look after the run")
+        pods.let_go()
+
+        assert pods.await_run(run.run_id).status is SUCCESS, pods.messages(run.run_id)
+        assert len([r for r in pods.instance.get_runs() if is_of(r, KEPT)]) == 1
+
+
+def test_a_launch_outlasts_an_api_that_answers_503(pods: PodPlatform) -> None:
+    pods.cluster.refusals.append(503)
+
+    run = pods.await_run(pods.launch(retry_quarantined.name))
+
+    assert run.status is SUCCESS
+    assert not pods.cluster.refusals
+
+
+def test_what_never_starts_is_named_and_its_job_is_removed(pods: PodPlatform) -> None:
+    cluster = pods.cluster
+    cluster.nodes["gpu-0"].allocatable[GPU] = 0
+    hidden = cluster.secrets.pop(SECRET)
+    without_gpu = pods.launch(index_chunks.name, partitions=ROWS)
+    without_secret = pods.launch(retry_quarantined.name)
+    jobs = {f"dagster-run-{run_id}" for run_id in (without_gpu, without_secret)}
+    try:
+        for run_id in (without_gpu, without_secret):
+            assert pods.await_run(run_id).status is FAILURE
+            assert f"longer than {START_TIMEOUT} seconds to start" in pods.messages(run_id)
+        assert "Insufficient nvidia.com/gpu" in pods.messages(without_gpu)
+        assert f'secret "{SECRET}" not found' in pods.messages(without_secret)
+        assert jobs <= set(cluster.jobs())  # Dagster leaves them
+
+        pods.reap()
+
+        assert not jobs & set(cluster.jobs())
+        awaited(lambda: not any(map(cluster.pods_of, jobs)), "the pods to be gone")
+    finally:
+        cluster.secrets[SECRET] = hidden
+        cluster.nodes["gpu-0"].allocatable[GPU] = 1
+
+
+def test_a_role_that_is_too_small_is_named(pods: PodPlatform) -> None:
+    pods.cluster.role[:] = [rule for rule in ROLE if "create" not in rule["verbs"]]
+    try:
+        run_id = pods.launch(retry_quarantined.name)
+        assert pods.await_run(run_id).status is FAILURE
+    finally:
+        pods.cluster.role[:] = ROLE
+
+    assert 'cannot create resource \\"jobs\\"' in pods.messages(run_id)

@@ -1,0 +1,123 @@
+"""The chart as it is rendered runs: it ingests a bucket through GPU pods and answers a query.
+
+What clusters do to runs is in `test_faults.py`; here it is the chart's own accounts, Roles,
+mounts, hooks and network names that have to be right.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from rag_assets.core.identity import shard_keys
+from rag_assets.jobs import index_chunks, ingest_documents
+from rag_assets.partitions import MODEL_DIMENSION
+from rag_assets_tests.kubernetes.installation import NAME, Installation, installation
+from rag_assets_tests.kubernetes.objects import Object
+from rag_assets_tests.kubernetes.platform import GPU
+from rag_assets_tests.pipeline import WORDLLAMA
+from rag_assets_tests.scenarios.platform import MODELS, SHARDS, awaited
+from rag_assets_tests.scenarios.texts import document
+
+DOCUMENTS = ("a1", "b2", "c3", "d4", "e5", "f6")
+ROWS = [f"{WORDLLAMA}|{shard}" for shard in shard_keys(SHARDS)]
+SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
+
+
+@pytest.fixture(scope="module")
+def installed(s3_endpoint: str) -> Iterator[Installation]:
+    with installation(s3_endpoint) as created:
+        for name in DOCUMENTS:
+            created.put(f"{name}.md", document(name))
+        created.await_convergence(300)
+        awaited(lambda: created.live() == WORDLLAMA, "the first model to be live", 300)
+        yield created
+        assert created.cluster.unknown == []
+
+
+@pytest.fixture(autouse=True)
+def calm(installed: Installation) -> None:
+    """Each test begins with nothing running."""
+    installed.await_idle()
+
+
+def newest(installed: Installation, job: str) -> Object:
+    [run] = installed.instance.get_runs(dg.RunsFilter(job_name=job), limit=1)
+    return installed.job_of(run.run_id)
+
+
+def test_the_bucket_is_ingested_through_pods_of_their_own_kinds(installed: Installation) -> None:
+    ingest = newest(installed, ingest_documents.name)["spec"]["template"]["spec"]
+    index = newest(installed, index_chunks.name)["spec"]["template"]["spec"]
+
+    assert GPU not in ingest["containers"][0]["resources"]["limits"]
+    assert index["containers"][0]["resources"]["limits"][GPU] == "1"
+    assert index["runtimeClassName"] == "nvidia"
+    assert index["nodeSelector"] == {f"{GPU}.present": "true"}
+    for spec in (ingest, index):
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_helm_test_searches_and_finds(installed: Installation) -> None:
+    installed.run_hooks("test")
+
+    pod = installed.cluster.component("search")
+    phase = installed.await_end(pod)
+
+    assert phase == "Succeeded", installed.cluster.happened(pod.name)
+    assert "1. a1.md" in installed.cluster.happened(pod.name)
+
+
+def test_a_document_that_changes_is_followed(installed: Installation) -> None:
+    installed.put("b2.md", document("something else"))
+    installed.delete("c3.md")
+
+    indexed = installed.await_convergence()
+
+    assert "c3.md" not in indexed
+    assert "something else" in indexed["b2.md"][0]
+
+
+def test_a_run_is_ended_from_the_ui_with_the_webservers_account(installed: Installation) -> None:
+    model = MODELS[0]
+    text = installed.indexed(WORDLLAMA)["a1.md"][0]
+    installed.embeddings.hold(text, model)
+    installed.register(model)
+    awaited(lambda: installed.embeddings.holding(text, model), "a run to be held")
+    [run] = installed.unfinished_runs()
+    pod = installed.cluster.pods_of(f"dagster-run-{run.run_id}")[0]
+
+    installed.terminate(run.run_id)
+
+    assert installed.await_run(run.run_id).status is dg.DagsterRunStatus.CANCELED
+    awaited(lambda: not installed.cluster.pods_of(pod.job), "the pod to be gone")
+    assert pod.job not in installed.cluster.jobs()
+    installed.embeddings.release(text, model)
+
+
+def test_a_model_is_retired_from_a_run_which_ends_the_models_own(installed: Installation) -> None:
+    """That run has a token and may delete Jobs, the others' pods have none."""
+    model = MODELS[0]
+    installed.await_convergence()
+
+    run_id = installed.launch("retire_model", {"ops": {"retire": {"config": {"model": model}}}})
+
+    assert installed.await_run(run_id).status is SUCCESS, installed.messages(run_id)
+    assert not installed.instance.has_dynamic_partition(MODEL_DIMENSION, model)
+
+
+def test_the_reaper_removes_the_job_of_a_run_that_never_started(installed: Installation) -> None:
+    cluster = installed.cluster
+    cluster.nodes["gpu-0"].allocatable[GPU] = 0
+    try:
+        run_id = installed.launch(index_chunks.name, partitions=ROWS)
+        assert installed.await_run(run_id).status is FAILURE
+        assert "Insufficient nvidia.com/gpu" in installed.messages(run_id)
+        assert f"dagster-run-{run_id}" in cluster.jobs()
+
+        installed.await_job(cluster.trigger(f"{NAME}-reaper"))
+
+        assert f"dagster-run-{run_id}" not in cluster.jobs()
+    finally:
+        cluster.nodes["gpu-0"].allocatable[GPU] = 1
