@@ -168,5 +168,9 @@ def _instance(home: Path, cluster: Cluster) -> dict[str, Any]:
             "class": "PodRunLauncher",
             "config": launcher,
         },
-        "run_monitoring": {"poll_interval_seconds": 1, "start_timeout_seconds": START_TIMEOUT},
+        "run_monitoring": {
+            "poll_interval_seconds": 1,
+            "start_timeout_seconds": START_TIMEOUT,
+            "cancel_timeout_seconds": 15,
+        },
     }

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rag_assets.core.model_spec import IndexSpec, ModelSpec
+from rag_assets.lifecycle import RUNS_END_WITHIN
 from rag_assets.settings import Settings
 from rag_assets_tests.kubernetes.helm import (
     CHART,
@@ -172,7 +173,7 @@ def test_the_instance_is_the_repositorys_but_for_what_a_cluster_does_otherwise()
         assert added not in expected
         del found[added]
     assert found.pop("run_launcher")["class"] != expected.pop("run_launcher")["class"]
-    assert found["run_monitoring"].pop("cancel_timeout_seconds") == 180
+    assert found["run_monitoring"].pop("cancel_timeout_seconds") < RUNS_END_WITHIN
     pods, processes = (
         config["run_monitoring"].pop("start_timeout_seconds") for config in (found, expected)
     )
