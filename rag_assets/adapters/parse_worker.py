@@ -27,7 +27,7 @@ from rag_assets.adapters.parser import MAX_CHARACTERS, parse
 from rag_assets.core.documents import Outcome, ParsedDocument
 from rag_assets.core.errors import ParserStartError
 
-DOCUMENTS_PER_PROCESS = 200  # then a fresh one, so that leaks stay small
+DOCUMENTS_PER_PROCESS = 1000  # then a fresh one, so that leaks stay small
 _POLL_SECONDS = 0.05
 _START_SECONDS = 60
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")

@@ -9,12 +9,14 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rag_assets.core.documents import Heading, Outcome
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
     from markdown_it.token import Token
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -153,10 +155,7 @@ def split_front_matter(text: str) -> tuple[str, str]:
 
 def find_headings(markdown: str) -> tuple[Heading, ...]:
     """The ATX and setext headings outside code, lists and quotations, in reading order."""
-    from markdown_it import MarkdownIt  # noqa: PLC0415 - not needed to import this module
-
-    blocks, inline = MarkdownIt("commonmark"), MarkdownIt("commonmark")
-    blocks.core.ruler.enableOnly(["normalize", "block"])  # inline markup only matters in titles
+    blocks, inline = _markdown_readers()
     tokens = blocks.parse(markdown)
     starts = [0, *(newline.end() for newline in re.finditer("\n", markdown))]
     return tuple(
@@ -164,6 +163,16 @@ def find_headings(markdown: str) -> tuple[Heading, ...]:
         for opening, title in pairwise(tokens)
         if opening.type == "heading_open" and opening.level == 0 and (line := opening.map)
     )
+
+
+@cache
+def _markdown_readers() -> "tuple[MarkdownIt, MarkdownIt]":
+    """Of blocks, and of inline markup, which only matters in titles."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - not needed to import this module
+
+    blocks, inline = MarkdownIt("commonmark"), MarkdownIt("commonmark")
+    blocks.core.ruler.enableOnly(["normalize", "block"])
+    return blocks, inline
 
 
 def _words(inline: "Sequence[Token]") -> str:
