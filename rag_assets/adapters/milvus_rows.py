@@ -144,7 +144,7 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
             model's sparse vectors, `sparse` (`core.tables.SPARSE`). Others are left out.
 
     Yields:
-        Records as pymilvus takes them: a dict of each row, the vector as a numpy array.
+        Columns as pymilvus takes them: for each field its name, type and values.
 
     Raises:
         VectorStoreError: A value does not fit; nothing has been yielded then.
@@ -157,12 +157,21 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
         return
     _check_values(rows)
     for batch in rows.iter_slices(_rows_per_request(rows)):
-        records = batch.drop(VECTOR_FIELD).to_dicts()
-        for record, vector in zip(records, batch[VECTOR_FIELD].to_numpy(), strict=True):
-            record[VECTOR_FIELD] = vector
-            if SPARSE_FIELD in record:
-                record[SPARSE_FIELD] = _sparse(record[SPARSE_FIELD])
-        yield records
+        yield [_column(batch[name]) for name in batch.columns]
+
+
+def _column(values: pl.Series) -> dict[str, Any]:
+    from pymilvus import DataType  # noqa: PLC0415 - as above
+
+    match values.name:
+        case "vector":
+            kind, given = DataType.FLOAT_VECTOR, values.to_numpy().tolist()
+        case "sparse":
+            kind, given = DataType.SPARSE_FLOAT_VECTOR, [_sparse(entry) for entry in values]
+        case name:
+            kind = DataType.VARCHAR if name in TEXT_LIMITS else DataType.INT64
+            given = values.to_list()
+    return {"name": values.name, "type": kind, "values": given}
 
 
 def _sparse(weights: list[dict[str, Any]]) -> dict[int, float]:

@@ -213,7 +213,7 @@ def test_twenty_thousand_rows_of_a_shard_are_read_completely(store: MilvusStore,
 
 def test_requests_are_bounded_however_large_the_rows_are() -> None:
     rows = table([f"{n:04}" for n in range(300)], text="x" * TEXT_LIMITS["text"])
-    sizes = [len(records) * TEXT_LIMITS["text"] for records in requests(rows)]
+    sizes = [len(columns[0]["values"]) * TEXT_LIMITS["text"] for columns in requests(rows)]
     assert sum(sizes) == 300 * TEXT_LIMITS["text"]
     assert len(sizes) > 1
     assert max(sizes) < MAX_REQUEST_BYTES
