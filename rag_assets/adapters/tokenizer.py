@@ -51,11 +51,11 @@ class TokenCount:
         if not self._by_word:
             return self.tokenized(texts)
         words = [self._words(text) for text in texts]
-        new = list({word for found in words for word in found} - self._known.keys())
+        new = {word for found in words for word in found if word not in self._known}
         if len(self._known) + len(new) > KNOWN_WORDS:
             self._known.clear()
-            new = list({word for found in words for word in found})
-        self._known.update(zip(new, self.tokenized(new), strict=True))
+            new = {word for found in words for word in found}
+        self._known.update(zip(new, self.tokenized(list(new)), strict=True))
         return [sum(map(self._known.__getitem__, found)) for found in words]
 
     def tokenized(self, texts: list[str]) -> list[int]:

@@ -149,9 +149,10 @@ def build(
     ) -> None:
         count = chunker.token_count()
         cut = Chunker(chunker.limits(), count, source.open().uri, chunker.version(count))
+        opened = lake.open()
         for shard in context.partition_keys:
             with stage() as timed:
-                chunked = chunk_shard(lake.open(), cut, shard)
+                chunked = chunk_shard(opened, cut, shard)
             report = chunked.report
             logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
             context.add_asset_metadata(

@@ -16,6 +16,7 @@ from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.milvus import IndexParams, MilvusStore
 from rag_assets.assets import chunks, embeddings
 from rag_assets.assets.metadata import as_metadata, stage
+from rag_assets.assets.progress import Progress
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
     CommitConflictError,
@@ -358,10 +359,11 @@ class Writer:
 
     def write(self, rows: pl.DataFrame) -> None:
         """Upsert rows, in batches, as long as this is the writer."""
+        progress = Progress(logger, f"{self.target.name}/{self.shard}: wrote", rows.height, "rows")
         for batch in rows.iter_slices(WRITE_ROWS):
             self._check()
             self.target.store.upsert(self.target.name, batch.with_columns(shard=pl.lit(self.shard)))
-            logger.info("%s/%s: wrote %d rows", self.target.name, self.shard, batch.height)
+            progress.add(batch.height)
 
     def delete(self, chunk_ids: list[str]) -> None:
         """Delete rows, as long as this is the writer."""

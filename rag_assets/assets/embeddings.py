@@ -14,6 +14,7 @@ from rag_assets.adapters.embedders import Embedder
 from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.assets import chunks
 from rag_assets.assets.metadata import as_metadata, stage
+from rag_assets.assets.progress import Progress
 from rag_assets.core.diffs import diff
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets.core.model_spec import ModelSpec
@@ -112,7 +113,8 @@ def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, Embedd
     """
     shared = SharedVectors.between(run, shards)
     for shard in shards:
-        yield shard, run.lake.update(partial(_embed_once, run, shard, shared))
+        held = _in_step(run, shard)
+        yield shard, held or run.lake.update(partial(_embed_once, run, shard, shared))
 
 
 class SharedVectors:
@@ -130,7 +132,8 @@ class SharedVectors:
         """Collect from all shards what any of them lacks, before the first one changes."""
         shared = cls(run.schema)
         if len(shards) > 1:
-            lacking = pl.concat([_lacking(run, shard) for shard in shards])
+            behind = [shard for shard in shards if not _in_step(run, shard)]
+            lacking = pl.concat([pl.Series(dtype=pl.String), *(_lacking(run, s) for s in behind)])
             shared._lacked_twice = lacking.filter(lacking.is_duplicated()).unique()
             for shard in shards if len(lacking) else []:
                 shared._keep(run.held(shard).table, lacking)
@@ -179,6 +182,18 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
     )
 
 
+def _in_step(run: ModelRun, shard: str) -> EmbeddingReport | None:
+    """Return the report of a shard that has its vectors, without reading them; None of another."""
+    held = run.lake.meta(run.key(shard))
+    texts = run.lake.meta(PartitionKey(chunks.NAME, shard))
+    if held is None or texts is None or "rows" not in held.figures:
+        return None
+    if held.code_version != run.spec.signature or held.upstream[chunks.NAME] != texts.as_input():
+        return None
+    vectors = int(held.figures["rows"])
+    return EmbeddingReport(vectors, 0, 0, 0, vectors, 0, 0, 0.0, 0.0)
+
+
 def _lacking(run: ModelRun, shard: str) -> pl.Series:
     """Return the digests of the texts that have no vector in their shard."""
     texts, _ = _wanted_texts(run.lake, shard)
@@ -219,16 +234,16 @@ def _computed(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFr
     """
     by_length = texts.sort(pl.col("text").str.len_chars(), "text_digest")
     batches = [pl.DataFrame(schema=run.schema)]
-    done, seconds = 0, 0.0
+    progress = Progress(logger, f"{run.key(shard).path}: embedded", texts.height, "texts")
+    seconds = 0.0
     for batch in by_length.iter_slices(run.micro_batch):
         model = run.load()
         started = perf_counter()
         made = model.encode_passages(batch["text"].to_list(), batch["chunk_id"].to_list())
         seconds += perf_counter() - started
         batches.append(_table(run, batch["text_digest"], made))
-        done += batch.height
-        logger.info("%s: embedded %d of %d texts", run.key(shard).path, done, texts.height)
-        if done < texts.height:
+        progress.add(batch.height)
+        if progress.done < progress.total:
             run.lake.checkpoint(run.key(shard), batches[-1])
     return pl.concat(batches), seconds
 

@@ -18,6 +18,7 @@ from rag_assets.adapters.source import Source
 from rag_assets.assets import source_files
 from rag_assets.assets.catalog import table
 from rag_assets.assets.metadata import as_metadata, stage
+from rag_assets.assets.progress import Progress
 from rag_assets.core import previews
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents import Outcome, ParsedDocument
@@ -188,12 +189,11 @@ def _parse_missing(
             logger.info("%s: %d documents were parsed before", key.path, resumed.height)
     missing = files.join(resumed, on="document_id", how="anti")
     batches = [resumed.clear()]
-    done = 0
+    progress = Progress(logger, f"{key.path}: parsed", missing.height, "documents")
     for batch in missing.iter_slices(micro_batch):
         batches.append(pl.DataFrame(list(parser.rows(batch)), schema=PARSED_DOCUMENTS))
-        done += batch.height
-        logger.info("%s: parsed %d of %d documents", key.path, done, missing.height)
-        if done < missing.height:
+        progress.add(batch.height)
+        if progress.done < progress.total:
             lake.checkpoint(key, batches[-1])
     return resumed, pl.concat(batches)
 
@@ -269,9 +269,10 @@ def build(
     ) -> None:
         with parser.open() as pool:
             documents = DocumentParser(source.open(), pool, parser.workers, parser_version())
+            opened = lake.open()
             for shard in context.partition_keys:
                 with stage() as timed:
-                    parsed = parse_shard(lake.open(), documents, shard, micro_batch)
+                    parsed = parse_shard(opened, documents, shard, micro_batch)
                 context.add_asset_metadata(
                     as_metadata(parsed.report)
                     | timed.pace("documents", parsed.report.parsed)

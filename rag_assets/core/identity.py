@@ -16,12 +16,11 @@ def digest(*parts: str | bytes) -> str:
 
     Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
     """
-    hasher = blake2b(digest_size=DIGEST_BYTES)
+    framed = []
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode()
-        hasher.update(len(data).to_bytes(8, "big"))
-        hasher.update(data)
-    return hasher.hexdigest()
+        framed += [len(data).to_bytes(8, "big"), data]
+    return blake2b(b"".join(framed), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def shard_keys(count: int) -> list[str]:

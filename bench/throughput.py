@@ -1,0 +1,236 @@
+"""How many CPU seconds do a first load and the small changes after it take, beside the work itself?
+
+    python -m bench.throughput --documents 2000 --model look-up
+
+Writes a corpus of Markdown documents of 3 to 8 KB, loads it with the two jobs that a run of the
+platform does, then runs them again unchanged, after one paragraph was edited, and after 1% of the
+documents was edited, 1% deleted and 1% added. The jobs run in this process, on a real instance,
+lake and Milvus Lite server; counted are the CPU seconds of this process and of its parser
+processes, not those of Milvus, nor imports (a first, small load does them).
+
+The ceiling is what the work takes by itself, measured in the same process: the splitter, the
+tokenizer and the embedder on the same chunks. `look-up` is an embedder that costs nothing.
+"""
+
+import cProfile
+import os
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import dagster as dg
+import numpy as np
+import numpy.typing as npt
+from dagster._core.execution.plan import compute_generator
+
+from bench.machine import described, report
+from rag_assets import resources
+from rag_assets.adapters.embedders import Embedder
+from rag_assets.core.identity import shard_keys, shard_of
+from rag_assets.dev import prepare_home
+from rag_assets.ingestion import Figures, lifecycle, run_job
+from rag_assets.partitions import model_shard_key
+from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.milvus_servers import lite_server
+
+DIMENSION = 256
+WARM_UP = 8  # documents
+LOOK_UP = "look-up"
+WORDS = (Path(__file__).parents[1] / "LICENSE").read_text().split()
+
+
+class Cost(NamedTuple):
+    """What a step took: CPU seconds of this process and its children, and those on the clock."""
+
+    cpu: float
+    wall: float
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of its children that have ended."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def measured(work: Callable[[], Any]) -> tuple[Cost, Any]:
+    """Do it; return what it took and what it returned."""
+    cpu, wall = cpu_seconds(), time.monotonic()
+    result = work()
+    return Cost(cpu_seconds() - cpu, time.monotonic() - wall), result
+
+
+@contextmanager
+def inside_assets() -> Iterator[dict[str, float]]:
+    """Note the CPU seconds of each asset's function: all that is not Dagster's own work."""
+    spent: dict[str, float] = {}
+    invoke = compute_generator.invoke_compute_fn
+
+    def timed(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        cost, result = measured(partial(invoke, function, *arguments, **named))
+        spent[function.__name__] = cost.cpu
+        return result
+
+    compute_generator.invoke_compute_fn = timed
+    try:
+        yield spent
+    finally:
+        compute_generator.invoke_compute_fn = invoke
+
+
+class LookUp:
+    """An embedding backend that costs nothing: rows of a table, by the text's hash."""
+
+    def __init__(self) -> None:
+        table = np.random.default_rng(0).normal(size=(4096, DIMENSION)).astype(np.float32)
+        self._table = table / np.linalg.norm(table, axis=1, keepdims=True)
+
+    def encode(self, texts: list[str]) -> npt.NDArray[Any]:
+        """Return a row of the table for each text."""
+        return self._table[[hash(text) % len(self._table) for text in texts]]
+
+
+def document(seed: int) -> str:
+    """Return a document of 3 to 8 KB with headings and paragraphs."""
+    draw = random.Random(seed)
+    size, parts = draw.randint(3000, 7600), [f"# Document {seed}\n"]
+    while sum(map(len, parts)) < size:
+        if len(parts) % 24 == 0:
+            parts.append(f"## Part {len(parts)} of {seed}\n")
+        words = draw.choices(WORDS, k=draw.randint(20, 160))
+        parts.append(" ".join(words).capitalize() + ".\n")
+    return "\n".join(parts)
+
+
+@contextmanager
+def platform(folder: Path, model: str, shards: int) -> Iterator[Path]:
+    """Set up an instance, a lake and Milvus Lite in a folder; yield the documents' folder."""
+    source = folder / "documents"
+    source.mkdir()
+    server = lite_server(folder)
+    os.environ |= {
+        "RAG_ASSETS_HOME": str(folder),
+        "RAG_ASSETS_SHARDS": str(shards),
+        "RAG_ASSETS_MODEL": "wordllama-256-v1" if model == LOOK_UP else model,
+        "RAG_ASSETS_MILVUS_URI": server.uri,
+        "DAGSTER_HOME": str(folder / "dagster"),
+    }
+    prepare_home(load_settings())
+    if model == LOOK_UP:
+        resources.load_embedder = lambda spec, **_: Embedder(spec, LookUp())  # type: ignore[assignment]
+    server.start()
+    try:
+        yield source
+    finally:
+        server.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one pass of both jobs took, by job, and what it did."""
+
+    hops: dict[str, Cost]
+    inside: dict[str, float]
+    figures: Figures
+
+    def row(self, step: str, **more: float) -> dict[str, Any]:
+        """Return it as a row of the table."""
+        dagster = sum(cost.cpu for cost in self.hops.values()) - sum(self.inside.values())
+        did = self.figures["embeddings"]
+        return {
+            "step": step,
+            **self.inside,
+            "assets": sum(self.inside.values()),
+            "Dagster": dagster,
+            "wall s": sum(cost.wall for cost in self.hops.values()),
+            "embedded": int(did["computed"]),
+            "model s": did["seconds"],
+            **more,
+        }
+
+
+def load(settings: Settings, shards: Sequence[str] = ()) -> Load:
+    """Run both jobs over these shards, which the sensors would ask for, or over all."""
+    shards = shards or shard_keys(settings.shards)
+    keys = {
+        "ingest_documents": shards,
+        "index_chunks": [str(model_shard_key(settings.model, shard)) for shard in shards],
+    }
+    hops, inside, figures = {}, {}, {}
+    for job, partitions in keys.items():
+        with inside_assets() as spent:
+            hops[job], did = measured(partial(run_job, job, partitions))
+        figures |= did
+        inside |= spent
+    return Load(hops, inside, figures)
+
+
+def start(settings: Settings) -> None:
+    """Register the model, and have its collection filled by ordinary runs."""
+    with dg.DagsterInstance.get() as instance:
+        life = lifecycle(instance, settings)
+        life.register(settings.model)
+        life.build(settings.model)
+
+
+def edit_one(source: Path) -> list[str]:
+    """Change one paragraph of one document; return its shard."""
+    path = source / "000000.md"
+    head, separator, tail = path.read_text().partition("\n\n")
+    path.write_text(f"{head}{separator}A paragraph that was not there before. {tail}")
+    return [shard_of(path.name, shard_keys(load_settings().shards))]
+
+
+def edit_some(source: Path, documents: int) -> None:
+    """Edit 1% of the documents, delete 1%, and add 1%."""
+    share = max(1, documents // 100)
+    for number in range(1, share + 1):
+        path = source / f"{number:06}.md"
+        head, separator, tail = path.read_text().partition("\n\n")
+        path.write_text(f"{head}{separator}Edited, number {number}. {tail}")
+        (source / f"{documents - number:06}.md").unlink()
+        (source / f"{documents + number:06}.md").write_text(document(documents + number))
+
+
+@click.command()
+@click.option("--documents", default=2000, show_default=True)
+@click.option("--model", default=LOOK_UP, show_default=True, help="Or a key of models.yaml.")
+@click.option("--shards", default=8, show_default=True)
+@click.option("--profile", type=click.Path(path_type=Path), help="Profile the first load to here.")
+@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the figures here.")
+def main(documents: int, model: str, shards: int, profile: Path | None, to: Path | None) -> None:
+    """Measure, and print a table."""
+    facts = described()
+    with tempfile.TemporaryDirectory() as folder, platform(Path(folder), model, shards) as source:
+        settings = load_settings()
+        for number in range(WARM_UP):
+            (source / f"warm-{number}.md").write_text(document(-1 - number))
+        start(settings)
+        load(settings)  # imports, and the model
+        for number in range(documents):
+            (source / f"{number:06}.md").write_text(document(number))
+        profiler = cProfile.Profile()
+        if profile:
+            profiler.enable()
+        rows = [load(settings).row("first load")]
+        if profile:
+            profiler.disable()
+            profiler.dump_stats(profile)
+        rows.append(load(settings).row("unchanged"))
+        rows.append(load(settings, edit_one(source)).row("one paragraph edited"))
+        edit_some(source, documents)
+        rows.append(load(settings).row("1% edited, deleted, added"))
+    report(f"{documents:,} documents, {model}, {shards} shards", rows, facts, to)
+
+
+if __name__ == "__main__":
+    main()
