@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from rag_assets.adapters.embedders import load_embedder
+from rag_assets.adapters.embedders.flag import FlagBackend
 from rag_assets.adapters.package_files import local_path
 from rag_assets.core.model_spec import Backend, ModelClass, ModelSpec, Pooling
 
@@ -70,3 +71,26 @@ def test_each_model_class_gives_one_unit_vector_a_text(spec: ModelSpec) -> None:
     alone = embedder.encode_passages(TEXTS[1:2], ["b"]).dense
     assert alone[0] == pytest.approx(vectors[1], abs=1e-4)
     assert embedder.encode_queries(TEXTS[:1]).dense[0] == pytest.approx(vectors[0], abs=1e-4)
+
+
+def test_no_batch_is_computed_twice(spec: ModelSpec) -> None:
+    backend = FlagBackend(spec.model_copy(update={"batch_size": 2}))
+    sizes: list[int] = []
+    encoder = next(m for m in backend._model.model.modules() if isinstance(m, PreTrainedModel))
+    encoder.register_forward_pre_hook(
+        lambda *given: sizes.append(len(given[2]["input_ids"])), with_kwargs=True
+    )
+    compute = backend._first_batch._forward
+    computed: list[int] = []
+
+    def counted(*args: object, **options: torch.Tensor) -> object:
+        computed.append(len(options["input_ids"]))
+        return compute(*args, **options)
+
+    backend._first_batch._forward = counted
+
+    first, again = backend.encode(TEXTS), backend.encode(TEXTS)
+
+    assert sizes == [2, 2, 1] * 2  # as FlagEmbedding asks for them
+    assert computed == [2, 1] * 2
+    assert np.array_equal(first, again)
