@@ -1,10 +1,18 @@
 """The cost model: against a simulation, by its properties, and the reference case."""
 
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rag_assets.core.cost import HOUR, Costs, Kind, Policy, cost
-from rag_assets.core.cost_inputs import Case
+from rag_assets.core.cost import DAY, HOUR, Costs, Kind, Policy, cost, ratio
+from rag_assets.core.cost_inputs import Case, inputs
+from rag_assets.core.cost_sweeps import RANGES, break_even, sensitivity
+from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.gpu_pool import Arrivals, Delay, Pod
 from rag_assets_tests.core.cost_simulation import Found, Simulation
 
 DOCS = Path(__file__).parents[2] / "docs" / "costs.md"
@@ -219,5 +227,5 @@ def test_there_are_break_even_points() -> None:
 def test_an_input_that_there_is_not_and_a_value_out_of_bounds_are_named() -> None:
     with pytest.raises(ConfigurationError, match=r"no input gpu_year; it has documents_a_day"):
         Case().having({"gpu_year": 1})
-    with pytest.raises(ConfigurationError, match="bulk_share: .*less than or equal to 1"):
+    with pytest.raises(ConfigurationError, match=r"bulk_share: .*less than or equal to 1"):
         Case().having({"bulk_share": 2})
