@@ -132,7 +132,7 @@ def test_costs_are_possible(case: Case, policy: Policy) -> None:
     costs = cost(policy, case)
 
     assert 0 < costs.gpu_busy_hours <= costs.gpu_hours * (1 + 1e-9)
-    assert costs.gpu_starts > 0
+    assert costs.gpu_starts >= 0  # e^(-λT) may be too small for a float
     assert costs.runs <= 2 * costs.documents * (1 + 1e-9) or policy is not Policy.STREAMING
     assert all(0 < one.p50 <= one.p95 for one in costs.freshness.values())
     assert sum(d.weight for _, d in costs.delays()) == pytest.approx(costs.documents, rel=1e-4)
