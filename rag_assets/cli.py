@@ -1,4 +1,4 @@
-"""The command line: `rag-assets dev`, `demo`, `search`, `status`, `models`, `settings`."""
+"""The command line: `rag-assets dev`, `demo`, `search`, `status`, `cost`, `models`, `settings`."""
 
 import logging
 import sys
@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from rag_assets.core.errors import RagAssetsError
+from rag_assets.cost_cli import cost
 from rag_assets.models_cli import models
 from rag_assets.settings import load_settings
 from rag_assets.settings_cli import settings
@@ -33,7 +34,7 @@ def main() -> None:
     """
 
 
-for command in (status, models, settings):
+for command in (status, cost, models, settings):
     main.add_command(command)
 
 

@@ -9,6 +9,7 @@ from rag_assets.adapters.package_files import local_path, sha256
 from rag_assets.assets import (
     chunks,
     collection,
+    cost_report,
     embeddings,
     ingestion_report,
     live_alias,
@@ -82,6 +83,7 @@ def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
             collection.build(model_shards, ranges, settings.shards),
             live_alias.build(settings.shards, settings.model, GatePolicy.of(settings)),
             ingestion_report.build(settings),
+            cost_report.build(settings),
         ]
     return [asset.map_asset_specs(catalog.presented) for asset in assets]
 

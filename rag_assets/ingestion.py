@@ -6,16 +6,18 @@ from typing import Any
 
 import dagster as dg
 
+from rag_assets import costs
 from rag_assets.assets import live_alias
 from rag_assets.assets.ingestion_report import spending_before
-from rag_assets.core.cost import Preview
+from rag_assets.core.build_preview import Preview
+from rag_assets.core.cost_sections import CostReport
 from rag_assets.core.errors import PromotionRefusedError
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.report import Report
 from rag_assets.definitions import definitions
 from rag_assets.lifecycle import Lifecycle, Standing
 from rag_assets.partitions import model_shard_key
-from rag_assets.report import Reporter
+from rag_assets.report import Reporter, spending
 from rag_assets.resources import (
     ChunkerResource,
     LakeResource,
@@ -154,6 +156,14 @@ def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
     assert isinstance(chunker, ChunkerResource)
     reporter = Reporter(instance, settings, life.lake, chunker, life.models, life.milvus)
     return reporter.read(spending_before(instance))
+
+
+def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:
+    """Work out the cost model with what this instance has measured; `given` replaces that."""
+    with dg.DagsterInstance.get() as instance:
+        lake = lifecycle(instance, settings).lake.open()
+        spent = spending(instance, spending_before(instance))
+        return costs.cost_report(settings, costs.measured(instance, lake, settings, spent), **given)
 
 
 def preview(settings: Settings, model: str, tokens_per_second: float) -> Preview:

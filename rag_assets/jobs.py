@@ -8,6 +8,7 @@ from pydantic import Field
 from rag_assets.assets import (
     chunks,
     collection,
+    cost_report,
     embeddings,
     ingestion_report,
     live_alias,
@@ -45,8 +46,9 @@ index_chunks = dg.define_asset_job(
 
 report = dg.define_asset_job(
     "report",
-    selection=_assets(ingestion_report.NAME),
-    description="Say how things stand, in the asset ingestion_report; changes nothing.",
+    selection=_assets(ingestion_report.NAME, cost_report.NAME),
+    description="Say how things stand and what they cost, in the assets ingestion_report and"
+    " cost_report; changes nothing.",
 )
 
 run_checks = dg.define_asset_job(

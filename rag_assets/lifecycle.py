@@ -12,7 +12,7 @@ import polars as pl
 from rag_assets.adapters.lake import PartitionKey
 from rag_assets.assets import chunks, collection, embeddings
 from rag_assets.assets.embeddings import ModelRun
-from rag_assets.core.cost import Corpus, Preview, preview
+from rag_assets.core.build_preview import Corpus, Preview, preview
 from rag_assets.core.errors import ConfigurationError, MoveRefusedError
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.model_life import Registry, Role

@@ -273,7 +273,13 @@ class Settings(BaseSettings):
         description="When the audit compares Milvus's rows with the lake, and the checks run.",
     )
     report_cron: str = Field(
-        default="*/15 * * * *", description="When the asset `ingestion_report` is made."
+        default="*/15 * * * *",
+        description="When the assets `ingestion_report` and `cost_report` are made.",
+    )
+    cost_assumptions: Path | None = Field(
+        default=None,
+        description="A YAML or JSON file with your own prices, and other inputs of the cost model"
+        " that are to differ, by their names in `rag-assets cost`.",
     )
 
     pods: dict[str, dict[str, Any]] = Field(

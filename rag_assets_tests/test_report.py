@@ -34,12 +34,12 @@ def instance(empty_bucket: None) -> Iterator[dg.DagsterInstance]:  # noqa: ARG00
         yield created
 
 
-def reported(ticking: Ticking) -> tuple[str, dict[str, float]]:
-    """Make the asset; return its Markdown and its figures."""
+def reported(ticking: Ticking, asset: str = "ingestion_report") -> tuple[str, dict[str, float]]:
+    """Make the reports; return the Markdown and the figures of one."""
     result = launch(ticking, "report")
     assert result.success
-    [made] = result.get_asset_materialization_events()
-    metadata = made.step_materialization_data.materialization.metadata
+    [made] = result.asset_materializations_for_node(asset)
+    metadata = made.metadata
     figures = {
         key.removeprefix("rag_assets/"): float(value.value)
         for key, value in metadata.items()
@@ -74,6 +74,27 @@ def test_the_report_says_what_is_in_step_what_is_behind_and_what_it_cost(
     assert "Behind: " in text
     assert figures["documents_behind"] >= 1
     assert spending_before(instance).spent == spent.spent  # nothing is added up twice
+
+
+def test_the_cost_report_uses_the_rates_of_this_instances_runs(
+    instance: dg.DagsterInstance, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("gpu_hour: 1.5")
+    monkeypatch.setenv("RAG_ASSETS_COST_ASSUMPTIONS", str(prices))
+
+    text, figures = reported(Ticking(instance, "source_sensor"), "cost_report")
+
+    rows = [line.split(" | ") for line in text.splitlines() if line.count(" | ") == 4]
+    origins = {name.strip("| ").replace("\\", ""): origin for name, _, _, origin, _ in rows}
+    for name in ("stream_tokens_s", "tokens_a_chunk", "chunks_a_document", "parse_s"):
+        assert origins[name] == "measured"
+    assert (origins["bulk_tokens_s"], origins["gpu_hour"]) == ("assumed", "given")
+    assert origins["shards"] == "set"
+    assert figures["streaming_by_hybrid"] > 0
+    assert figures["hybrid_dollars_a_day"] > 0
 
 
 def test_without_milvus_the_report_is_made_and_says_so(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag_assets.core.cost import Corpus, preview
+from rag_assets.core.build_preview import Corpus, preview
 from rag_assets.core.promotion_gate import (
     QueryKind,
     VectorFaults,

@@ -1,0 +1,25 @@
+"""Reads one's own assumptions for the cost model from a YAML (or JSON) file."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rag_assets.core.errors import ConfigurationError
+
+
+def read_assumptions(path: Path) -> dict[str, Any]:
+    """Return the file's values by the inputs' names.
+
+    Raises:
+        ConfigurationError: The file is missing, or is no mapping.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path} has to be a mapping, such as `gpu_hour: 0.80`.")
+    return {str(name): value for name, value in document.items()}

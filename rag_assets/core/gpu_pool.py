@@ -1,0 +1,203 @@
+"""GPU pods that start when work comes and end when none has come for a while: what they cost.
+
+One pod is an M[X]/G/1 queue with a set-up time and a delayed close-down. Jobs come in groups, as a
+Poisson process of rate λ; a group brings work W, u = λ E[W]; the pod takes `cold` seconds, c, to
+start, works one job after the other, and ends when it had nothing to do for `idle` seconds, T.
+
+The state renews itself whenever the pod ends. In such a cycle the pod is off for 1/λ on average,
+starts for c, and then is empty N times, until a gap exceeds T; a gap does with probability
+e^(-λT), so E[N] = e^(λT), and the empty times sum up to (e^(λT) - 1)/λ. All this while, and while
+it works, groups come: a cycle with E[L] seconds brings λ E[L] of them, and works u E[L] seconds. So
+
+    E[L] = 1/λ + c + (e^(λT) - 1)/λ + u E[L] = (e^(λT) + λc) / (λ (1 - u)),
+    P(off) = (1/λ) / E[L] = (1 - u) / (e^(λT) + λc).
+
+A group's wait is that of an M/G/1 queue (Pollaczek and Khinchine) and, as the number found in the
+system decomposes (Fuhrmann and Cooper 1985), what the queue of its start-up adds:
+
+    E[wait] = λ E[W²] / (2 (1 - u)) + (2c + λc²) / (2 (e^(λT) + λc)).
+
+and the same holds for its distribution: the wait is that of the M/G/1 queue plus, independently,
+0, c or a part of c, as a group that comes while the pod does not work finds it up, off or starting.
+The M/G/1 queue's is a geometric number of residual works. All of this is exact; here the residual
+work of a group of given size is taken as uniform, with its true mean.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import exp
+
+import numpy as np
+
+STEPS = 60  # of a bisection
+GRID = 2**13  # points of a distribution
+POINTS = 100  # equally likely values that stand for it
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Jobs that come together.
+
+    Attributes:
+        rate: Groups a second.
+        jobs: In a group.
+        mean: Seconds that a job takes.
+        variance: Of that, in s².
+    """
+
+    rate: float
+    jobs: float
+    mean: float
+    variance: float
+
+    @property
+    def work(self) -> float:
+        """Mean seconds of a group."""
+        return self.jobs * self.mean
+
+    @property
+    def work_squared(self) -> float:
+        """Mean square of a group's seconds."""
+        return self.jobs * self.variance + self.work**2
+
+    @property
+    def load(self) -> float:
+        """Seconds of work a second."""
+        return self.rate * self.work
+
+    def among(self, pods: int) -> "Arrivals":
+        """Return the share of one of several pods: of each group, or of the groups."""
+        if self.jobs >= pods:
+            return replace(self, jobs=self.jobs / pods)
+        return replace(self, rate=self.rate * self.jobs / pods, jobs=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A time that is `base` and two others, each uniform from 0 to its width; all in seconds."""
+
+    weight: float
+    base: float
+    width: float = 0.0
+    other: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        return self.base + (self.width + self.other) / 2
+
+    @property
+    def longest(self) -> float:
+        """The longest."""
+        return self.base + self.width + self.other
+
+    def within(self, seconds: float) -> float:
+        """Return the probability of at most so many seconds."""
+        x, a, b = seconds - self.base, *sorted((self.width, self.other))
+        if x < 0 or x >= a + b:
+            return float(x >= 0)
+        if a < 1e-9 * b:
+            return x / b
+        squares = [max(x - corner, 0.0) ** 2 for corner in (0.0, a, b)]
+        return (squares[0] - squares[1] - squares[2]) / (2 * a * b)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One GPU pod, and what comes to it; `cold` and `idle` in seconds."""
+
+    arrivals: tuple[Arrivals, ...]
+    cold: float
+    idle: float
+
+    @classmethod
+    def shared(
+        cls, arrivals: Iterable[Arrivals], cold: float, idle: float, max_load: float
+    ) -> tuple["Pod", int]:
+        """Return one of as many equal pods as the load needs, and how many they are."""
+        coming = [one for one in arrivals if one.rate]
+        pods = max(1, -int(-sum(one.load for one in coming) // max_load))
+        return cls(tuple(one.among(pods) for one in coming), cold, idle), pods
+
+    @property
+    def rate(self) -> float:
+        """Groups a second: λ."""
+        return sum(one.rate for one in self.arrivals)
+
+    @property
+    def load(self) -> float:
+        """Share of the time in which it works: u."""
+        return sum(one.load for one in self.arrivals)
+
+    @property
+    def off(self) -> float:
+        """Share of the time in which there is no pod."""
+        ends = exp(-self.rate * self.idle)  # the probability that a gap is long enough
+        return (1 - self.load) * ends / (1 + self.rate * self.cold * ends)
+
+    @property
+    def starts(self) -> float:
+        """Cold starts a second: groups that find no pod."""
+        return self.rate * self.off
+
+    @property
+    def wait(self) -> float:
+        """Mean seconds until the first job of a group begins."""
+        squared = sum(one.rate * one.work_squared for one in self.arrivals)
+        ends = exp(-self.rate * self.idle)
+        starting = (self.cold + self.rate * self.cold**2 / 2) * ends
+        return squared / (2 * (1 - self.load)) + starting / (1 + self.rate * self.cold * ends)
+
+    def waits(self) -> list[Delay]:
+        """Return the wait of a group's first job: a mixture whose weights sum up to 1."""
+        if not self.arrivals:
+            return []
+        off = self.off / (1 - self.load)
+        starting = self.rate * self.cold * off
+        return [
+            found
+            for weight, behind in self._behind_others()
+            for found in (
+                Delay(weight * (1 - off - starting), behind),
+                Delay(weight * off, behind + self.cold),
+                Delay(weight * starting, behind, self.cold),
+            )
+        ]
+
+    def _behind_others(self) -> list[tuple[float, float]]:
+        """Return the wait of an M/G/1 queue, as shares and seconds, by the Fourier transform."""
+        left = [one.work_squared / (2 * one.work) for one in self.arrivals]
+        mean = sum(one.load * some for one, some in zip(self.arrivals, left, strict=True))
+        step = max(30 * mean / (1 - self.load) / self.load, 4 * max(left)) / GRID
+        residual = np.zeros(GRID)
+        for one, some in zip(self.arrivals, left, strict=True):
+            residual += one.load / self.load * _uniform(2 * some / step)
+        found = np.fft.irfft((1 - self.load) / (1 - self.load * np.fft.rfft(residual)), GRID)
+        waiting = np.maximum(found, 0.0)
+        nothing = float(1 - self.load)
+        waiting[0] = max(waiting[0] - nothing, 0.0)
+        parts = np.minimum(np.cumsum(waiting) / waiting.sum() * POINTS, POINTS - 1).astype(int)
+        shares = np.bincount(parts, waiting, POINTS)
+        means = np.bincount(parts, waiting * np.arange(GRID) * step, POINTS)
+        busy = [(float(s), float(m / s)) for s, m in zip(shares, means, strict=True) if s > 0]
+        return [(nothing, 0.0), *busy]
+
+
+def _uniform(width: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """Return a uniform distribution from 0 to `width` on the grid's points, with its true mean."""
+    x = np.arange(-1, GRID + 1, dtype=float)
+    integral = np.where(x < width, np.maximum(x, 0.0) ** 2 / (2 * width), x - width / 2)
+    return np.diff(integral, 2)
+
+
+def quantile(delays: Sequence[Delay], share: float) -> float:
+    """Return the seconds within which this share of the delays' weight is over."""
+    low, high = 0.0, max(delay.longest for delay in delays)
+    wanted = share * sum(delay.weight for delay in delays)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if sum(delay.weight * delay.within(middle) for delay in delays) < wanted:
+            low = middle
+        else:
+            high = middle
+    return high
