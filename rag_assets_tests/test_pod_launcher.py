@@ -6,10 +6,12 @@ import pytest
 from rag_assets.assets.live_alias import GATE
 from rag_assets.checks import CANDIDATE_CHECKS
 from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.lanes import Lane
 from rag_assets.core.pods import CPU_JOBS, GPU_ASSETS, GPU_CHECKS, GPU_JOBS, Work
 from rag_assets.definitions import definitions
 from rag_assets.index_checks import MODEL_CHECKS
-from rag_assets.pod_launcher import require_known_fields, work_of_run
+from rag_assets.pod_launcher import lane_of_run, require_known_fields, work_of_run
+from rag_assets.runs import LANE
 from rag_assets.settings import load_settings
 
 
@@ -29,6 +31,14 @@ def test_a_field_that_kubernetes_does_not_have_is_named() -> None:
 
 def test_fields_may_be_written_as_kubernetes_writes_them() -> None:
     require_known_fields({"gpu": {"pod_spec_config": {"nodeSelector": {"gpu": "yes"}}}})
+
+
+def test_what_somebody_starts_by_hand_gets_the_large_pod_of_its_work() -> None:
+    selection = frozenset({dg.AssetKey("collection")})
+    run = dg.DagsterRun(job_name="__ASSET_JOB", asset_selection=selection)
+    assert (work_of_run(run), lane_of_run(run)) == (Work.GPU, Lane.BULK)
+    mistyped = run.with_tags({LANE: "Stream"})
+    assert lane_of_run(mistyped) is Lane.BULK
 
 
 def test_what_decides_on_a_gpu_is_there() -> None:
