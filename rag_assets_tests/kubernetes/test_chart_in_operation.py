@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rag_assets_tests.kubernetes.helm import Manifest, example, one, render, rendered
+import pytest
+import yaml
+
+from rag_assets.lifecycle import RUNS_END_WITHIN
+from rag_assets_tests.kubernetes.helm import EXAMPLES, Manifest, example, one, render, rendered
 
 
 def hooks_of(manifest: Manifest) -> list[str]:
@@ -36,6 +40,14 @@ def test_pods_before_the_install_need_nothing_that_the_install_brings() -> None:
     assert jobs
     for job in jobs:
         assert not brought & set(referred(job["spec"]["template"]["spec"]))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_cancelled_run_is_given_up_only_after_its_pod(name: str) -> None:
+    config = yaml.safe_load(one(rendered(name), "ConfigMap", "-instance")["data"]["dagster.yaml"])
+    pod = config["run_launcher"]["config"]["run_k8s_config"]["pod_spec_config"]
+    waits = config["run_monitoring"]["cancel_timeout_seconds"]
+    assert pod["termination_grace_period_seconds"] < waits < RUNS_END_WITHIN
 
 
 def test_no_budget_holds_up_a_drain_even_of_a_pod_that_does_not_get_ready() -> None:
