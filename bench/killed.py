@@ -21,9 +21,7 @@ import click
 import numpy.typing as npt
 
 from bench.machine import described, report
-from bench.throughput import LOOK_UP, LookUp, document, load, platform, start
-from rag_assets import resources
-from rag_assets.adapters.embedders import Embedder
+from bench.throughput import LOOK_UP, LookUp, embed_with, load, platform, start, write_documents
 from rag_assets.settings import load_settings
 
 COUNT = "BENCH_EMBEDDED"  # the file to which each batch's size is written before it is embedded
@@ -49,7 +47,7 @@ def embedded() -> list[int]:
 
 def child() -> None:
     """Load all shards; run by another process, in its environment."""
-    resources.load_embedder = lambda spec, **_: Embedder(spec, Mortal())  # type: ignore[assignment]
+    embed_with(Mortal())
     load(load_settings())
 
 
@@ -68,8 +66,7 @@ def measured(documents: int, share: float, texts: int) -> dict[str, Any]:
     """Kill a load at a share of the texts (none: 0), load again, and return a row of the table."""
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder), LOOK_UP, 8) as source:
         os.environ[COUNT] = str(Path(folder) / "embedded")
-        for number in range(documents):
-            (source / f"{number:06}.md").write_text(document(number))
+        write_documents(source, range(documents))
         start(load_settings())
         before = loaded(int(texts * share)) if share else 0
         total = before + loaded(sys.maxsize)

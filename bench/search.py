@@ -21,7 +21,7 @@ import numpy as np
 from pymilvus import MilvusClient
 
 from bench.machine import described, report
-from bench.throughput import WORDS, document, platform
+from bench.throughput import WORDS, platform, write_documents
 from rag_assets.adapters.milvus import GRPC_OPTIONS
 from rag_assets.adapters.milvus_rows import HIT_FIELDS, VECTOR_FIELD
 from rag_assets.ingestion import ingest
@@ -54,8 +54,7 @@ def main(documents: int, queries: int, model: str, to: Path | None) -> None:
     """Measure, and print a table."""
     facts, draw = described(), random.Random(0)
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder), model, 8) as source:
-        for number in range(documents):
-            (source / f"{number:06}.md").write_text(document(number))
+        write_documents(source, range(documents))
         settings = load_settings()
         ingest(settings)
         client = MilvusClient(settings.milvus_uri, grpc_options=GRPC_OPTIONS)

@@ -15,16 +15,12 @@ same machine, so what the jobs take of its processors is in the ratio too.
 
 import json
 import logging
-import os
-import platform
-import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +29,7 @@ import numpy as np
 
 from bench import embeddings
 from bench.load import Answer, LoadProcess, answered_by
+from bench.machine import described, table
 from rag_assets.adapters.milvus import MilvusStore
 from rag_assets_tests.milvus_servers import full_executable, full_server, lite_server
 from rag_assets_tests.scenarios.upgrade import OLD, Upgrade, upgrade
@@ -152,35 +149,6 @@ def measure(
     }
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    model = [
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    packages = ("dagster", "pymilvus", "milvus-lite", "numpy", "polars")
-    return {
-        "cpu": model[0].partition(": ")[2] if model else platform.processor(),
-        "cpus": os.cpu_count(),
-        "load before": round(os.getloadavg()[0], 1),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
-
-
-def table(phases: Sequence[dict[str, Any]]) -> str:
-    """Return the phases' figures in columns."""
-    rows = [list(phases[0])] + [[str(value) for value in phase.values()] for phase in phases]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-
-
 @click.command()
 @click.option("--engine", type=click.Choice(["lite", "full"]), default="lite", show_default=True)
 @click.option("--kind", type=click.Choice(["rotated", "short"]), default="rotated")
@@ -190,7 +158,7 @@ def table(phases: Sequence[dict[str, Any]]) -> str:
 def main(engine: str, kind: str, documents: int, clients: int, steady: float) -> None:
     """Upgrade under load, and print what the queries noticed."""
     logging.disable(logging.WARNING)
-    about = {"command": shlex.join(["python", "-m", "bench.switch", *sys.argv[1:]]), **machine()}
+    about = described()
     with tempfile.TemporaryDirectory() as name, milvus(engine, Path(name) / "milvus") as uri:
         with MilvusStore.connect(uri) as store:
             about["milvus"] = f"{engine} {store._call('get_server_version')}"
