@@ -9,32 +9,34 @@ import dagster as dg
 
 from rag_assets.adapters.assumptions_file import read_assumptions
 from rag_assets.adapters.lake import Lake
-from rag_assets.assets import parsed_documents
+from rag_assets.assets import chunks, parsed_documents
+from rag_assets.assets.metadata import figure
 from rag_assets.core.cost_inputs import Case
 from rag_assets.core.cost_sections import CostReport
-from rag_assets.core.identity import shard_keys
 from rag_assets.core.lanes import Lane
 from rag_assets.core.spending import Spending, Spent
-from rag_assets.report import Seen
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
+from rag_assets.report import rows_by_shard
 from rag_assets.settings import Settings
 
 PARSES = 500  # materialisations looked at
 STARTS = 20  # runs looked at
 
 
-def measured(
-    instance: dg.DagsterInstance, lake: Lake, settings: Settings, spending: Spending
-) -> dict[str, float]:
+def measured(instance: dg.DagsterInstance, lake: Lake, spending: Spending) -> dict[str, float]:
     """Return the cost model's inputs that can be read off this instance's own runs.
 
     Rates are those of the model on which most tokens were spent; one is left out as long as
     there was no run of its lane.
     """
-    seen = Seen.of(lake, shard_keys(settings.shards))
-    parsed, chunks = sum(seen.parsed.values()), sum(seen.chunks.values())
+    tables = {parsed_documents.NAME: PARSED_DOCUMENTS, chunks.NAME: CHUNKS}
+    metas = {asset: lake.metas(asset, {}) for asset in tables}
+    parsed, cut = (
+        sum(rows_by_shard(lake, metas, asset, schema).values()) for asset, schema in tables.items()
+    )
     found = {
         **_embedding(spending.spent),
-        "chunks_a_document": chunks / parsed if parsed else 0.0,
+        "chunks_a_document": cut / parsed if parsed else 0.0,
         "parse_s": _parse_seconds(instance),
         "run_start_s": _start_seconds(instance),
     }
@@ -97,12 +99,8 @@ def _parse_seconds(instance: dg.DagsterInstance) -> float:
     found = instance.fetch_materializations(dg.AssetKey(parsed_documents.NAME), limit=PARSES)
     for record in found.records:
         said = record.asset_materialization.metadata if record.asset_materialization else {}
-        figures = [
-            float(str(said[name].value)) if name in said else 0.0
-            for name in ("rag_assets/stage_seconds", "rag_assets/parsed")
-        ]
-        if figures[1]:
-            seconds, documents = seconds + figures[0], documents + figures[1]
+        if parsed := figure(said, "parsed"):
+            seconds, documents = seconds + figure(said, "stage_seconds"), documents + parsed
     return seconds / documents if documents else 0.0
 
 

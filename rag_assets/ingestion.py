@@ -163,7 +163,7 @@ def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:
     with dg.DagsterInstance.get() as instance:
         lake = lifecycle(instance, settings).lake.open()
         spent = spending(instance, spending_before(instance))
-        return costs.cost_report(settings, costs.measured(instance, lake, settings, spent), **given)
+        return costs.cost_report(settings, costs.measured(instance, lake, spent), **given)
 
 
 def preview(settings: Settings, model: str, tokens_per_second: float) -> Preview:

@@ -12,6 +12,7 @@ import polars as pl
 from rag_assets.adapters.lake import PartitionKey
 from rag_assets.assets import chunks, collection, embeddings
 from rag_assets.assets.embeddings import ModelRun
+from rag_assets.assets.metadata import figure
 from rag_assets.core.build_preview import Corpus, Preview, preview
 from rag_assets.core.errors import ConfigurationError, MoveRefusedError
 from rag_assets.core.identity import shard_keys
@@ -176,9 +177,8 @@ class Lifecycle:
         for record in found:
             event = record.asset_materialization
             if event and (event.partition or "").startswith(f"{key}|"):
-                figures = {name: value.value for name, value in event.metadata.items()}
-                tokens += float(str(figures.get("rag_assets/tokens", 0)))
-                seconds += float(str(figures.get("rag_assets/seconds", 0)))
+                tokens += figure(event.metadata, "tokens")
+                seconds += figure(event.metadata, "seconds")
         return tokens / seconds if seconds else 0.0
 
     def _rate_here(self, spec: ModelSpec, sample: pl.DataFrame) -> float:

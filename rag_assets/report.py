@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from time import time
 
 import dagster as dg
@@ -11,6 +12,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from rag_assets.adapters.lake import Lake, Meta
 from rag_assets.adapters.parser import parser_version
 from rag_assets.assets import chunks, collection, embeddings, parsed_documents, source_files
+from rag_assets.assets.metadata import figure
 from rag_assets.checks import recent_lags
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 from rag_assets.core.identity import shard_keys
@@ -75,9 +77,9 @@ class Seen:
         return cls(
             shards=shards,
             metas=metas,
-            listed=_rows(lake, metas, source_files.NAME, SOURCE_FILES),
-            parsed=_rows(lake, metas, parsed_documents.NAME, PARSED_DOCUMENTS),
-            chunks=_rows(lake, metas, chunks.NAME, CHUNKS),
+            listed=rows_by_shard(lake, metas, source_files.NAME, SOURCE_FILES),
+            parsed=rows_by_shard(lake, metas, parsed_documents.NAME, PARSED_DOCUMENTS),
+            chunks=rows_by_shard(lake, metas, chunks.NAME, CHUNKS),
             quarantine=_quarantine(lake, metas),
         )
 
@@ -215,16 +217,18 @@ def _spent(instance: dg.DagsterInstance, records: Sequence[dg.EventLogRecord]) -
         event = record.asset_materialization
         if event is None or not event.partition:
             continue
-        said = {name: value.value for name, value in event.metadata.items()}
-        figures = [
-            float(str(said.get(f"rag_assets/{name}") or 0))
-            for name in ("computed", "tokens", "seconds", "gpu_seconds")
-        ]
-        model, lane = split_model_shard(event.partition)[0], lanes.get(record.run_id, BY_HAND)
-        yield Spent(model, lane, int(figures[0]), int(figures[1]), *figures[2:])
+        of_event = partial(figure, event.metadata)
+        yield Spent(
+            model=split_model_shard(event.partition)[0],
+            lane=lanes.get(record.run_id, BY_HAND),
+            texts=int(of_event("computed")),
+            tokens=int(of_event("tokens")),
+            seconds=of_event("seconds"),
+            gpu_seconds=of_event("gpu_seconds"),
+        )
 
 
-def _rows(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[str, int]:
+def rows_by_shard(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[str, int]:
     """Return an asset's rows by shard; tables are read only of partitions that do not say."""
     unsaid = [shard for (shard,), meta in metas[asset].items() if "rows" not in meta.figures]
     counted = {s: p.table.height for s, p in lake.read_all(asset, unsaid, schema).items()}

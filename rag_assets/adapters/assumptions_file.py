@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from rag_assets.adapters.yaml_file import read_yaml
 from rag_assets.core.errors import ConfigurationError
 
 
@@ -14,12 +13,7 @@ def read_assumptions(path: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: The file is missing, or is no mapping.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
+    document = read_yaml(path)
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path} has to be a mapping, such as `gpu_hour: 0.80`.")
     return {str(name): value for name, value in document.items()}

@@ -163,14 +163,14 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
 def _column(values: pl.Series) -> dict[str, Any]:
     from pymilvus import DataType  # noqa: PLC0415 - as above
 
-    match values.name:
-        case "vector":
-            kind, given = DataType.FLOAT_VECTOR, values.to_numpy().tolist()
-        case "sparse":
-            kind, given = DataType.SPARSE_FLOAT_VECTOR, [_sparse(entry) for entry in values]
-        case name:
-            kind = DataType.VARCHAR if name in TEXT_LIMITS else DataType.INT64
-            given = values.to_list()
+    given: list[Any]
+    if values.name == VECTOR_FIELD:
+        kind, given = DataType.FLOAT_VECTOR, values.to_numpy().tolist()
+    elif values.name == SPARSE_FIELD:
+        kind, given = DataType.SPARSE_FLOAT_VECTOR, [_sparse(entry) for entry in values]
+    else:
+        kind = DataType.VARCHAR if values.name in TEXT_LIMITS else DataType.INT64
+        given = values.to_list()
     return {"name": values.name, "type": kind, "values": given}
 
 

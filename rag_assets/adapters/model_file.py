@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import yaml
-
+from rag_assets.adapters.yaml_file import read_yaml
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.model_spec import ModelSpec, model_specs
 
@@ -14,13 +13,7 @@ def read_model_specs(path: Path) -> dict[str, ModelSpec]:
     Raises:
         ConfigurationError: The file is missing, no YAML, or a spec is wrong; it says where.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
-    return model_specs(document, str(path))
+    return model_specs(read_yaml(path), str(path))
 
 
 def find_model_spec(path: Path, key: str) -> ModelSpec:

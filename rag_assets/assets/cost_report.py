@@ -30,7 +30,7 @@ def build(settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: LakeResource
     ) -> dg.MaterializeResult[None]:
         spent = spending(context.instance, ingestion_report.spending_before(context.instance))
-        found = costs.measured(context.instance, lake.open(), settings, spent)
+        found = costs.measured(context.instance, lake.open(), spent)
         report = costs.cost_report(settings, found)
         parts = cost_sections(report)
         context.log.info("%s", parts[0].says)

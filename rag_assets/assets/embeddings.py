@@ -113,8 +113,7 @@ def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, Embedd
     """
     shared = SharedVectors.between(run, shards)
     for shard in shards:
-        held = _in_step(run, shard)
-        yield shard, held or run.lake.update(partial(_embed_once, run, shard, shared))
+        yield shard, run.lake.update(partial(_embed_once, run, shard, shared))
 
 
 class SharedVectors:
@@ -132,8 +131,7 @@ class SharedVectors:
         """Collect from all shards what any of them lacks, before the first one changes."""
         shared = cls(run.schema)
         if len(shards) > 1:
-            behind = [shard for shard in shards if not _in_step(run, shard)]
-            lacking = pl.concat([pl.Series(dtype=pl.String), *(_lacking(run, s) for s in behind)])
+            lacking = pl.concat([_lacking(run, shard) for shard in shards])
             shared._lacked_twice = lacking.filter(lacking.is_duplicated()).unique()
             for shard in shards if len(lacking) else []:
                 shared._keep(run.held(shard).table, lacking)
@@ -153,6 +151,8 @@ class SharedVectors:
 
 
 def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingReport:
+    if report := _in_step(run, shard):
+        return report
     held = run.held(shard)
     texts, inputs = _wanted_texts(run.lake, shard)
     change = diff(texts, held.table, key="text_digest", same=[])
@@ -196,6 +196,8 @@ def _in_step(run: ModelRun, shard: str) -> EmbeddingReport | None:
 
 def _lacking(run: ModelRun, shard: str) -> pl.Series:
     """Return the digests of the texts that have no vector in their shard."""
+    if _in_step(run, shard):
+        return pl.Series("text_digest", dtype=pl.String)
     texts, _ = _wanted_texts(run.lake, shard)
     return texts.join(run.held(shard).table, "text_digest", "anti")["text_digest"]
 

@@ -1,6 +1,6 @@
 """How a report of work done becomes metadata of a materialisation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 def as_metadata(report: "DataclassInstance") -> dict[str, Any]:
     """Return a report's figures by name; the UI plots numbers over time."""
     return {f"rag_assets/{name}": value for name, value in asdict(report).items()}
+
+
+def figure(metadata: Mapping[str, Any], name: str) -> float:
+    """Return a figure that `as_metadata` made part of a materialisation; 0 if it has none."""
+    said = metadata.get(f"rag_assets/{name}")
+    return float(str(said.value or 0)) if said else 0.0
 
 
 @dataclass(slots=True)
