@@ -48,15 +48,14 @@ $(VENV)/.ready: setup.py
 .helm/helm: $(VENV)/.ready helm/get_helm.py
 	$(BIN)/python helm/get_helm.py $@
 
-# For the browser tests, which are skipped where it is not there and cannot be installed.
-chromium:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
-	  apt-get install -qq --yes chromium >/dev/null; } || echo "No chromium: browser tests are skipped."
+# For tests that are skipped where these are not there and cannot be installed, as root from Debian.
+debian_package = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --yes $@ >/dev/null; }
 
-# For the chart's installation, which is skipped where it is not there and cannot be installed.
+chromium:
+	@command -v chromium >/dev/null || $(debian_package) || echo "No chromium: browser tests are skipped."
+
 postgresql:
-	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && \
-	  apt-get update -qq && apt-get install -qq --yes postgresql >/dev/null; } || \
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || $(debian_package) || \
 	  echo "No PostgreSQL: the chart is not installed."
 
 clean:

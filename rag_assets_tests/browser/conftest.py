@@ -1,6 +1,5 @@
 """A running platform with some content, and a real browser on its UI."""
 
-import os
 import shutil
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from rag_assets_tests.browser.ui import SCREENSHOTS, Ui
 from rag_assets_tests.hostile import hostile_files
+from rag_assets_tests.requirements import missing
 from rag_assets_tests.scenarios.platform import Platform, running_platform
 from rag_assets_tests.scenarios.texts import document
 
@@ -40,9 +40,7 @@ def browser() -> Iterator[Browser]:
     executable = shutil.which("chromium")
     if executable is None:
         reason = "There is no chromium here: `make chromium` installs Debian's, as root."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(reason)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
         yield launched

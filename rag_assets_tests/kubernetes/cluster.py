@@ -93,6 +93,11 @@ class Cluster:
         """Return what the holder of a token may do; None if there is no such token."""
         return self.role if token == self.token else None
 
+    def job_of(self, run_id: str) -> Object:
+        """Return the Job of a run, as it was sent to the API server."""
+        name = f"dagster-run-{run_id}"
+        return next(job for job in self.launched if job["metadata"]["name"] == name)
+
     # What the API serves, under the lock
 
     def create_job(self, body: Object) -> Object:

@@ -62,11 +62,6 @@ class PodPlatform(Platform):
     cluster: Cluster = field(init=False)
     held: tuple[str, str] = ("", "")
 
-    def job_of(self, run_id: str) -> Object:
-        """Return the Job of a run, as it was sent to the API server."""
-        name = f"dagster-run-{run_id}"
-        return next(job for job in self.cluster.launched if job["metadata"]["name"] == name)
-
     def await_pod(self, run_id: str) -> Pod:
         """Wait until a run's pod runs."""
 
@@ -118,13 +113,17 @@ def is_of(run: dg.DagsterRun, model: str) -> bool:
     return run.tags.get(RANGE_START, "").startswith(f"{model}|")
 
 
+def two_nodes() -> list[Node]:
+    """Return a CPU node, and one with a GPU that is kept for pods that tolerate it."""
+    taint = {"key": GPU, "value": "present", "effect": "NoSchedule"}
+    return [Node("cpu-0"), Node("gpu-0", {f"{GPU}.present": "true"}, [taint], {GPU: 1})]
+
+
 @contextmanager
 def pod_platform(home: Path, s3_endpoint: str) -> Iterator[PodPlatform]:
     """Run a platform over an empty bucket, on a CPU node and a node with one GPU."""
-    taint = {"key": GPU, "value": "present", "effect": "NoSchedule"}
-    nodes = [Node("cpu-0"), Node("gpu-0", {f"{GPU}.present": "true"}, [taint], {GPU: 1})]
     (home / "cluster").mkdir()
-    cluster = Cluster(home / "cluster", IMAGE, nodes, NAMESPACE, list(ROLE))
+    cluster = Cluster(home / "cluster", IMAGE, two_nodes(), NAMESPACE, list(ROLE))
     with (
         cluster.running(),
         embedding_server(load_embedder(wordllama_spec())) as embeddings,

@@ -1,6 +1,5 @@
 """A PostgreSQL server on loopback: Debian's, as a process of its own."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
-import pytest
 
 from rag_assets_tests.milvus_servers import free_ports
+from rag_assets_tests.requirements import missing
 from rag_assets_tests.scenarios.platform import awaited
 
 USER = "postgres"  # the server refuses to run as root
@@ -28,12 +27,9 @@ class Postgres:
 def required_postgres() -> Path:
     """Return the folder of the server's programs; without it skip, or fail where CI runs."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if found:
-        return found[-1].parent
-    reason = "PostgreSQL's server is not installed (Debian: apt-get install postgresql)."
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not found:
+        missing("PostgreSQL's server is not installed (Debian: apt-get install postgresql).")
+    return found[-1].parent
 
 
 @contextmanager

@@ -60,8 +60,8 @@ def newest(pods: PodPlatform, job: str) -> dg.DagsterRun:
 
 def test_runs_of_the_sensors_get_pods_that_fit_their_work_and_lane(pods: PodPlatform) -> None:
     loads = dg.RunsFilter(job_name=index_chunks.name, tags={LANE: "bulk"})
-    ingest = pods.job_of(newest(pods, ingest_documents.name).run_id)
-    load = pods.job_of(pods.instance.get_runs(loads)[-1].run_id)
+    ingest = pods.cluster.job_of(newest(pods, ingest_documents.name).run_id)
+    load = pods.cluster.job_of(pods.instance.get_runs(loads)[-1].run_id)
 
     assert resources_of(ingest) == {"requests": {"cpu": "1", "memory": "2Gi"}}
     assert "tolerations" not in pod_of(ingest)
@@ -82,7 +82,7 @@ def test_a_backfill_that_somebody_starts_outside_of_jobs_gets_a_gpu(pods: PodPla
 
     assert run.job_name == "__ASSET_JOB"
     assert run.status is SUCCESS, pods.messages(run_id)
-    assert resources_of(pods.job_of(run_id))["limits"][GPU] == "1"
+    assert resources_of(pods.cluster.job_of(run_id))["limits"][GPU] == "1"
     [pod] = pods.cluster.pods_of(f"dagster-run-{run_id}")
     assert pod.spec["nodeName"] == "gpu-0"
 

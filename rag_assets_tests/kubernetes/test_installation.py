@@ -43,7 +43,7 @@ def calm(installed: Installation) -> None:
 
 def newest(installed: Installation, job: str) -> Object:
     [run] = installed.instance.get_runs(dg.RunsFilter(job_name=job), limit=1)
-    return installed.job_of(run.run_id)
+    return installed.cluster.job_of(run.run_id)
 
 
 def test_the_bucket_is_ingested_through_pods_of_their_own_kinds(installed: Installation) -> None:
