@@ -72,7 +72,8 @@ class PodRunLauncher(K8sRunLauncher):
 
 def work_of_run(run: dg.DagsterRun) -> Work:
     """Return what a run works on."""
-    return work_of(run.job_name, {key.to_user_string() for key in run.asset_selection or ()})
+    assets = {key.to_user_string() for key in run.asset_selection or ()}
+    return work_of(run.job_name, assets, {key.name for key in run.asset_check_selection or ()})
 
 
 def lane_of_run(run: dg.DagsterRun) -> Lane:

@@ -7,6 +7,7 @@ a pod that was out of sight when its run was given up. The chart runs this every
 
 import logging
 import os
+import time
 from collections.abc import Iterable
 
 import dagster as dg
@@ -15,12 +16,14 @@ import kubernetes as k8s
 logger = logging.getLogger(__name__)
 
 RUN_ID = "dagster/run-id"
+CLOSING = 60  # seconds that a run which has worked is given to end its pod
 
 
 def reap(instance: dg.DagsterInstance, api: k8s.client.BatchV1Api, namespace: str) -> list[str]:
     """Delete the unfinished Jobs of finished runs, with their pods; return the Jobs' names.
 
-    Jobs that have finished are left to their `ttlSecondsAfterFinished`. A Job without a run in
+    Jobs that have finished are left to their `ttlSecondsAfterFinished`; so are, for a minute, those
+    whose run has ended just now, or the log of a failed run would be gone. A Job without a run in
     this instance's storage belongs to another instance, and is left alone.
     """
     jobs = api.list_namespaced_job(namespace, label_selector=RUN_ID).items
@@ -43,8 +46,16 @@ def _done(job: k8s.client.V1Job) -> bool:
 
 
 def _ended(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
-    found = instance.get_runs(dg.RunsFilter(run_ids=list(run_ids)))
-    return {run.run_id for run in found if run.is_finished}
+    asked = list(run_ids)
+    if not asked:  # Dagster refuses a filter of no runs
+        return set()
+    closed = time.time() - CLOSING
+    return {
+        record.dagster_run.run_id
+        for record in instance.get_run_records(dg.RunsFilter(run_ids=asked))
+        if record.dagster_run.is_finished
+        and (record.start_time is None or (record.end_time or 0) < closed)
+    }
 
 
 def main() -> None:

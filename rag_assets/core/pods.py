@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 from rag_assets.core.lanes import Lane
+from rag_assets.core.promotion_gate import Rule
 
 PodConfig = Mapping[str, Any]
 
@@ -17,12 +18,15 @@ PodConfig = Mapping[str, Any]
 class Work(StrEnum):
     """What a run needs most."""
 
-    CPU = "cpu"  # parse and cut; audit, check, promote: a rollback must not wait for a GPU
-    GPU = "gpu"  # embed and write rows
+    CPU = "cpu"  # parse and cut, audit, check
+    GPU = "gpu"  # embed and write rows; judge a model, which embeds questions and a sample
 
 
-GPU_ASSETS = frozenset({"embeddings", "collection"})
-GPU_JOBS = frozenset({"index_chunks"})
+GPU_ASSETS = frozenset({"embeddings", "collection", "live_alias"})
+GPU_JOBS = frozenset({"index_chunks", "judge_candidates", "judge_live", "preview_build"})
+GPU_CHECKS = frozenset({"retrieval", "endpoint_parity", "gate", *(f"gate_{rule}" for rule in Rule)})
+CPU_JOBS = frozenset({"rollback"})
+"""Those that look at vectors and load no model: a rollback must not wait for a GPU."""
 SECTIONS = frozenset(
     {
         "container_config",
@@ -37,9 +41,10 @@ POD_NAMES = (*Work, *Lane, *(f"{work}_{lane}" for work, lane in product(Work, La
 """What pods may be given for; of those that fit a run, the later ones win."""
 
 
-def work_of(job: str, assets: Collection[str]) -> Work:
+def work_of(job: str, assets: Collection[str], checks: Collection[str] = ()) -> Work:
     """Return what a run works on; one that does both needs the GPU."""
-    return Work.GPU if job in GPU_JOBS or GPU_ASSETS & set(assets) else Work.CPU
+    embeds = job in GPU_JOBS or GPU_ASSETS & set(assets) or GPU_CHECKS & set(checks)
+    return Work.GPU if embeds and job not in CPU_JOBS else Work.CPU
 
 
 def pod_config(pods: Mapping[str, PodConfig], work: Work, lane: Lane) -> dict[str, Any]:

@@ -18,7 +18,13 @@ def memory(amount: str) -> dict[str, object]:
         ("__ASSET_JOB", ["embeddings"], Work.GPU),
         ("__ASSET_JOB", ["chunks", "collection"], Work.GPU),
         ("__ASSET_JOB", ["source_files"], Work.CPU),
-        ("promote", ["live_alias"], Work.CPU),
+        ("promote", ["live_alias"], Work.GPU),
+        ("__ASSET_JOB", ["live_alias"], Work.GPU),
+        ("judge_live", [], Work.GPU),
+        ("judge_candidates", [], Work.GPU),
+        ("preview_build", [], Work.GPU),
+        ("rollback", ["live_alias"], Work.CPU),
+        ("run_checks", [], Work.CPU),
     ],
 )
 def test_a_run_needs_a_gpu_if_it_embeds_whoever_started_it(

@@ -7,7 +7,6 @@ The process runs as the pod's user, without capabilities. Network and process id
 """
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -50,22 +49,6 @@ class ContainerKubelet(Kubelet):
         image = {name: str(value) for name, value in api.items()}
         image |= {"PYTHONDONTWRITEBYTECODE": "1", "LOGNAME": "rag-assets"}
         return image | super().environment(pod, container)
-
-    def execute(self, process: subprocess.Popen[bytes], pod: Object, command: list[str]) -> bool:
-        """Run a command inside a running container, as `exec` probes do; return its success."""
-        variables = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
-        result = subprocess.run(
-            [
-                *("nsenter", "--mount", f"--target={process.pid}"),
-                *("/usr/sbin/chroot", str(self._root(pod)), "setpriv"),
-                *shlex.split(_user(pod)),
-                *command,
-            ],
-            env=dict(pair.split("=", 1) for pair in variables if "=" in pair),
-            capture_output=True,
-            check=False,
-        )
-        return result.returncode == 0
 
     def _root(self, pod: Object) -> Path:
         return self.folder / "pods" / str(pod["metadata"]["uid"]) / "root"

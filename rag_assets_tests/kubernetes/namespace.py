@@ -6,7 +6,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+import grpc
 import kubernetes_validate
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rag_assets_tests.kubernetes import controllers
 from rag_assets_tests.kubernetes.api import ApiServer, make_certificate
@@ -104,14 +106,13 @@ class Namespace(Cluster):
             return False
         [container] = pod.spec["containers"]
         probe = container.get("readinessProbe", {})
-        if command := probe.get("exec", {}).get("command"):
-            assert isinstance(self.kubelet, ContainerKubelet)
-            return self.kubelet.execute(pod.processes[container["name"]], pod.body, command)
         if get := probe.get("httpGet"):
             ports = {port["name"]: port["containerPort"] for port in container["ports"]}
             url = f"http://127.0.0.1:{ports[get['port']]}{get['path']}"
             asked = ["curl", "--silent", "--fail", "--output", "/dev/null", url]
             return subprocess.run(asked, check=False).returncode == 0
+        if asked := probe.get("grpc"):
+            return serving(asked["port"], asked["service"])
         return True
 
     def _admit(self, name: str, template: Object) -> Pod:
@@ -141,3 +142,14 @@ class Namespace(Cluster):
         (folder / "namespace").write_text(self.namespace)
         (folder / "ca.crt").write_bytes((self._folder / "ca.crt").read_bytes())
         return folder
+
+
+def serving(port: int, service: str) -> bool:
+    """Ask a server how it is, as a `grpc` probe does."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -35,15 +35,30 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
+{{- /*
+Volumes of every pod. A pod of a pre-install hook has no others: what the release itself brings,
+models and weights, is not there before it.
+*/ -}}
+{{- define "rag-assets.volumes" -}}
+- {name: tmp, emptyDir: {sizeLimit: {{ .Values.runs.scratchSize }}}}
+{{- with .Values.caBundle.configMap }}
+- {name: ca-bundle, configMap: {name: {{ . }}}}
+{{- end }}
+{{- end }}
+
+{{- define "rag-assets.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+{{- if .Values.caBundle.configMap }}
+- {name: ca-bundle, mountPath: /etc/rag-assets/ca, readOnly: true}
+{{- end }}
+{{- end }}
+
 {{- /* Volumes of what works with source, lake, models and Milvus. */ -}}
 {{- define "rag-assets.dataVolumes" -}}
 {{- $full := include "rag-assets.fullname" . }}
-- {name: tmp, emptyDir: {sizeLimit: {{ .Values.runs.scratchSize }}}}
+{{- include "rag-assets.volumes" . }}
 {{- if .Values.models }}
 - {name: model-specs, configMap: {name: {{ $full }}-models}}
-{{- end }}
-{{- with .Values.caBundle.configMap }}
-- {name: ca-bundle, configMap: {name: {{ . }}}}
 {{- end }}
 {{- if .Values.modelCache.claim.enabled }}
 - {name: weights, persistentVolumeClaim: {claimName: {{ default (printf "%s-weights" $full) .Values.modelCache.claim.existingClaim }}}}
@@ -53,12 +68,9 @@ capabilities: {drop: [ALL]}
 {{- end }}
 
 {{- define "rag-assets.dataMounts" -}}
-- {name: tmp, mountPath: /tmp}
+{{- include "rag-assets.mounts" . }}
 {{- if .Values.models }}
 - {name: model-specs, mountPath: /etc/rag-assets/models, readOnly: true}
-{{- end }}
-{{- if .Values.caBundle.configMap }}
-- {name: ca-bundle, mountPath: /etc/rag-assets/ca, readOnly: true}
 {{- end }}
 {{- if or .Values.modelCache.claim.enabled .Values.modelCache.image }}
 - {name: weights, mountPath: /models}
@@ -140,16 +152,8 @@ spec:
         {{- if not .config }}
         - {name: instance, mountPath: {{ $home }}/workspace.yaml, subPath: workspace.yaml}
         {{- end }}
-        {{- if or .data $root.Values.caBundle.configMap }}
-        {{- include "rag-assets.dataMounts" $root | nindent 8 }}
-        {{- else }}
-        - {name: tmp, mountPath: /tmp}
-        {{- end }}
+        {{- include (ternary "rag-assets.dataMounts" "rag-assets.mounts" (default false .data)) $root | nindent 8 }}
   volumes:
     - {name: instance, configMap: {name: {{ default (printf "%s-instance" (include "rag-assets.fullname" $root)) .config }}}}
-    {{- if or .data $root.Values.caBundle.configMap }}
-    {{- include "rag-assets.dataVolumes" $root | nindent 4 }}
-    {{- else }}
-    - {name: tmp, emptyDir: {}}
-    {{- end }}
+    {{- include (ternary "rag-assets.dataVolumes" "rag-assets.volumes" (default false .data)) $root | nindent 4 }}
 {{- end }}
