@@ -34,7 +34,7 @@ def pods(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator
     with pod_platform(tmp_path_factory.mktemp("pods"), s3_endpoint) as created:
         for name in DOCUMENTS:
             created.put(f"{name}.md", document(name))
-        created.await_convergence(300)  # the first runs import everything from a cold disk
+        created.await_convergence()  # the first runs import everything from a cold disk
         created.await_live()
         yield created
         assert created.cluster.unknown == []

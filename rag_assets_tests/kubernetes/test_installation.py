@@ -29,8 +29,8 @@ def installed(s3_endpoint: str) -> Iterator[Installation]:
     with installation(s3_endpoint) as created:
         for name in DOCUMENTS:
             created.put(f"{name}.md", document(name))
-        created.await_convergence(300)
-        awaited(lambda: created.live() == WORDLLAMA, "the first model to be live", 300)
+        created.await_convergence()
+        awaited(lambda: created.live() == WORDLLAMA, "the first model to be live")
         yield created
         assert created.cluster.unknown == []
 

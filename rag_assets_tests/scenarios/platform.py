@@ -52,7 +52,7 @@ STARTS_WITHIN = 90
 Indexed = dict[str, list[str]]
 
 
-def awaited(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+def awaited(condition: Callable[[], Any], what: str, seconds: float = 300) -> Any:
     """Return the condition's first true value; fail if it takes too long."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -183,7 +183,7 @@ class Platform:
     def collection(self, model: str) -> str:
         return f"{self.settings.alias}__{model.replace('-', '_')}"
 
-    def await_convergence(self, seconds: float = 150) -> Indexed:
+    def await_convergence(self, seconds: float = 300) -> Indexed:
         """Wait until every model's collection is exactly the bucket; return what it holds."""
         wanted = self.expected()
 
@@ -198,7 +198,7 @@ class Platform:
 
     def await_live(self) -> None:
         """Wait until the first model has been judged and made live."""
-        awaited(lambda: self.live() == MODELS[0], "the first model to be live", 300)
+        awaited(lambda: self.live() == MODELS[0], "the first model to be live")
 
     def live(self) -> str | None:
         """Return the key of the live model."""

@@ -22,13 +22,13 @@ STEADY, CANDIDATE, LATER = "steady-v1", "candidate-v1", "later-v1"
 def filled(platform: Platform) -> None:
     for number in range(12):
         platform.put(f"{number:02}.md", document(f"d{number}"))
-    platform.await_convergence()
-    platform.await_idle()
+    platform.await_live()  # the promotion asks the embedding server too
 
 
 @pytest.fixture(autouse=True)
 def calm(platform: Platform) -> None:
-    """Each test begins in step and with nothing running."""
+    """Each test begins in step and with nothing running, whatever the one before left."""
+    platform.embeddings.refusal = None
     platform.await_convergence()
     platform.await_idle()
 
