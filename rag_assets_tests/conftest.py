@@ -18,6 +18,13 @@ from rag_assets_tests.ticking import empty_bucket
 
 __all__ = ["bucket", "empty_bucket", "milvus_full", "milvus_lite", "milvus_uri", "s3_endpoint"]
 
+MINUTES = ("kubernetes", "scenarios", "browser")  # what the files in these folders take
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that the last to end is not one of them."""
+    items.sort(key=lambda item: item.path.parent.name not in MINUTES)
+
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
