@@ -19,7 +19,7 @@ dev: $(VENV)/.ready
 	$(BIN)/rag-assets dev
 
 test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 
-from rag_assets.adapters.object_store import ObjectStore
+from rag_assets.adapters.object_store import ObjectStore, StoredObject
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 from rag_assets.core.identity import digest
 from rag_assets.core.tables import Schema
@@ -96,7 +96,12 @@ class Partition:
 
     table: pl.DataFrame
     meta: Meta | None
-    token: str | None
+    stored: StoredObject | None
+
+    @property
+    def token(self) -> str | None:
+        """What names this state of it, for a commit that replaces it."""
+        return self.stored.token if self.stored else None
 
     @property
     def changes(self) -> int:
@@ -131,8 +136,10 @@ class Lake:
                     " and another alias, or set it back."
                 )
 
-    def read(self, key: PartitionKey, schema: Schema) -> Partition:
-        """Read a partition; an absent one is an empty table of `schema`.
+    def read(
+        self, key: PartitionKey, schema: Schema, columns: list[str] | None = None
+    ) -> Partition:
+        """Read a partition, or some of its columns; an absent one is an empty table of `schema`.
 
         Raises:
             LakeError: The object cannot be read or has other columns.
@@ -140,7 +147,8 @@ class Lake:
         found = self._objects.get(key.path)
         if found is None:
             return Partition(pl.DataFrame(schema=schema), None, None)
-        return Partition(_table(found.data, schema, key.path), _meta(found.data), found.token)
+        table = _table(found.data, schema, key.path, columns)
+        return Partition(table, _meta(found.data), found)
 
     def read_all(self, asset: str, shards: Sequence[str], schema: Schema) -> dict[str, Partition]:
         """Read an asset's partitions of several shards, several at a time."""
@@ -261,8 +269,9 @@ def _parquet(table: pl.DataFrame, meta: Meta) -> bytes:
         "changes": meta.changes,
         "figures": {**meta.figures, "rows": table.height},
     }
+    # Texts are half as large again as with zstd, and written and read in half of the time.
     table.write_parquet(
-        buffer, compression="zstd", metadata={META_KEY: json.dumps(said, sort_keys=True)}
+        buffer, compression="lz4", metadata={META_KEY: json.dumps(said, sort_keys=True)}
     )
     return buffer.getvalue()
 
@@ -288,14 +297,17 @@ def _meta(data: bytes) -> Meta:
         ) from None
 
 
-def _table(data: bytes, schema: Schema, path: str) -> pl.DataFrame:
+def _table(
+    data: bytes, schema: Schema, path: str, columns: list[str] | None = None
+) -> pl.DataFrame:
+    wanted = {name: schema[name] for name in columns or schema}
     try:
-        table = pl.read_parquet(io.BytesIO(data))
+        table = pl.read_parquet(io.BytesIO(data), columns=columns)
     except pl.exceptions.PolarsError as error:
         raise LakeError(f"{path} in the lake is not a parquet table: {error}.") from error
-    if table.schema != pl.Schema(schema):
+    if table.schema != pl.Schema(wanted):
         raise LakeError(
-            f"{path} in the lake has columns {dict(table.schema)}, wanted {schema}. It was written"
+            f"{path} in the lake has columns {dict(table.schema)}, wanted {wanted}. It was written"
             " by another version: move the lake away and materialise it anew."
         )
     return table

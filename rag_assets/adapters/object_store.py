@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,12 +46,22 @@ UNAVAILABLE = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeou
 CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredObject:
-    """An object's bytes and the token that names them."""
+    """An object's bytes and the token that names them.
+
+    Attributes:
+        data: The bytes.
+        etag: The token, where the store knows it; else their digest is, if somebody asks.
+    """
 
     data: bytes
-    token: str
+    etag: str | None = None
+
+    @cached_property
+    def token(self) -> str:
+        """What names the bytes."""
+        return self.etag or _content_token(self.data)
 
 
 class ObjectStore(Protocol):
@@ -116,7 +127,7 @@ class FolderStore(ObjectStore):
             data = (self._root / key).read_bytes()
         except FileNotFoundError:
             return None
-        return StoredObject(data, _content_token(data))
+        return StoredObject(data)
 
     @override
     def tail(self, key: str, size: int) -> bytes | None:

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +30,7 @@ from rag_assets.core.documents import Outcome, ParsedDocument
 from rag_assets.core.errors import ParserStartError
 
 DOCUMENTS_PER_PROCESS = 1000  # then a fresh one, so that leaks stay small
+TOGETHER_SECONDS = 5.0  # documents that take longer together are parsed one by one
 _POLL_SECONDS = 0.05
 _START_SECONDS = 60
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
@@ -38,7 +41,7 @@ _MEBIBYTE = 1 << 20
 class ParserPool:
     """At most `workers` child processes that parse; started when first needed, then reused.
 
-    `parse` may be called from any number of threads and waits for a free child.
+    Both ways to parse may be called from any number of threads and wait for a free child.
     """
 
     def __init__(
@@ -91,10 +94,40 @@ class ParserPool:
         Raises:
             ParserStartError: If no child can be started.
         """
+        try:
+            return self._ask([(document_id, content)], self._timeout_seconds)[0]
+        except _ChildEndedError as ended:
+            return ended.verdict
+
+    def parse_all(self, documents: Sequence[tuple[str, bytes]]) -> list[ParsedDocument]:
+        """Parse small documents with one message to a child, which costs less than the parsing.
+
+        Whatever goes wrong with them together, each is then parsed alone, as by `parse`.
+
+        Args:
+            documents: (document id, content) of each.
+
+        Returns:
+            What became of each, in their order.
+
+        Raises:
+            ParserStartError: As `parse`.
+        """
+        if len(documents) > 1:
+            with suppress(_ChildEndedError):
+                return self._ask(documents, min(self._timeout_seconds, TOGETHER_SECONDS))
+        return [self.parse(*document) for document in documents]
+
+    def _ask(self, documents: Sequence[tuple[str, bytes]], seconds: float) -> list[ParsedDocument]:
+        """Have a child parse documents.
+
+        Raises:
+            _ChildEndedError: It took too long or too much, or died.
+        """
         child = self._slots.get()
         try:
             child = self._usable(child)
-            return self._supervise(child, document_id, content)
+            return self._supervise(child, documents, seconds)
         finally:
             self._slots.put(child)
 
@@ -112,21 +145,29 @@ class ParserPool:
         child.close()
         self._children.discard(child)
 
-    def _supervise(self, child: "_Child", document_id: str, content: bytes) -> ParsedDocument:
-        with _Watch(child, self._timeout_seconds, self._memory_bytes) as watch:
+    def _supervise(
+        self, child: "_Child", documents: Sequence[tuple[str, bytes]], seconds: float
+    ) -> list[ParsedDocument]:
+        with _Watch(child, seconds, self._memory_bytes) as watch:
             try:
-                document = child.ask(
-                    document_id, content, self._max_characters, self._timeout_seconds
-                )
+                found = child.ask(documents, self._max_characters, seconds)
             except (EOFError, OSError):  # the pipe broke: the child is gone
-                document = None
+                found = None
             except BaseException:  # never reuse a child that may still answer this question
                 child.kill()
                 raise
-        if document is not None and watch.verdict is None:
-            return document
+        if found is not None and watch.verdict is None:
+            return found
         child.kill()
-        return watch.verdict or ParsedDocument(Outcome.CRASHED, child.epitaph())
+        raise _ChildEndedError(watch.verdict or ParsedDocument(Outcome.CRASHED, child.epitaph()))
+
+
+class _ChildEndedError(Exception):
+    """A child was killed, or died, before it answered; `verdict` is what that says of its work."""
+
+    def __init__(self, verdict: ParsedDocument) -> None:
+        super().__init__(verdict.error)
+        self.verdict = verdict
 
 
 class _Child:
@@ -168,11 +209,11 @@ class _Child:
         raise ParserStartError(f"The parser's process does not start: {words}")
 
     def ask(
-        self, document_id: str, content: bytes, max_characters: int, timeout_seconds: float
-    ) -> ParsedDocument:
-        self.documents += 1
-        self._pipe.send((document_id, content, max_characters, timeout_seconds))
-        answer: ParsedDocument = self._pipe.recv()
+        self, documents: Sequence[tuple[str, bytes]], max_characters: int, seconds: float
+    ) -> list[ParsedDocument]:
+        self.documents += len(documents)
+        self._pipe.send((documents, max_characters, seconds))
+        answer: list[ParsedDocument] = self._pipe.recv()
         return answer
 
     def kill(self) -> None:
@@ -262,11 +303,11 @@ def main(pipe: Connection, memory_bytes: int) -> None:
     pipe.send("ready")
     while True:
         try:
-            document_id, content, max_characters, timeout_seconds = pipe.recv()
+            documents, max_characters, seconds = pipe.recv()
         except EOFError:
             return
-        _limit_time(timeout_seconds)
-        pipe.send(_parse(document_id, content, max_characters))
+        _limit_time(seconds)
+        pipe.send([_parse(name, content, max_characters) for name, content in documents])
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -288,9 +329,9 @@ def _limit_resources(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (private_bytes, private_bytes))
 
 
-def _limit_time(timeout_seconds: float) -> None:
+def _limit_time(seconds: float) -> None:
     """The kernel ends the process if the watch did not: its parent may have been killed."""
-    signal.setitimer(signal.ITIMER_REAL, 2 * timeout_seconds + 1)
+    signal.setitimer(signal.ITIMER_REAL, 2 * seconds + 1)
 
 
 if __name__ == "__main__":

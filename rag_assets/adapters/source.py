@@ -6,11 +6,11 @@ no ETag with the bytes and follow symbolic links.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import fsspec.utils
@@ -25,7 +25,7 @@ from rag_assets.core.errors import (
 from rag_assets.core.keys import key_problem
 from rag_assets.core.tables import SOURCE_FILES
 
-LOOK_UPS = 16  # at once
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,7 @@ class Source:
             SourceError: The store cannot be asked.
         """
         keys = sorted({key for key in document_ids if not key_problem(key) and self._selects(key)})
-        with ThreadPoolExecutor(LOOK_UPS) as threads:
-            found = [file for file in threads.map(self._store.file, keys) if file is not None]
+        found = [file for file in self._each(self._store.file, keys) if file is not None]
         return self._table(found, _Cached(known))
 
     def read(self, document_id: str) -> SourceDocument:
@@ -135,6 +134,31 @@ class Source:
             SourceError: The store cannot be reached or answers with an error.
         """
         return self._store.read(document_id)
+
+    def read_all(
+        self, document_ids: Sequence[str]
+    ) -> list[SourceDocument | DocumentGoneError | DocumentUnreadableError]:
+        """Fetch documents, several at a time; in their order, each or why there is none.
+
+        Raises:
+            SourceError: As `read`.
+        """
+        return self._each(self._read_or_error, document_ids)
+
+    def _read_or_error(
+        self, document_id: str
+    ) -> SourceDocument | DocumentGoneError | DocumentUnreadableError:
+        try:
+            return self.read(document_id)
+        except (DocumentGoneError, DocumentUnreadableError) as error:
+            return error
+
+    def _each(self, ask: Callable[[str], Answer], keys: Sequence[str]) -> list[Answer]:
+        """Ask the store for each key, as many at once as pay."""
+        if self._store.at_once == 1 or len(keys) <= 1:
+            return list(map(ask, keys))
+        with ThreadPoolExecutor(self._store.at_once) as threads:
+            return list(threads.map(ask, keys))
 
     def uri(self, document_id: str) -> str:
         """Return a document's address."""

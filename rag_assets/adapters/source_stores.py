@@ -34,8 +34,6 @@ from rag_assets.core.errors import (
     SourceUnavailableError,
 )
 
-PAGE = 1000  # objects, as S3 lists them
-
 SETTLES_AFTER = timedelta(seconds=2)
 """A file changed this recently may change again within a tick of the clock: it has no stamp yet."""
 
@@ -71,7 +69,13 @@ class SourceDocument:
 
 
 class SourceStore(Protocol):
-    """What differs between kinds of stores. Keys are relative to the root."""
+    """What differs between kinds of stores. Keys are relative to the root.
+
+    Attributes:
+        at_once: How many requests at once pay: of a store that is far away, many.
+    """
+
+    at_once: int = 16
 
     def pages(self, after: str) -> Iterator[list[SourceFile]]:
         """Yield the objects below the root whose id is after `after`, ordered by id."""
@@ -103,6 +107,8 @@ def open_store(url: str, options: dict[str, Any]) -> SourceStore:
 class FolderSource(SourceStore):
     """Regular files below a folder. Links are not followed: they could leave it, or loop."""
 
+    at_once = 1
+
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
 
@@ -120,7 +126,7 @@ class FolderSource(SourceStore):
         path = self._root / key
         if path.parent.resolve() != self._root.resolve() / path.parent.relative_to(self._root):
             return None  # below a link, where a listing does not look
-        return self._file(path)
+        return self._file(path.relative_to(self._root).as_posix())
 
     def _files(self, after: str) -> Iterator[SourceFile]:
         """Walk in the order of document ids, which is that of whole keys, as in a bucket."""
@@ -131,7 +137,7 @@ class FolderSource(SourceStore):
             if is_folder:
                 if document_id > after or after.startswith(document_id):
                     stack += self._entries(name)
-            elif document_id > after and (file := self._file(self._root / name)) is not None:
+            elif document_id > after and (file := self._file(name)) is not None:
                 yield file
 
     def _entries(self, folder: str) -> list[tuple[str, bool]]:
@@ -150,7 +156,8 @@ class FolderSource(SourceStore):
     @override
     def read(self, key: str) -> SourceDocument:
         try:
-            content = (self._root / key).read_bytes()
+            with open(f"{self._root}/{key}", "rb") as file:  # noqa: PTH123 - no Path for each file
+                content = file.read()
         except FileNotFoundError as error:
             raise DocumentGoneError(f"{key} is gone.") from error
         except OSError as error:
@@ -161,10 +168,10 @@ class FolderSource(SourceStore):
     def uri(self, key: str) -> str:
         return (self._root / key).as_uri()
 
-    def _file(self, path: Path) -> SourceFile | None:
+    def _file(self, key: str) -> SourceFile | None:
         """Return the file, or None for what is not a regular file (links, pipes, devices)."""
         try:
-            status = path.lstat()
+            status = os.lstat(f"{self._root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISREG(status.st_mode):
@@ -173,7 +180,7 @@ class FolderSource(SourceStore):
         stamp = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
         settled = time() - status.st_ctime > SETTLES_AFTER.total_seconds()
         return SourceFile(
-            key=path.relative_to(self._root).as_posix(),
+            key=key,
             version=None,
             size=status.st_size,
             modified_at=datetime.fromtimestamp(0, UTC)

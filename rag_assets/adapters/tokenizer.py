@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from functools import cached_property
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -23,7 +24,7 @@ _SPACES_AS_LETTERS = [
 
 
 class TokenCount:
-    """A tokenizer.json that counts; `version` changes with the file.
+    """A tokenizer.json that counts; `version` changes with the file, which is read when needed.
 
     Where no token reaches over the beginning of a word, a text has as many tokens as its words
     have, and of a word that came before the count is known. That is ten times faster than to
@@ -31,20 +32,31 @@ class TokenCount:
     """
 
     def __init__(self, name: str) -> None:
-        path = local_path(name)
-        self.version = sha256(path)
+        self._path = local_path(name)
+        self.version = sha256(self._path)
+        self._known: dict[str, int] = {}
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences a warning on fork
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(self._path))
         except Exception as error:  # the library raises bare Exception
-            raise ConfigurationError(f"{path} is not a tokenizer.json: {error}") from error
+            raise ConfigurationError(f"{self._path} is not a tokenizer.json: {error}") from error
         # As shipped, MiniLM's tokenizer truncates at 128 and pads: every count would be 128.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._by_word = _words_are_apart(self._tokenizer)
-        added = [re.escape(t.content) for t in self._tokenizer.get_added_tokens_decoder().values()]
-        self._added = re.compile("|".join([_SPACE, *added]))
-        self._known: dict[str, int] = {}
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @cached_property
+    def _by_word(self) -> bool:
+        return _words_are_apart(self._tokenizer)
+
+    @cached_property
+    def _added(self) -> re.Pattern[str]:
+        """What is found before there are words."""
+        tokens = self._tokenizer.get_added_tokens_decoder().values()
+        return re.compile("|".join([_SPACE, *(re.escape(token.content) for token in tokens)]))
 
     def __call__(self, texts: list[str]) -> list[int]:
         """Return each text's number of tokens, without special tokens."""

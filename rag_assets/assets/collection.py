@@ -130,36 +130,43 @@ class ModelCollection:
             )
 
     def wanted_rows(self, shard: str) -> tuple[pl.DataFrame, Meta]:
-        """Return the rows that the shard should have, with vectors, and what they come from.
+        """Return the rows that the shard should have, but vectors, and what they come from.
 
         Raises:
             StaleInputError: There are no vectors.
             SupersededInputError: They belong to other chunks than there are now.
         """
-        vectors = self.lake.read(
-            PartitionKey(embeddings.NAME, self.spec.key, shard),
-            embeddings_schema(self.spec),
-        )
+        vectors = self.lake.meta(self._vectors_key(shard))
         texts = self.lake.read(PartitionKey(chunks.NAME, shard), CHUNKS)
-        if texts.meta is None or vectors.meta is None:
+        if texts.meta is None or vectors is None:
             raise StaleInputError(
                 f"Shard {shard} has no vectors of {self.spec.key}: materialise embeddings first."
             )
-        if vectors.meta.upstream[chunks.NAME] != texts.meta.as_input():
+        if vectors.upstream[chunks.NAME] != texts.meta.as_input():
             raise SupersededInputError(
                 f"The chunks of shard {shard} have changed since they were embedded with"
                 f" {self.spec.key}: materialise embeddings again, then collection."
             )
-        if vectors.meta.code_version != self.spec.signature:
+        if vectors.code_version != self.spec.signature:
             raise SignatureMismatchError(
                 f"The vectors of shard {shard} were not made by the spec of {self.spec.key}."
             )
-        rows = texts.table.join(vectors.table, on="text_digest", how="inner")
-        upstream = {
-            chunks.NAME: texts.meta.as_input(),
-            embeddings.NAME: vectors.meta.as_input(),
-        }
-        return rows, Meta(texts.meta.data_version, self.spec.signature, upstream)
+        upstream = {chunks.NAME: texts.meta.as_input(), embeddings.NAME: vectors.as_input()}
+        return texts.table, Meta(texts.meta.data_version, self.spec.signature, upstream)
+
+    def with_vectors(self, shard: str, rows: pl.DataFrame, meta: Meta) -> pl.DataFrame:
+        """Add their vectors to some of the rows that `wanted_rows` has returned with this meta.
+
+        Raises:
+            CommitConflictError: The shard's vectors are others by now.
+        """
+        vectors = self.lake.read(self._vectors_key(shard), embeddings_schema(self.spec))
+        if vectors.meta is None or vectors.meta.as_input() != meta.upstream[embeddings.NAME]:
+            raise CommitConflictError(f"The vectors of shard {shard} have changed since.")
+        return rows.join(vectors.table, on="text_digest", how="inner", maintain_order="left")
+
+    def _vectors_key(self, shard: str) -> PartitionKey:
+        return PartitionKey(embeddings.NAME, self.spec.key, shard)
 
 
 def sync_shard(target: ModelCollection, shard: str) -> Synced:
@@ -187,7 +194,9 @@ def _sync_once(target: ModelCollection, shard: str) -> Synced:
         for _ in range(PASSES):
             if change.nothing_to_do:
                 break
-            writer.write(rows.join(change.make, on="chunk_id", how="semi"))
+            if change.make.height:
+                missing = rows.join(change.make, on="chunk_id", how="semi")
+                writer.write(target.with_vectors(shard, missing, meta))
             writer.delete(change.removed.to_list())
             target.store.flush(target.name)
             change = difference(target, shard, rows)
@@ -223,7 +232,7 @@ def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
     writer = Writer(target, shard, uuid4().hex, target.lake.read(target.key(shard), COLLECTION))
     rows, meta = target.wanted_rows(shard)
     writer.claim(rows.height)
-    writer.write(rows)
+    writer.write(target.with_vectors(shard, rows, meta))
     writer.finish(replace(meta, data_version=FILLED), rows.height)
     return SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)
 

@@ -77,13 +77,13 @@ class ModelRun:
         """Return the partition of a shard."""
         return PartitionKey(NAME, self.spec.key, shard)
 
-    def held(self, shard: str) -> Partition:
-        """Read a shard's vectors.
+    def held(self, shard: str, columns: list[str] | None = None) -> Partition:
+        """Read a shard's vectors, or some of their columns.
 
         Raises:
             SignatureMismatchError: They were made with another spec under the same key.
         """
-        partition = self.lake.read(self.key(shard), self.schema)
+        partition = self.lake.read(self.key(shard), self.schema, columns)
         if partition.meta is not None and partition.meta.code_version != self.spec.signature:
             raise SignatureMismatchError(
                 f"Model {self.spec.key} was used with signature {partition.meta.code_version};"
@@ -134,7 +134,8 @@ class SharedVectors:
             lacking = pl.concat([_lacking(run, shard) for shard in shards])
             shared._lacked_twice = lacking.filter(lacking.is_duplicated()).unique()
             for shard in shards if len(lacking) else []:
-                shared._keep(run.held(shard).table, lacking)
+                if _held_digests(run, shard).is_in(lacking.implode()).any():
+                    shared._keep(run.held(shard).table, lacking)
         return shared
 
     def offer(self, computed: pl.DataFrame) -> None:
@@ -198,8 +199,14 @@ def _lacking(run: ModelRun, shard: str) -> pl.Series:
     """Return the digests of the texts that have no vector in their shard."""
     if _in_step(run, shard):
         return pl.Series("text_digest", dtype=pl.String)
-    texts, _ = _wanted_texts(run.lake, shard)
-    return texts.join(run.held(shard).table, "text_digest", "anti")["text_digest"]
+    texts = run.lake.read(PartitionKey(chunks.NAME, shard), CHUNKS, ["text_digest"]).table
+    digests = texts["text_digest"].unique()
+    return digests.filter(~digests.is_in(_held_digests(run, shard).implode()))
+
+
+def _held_digests(run: ModelRun, shard: str) -> pl.Series:
+    """Return the digests of the texts that have a vector in their shard."""
+    return run.held(shard, ["text_digest"]).table["text_digest"]
 
 
 def _wanted_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:

@@ -15,15 +15,16 @@ from rag_assets.adapters.lake import Input, Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.parse_worker import ParserPool
 from rag_assets.adapters.parser import is_supported, parse, parser_version
 from rag_assets.adapters.source import Source
+from rag_assets.adapters.source_stores import SourceDocument
 from rag_assets.assets import source_files
 from rag_assets.assets.catalog import table
 from rag_assets.assets.metadata import as_metadata, stage
 from rag_assets.assets.progress import Progress
 from rag_assets.core import previews
+from rag_assets.core.batches import batches
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents import Outcome, ParsedDocument
 from rag_assets.core.errors import (
-    DocumentGoneError,
     DocumentUnreadableError,
     StaleInputError,
 )
@@ -71,25 +72,31 @@ class DocumentParser:
     def rows(self, files: pl.DataFrame) -> Iterator[Row]:
         """Yield a row of `parsed_documents` for each listed file that is still there."""
         with ThreadPoolExecutor(self.workers) as threads:
-            for row in threads.map(self._row, files.iter_rows(named=True)):
-                if row is not None:
-                    yield row
+            for rows in threads.map(self._rows, batches(files.rows(named=True))):
+                yield from rows
 
-    def _row(self, file: Row) -> Row | None:
-        version, document = file["version"], _judged_unread(file)
-        if document is None:
-            try:
-                found = self.source.read(file["document_id"])
-            except DocumentGoneError:
-                return None  # the next listing will say so too
-            except DocumentUnreadableError as error:
-                document = ParsedDocument(Outcome.UNREADABLE, error=str(error))
-            else:
-                version = found.version
-                document = self.pool.parse(file["document_id"], found.content)
+    def _rows(self, files: list[Row]) -> list[Row]:
+        judged = {file["document_id"]: _judged_unread(file) for file in files}
+        wanted = [document_id for document_id, document in judged.items() if document is None]
+        found = dict(zip(wanted, self.source.read_all(wanted), strict=True))
+        read = {key: f for key, f in found.items() if isinstance(f, SourceDocument)}
+        parsed = self.pool.parse_all([(key, document.content) for key, document in read.items()])
+        judged |= zip(read, parsed, strict=True)
+        judged |= {
+            key: ParsedDocument(Outcome.UNREADABLE, error=str(error))
+            for key, error in found.items()
+            if isinstance(error, DocumentUnreadableError)
+        }
+        return [
+            self._row(file, document, read.get(file["document_id"]))
+            for file in files
+            if (document := judged[file["document_id"]])  # else the next listing says it is gone
+        ]
+
+    def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
         return {
             "document_id": file["document_id"],
-            "version": version,
+            "version": read.version if read else file["version"],
             "modified_at": file["modified_at"],
             "size": file["size"],
             "parser": self.version,
@@ -153,13 +160,14 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
     change = diff(wanted, _with_problems(held.table), key="document_id", same=SAME)
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
     kept = _with_listed_times(change.keep.drop("problem"), listing.table)
+    touched = int((kept["modified_at"] != change.keep["modified_at"]).sum())
     made = _with_first_judged(pl.concat([resumed, fresh]), held.table)
     table = pl.concat([kept, made]).sort("document_id")
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
         upstream={source_files.NAME: _input(listing, table)},
-        changes=held.changes + change.size,
+        changes=held.changes + change.size + touched,
         figures=Quarantine.of(quarantined(table)).as_figures(),
     )
     if meta != held.meta or not table.equals(held.table):

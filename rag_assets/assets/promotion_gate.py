@@ -17,7 +17,7 @@ from rag_assets.adapters.lake import Lake, PartitionKey
 from rag_assets.adapters.queries_file import read_queries
 from rag_assets.assets import chunks
 from rag_assets.assets.collection import ModelCollection, difference
-from rag_assets.core.errors import SupersededInputError
+from rag_assets.core.errors import CommitConflictError, SupersededInputError
 from rag_assets.core.identity import digest
 from rag_assets.core.model_spec import ModelSpec
 from rag_assets.core.promotion_gate import (
@@ -322,10 +322,11 @@ def vector_faults(target: ModelCollection, shard: str, most: int | None = None) 
     """Compare the vectors of a shard's rows, or of the first so many, with those in the lake."""
     faults = VectorFaults()
     try:
-        rows, _ = target.wanted_rows(shard)
-    except SupersededInputError:  # an edit is on its way; its run writes what it embeds
-        return faults
-    rows = rows if most is None else rows.sort("chunk_id").head(most)
+        rows, meta = target.wanted_rows(shard)
+        rows = rows if most is None else rows.sort("chunk_id").head(most)
+        rows = target.with_vectors(shard, rows, meta)
+    except (SupersededInputError, CommitConflictError):
+        return faults  # an edit is on its way; its run writes what it embeds
     for part in rows.iter_slices(VECTORS_AT_ONCE):
         found = target.store.vectors(target.name, part["chunk_id"].to_list())
         there = part.filter(pl.col("chunk_id").is_in(list(found)))

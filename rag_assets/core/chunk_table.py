@@ -1,6 +1,7 @@
 """From rows of `parsed_documents` to rows of `chunks`."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import polars as pl
@@ -24,6 +25,9 @@ INDEXED = (  # what a row in Milvus says beside its vector; a change of any of t
     "page",
 )
 
+CUT = {name: CHUNKS[name] for name in (f.name for f in fields(Chunk))}
+"""The columns that a chunk itself has."""
+
 
 def chunk_table(
     documents: pl.DataFrame,
@@ -42,55 +46,48 @@ def chunk_table(
     Returns:
         A table of schema `CHUNKS`, in the documents' order and by ordinal.
     """
-    rows = [
-        row
-        for document in documents.iter_rows(named=True)
-        for row in _rows(document, limits, count_tokens, source_uri(document["document_id"]))
-    ]
-    return pl.DataFrame(rows, schema=CHUNKS)
+    found: list[Chunk] = []
+    of_document: list[int] = []  # the row of `documents` that each chunk was cut from
+    ids: list[str] = []
+    ordinals: list[int] = []
+    for number, document in enumerate(documents.iter_rows(named=True)):
+        chunks = _chunks(document, limits, count_tokens)
+        found += chunks
+        of_document += [number] * len(chunks)
+        ids += chunk_ids(document["document_id"], [chunk.text for chunk in chunks])
+        ordinals += range(len(chunks))
+    cut = pl.DataFrame(found, schema=CUT)
+    same_in_a_document = documents.select(
+        "document_id",
+        _shortened("title"),
+        pl.Series("source_uri", map(source_uri, documents["document_id"]), pl.String),
+        *("content_digest", "version", "modified_at"),
+    )
+    table = cut.with_columns(
+        _shortened("heading"),
+        *same_in_a_document[of_document],
+        ordinal=pl.Series(ordinals, dtype=pl.Int64),
+        chunk_id=pl.Series(ids, dtype=pl.String),
+        text_digest=pl.Series(map(text_digest, cut["text"]), dtype=pl.String),
+    )
+    digests = [digest(*map(str, row)) for row in table.select(INDEXED).iter_rows()]
+    return table.with_columns(row_digest=pl.Series(digests, dtype=pl.String)).select(*CHUNKS)
 
 
-def _rows(
-    document: dict[str, Any], limits: ChunkLimits, count_tokens: TokenCounter, uri: str
-) -> list[dict[str, Any]]:
-    chunks = chunk_document(
+def _chunks(
+    document: dict[str, Any], limits: ChunkLimits, count_tokens: TokenCounter
+) -> list[Chunk]:
+    return chunk_document(
         document["markdown"],
         [Heading(**heading) for heading in document["headings"]],
         [Page(**page) for page in document["pages"]],
         limits,
         count_tokens,
     )
-    ids = chunk_ids(document["document_id"], [chunk.text for chunk in chunks])
-    return [
-        _row(document, chunk, ordinal, chunk_id, uri)
-        for ordinal, (chunk, chunk_id) in enumerate(zip(chunks, ids, strict=True))
-    ]
 
 
-def _shortened(title: str) -> str:
+def _shortened(column: str) -> pl.Expr:
     """Cut what only looks like a title: a whole paragraph set as a heading."""
-    return title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…"
-
-
-def _row(
-    document: dict[str, Any], chunk: Chunk, ordinal: int, chunk_id: str, uri: str
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "document_id": document["document_id"],
-        "ordinal": ordinal,
-        "chunk_id": chunk_id,
-        "text": chunk.text,
-        "text_digest": text_digest(chunk.text),
-        "start": chunk.start,
-        "end": chunk.end,
-        "tokens": chunk.tokens,
-        "page": chunk.page,
-        "heading": _shortened(chunk.heading),
-        "title": _shortened(document["title"]),
-        "source_uri": uri,
-        "content_digest": document["content_digest"],
-        "version": document["version"],
-        "modified_at": document["modified_at"],
-    }
-    row["row_digest"] = digest(*(str(row[name]) for name in INDEXED))
-    return row
+    title = pl.col(column)
+    cut = title.str.slice(0, MAX_TITLE - 1) + "…"
+    return pl.when(title.str.len_chars() > MAX_TITLE).then(cut).otherwise(title)

@@ -47,6 +47,10 @@ def diff(wanted: pl.DataFrame, held: pl.DataFrame, *, key: str, same: list[str])
         The difference; every wanted key is in exactly one of `keep` and `make`.
     """
     on = [key, *same]
+    if held.is_empty():  # the two common cases, without joins
+        return Diff(held, wanted, held[key])
+    if wanted.select(on).equals(held.select(on)):
+        return Diff(held, wanted.clear(), held[key].clear())
     return Diff(
         keep=held.join(wanted.select(on), on=on, how="semi", nulls_equal=True),
         make=wanted.join(held.select(on), on=on, how="anti", nulls_equal=True),

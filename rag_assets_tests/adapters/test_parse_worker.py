@@ -112,6 +112,24 @@ def test_many_threads_share_the_children_and_each_gets_its_own_document():
         assert len(pool.pids) <= 2
 
 
+def test_documents_that_are_parsed_together_are_parsed_with_one_message():
+    with ParserPool(1, 10, GIBIBYTE) as pool:
+        texts = [f"document number {n}" for n in range(20)]
+        documents = pool.parse_all([("a.txt", text.encode()) for text in texts])
+        assert [document.markdown for document in documents] == texts
+        assert len(pool.pids) == 1
+        assert pool.parse_all([]) == []
+
+
+def test_of_documents_that_are_parsed_together_only_the_bad_one_suffers():
+    with ParserPool(1, timeout_seconds=1, memory_bytes=GIBIBYTE) as pool:
+        documents = pool.parse_all(
+            [("a.txt", b"before"), ("b.html", hanging_html_bytes()), ("c.txt", b"after")]
+        )
+        assert [document.markdown for document in documents] == ["before", "", "after"]
+        assert documents[1].outcome is Outcome.TIMED_OUT
+
+
 def test_an_interrupted_request_never_answers_the_next_one(monkeypatch):
     with ParserPool(1, 10, GIBIBYTE) as pool:
         with monkeypatch.context() as patch:

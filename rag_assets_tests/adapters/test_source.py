@@ -174,6 +174,19 @@ def test_a_document_that_is_gone_is_said_to_be(place: Place) -> None:
     assert listed(source) == []
 
 
+def test_many_documents_are_read_in_their_order_with_those_that_are_gone(place: Place) -> None:
+    keys = [f"{number}.md" for number in range(20)]
+    for key in keys:
+        place.put(key, key.encode())
+    place.delete("7.md")
+
+    found = place.open().read_all(keys)
+
+    assert isinstance(found[7], DocumentGoneError)
+    read = [document for document in found if isinstance(document, SourceDocument)]
+    assert [document.content.decode() for document in read] == [k for k in keys if k != "7.md"]
+
+
 def test_keys_that_could_leave_the_root_are_listed_with_their_problem(bucket: Bucket) -> None:
     for key in ("docs/../secret.md", "docs/a//b.md", "docs/tab\there.md", "docs/good.md"):
         bucket.put(key, b"x")
