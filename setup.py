@@ -32,6 +32,7 @@ setup(
         "numpy>=2.0,<3",
         "polars>=2.1,<3",
         "psutil>=7,<8",
+        "pyarrow>=21,<27",  # files for Milvus's bulk import; milvus-lite has it too
         "pydantic>=2.12,<3",
         "pydantic-settings>=2.12,<3",
         "pymilvus>=3.0.2,<3.1",

@@ -9,6 +9,7 @@ from functools import lru_cache
 import dagster as dg
 
 from rag_assets.adapters.embedders import Embedder, load_embedder
+from rag_assets.adapters.import_files import ImportFiles
 from rag_assets.adapters.lake import Lake
 from rag_assets.adapters.milvus import MilvusStore
 from rag_assets.adapters.model_file import find_model_spec
@@ -115,6 +116,12 @@ class MilvusResource(dg.ConfigurableResource["MilvusResource"]):
         """Connect; use the result as a context manager."""
         token = load_settings().milvus_token.get_secret_value()
         return MilvusStore.connect(self.uri, token=token, replicas=self.replicas)
+
+    def import_files(self) -> ImportFiles | None:
+        """Return where Milvus reads files for a bulk import, if that is set up."""
+        settings = load_settings()
+        url = settings.milvus_import_url
+        return ImportFiles(url, settings.milvus_import_options) if url else None
 
     def collection_name(self, spec: ModelSpec) -> str:
         """Return the name of a model's collection."""

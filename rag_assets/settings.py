@@ -18,6 +18,9 @@ from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
 from rag_assets.core.pods import require_pods
 
+HIDDEN = ("source_options", "lake_options", "milvus_import_options", "events_options")
+"""Settings that may hold secrets and whose values are not masked."""
+
 
 class Settings(BaseSettings):
     """The settings of one platform: one source, one lake, one alias."""
@@ -68,6 +71,16 @@ class Settings(BaseSettings):
     milvus_uri: str = Field(default="http://127.0.0.1:19530", description="Where Milvus answers.")
     milvus_token: SecretStr = Field(
         default=SecretStr(""), description="user:password or API key of Milvus."
+    )
+    milvus_import_url: str = Field(
+        default="",
+        description="s3:// or file:// URL of a folder in the storage that Milvus itself has: the"
+        " collection of a new model is then filled by Milvus's bulk import. Empty: by upserts.",
+    )
+    milvus_import_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="fsspec options of milvus_import_url, as JSON.",
+        repr=False,
     )
     alias: str = Field(
         default="rag_assets",
@@ -297,11 +310,9 @@ class Settings(BaseSettings):
         secrets = [self.milvus_token, self.embedding_api_key]  # the webhook's decides no run
         values = [secret.get_secret_value() for secret in secrets]
         values += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("AWS_")]
-        options = json.dumps([self.source_options, self.lake_options, self.events_options])
+        options = json.dumps([getattr(self, name) for name in HIDDEN])
         hidden = digest(options, *values)[:4]
-        shown = self.model_dump_json(
-            exclude={"source_options", "lake_options", "events_options", "pods"}
-        )  # secrets are masked in it
+        shown = self.model_dump_json(exclude={*HIDDEN, "pods"})  # secrets are masked in it
         return f"{digest(shown)[:12]}-{hidden}"
 
     @field_validator("bulk_window")

@@ -14,6 +14,7 @@ import polars as pl
 from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders import Embedder, load_embedder
+from rag_assets.adapters.import_files import ImportFiles
 from rag_assets.adapters.lake import Lake, PartitionKey
 from rag_assets.adapters.milvus import GRPC_OPTIONS, MilvusStore
 from rag_assets.adapters.model_file import find_model_spec
@@ -75,6 +76,7 @@ class Pipeline:
     limits: ChunkLimits = LIMITS
     shards: list[str] = field(default_factory=lambda: shard_keys(3))
     micro_batch: int = 16
+    files: ImportFiles | None = None
     family: dict[str, "Pipeline"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -162,7 +164,12 @@ class Pipeline:
 
     def target(self) -> ModelCollection:
         return ModelCollection(
-            self.lake, self.store, self.embedder.spec, self.collection, str(self.documents)
+            self.lake,
+            self.store,
+            self.embedder.spec,
+            self.collection,
+            str(self.documents),
+            self.files,
         )
 
     def parser(self) -> DocumentParser:

@@ -16,11 +16,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from rag_assets.adapters.import_files import ImportFiles
 from rag_assets.adapters.milvus_errors import (
     CollectionMissingError,
     CollectionNotLoadedError,
@@ -41,6 +44,7 @@ from rag_assets.adapters.milvus_rows import (
     equals,
     field_types,
     has_prefix,
+    import_file,
     labelled,
     lacking,
     requests,
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
 # A gRPC server may end connections that ping it more often; pymilvus's default is 10 s.
 GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
 
+IMPORT_POLL = 0.5  # seconds
 BUILT_WITHIN = 6 * 3600.0  # seconds that the index of a whole collection, or its load, may take
 RRF_K = 60  # the usual constant of reciprocal-rank fusion
 FUSED = 100  # hits of each ranking that are fused, at the least
@@ -281,6 +286,39 @@ class MilvusStore:
         """
         for columns in requests(rows):
             self._call("upsert", name, columns, on=self._client._get_connection())
+
+    def bulk_import(self, name: str, rows: pl.DataFrame, files: ImportFiles) -> None:
+        """Have the server read rows from a file, past its log, and wait until it has.
+
+        What is there already is not replaced: only for rows that nobody has written.
+
+        Args:
+            name: A collection without sparse vectors.
+            rows: As `upsert` takes them.
+            files: Where the server reads.
+
+        Raises:
+            VectorStoreError: A value does not fit, the server has no such import (Milvus Lite), or
+                it failed, perhaps with some of the rows written.
+        """
+        from pymilvus import BulkInsertState as State  # noqa: PLC0415 - as above
+
+        connection = self._client._get_connection()
+        going = (State.ImportPending, State.ImportStarted, State.ImportPersisted)
+        until_ended = Retrying(
+            retry=retry_if_result(lambda found: found.state in going),
+            wait=wait_fixed(IMPORT_POLL),
+            stop=stop_after_delay(BUILT_WITHIN),
+            retry_error_callback=lambda last: last.outcome and last.outcome.result(),
+        )
+        with files.holding(f"{name}-{uuid4().hex}.parquet", import_file(rows)) as path:
+            task = self._call("do_bulk_insert", name, "", [path], on=connection)
+            found = until_ended(self._call, "get_bulk_insert_state", task, on=connection)
+        if found.state != State.ImportCompleted:
+            raise VectorStoreError(
+                f"Milvus at {self._address}: the import of {path} into {name!r} ended as"
+                f" {found.state_name}: {found.infos.get(State.FAILED_REASON, '')}"
+            )
 
     def delete(self, name: str, chunk_ids: Sequence[str]) -> None:
         """Delete the rows of these keys; keys without a row are no error."""

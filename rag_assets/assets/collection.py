@@ -12,6 +12,7 @@ from uuid import uuid4
 import dagster as dg
 import polars as pl
 
+from rag_assets.adapters.import_files import ImportFiles
 from rag_assets.adapters.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.milvus import IndexParams, MilvusStore
 from rag_assets.assets import chunks, embeddings
@@ -25,9 +26,10 @@ from rag_assets.core.errors import (
     StaleInputError,
     SupersededInputError,
     VectorStoreError,
+    VectorStoreUnavailableError,
 )
 from rag_assets.core.identity import shard_keys
-from rag_assets.core.model_spec import ModelSpec
+from rag_assets.core.model_spec import ModelSpec, Sparse
 from rag_assets.core.tables import CHUNKS, COLLECTION, embeddings_schema
 from rag_assets.model_registry import ModelRegistry, read_records, require_fed
 from rag_assets.partitions import model_shard_key, shards_by_model
@@ -68,13 +70,23 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class ModelCollection:
-    """The physical collection of one model."""
+    """The physical collection of one model.
+
+    Attributes:
+        lake: Holds chunks and vectors.
+        store: Milvus.
+        spec: The model.
+        name: The collection's.
+        source: Where the documents come from; a collection is of one source.
+        files: Where Milvus reads files for a bulk import, if it is to be tried.
+    """
 
     lake: Lake
     store: MilvusStore
     spec: ModelSpec
     name: str
     source: str
+    files: ImportFiles | None = None
 
     def key(self, shard: str) -> PartitionKey:
         """Return the lake's record of a shard in this collection."""
@@ -221,6 +233,7 @@ def fill_shard(target: ModelCollection, shard: str) -> SyncReport:
 
     What is there already is overwritten, and nothing is deleted: when all shards are filled the
     collection is indexed and loaded, and `sync_shard` reads each of them back and makes it right.
+    A shard of which nothing was written yet is imported in bulk, where that is set up and works.
 
     Raises:
         StaleInputError: As `sync_shard`.
@@ -232,7 +245,9 @@ def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
     writer = Writer(target, shard, uuid4().hex, target.lake.read(target.key(shard), COLLECTION))
     rows, meta = target.wanted_rows(shard)
     writer.claim(rows.height)
-    writer.write(target.with_vectors(shard, rows, meta))
+    rows = target.with_vectors(shard, rows, meta)
+    if not (writer.record.meta is None and writer.bulk_import(rows)):
+        writer.write(rows)
     writer.finish(replace(meta, data_version=FILLED), rows.height)
     return SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)
 
@@ -374,6 +389,26 @@ class Writer:
             self.target.store.upsert(self.target.name, batch.with_columns(shard=pl.lit(self.shard)))
             progress.add(batch.height)
 
+    def bulk_import(self, rows: pl.DataFrame) -> bool:
+        """Have Milvus read rows from a file; False if it could not, and they are to be written.
+
+        Nobody may have written any of them: an import replaces nothing. (One that was given up
+        may leave rows twice. Milvus answers with one of them, and the next upsert removes both.)
+        """
+        files = self.target.files
+        if files is None or self.target.spec.sparse is not Sparse.NONE or rows.is_empty():
+            return False
+        try:
+            rows = rows.with_columns(shard=pl.lit(self.shard))
+            self.target.store.bulk_import(self.target.name, rows, files)
+        except VectorStoreUnavailableError:
+            raise
+        except VectorStoreError as error:
+            logger.warning("No bulk import, rows are written one request after another: %s", error)
+            return False
+        logger.info("%s/%s: imported %d rows", self.target.name, self.shard, rows.height)
+        return True
+
     def delete(self, chunk_ids: list[str]) -> None:
         """Delete rows, as long as this is the writer."""
         if chunk_ids:
@@ -426,9 +461,8 @@ def build(
             for model, wanted in shards_by_model(context.partition_keys).items():
                 spec, opened = models.spec(model), lake.open()
                 require_fed(opened, model)
-                target = ModelCollection(
-                    opened, store, spec, milvus.collection_name(spec), lake.source_url
-                )
+                name, files = milvus.collection_name(spec), milvus.import_files()
+                target = ModelCollection(opened, store, spec, name, lake.source_url, files)
                 registry = ModelRegistry(opened, store, milvus.alias).read()
                 write = prepare(target, shard_keys(shards), beside=registry.live)
                 superseded = [s for s in wanted if not _written(context, target, s, write)]

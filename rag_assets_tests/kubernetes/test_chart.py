@@ -10,7 +10,7 @@ import yaml
 
 from rag_assets.core.model_spec import IndexSpec, ModelSpec
 from rag_assets.lifecycle import RUNS_END_WITHIN
-from rag_assets.settings import Settings
+from rag_assets.settings import HIDDEN, Settings
 from rag_assets_tests.kubernetes.helm import (
     CHART,
     EXAMPLES,
@@ -31,7 +31,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 OF_OTHERS = {"ServiceMonitor"}  # no kind of Kubernetes's own
 OWN = {  # settings that the chart makes itself, or that hold secrets
     *("home", "models_file", "pods", "milvus_token", "embedding_api_key", "alert_webhook_url"),
-    *("source_options", "lake_options", "events_options"),
+    *HIDDEN,
 }
 
 every_example = pytest.mark.parametrize("name", EXAMPLES)
