@@ -161,7 +161,8 @@ def ratio(case: Case) -> float:
 
 
 def _stream(case: Case, groups: Iterable[Groups]) -> Lane:
-    coming, timings = [one for one in groups if one.number], case.timings
+    coming = [one for one in groups if _arrivals(case, one).rate]  # 0 of what is too rare
+    timings = case.timings
     arrivals = [_arrivals(case, one) for one in coming]
     pod, pods = Pod.shared(arrivals, timings.cold_start_s, timings.idle_s, case.platform.max_load)
     runs = sum(one.number * one.runs for one in coming)
