@@ -128,7 +128,7 @@ cases = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(cases, st.sampled_from(Policy))
-@example(Case().having(bulk_share=5e-324), Policy.STREAMING)  # as good as nothing
+@example(Case().having({"bulk_share": 5e-324}), Policy.STREAMING)  # as good as nothing
 def test_costs_are_possible(case: Case, policy: Policy) -> None:
     costs = cost(policy, case)
 
