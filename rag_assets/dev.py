@@ -99,6 +99,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """Return the environment in which children see the same platform as this process."""
     home = settings.home.resolve()
     return {
+        "POLARS_MAX_THREADS": "1",  # a shard's tables are small: handing them around costs more
         **os.environ,
         "RAG_ASSETS_HOME": str(home),
         "DAGSTER_HOME": str(home / "dagster"),
