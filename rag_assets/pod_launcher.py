@@ -18,9 +18,8 @@ from dagster_k8s.job import UserDefinedDagsterK8sConfig
 from typing_extensions import override
 
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.lanes import Lane
 from rag_assets.core.pods import POD_NAMES, PodConfig, Work, pod_config, work_of
-from rag_assets.runs import LANE
+from rag_assets.runs import lane_of_run
 from rag_assets.settings import load_settings
 
 NOT_FOUND = "could not be found"  # how dagster-k8s says that a run's Job is gone
@@ -74,11 +73,6 @@ def work_of_run(run: dg.DagsterRun) -> Work:
     """Return what a run works on."""
     assets = {key.to_user_string() for key in run.asset_selection or ()}
     return work_of(run.job_name, assets, {key.name for key in run.asset_check_selection or ()})
-
-
-def lane_of_run(run: dg.DagsterRun) -> Lane:
-    """Return a run's lane; what somebody starts by hand has none and may be of any size."""
-    return Lane.STREAM if run.tags.get(LANE) == Lane.STREAM else Lane.BULK
 
 
 def require_known_fields(pods: Mapping[str, PodConfig]) -> None:

@@ -37,6 +37,11 @@ class Runs:
     ended: tuple[PastRun, ...]
 
 
+def lane_of_run(run: dg.DagsterRun) -> Lane:
+    """Return a run's lane; what somebody starts by hand has none and may be of any size."""
+    return Lane.STREAM if run.tags.get(LANE) == Lane.STREAM else Lane.BULK
+
+
 def read_runs(
     instance: dg.DagsterInstance, job: str, assets: Collection[str], partitions: Sequence[str]
 ) -> Runs:
@@ -48,7 +53,7 @@ def read_runs(
     positions = {key: number for number, key in enumerate(partitions)}
     unfinished = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     in_flight = [
-        InFlight(Lane(run.tags.get(LANE, Lane.BULK)), shards)
+        InFlight(lane_of_run(run), shards)
         for run in unfinished
         if run.job_name == job or _is_of(run, assets)
         if (shards := _shards(run, positions))

@@ -10,8 +10,8 @@ from rag_assets.core.lanes import Lane
 from rag_assets.core.pods import CPU_JOBS, GPU_ASSETS, GPU_CHECKS, GPU_JOBS, Work
 from rag_assets.definitions import definitions
 from rag_assets.index_checks import MODEL_CHECKS
-from rag_assets.pod_launcher import lane_of_run, require_known_fields, work_of_run
-from rag_assets.runs import LANE
+from rag_assets.pod_launcher import require_known_fields, work_of_run
+from rag_assets.runs import LANE, lane_of_run
 from rag_assets.settings import load_settings
 
 
