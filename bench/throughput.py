@@ -208,12 +208,12 @@ def edit_some(source: Path, documents: int) -> None:
 @click.command()
 @click.option("--documents", default=2000, show_default=True)
 @click.option("--model", default=LOOK_UP, show_default=True, help="Or a key of models.yaml.")
-@click.option("--shards", default=8, show_default=True)
+@click.option("--shards", default=0, help="By default one for a thousand documents.")
 @click.option("--profile", type=click.Path(path_type=Path), help="Profile the first load to here.")
 @click.option("--json", "to", type=click.Path(path_type=Path), help="Write the figures here.")
 def main(documents: int, model: str, shards: int, profile: Path | None, to: Path | None) -> None:
     """Measure, and print a table."""
-    facts = described()
+    facts, shards = described(), shards or max(1, documents // 1000)
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder), model, shards) as source:
         settings = load_settings()
         write_documents(source, range(-WARM_UP, 0))
