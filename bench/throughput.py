@@ -23,6 +23,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import click
@@ -164,6 +165,7 @@ class Load:
             "wall s": self.whole.wall,
             "embedded": int(did["computed"]),
             "model s": did["seconds"],
+            "peak MB": int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         }
 
 
@@ -209,11 +211,21 @@ def edit_some(source: Path, documents: int) -> None:
 @click.option("--documents", default=2000, show_default=True)
 @click.option("--model", default=LOOK_UP, show_default=True, help="Or a key of models.yaml.")
 @click.option("--shards", default=0, help="By default one for a thousand documents.")
+@click.option("--repeats", default=1, show_default=True, help="Report the medians of so many.")
 @click.option("--profile", type=click.Path(path_type=Path), help="Profile the first load to here.")
 @click.option("--json", "to", type=click.Path(path_type=Path), help="Write the figures here.")
-def main(documents: int, model: str, shards: int, profile: Path | None, to: Path | None) -> None:
+def main(
+    *, documents: int, model: str, shards: int, repeats: int, profile: Path | None, to: Path | None
+) -> None:
     """Measure, and print a table."""
     facts, shards = described(), shards or max(1, documents // 1000)
+    runs = [steps(documents, model, shards, profile) for _ in range(repeats)]
+    rows = [medians(found) for found in zip(*runs, strict=True)]
+    report(f"{documents:,} documents, {model}, {shards} shards, {repeats} times", rows, facts, to)
+
+
+def steps(documents: int, model: str, shards: int, profile: Path | None) -> list[dict[str, Any]]:
+    """Take all steps once, from nothing."""
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder), model, shards) as source:
         settings = load_settings()
         write_documents(source, range(-WARM_UP, 0))
@@ -228,7 +240,15 @@ def main(documents: int, model: str, shards: int, profile: Path | None, to: Path
         rows.append(load(settings, edit_one(source)).row("one paragraph edited"))
         edit_some(source, documents)
         rows.append(load(settings).row("1% edited, deleted, added"))
-    report(f"{documents:,} documents, {model}, {shards} shards", rows, facts, to)
+    return rows
+
+
+def medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the median of each figure of equal rows."""
+    return {
+        name: value if isinstance(value, str) else type(value)(median(row[name] for row in rows))
+        for name, value in rows[0].items()
+    }
 
 
 if __name__ == "__main__":
