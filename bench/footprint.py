@@ -7,12 +7,12 @@ asked as S3 is), its bytes, and runs and events in Dagster's storage with their 
 are the units that `docs/scaling.md` counts with. There is no ceiling to it but nothing at all.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import click
@@ -20,18 +20,9 @@ import dagster as dg
 from dagster._serdes import serialize_value
 
 from bench.machine import described, report
-from bench.throughput import (
-    LOOK_UP,
-    WARM_UP,
-    edit_one,
-    edit_some,
-    load,
-    platform,
-    start,
-    write_documents,
-)
+from bench.throughput import LOOK_UP, load, steps
 from rag_assets.adapters.object_store import FolderStore
-from rag_assets.settings import Settings, load_settings
+from rag_assets.settings import Settings
 
 REQUESTS = {
     "get": "GET",
@@ -45,20 +36,20 @@ REQUESTS = {
 @contextmanager
 def requests_counted() -> Iterator[Counter[str]]:
     """Count the requests to the lake, without those that the folder store makes of itself."""
-    counts, inside = Counter[str](), [False]
+    counts, of_thread = Counter[str](), local()
     originals = {name: getattr(FolderStore, name) for name in REQUESTS}
 
     def counted(name: str) -> Callable[..., Any]:
         @wraps(originals[name])
         def ask(*arguments: Any) -> Any:
-            if inside[0]:
+            if getattr(of_thread, "asking", False):
                 return originals[name](*arguments)
             counts[name] += 1
-            inside[0] = True
+            of_thread.asking = True
             try:
                 return originals[name](*arguments)
             finally:
-                inside[0] = False
+                of_thread.asking = False
 
         return ask
 
@@ -104,17 +95,7 @@ def footprint(settings: Settings, step: str, shards: list[str]) -> dict[str, Any
 def main(documents: int, shards: int, to: Path | None) -> None:
     """Count, and print a table."""
     facts = described()
-    with tempfile.TemporaryDirectory() as folder, platform(Path(folder), LOOK_UP, shards) as source:
-        settings = load_settings()
-        write_documents(source, range(-WARM_UP, 0))
-        start(settings)
-        load(settings)
-        write_documents(source, range(documents))
-        rows = [footprint(settings, "first load", [])]
-        rows.append(footprint(settings, "unchanged", []))
-        rows.append(footprint(settings, "one paragraph edited", edit_one(source)))
-        edit_some(source, documents)
-        rows.append(footprint(settings, "1% edited, deleted, added", []))
+    rows = steps(documents, LOOK_UP, shards, footprint)
     report(f"{documents:,} documents, {shards} shards", rows, facts, to)
 
 

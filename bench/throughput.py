@@ -45,6 +45,8 @@ from rag_assets_tests.milvus_servers import lite_server
 DIMENSION = 256
 WARM_UP = 8  # documents
 LOOK_UP = "look-up"
+FIRST = "first load"
+Take = Callable[[Settings, str, list[str]], dict[str, Any]]
 WORDS = (Path(__file__).parents[1] / "LICENSE").read_text().split()
 
 
@@ -219,27 +221,45 @@ def main(
 ) -> None:
     """Measure, and print a table."""
     facts, shards = described(), shards or max(1, documents // 1000)
-    runs = [steps(documents, model, shards, profile) for _ in range(repeats)]
+
+    def take(settings: Settings, step: str, touched: list[str]) -> dict[str, Any]:
+        with cProfile.Profile() if profile and step == FIRST else nullcontext() as profiler:
+            row = load(settings, touched).row(step)
+        if profiler:
+            profiler.dump_stats(profile)
+        return row
+
+    runs = [steps(documents, model, shards, take) for _ in range(repeats)]
     rows = [medians(found) for found in zip(*runs, strict=True)]
     report(f"{documents:,} documents, {model}, {shards} shards, {repeats} times", rows, facts, to)
 
 
-def steps(documents: int, model: str, shards: int, profile: Path | None) -> list[dict[str, Any]]:
-    """Take all steps once, from nothing."""
+@contextmanager
+def warm_platform(model: str, shards: int) -> Iterator[Path]:
+    """Set up a platform that has loaded a few documents, and so all imports and the model."""
     with tempfile.TemporaryDirectory() as folder, platform(Path(folder), model, shards) as source:
-        settings = load_settings()
         write_documents(source, range(-WARM_UP, 0))
-        start(settings)
-        load(settings)  # imports, and the model
+        start(load_settings())
+        load(load_settings())
+        yield source
+
+
+def steps(documents: int, model: str, shards: int, take: Take) -> list[dict[str, Any]]:
+    """Take all steps once, from nothing; return a row for each.
+
+    Args:
+        documents: How many are loaded first.
+        model: `look-up`, or a key of models.yaml.
+        shards: Of the lake.
+        take: Loads the named shards, or all, and returns the row of a step.
+    """
+    with warm_platform(model, shards) as source:
+        settings = load_settings()
         write_documents(source, range(documents))
-        with cProfile.Profile() if profile else nullcontext() as profiler:
-            rows = [load(settings).row("first load")]
-        if profiler:
-            profiler.dump_stats(profile)
-        rows.append(load(settings).row("unchanged"))
-        rows.append(load(settings, edit_one(source)).row("one paragraph edited"))
+        rows = [take(settings, FIRST, []), take(settings, "unchanged", [])]
+        rows.append(take(settings, "one paragraph edited", edit_one(source)))
         edit_some(source, documents)
-        rows.append(load(settings).row("1% edited, deleted, added"))
+        rows.append(take(settings, "1% edited, deleted, added", []))
     return rows
 
 

@@ -45,7 +45,7 @@ def stale_documents(
             and seen == listed.as_input()
             and parsed is not None
             and cut is not None
-            and cut.upstream.get(parsed_documents.NAME) == parsed.as_input()
+            and cut.made_from(parsed_documents.NAME, parsed)
         )
         if not in_step:
             wanted = digest(listed.data_version, parser_version, chunker_version)

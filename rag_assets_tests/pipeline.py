@@ -37,6 +37,7 @@ from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 from rag_assets.core.vectors import Encoded
 from rag_assets.model_registry import ModelRegistry
 from rag_assets.settings import Settings
+from rag_assets_tests.scenarios.texts import document
 
 WORDLLAMA = "wordllama-256-v1"
 LIMITS = ChunkLimits(characters=300, tokens=100)
@@ -250,6 +251,19 @@ class Pipeline:
                 name = path.relative_to(self.documents).as_posix()
                 expected |= {name: [chunk.text for chunk in chunks]} if chunks else {}
         return expected
+
+
+@contextmanager
+def live_on(folder: Path, uri: str) -> Iterator[Pipeline]:
+    """Twelve documents, and one model that is live."""
+    with Pipeline.create(folder, uri) as created:
+        for number in range(12):
+            created.write(f"{number}.md", document(f"doc {number}"))
+        created.list_all()
+        created.parse_and_chunk_all()
+        created.build()
+        created.promote()
+        yield created
 
 
 def _sum(stage: str, reports: Iterable[Any]) -> Work:

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,36 +13,29 @@ from rag_assets.adapters.import_files import ImportFiles
 from rag_assets.adapters.milvus import MilvusStore
 from rag_assets.adapters.milvus_rows import INTEGER_FIELDS, TEXT_LIMITS, import_file
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
-from rag_assets_tests.pipeline import Pipeline
+from rag_assets_tests.pipeline import Pipeline, live_on
 from rag_assets_tests.s3_server import Bucket
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.variants import variant
 
 
-@contextmanager
-def candidate_beside_a_live_model(folder: Path, milvus_uri: str) -> Iterator[Pipeline]:
-    with Pipeline.create(folder, milvus_uri) as live:
-        for number in range(6):
-            live.write(f"{number}.md", document(f"d{number}"))
-        live.run()
-        live.build()
-        live.promote()
-        files = ImportFiles(f"file://{folder}/imports", {})
-        yield replace(live.beside(variant("rotated")), files=files)
+def unbuilt_candidate(live: Pipeline, folder: Path) -> Pipeline:
+    files = ImportFiles(f"file://{folder}/imports", {})
+    return replace(live.beside(variant("rotated")), files=files)
 
 
 @pytest.fixture
 def candidate(tmp_path: Path, milvus_full: str) -> Iterator[Pipeline]:
     """A model that is to be built, on an engine that imports."""
-    with candidate_beside_a_live_model(tmp_path, milvus_full) as created:
-        yield created
+    with live_on(tmp_path, milvus_full) as live:
+        yield unbuilt_candidate(live, tmp_path)
 
 
 @pytest.fixture
 def candidate_on_lite(tmp_path: Path, milvus_lite: str) -> Iterator[Pipeline]:
     """A model that is to be built, on an engine that does not."""
-    with candidate_beside_a_live_model(tmp_path, milvus_lite) as created:
-        yield created
+    with live_on(tmp_path, milvus_lite) as live:
+        yield unbuilt_candidate(live, tmp_path)
 
 
 @pytest.fixture

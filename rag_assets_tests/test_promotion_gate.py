@@ -1,7 +1,6 @@
 """The gate on real collections: every rule is seen to refuse, and a refusal changes nothing."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from rag_assets.adapters.milvus_rows import ROW_FIELDS
 from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError
 from rag_assets.core.model_life import Role
 from rag_assets.core.promotion_gate import INTEGRITY, Finding, Rule
-from rag_assets_tests.pipeline import WORDLLAMA, Pipeline
-from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.pipeline import WORDLLAMA, Pipeline, live_on
 from rag_assets_tests.variants import variant
 
 OTHER = "rotated-v1"
@@ -32,19 +30,6 @@ def on_full_engine(
     """A candidate on the full engine; a test that breaks it mends it."""
     with live_on(tmp_path_factory.mktemp("full"), milvus_full) as created:
         yield candidate_beside(created)
-
-
-@contextmanager
-def live_on(folder: Path, uri: str) -> Iterator[Pipeline]:
-    """Twelve documents, and one model that is live."""
-    with Pipeline.create(folder, uri) as created:
-        for number in range(12):
-            created.write(f"{number}.md", document(f"doc {number}"))
-        created.list_all()
-        created.parse_and_chunk_all()
-        created.build()
-        created.promote()
-        yield created
 
 
 @pytest.fixture

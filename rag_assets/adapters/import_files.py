@@ -6,6 +6,7 @@ from typing import Any
 
 import fsspec
 
+from rag_assets.adapters.object_store import S3_ERRORS
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 
 
@@ -40,7 +41,7 @@ class ImportFiles:
         try:
             self._fs.makedirs(self._root, exist_ok=True)
             self._fs.pipe_file(path, data)
-        except OSError as error:
+        except S3_ERRORS as error:
             raise VectorStoreError(
                 f"The file for Milvus, {path}, cannot be written: {error}."
             ) from error

@@ -89,6 +89,10 @@ class Meta:
         """Return what a partition made from this one keeps of it."""
         return Input(self.data_version, self.changes)
 
+    def made_from(self, asset: str, state: "Meta") -> bool:
+        """Tell whether a partition of an asset was in this state when this one was made from it."""
+        return self.upstream.get(asset) == state.as_input()
+
 
 @dataclass(frozen=True, slots=True)
 class Partition:

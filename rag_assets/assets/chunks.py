@@ -101,7 +101,7 @@ def _in_step(lake: Lake, chunker: Chunker, shard: str, held: Meta | None) -> boo
     parsed = lake.meta(PartitionKey(parsed_documents.NAME, shard))
     if held is None or parsed is None or held.code_version != chunker.version:
         return False
-    return held.upstream == {parsed_documents.NAME: parsed.as_input()}
+    return held.made_from(parsed_documents.NAME, parsed)
 
 
 def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:

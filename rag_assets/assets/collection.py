@@ -154,7 +154,7 @@ class ModelCollection:
             raise StaleInputError(
                 f"Shard {shard} has no vectors of {self.spec.key}: materialise embeddings first."
             )
-        if vectors.upstream[chunks.NAME] != texts.meta.as_input():
+        if not vectors.made_from(chunks.NAME, texts.meta):
             raise SupersededInputError(
                 f"The chunks of shard {shard} have changed since they were embedded with"
                 f" {self.spec.key}: materialise embeddings again, then collection."
@@ -166,16 +166,17 @@ class ModelCollection:
         upstream = {chunks.NAME: texts.meta.as_input(), embeddings.NAME: vectors.as_input()}
         return texts.table, Meta(texts.meta.data_version, self.spec.signature, upstream)
 
-    def with_vectors(self, shard: str, rows: pl.DataFrame, meta: Meta) -> pl.DataFrame:
-        """Add their vectors to some of the rows that `wanted_rows` has returned with this meta.
+    def for_milvus(self, shard: str, rows: pl.DataFrame, meta: Meta) -> pl.DataFrame:
+        """Complete some of the rows that `wanted_rows` has returned with this meta, for Milvus.
 
         Raises:
             CommitConflictError: The shard's vectors are others by now.
         """
         vectors = self.lake.read(self._vectors_key(shard), embeddings_schema(self.spec))
-        if vectors.meta is None or vectors.meta.as_input() != meta.upstream[embeddings.NAME]:
+        if vectors.meta is None or not meta.made_from(embeddings.NAME, vectors.meta):
             raise CommitConflictError(f"The vectors of shard {shard} have changed since.")
-        return rows.join(vectors.table, on="text_digest", how="inner", maintain_order="left")
+        complete = rows.join(vectors.table, on="text_digest", maintain_order="left")
+        return complete.with_columns(shard=pl.lit(shard))
 
     def _vectors_key(self, shard: str) -> PartitionKey:
         return PartitionKey(embeddings.NAME, self.spec.key, shard)
@@ -208,7 +209,7 @@ def _sync_once(target: ModelCollection, shard: str) -> Synced:
                 break
             if change.make.height:
                 missing = rows.join(change.make, on="chunk_id", how="semi")
-                writer.write(target.with_vectors(shard, missing, meta))
+                writer.write(target.for_milvus(shard, missing, meta))
             writer.delete(change.removed.to_list())
             target.store.flush(target.name)
             change = difference(target, shard, rows)
@@ -245,7 +246,7 @@ def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
     writer = Writer(target, shard, uuid4().hex, target.lake.read(target.key(shard), COLLECTION))
     rows, meta = target.wanted_rows(shard)
     writer.claim(rows.height)
-    rows = target.with_vectors(shard, rows, meta)
+    rows = target.for_milvus(shard, rows, meta)
     if not (writer.record.meta is None and writer.bulk_import(rows)):
         writer.write(rows)
     writer.finish(replace(meta, data_version=FILLED), rows.height)
@@ -386,7 +387,7 @@ class Writer:
         progress = Progress(logger, f"{self.target.name}/{self.shard}: wrote", rows.height, "rows")
         for batch in rows.iter_slices(WRITE_ROWS):
             self._check()
-            self.target.store.upsert(self.target.name, batch.with_columns(shard=pl.lit(self.shard)))
+            self.target.store.upsert(self.target.name, batch)
             progress.add(batch.height)
 
     def bulk_import(self, rows: pl.DataFrame) -> bool:
@@ -399,7 +400,6 @@ class Writer:
         if files is None or self.target.spec.sparse is not Sparse.NONE or rows.is_empty():
             return False
         try:
-            rows = rows.with_columns(shard=pl.lit(self.shard))
             self.target.store.bulk_import(self.target.name, rows, files)
         except VectorStoreUnavailableError:
             raise

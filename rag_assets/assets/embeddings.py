@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from typing import Any
 
@@ -131,10 +131,11 @@ class SharedVectors:
         """Collect from all shards what any of them lacks, before the first one changes."""
         shared = cls(run.schema)
         if len(shards) > 1:
-            lacking = pl.concat([_lacking(run, shard) for shard in shards])
+            held = cache(partial(_held_digests, run))
+            lacking = pl.concat([_lacking(run, shard, held) for shard in shards])
             shared._lacked_twice = lacking.filter(lacking.is_duplicated()).unique()
             for shard in shards if len(lacking) else []:
-                if _held_digests(run, shard).is_in(lacking.implode()).any():
+                if held(shard).is_in(lacking.implode()).any():
                     shared._keep(run.held(shard).table, lacking)
         return shared
 
@@ -189,19 +190,19 @@ def _in_step(run: ModelRun, shard: str) -> EmbeddingReport | None:
     texts = run.lake.meta(PartitionKey(chunks.NAME, shard))
     if held is None or texts is None or "rows" not in held.figures:
         return None
-    if held.code_version != run.spec.signature or held.upstream[chunks.NAME] != texts.as_input():
+    if held.code_version != run.spec.signature or not held.made_from(chunks.NAME, texts):
         return None
     vectors = int(held.figures["rows"])
     return EmbeddingReport(vectors, 0, 0, 0, vectors, 0, 0, 0.0, 0.0)
 
 
-def _lacking(run: ModelRun, shard: str) -> pl.Series:
+def _lacking(run: ModelRun, shard: str, held: Callable[[str], pl.Series]) -> pl.Series:
     """Return the digests of the texts that have no vector in their shard."""
     if _in_step(run, shard):
         return pl.Series("text_digest", dtype=pl.String)
     texts = run.lake.read(PartitionKey(chunks.NAME, shard), CHUNKS, ["text_digest"]).table
     digests = texts["text_digest"].unique()
-    return digests.filter(~digests.is_in(_held_digests(run, shard).implode()))
+    return digests.filter(~digests.is_in(held(shard).implode()))
 
 
 def _held_digests(run: ModelRun, shard: str) -> pl.Series:

@@ -309,7 +309,7 @@ def _look(target: ModelCollection, shard: str) -> Look:
         return Look(rows=wanted.table.height)
     # Wrong for good only if the lake said before and after that the shard is in step.
     in_step = before == target.lake.meta(target.key(shard)) and (
-        before.upstream.get(chunks.NAME) == wanted.meta.as_input()
+        before.made_from(chunks.NAME, wanted.meta)
         and before.data_version == wanted.meta.data_version
     )
     return Look(
@@ -324,7 +324,7 @@ def vector_faults(target: ModelCollection, shard: str, most: int | None = None) 
     try:
         rows, meta = target.wanted_rows(shard)
         rows = rows if most is None else rows.sort("chunk_id").head(most)
-        rows = target.with_vectors(shard, rows, meta)
+        rows = target.for_milvus(shard, rows, meta)
     except (SupersededInputError, CommitConflictError):
         return faults  # an edit is on its way; its run writes what it embeds
     for part in rows.iter_slices(VECTORS_AT_ONCE):
