@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from rag_assets_tests.scenarios.upgrade import two_models
-from rag_assets_tests.variants import variant
+from rag_assets_tests.support.variants import variant
 
 
 @contextmanager

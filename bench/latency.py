@@ -27,10 +27,10 @@ import dagster as dg
 import httpx2
 
 from rag_assets.core.errors import RagAssetsError
-from rag_assets.search import Searcher
+from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import load_settings
-from rag_assets_tests.milvus_servers import free_ports
-from rag_assets_tests.s3_server import new_bucket, s3_server
+from rag_assets_tests.support.milvus_servers import free_ports
+from rag_assets_tests.support.s3_server import new_bucket, s3_server
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 300.0

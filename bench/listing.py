@@ -22,7 +22,7 @@ from pathlib import Path
 
 import click
 
-from rag_assets_tests.milvus_servers import free_ports
+from rag_assets_tests.support.milvus_servers import free_ports
 
 
 def tick_once() -> None:
@@ -30,7 +30,7 @@ def tick_once() -> None:
     import dagster as dg  # noqa: PLC0415
 
     from rag_assets.definitions import definitions  # noqa: PLC0415
-    from rag_assets.resources import build_resources  # noqa: PLC0415
+    from rag_assets.defs.resources import build_resources  # noqa: PLC0415
     from rag_assets.settings import load_settings  # noqa: PLC0415
 
     repository = definitions().get_repository_def()

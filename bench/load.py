@@ -23,8 +23,8 @@ import click
 import numpy as np
 
 from rag_assets.adapters.embedders import Embedder
-from rag_assets.adapters.milvus import Hit
-from rag_assets.search import Searcher
+from rag_assets.adapters.milvus.rows import Hit
+from rag_assets.serving.searcher import Searcher
 
 Search = Callable[[str, int], list[Hit]]
 

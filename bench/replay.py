@@ -24,13 +24,13 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from rag_assets.adapters.milvus import MilvusStore
+from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.definitions import definitions
-from rag_assets.ingestion import build_first_model
-from rag_assets.resources import build_resources
+from rag_assets.cli.ingestion import build_first_model
+from rag_assets.defs.resources import build_resources
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.milvus_servers import lite_server
-from rag_assets_tests.s3_server import Bucket, new_bucket, s3_server
+from rag_assets_tests.support.milvus_servers import lite_server
+from rag_assets_tests.support.s3_server import Bucket, new_bucket, s3_server
 
 HOPS = ("source_sensor", "index_sensor")
 

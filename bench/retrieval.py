@@ -27,12 +27,12 @@ import numpy.typing as npt
 import polars as pl
 import wordllama
 
-from rag_assets import dev, ingestion
-from rag_assets.adapters.model_file import find_model_spec
+from rag_assets.cli import services as dev, ingestion
+from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.adapters.package_files import local_path
-from rag_assets.core.model_spec import Backend, ModelSpec
-from rag_assets.core.retrieval import ndcg, recall
-from rag_assets.search import Searcher
+from rag_assets.core.models.spec import Backend, ModelSpec
+from rag_assets.core.models.retrieval import ndcg, recall
+from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
 
 Judgements = dict[str, dict[str, float]]

@@ -30,10 +30,10 @@ import numpy as np
 from bench import embeddings
 from bench.load import Answer, LoadProcess, answered_by
 from bench.machine import described, table
-from rag_assets.adapters.milvus import MilvusStore
-from rag_assets_tests.milvus_servers import full_executable, full_server, lite_server
+from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets_tests.support.milvus_servers import full_executable, full_server, lite_server
 from rag_assets_tests.scenarios.upgrade import OLD, Upgrade, upgrade
-from rag_assets_tests.variants import variant
+from rag_assets_tests.support.variants import variant
 
 AROUND = 2.0  # seconds before and after a move
 MOVES = ("promotion", "rollback", "second promotion")

@@ -33,14 +33,14 @@ import numpy.typing as npt
 from dagster._core.execution.plan import compute_generator
 
 from bench.machine import described, report
-from rag_assets import resources
+from rag_assets.defs import resources
 from rag_assets.adapters.embedders import Embedder
 from rag_assets.core.identity import shard_keys, shard_of
-from rag_assets.dev import prepare_home
-from rag_assets.ingestion import Figures, lifecycle, run_job
-from rag_assets.partitions import model_shard_key
+from rag_assets.cli.services import prepare_home
+from rag_assets.cli.ingestion import Figures, lifecycle, run_job
+from rag_assets.instance.partitions import model_shard_key
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.milvus_servers import lite_server
+from rag_assets_tests.support.milvus_servers import lite_server
 
 DIMENSION = 256
 WARM_UP = 8  # documents

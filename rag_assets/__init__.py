@@ -1,1 +1,31 @@
-"""A Dagster asset graph that keeps a Milvus search index true to a bucket of documents."""
+"""A Dagster asset graph that keeps a Milvus search index in sync with a bucket of documents.
+
+The public face is what `__all__` names; everything else may change without notice. It is imported
+when it is first used, so that importing a part of the package costs no more than that part.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rag_assets.adapters.milvus.rows import Hit
+    from rag_assets.core.errors import RagAssetsError
+    from rag_assets.serving.searcher import Searcher
+    from rag_assets.settings import Settings, load_settings
+
+__version__ = "0.1.0"
+__all__ = ["Hit", "RagAssetsError", "Searcher", "Settings", "__version__", "load_settings"]
+
+_HOMES = {
+    "Hit": "rag_assets.adapters.milvus.rows",
+    "RagAssetsError": "rag_assets.core.errors",
+    "Searcher": "rag_assets.serving.searcher",
+    "Settings": "rag_assets.settings",
+    "load_settings": "rag_assets.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

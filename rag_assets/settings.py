@@ -13,10 +13,26 @@ from typing import Any, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from rag_assets.core.bulk_window import BulkWindow
+from rag_assets.core.scheduling.bulk_window import BulkWindow
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
-from rag_assets.core.pods import require_pods
+from rag_assets.core.scheduling.pods import require_pods
+
+PREFIX = "RAG_ASSETS_"
+RENAMED = {
+    "list_every_seconds": "list_interval_seconds",
+    "alert_every_seconds": "alert_interval_seconds",
+    "retry_first_seconds": "retry_initial_seconds",
+    "retry_longest_seconds": "retry_max_seconds",
+    "gate_sampled": "gate_sampled_chunks",
+    "gate_timed": "gate_timed_queries",
+    "tiny_characters": "min_text_characters",
+    "retrieval_recall": "min_retrieval_recall",
+    "freshness_seconds": "max_lag_seconds",
+    "quarantine_rate": "max_quarantine_rate",
+    "grace_seconds": "retire_grace_seconds",
+}
+"""Settings of version 0.1 by their names of today: refused with the new name, never ignored."""
 
 HIDDEN = ("source_options", "lake_options", "milvus_import_options", "events_options")
 """Settings that may hold secrets and whose values are not masked."""
@@ -25,7 +41,7 @@ HIDDEN = ("source_options", "lake_options", "milvus_import_options", "events_opt
 class Settings(BaseSettings):
     """The settings of one platform: one source, one lake, one alias."""
 
-    model_config = SettingsConfigDict(env_prefix="RAG_ASSETS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     home: Path = Field(
         default=Path(".rag-assets"),
@@ -147,7 +163,7 @@ class Settings(BaseSettings):
     list_seconds: float = Field(
         default=20, gt=0, description="A tick spends so long on listing, at the most."
     )
-    list_every_seconds: float = Field(
+    list_interval_seconds: float = Field(
         default=0,
         ge=0,
         description="A listing begins this long after the one before, at the earliest; and one"
@@ -167,13 +183,13 @@ class Settings(BaseSettings):
         description="So many runs of a job and lane may be queued or started; further changes wait"
         " in the source.",
     )
-    retry_first_seconds: float = Field(
+    retry_initial_seconds: float = Field(
         default=20, gt=0, description="The wait after a first failed run; it doubles each time."
     )
-    retry_longest_seconds: float = Field(
+    retry_max_seconds: float = Field(
         default=900, gt=0, description="The longest wait between two tries."
     )
-    freshness_seconds: float = Field(
+    max_lag_seconds: float = Field(
         default=120,
         gt=0,
         description="The lag check warns if a changed document takes longer until it is found.",
@@ -208,19 +224,19 @@ class Settings(BaseSettings):
     gate_latency_seconds: float = Field(
         default=0.5, ge=0, description="A query may take so long in any case (p95)."
     )
-    gate_sampled: int = Field(
+    gate_sampled_chunks: int = Field(
         default=64, gt=0, description="Chunks that the gate embeds again to compare vectors."
     )
     gate_queries: int = Field(
         default=100, gt=0, description="Questions drawn from the corpus, without a queries_file."
     )
-    gate_timed: int = Field(default=30, gt=0, description="Queries that the gate times.")
+    gate_timed_queries: int = Field(default=30, gt=0, description="Queries that the gate times.")
     gate_wait_seconds: float = Field(
         default=60,
         ge=0,
         description="The gate waits so long for edits that are on their way into the collection.",
     )
-    grace_seconds: float = Field(
+    retire_grace_seconds: float = Field(
         default=30,
         ge=0,
         description="A retired collection is dropped after this time, so that queries that are"
@@ -245,17 +261,17 @@ class Settings(BaseSettings):
     freshness_fail_seconds: float = Field(
         default=3600, ge=60, description="And red after so long; more than the warning."
     )
-    quarantine_rate: float = Field(
+    max_quarantine_rate: float = Field(
         default=0.05,
         ge=0,
         le=1,
         description="If a larger share of the documents is quarantined, the check is an error and"
         " no longer a warning.",
     )
-    tiny_characters: int = Field(
+    min_text_characters: int = Field(
         default=40, ge=0, description="A parsed document with less text is shown by a check."
     )
-    retrieval_recall: float = Field(
+    min_retrieval_recall: float = Field(
         default=0.7,
         ge=0,
         le=1,
@@ -273,7 +289,7 @@ class Settings(BaseSettings):
         description="Failed runs and checks are posted there as JSON with a `text`, as Slack and"
         " others take it. Empty: no alerts.",
     )
-    alert_every_seconds: float = Field(
+    alert_interval_seconds: float = Field(
         default=3600,
         ge=0,
         description="A job that goes on failing with the same error alerts so often at the most.",
@@ -355,17 +371,28 @@ class Settings(BaseSettings):
         return self.lake_url or (self.home.resolve() / "lake").as_uri()
 
 
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        ConfigurationError: A variable has a value that does not fit; it is named.
+        ConfigurationError: A variable has a value that does not fit, or an old name; it is named.
     """
+    if renamed := [name for name in RENAMED if variable(name) in os.environ]:
+        raise ConfigurationError(
+            "Settings were renamed: "
+            + "; ".join(f"{variable(name)} is {variable(RENAMED[name])} now" for name in renamed)
+            + ". Rename them in the environment; the values mean the same."
+        )
     try:
         return Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(
-            f"RAG_ASSETS_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+            f"{variable('.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors()
         )
         raise ConfigurationError(f"Settings are wrong: {problems}.") from None
     except SettingsError as error:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from rag_assets_tests.milvus_servers import (
+from rag_assets_tests.support.milvus_servers import (
     VENV_VARIABLE,
     milvus_full,
     milvus_lite,
     milvus_uri,
 )
-from rag_assets_tests.pipeline import Pipeline
-from rag_assets_tests.s3_server import bucket, s3_endpoint
-from rag_assets_tests.ticking import empty_bucket
+from rag_assets_tests.support.pipeline import Pipeline
+from rag_assets_tests.support.s3_server import bucket, s3_endpoint
+from rag_assets_tests.support.ticking import empty_bucket
 
 __all__ = ["bucket", "empty_bucket", "milvus_full", "milvus_lite", "milvus_uri", "s3_endpoint"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from rag_assets.adapters.parser import parser_version
+from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.definitions import definitions
-from rag_assets.resources import ChunkerResource, build_resources
+from rag_assets.defs.resources import ChunkerResource, build_resources
 from rag_assets.settings import load_settings
 
 ROOT = Path(__file__).parents[1]

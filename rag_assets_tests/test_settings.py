@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_assets.adapters.model_file import find_model_spec, read_model_specs
+from rag_assets.adapters.yaml_files import find_model_spec, read_model_specs
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.settings import Settings, load_settings
 

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rag_assets.core.promotion_gate import Finding
+    from rag_assets.core.models.gate import Finding
 
 
 class RagAssetsError(Exception):

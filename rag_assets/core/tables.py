@@ -10,7 +10,7 @@ from hashlib import blake2b
 import polars as pl
 
 from rag_assets.core.identity import DIGEST_BYTES
-from rag_assets.core.model_spec import ModelSpec, Sparse
+from rag_assets.core.models.spec import ModelSpec, Sparse
 
 Schema = dict[str, pl.DataType]
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from rag_assets_tests.kubernetes.api import make_certificate
-from rag_assets_tests.s3_server import Bucket
+from rag_assets_tests.support.s3_server import Bucket
 
 # In a process of its own: gRPC reads its roots once.
 MILVUS = """

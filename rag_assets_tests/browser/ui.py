@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from rag_assets import dev
+from rag_assets.cli import services as dev
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 LOCATION = "/locations/rag_assets.definitions"

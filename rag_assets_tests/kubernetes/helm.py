@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from rag_assets_tests.requirements import missing
+from rag_assets_tests.support.requirements import missing
 
 PROJECT = Path(__file__).parents[2]
 CHART = PROJECT / "helm" / "rag-assets"

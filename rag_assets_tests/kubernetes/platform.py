@@ -14,13 +14,13 @@ import dagster as dg
 
 from rag_assets.adapters.embedders import load_embedder
 from rag_assets.core.identity import shard_keys, shard_of
-from rag_assets.runs import RANGE_START
-from rag_assets_tests.embedding_server import embedding_server
+from rag_assets.instance.runs import RANGE_START
+from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
-from rag_assets_tests.pipeline import wordllama_spec
-from rag_assets_tests.s3_server import new_bucket
+from rag_assets_tests.support.pipeline import wordllama_spec
+from rag_assets_tests.support.s3_server import new_bucket
 from rag_assets_tests.scenarios.platform import Platform, awaited
 
 IMAGE = "registry.example/rag-assets:0.1.0"
@@ -106,7 +106,7 @@ class PodPlatform(Platform):
         environment = os.environ | self.environment
         environment |= {"KUBECONFIG": str(self.cluster.kubeconfig()), "POD_NAMESPACE": NAMESPACE}
         environment |= {"DAGSTER_HOME": str(self.home / "dagster")}
-        subprocess.run([sys.executable, "-m", "rag_assets.reaper"], env=environment, check=True)
+        subprocess.run([sys.executable, "-m", "rag_assets.instance.launchers.reaper"], env=environment, check=True)
 
 
 def is_of(run: dg.DagsterRun, model: str) -> bool:
@@ -163,7 +163,7 @@ def _instance(home: Path, cluster: Cluster) -> dict[str, Any]:
     }
     return {
         "run_launcher": {
-            "module": "rag_assets.pod_launcher",
+            "module": "rag_assets.instance.launchers.kubernetes",
             "class": "PodRunLauncher",
             "config": launcher,
         },

@@ -8,8 +8,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from rag_assets.core.model_spec import IndexSpec, ModelSpec
-from rag_assets.lifecycle import RUNS_END_WITHIN
+from rag_assets.core.models.spec import IndexSpec, ModelSpec
+from rag_assets.models.lifecycle import RUNS_END_WITHIN
 from rag_assets.settings import HIDDEN, Settings
 from rag_assets_tests.kubernetes.helm import (
     CHART,

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from rag_assets.core.identity import shard_keys
-from rag_assets.jobs import index_chunks, ingest_documents, retry_quarantined
-from rag_assets.runs import LANE
+from rag_assets.defs.jobs.ingestion import index_chunks, ingest_documents, retry_quarantined
+from rag_assets.instance.runs import LANE
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import (
     GPU,

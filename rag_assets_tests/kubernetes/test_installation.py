@@ -10,12 +10,12 @@ import dagster as dg
 import pytest
 
 from rag_assets.core.identity import shard_keys
-from rag_assets.jobs import index_chunks, ingest_documents
-from rag_assets.partitions import MODEL_DIMENSION
+from rag_assets.defs.jobs.ingestion import index_chunks, ingest_documents
+from rag_assets.instance.partitions import MODEL_DIMENSION
 from rag_assets_tests.kubernetes.installation import NAME, Installation, installation
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import GPU
-from rag_assets_tests.pipeline import WORDLLAMA
+from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.scenarios.platform import MODELS, SHARDS, awaited
 from rag_assets_tests.scenarios.texts import document
 

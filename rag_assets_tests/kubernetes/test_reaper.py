@@ -8,7 +8,7 @@ import dagster as dg
 import kubernetes as k8s
 import pytest
 
-from rag_assets import reaper
+from rag_assets.instance.launchers import reaper
 from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.platform import IMAGE, NAMESPACE, ROLE
 

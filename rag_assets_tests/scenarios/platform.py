@@ -25,24 +25,24 @@ import pytest
 import yaml
 from pymilvus import MilvusClient, MilvusException
 
-from rag_assets import dev
+from rag_assets.cli import services as dev
 from rag_assets.adapters.embedders import load_embedder
-from rag_assets.adapters.parser import parse
-from rag_assets.adapters.tokenizer import TokenCount
-from rag_assets.core.chunking import ChunkLimits, chunk_document
-from rag_assets.core.documents import Outcome
+from rag_assets.adapters.parsing.parser import parse
+from rag_assets.adapters.parsing.tokenizer import TokenCount
+from rag_assets.core.documents.chunking import ChunkLimits, chunk_document
+from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import VectorStoreError
-from rag_assets.core.model_life import Role
-from rag_assets.core.pods import merge
-from rag_assets.ingestion import lifecycle
-from rag_assets.lifecycle import Lifecycle, Standing
-from rag_assets.partitions import MODEL_DIMENSION
-from rag_assets.runs import ENDING, LANE, RANGE_END, RANGE_START
+from rag_assets.core.models.lifecycle import Role
+from rag_assets.core.scheduling.pods import merge
+from rag_assets.cli.ingestion import lifecycle
+from rag_assets.models.lifecycle import Lifecycle, Standing
+from rag_assets.instance.partitions import MODEL_DIMENSION
+from rag_assets.instance.runs import ENDING, LANE, RANGE_END, RANGE_START
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
-from rag_assets_tests.milvus_servers import MilvusServer, free_ports, lite_server
-from rag_assets_tests.pipeline import wordllama_spec
-from rag_assets_tests.s3_server import Bucket, new_bucket
+from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
+from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
+from rag_assets_tests.support.pipeline import wordllama_spec
+from rag_assets_tests.support.s3_server import Bucket, new_bucket
 
 LIMITS = ChunkLimits(characters=300, tokens=100)
 MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rag_assets.jobs import audit
+from rag_assets.defs.jobs.ingestion import audit
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.texts import document, paragraph
 

@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-from rag_assets.core.lanes import Lane
-from rag_assets.runs import LANE
+from rag_assets.core.scheduling.lanes import Lane
+from rag_assets.instance.runs import LANE
 from rag_assets_tests.scenarios.platform import Indexed, Platform, awaited
 from rag_assets_tests.scenarios.texts import document
 

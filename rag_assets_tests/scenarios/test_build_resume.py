@@ -9,10 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from rag_assets_tests.embedding_server import EmbeddingServer
+from rag_assets_tests.support.embedding_server import EmbeddingServer
 from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.upgrade import NEW, Upgrade, two_models, upgrade
-from rag_assets_tests.variants import variant
+from rag_assets_tests.support.variants import variant
 
 MICRO_BATCH = 16
 SHARDS = 4
@@ -28,7 +28,7 @@ import os, signal, sys
 import dagster as dg
 from rag_assets.adapters.milvus import MilvusStore
 from rag_assets.partitions import MODEL_DIMENSION
-from rag_assets_tests.ticking import Ticking
+from rag_assets_tests.support.ticking import Ticking
 
 model, last_write, request = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 writes, upsert = [], MilvusStore.upsert

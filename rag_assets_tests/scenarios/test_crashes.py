@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rag_assets_tests.pipeline import Pipeline
+from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.scenarios.texts import document
 
 OLD = {f"{number}.md": document(f"old {number}") for number in range(6)}
@@ -151,7 +151,7 @@ def test_what_a_killed_parsing_run_finished_is_not_parsed_again(pipeline: Pipeli
 RUN = """
 import sys
 from pathlib import Path
-from rag_assets_tests.pipeline import Pipeline
+from rag_assets_tests.support.pipeline import Pipeline
 with Pipeline.create(Path(sys.argv[1]), sys.argv[2], collection=sys.argv[3]) as pipeline:
     print("ready", flush=True)
     pipeline.micro_batch = 4

@@ -8,10 +8,10 @@ import dagster as dg
 import pytest
 from pymilvus import MilvusClient
 
-from rag_assets import dev
-from rag_assets.core.retries import Ending
-from rag_assets.jobs import audit, index_chunks, ingest_documents, retry_quarantined
-from rag_assets.runs import ENDING, ERROR
+from rag_assets.cli import services as dev
+from rag_assets.core.scheduling.retries import Ending
+from rag_assets.defs.jobs.ingestion import audit, index_chunks, ingest_documents, retry_quarantined
+from rag_assets.instance.runs import ENDING, ERROR
 from rag_assets_tests.scenarios.platform import Platform, awaited
 from rag_assets_tests.scenarios.texts import document
 

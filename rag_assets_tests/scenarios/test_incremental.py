@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from rag_assets.adapters.source import open_source
+from rag_assets.adapters.source.source import open_source
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets.core.tables import SOURCE_FILES
-from rag_assets_tests.pipeline import Pipeline, Work
+from rag_assets_tests.support.pipeline import Pipeline, Work
 from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.texts import document, paragraph
 

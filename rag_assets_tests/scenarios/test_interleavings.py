@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from rag_assets.adapters.source import Window
-from rag_assets.assets.collection import audit
-from rag_assets.assets.source_files import list_source, look_up
+from rag_assets.adapters.source.source.source import Window
+from rag_assets.pipeline.audit import audit
+from rag_assets.pipeline.listing import list_source, look_up
 from rag_assets.core.errors import VectorStoreError
-from rag_assets_tests.pipeline import Pipeline
+from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.scenarios.texts import document
 
 
@@ -219,7 +219,7 @@ def test_a_listing_that_was_overtaken_is_made_again(
 def test_a_listing_in_windows_finds_what_one_listing_finds(
     filled: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_assets.adapters.source_stores.PAGE", 2)
+    monkeypatch.setattr("rag_assets.adapters.source.source.stores.PAGE", 2)
     filled.remove("3.md")
     filled.write("0-first.md", document("first"))
     filled.write("5.md", document("edited"))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from bench.load import LoadProcess, answered_by
-from rag_assets.core.model_spec import collection_name
+from rag_assets.core.models.spec import collection_name
 from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.upgrade import NEW, OLD, Upgrade, two_models, upgrade
-from rag_assets_tests.variants import variant
+from rag_assets_tests.support.variants import variant
 
 DOCUMENTS = 40
 CLIENTS = 2

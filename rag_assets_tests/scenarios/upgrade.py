@@ -16,18 +16,18 @@ import yaml
 from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders import Embedder, load_embedder
-from rag_assets.adapters.milvus import GRPC_OPTIONS
-from rag_assets.adapters.parser import parse
-from rag_assets.adapters.tokenizer import TokenCount
-from rag_assets.core.chunking import ChunkLimits, chunk_document
-from rag_assets.core.model_spec import collection_name
-from rag_assets.core.retrieval import known_item
-from rag_assets.ingestion import build_first_model
+from rag_assets.adapters.milvus.store import GRPC_OPTIONS
+from rag_assets.adapters.parsing.parser import parse
+from rag_assets.adapters.parsing.tokenizer import TokenCount
+from rag_assets.core.documents.chunking import ChunkLimits, chunk_document
+from rag_assets.core.models.spec import collection_name
+from rag_assets.core.models.retrieval import known_item
+from rag_assets.cli.ingestion import build_first_model
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.embedding_server import EmbeddingServer, embedding_server
-from rag_assets_tests.pipeline import wordllama_spec
+from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
+from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.scenarios.texts import document
-from rag_assets_tests.ticking import Ticking, launch
+from rag_assets_tests.support.ticking import Ticking, launch
 
 OLD, NEW = "old-v1", "new-v1"
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rag_assets.core.model_spec import Backend, ModelSpec
-from rag_assets.core.vectors import Encoded, checked_vectors
+from rag_assets.core.models.spec import Backend, ModelSpec
+from rag_assets.core.models.vectors import Encoded, checked_vectors
 
 
 class EmbeddingBackend(Protocol):

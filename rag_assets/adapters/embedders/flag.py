@@ -11,8 +11,8 @@ import numpy.typing as npt
 from rag_assets.adapters.embedders.weights import verify_weights
 from rag_assets.adapters.package_files import PREFIX, local_path
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.model_spec import ModelSpec, Precision, Sparse
-from rag_assets.core.vectors import Encoded, SparseVector
+from rag_assets.core.models.spec import ModelSpec, Precision, Sparse
+from rag_assets.core.models.vectors import Encoded, SparseVector
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 

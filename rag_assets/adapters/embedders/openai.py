@@ -13,13 +13,8 @@ import numpy.typing as npt
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
 
-from rag_assets.core.errors import (
-    ConfigurationError,
-    CredentialsError,
-    EmbeddingError,
-    EmbeddingUnavailableError,
-)
-from rag_assets.core.model_spec import ModelSpec
+from rag_assets.core.errors import ConfigurationError, CredentialsError, EmbeddingError, EmbeddingUnavailableError
+from rag_assets.core.models.spec import ModelSpec
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 WRONG_CREDENTIALS = frozenset({401, 403})

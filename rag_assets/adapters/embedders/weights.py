@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rag_assets.adapters.package_files import sha256
 from rag_assets.core.errors import WeightsMismatchError
-from rag_assets.core.model_spec import ModelSpec
+from rag_assets.core.models.spec import ModelSpec
 
 
 def verify_weights(spec: ModelSpec, path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from rag_assets.adapters.embedders.weights import verify_weights
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.model_spec import ModelSpec
+from rag_assets.core.models.spec import ModelSpec
 
 _root = logging.getLogger()
 _handlers, _level = _root.handlers[:], _root.level

@@ -1,0 +1,293 @@
+"""Named objects that change by compare-and-swap.
+
+On S3 that is done by conditional writes, in a folder by rename under a lock.
+
+A token names an object's content (the ETag on S3, a content digest in a folder), so "the token
+is unchanged" means "the content is unchanged". No clock is involved. A reader sees the old
+object or the new one, never a part.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import fsspec.asyn
+import s3fs
+from botocore.exceptions import BotoCoreError, NoCredentialsError
+from typing_extensions import override
+
+from rag_assets.core.errors import CommitConflictError, ConfigurationError, CredentialsError, LakeError, LakeUnavailableError
+
+S3_ERRORS = (OSError, BotoCoreError)
+"""What s3fs raises: S3's answers as OSError, failures to get one as botocore's own errors."""
+
+WRONG_CREDENTIALS = (
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+)
+UNAVAILABLE = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "503", "500")
+CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object's bytes and the token that names them.
+
+    Attributes:
+        data: The bytes.
+        etag: The token, where the store knows it; else their digest is, if somebody asks.
+    """
+
+    data: bytes
+    etag: str | None = None
+
+    @cached_property
+    def token(self) -> str:
+        """What names the bytes."""
+        return self.etag or _content_token(self.data)
+
+
+class ObjectStore(Protocol):
+    """What the lake needs of a store. Keys are relative, with `/` between their parts."""
+
+    def get(self, key: str) -> StoredObject | None:
+        """Return the object, or None if there is none."""
+        ...
+
+    def tail(self, key: str, size: int) -> bytes | None:
+        """Return the object's last `size` bytes, or None if there is none."""
+        ...
+
+    def put(self, key: str, data: bytes, expected: str | None) -> str:
+        """Write the object if its token still is `expected` (None: it must not exist).
+
+        Returns:
+            The new token.
+
+        Raises:
+            CommitConflictError: Somebody else wrote or removed it.
+        """
+        ...
+
+    def list(self, folder: str) -> dict[str, str]:
+        """Return the keys below a folder, sorted, each with a stamp.
+
+        A stamp is cheap to get and changes whenever the object does; it is no token.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is fine."""
+        ...
+
+
+def open_object_store(url: str, options: dict[str, Any] | None = None) -> ObjectStore:
+    """Open the store at a file:// or s3:// URL, or a plain path.
+
+    Raises:
+        ConfigurationError: Another protocol; it would need its own compare-and-swap.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return S3Store(parts.netloc, parts.path.strip("/"), options or {})
+    if parts.scheme in ("file", "local", ""):
+        return FolderStore(Path(unquote(parts.path)))
+    raise ConfigurationError(
+        f"The lake cannot be at {url}: it needs an atomic compare-and-swap, which is there for"
+        " s3:// and file:// URLs."
+    )
+
+
+class FolderStore(ObjectStore):
+    """Objects as files below a folder of one machine (or a file system with working locks)."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @override
+    def get(self, key: str) -> StoredObject | None:
+        try:
+            data = (self._root / key).read_bytes()
+        except FileNotFoundError:
+            return None
+        return StoredObject(data)
+
+    @override
+    def tail(self, key: str, size: int) -> bytes | None:
+        try:
+            with (self._root / key).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    @override
+    def put(self, key: str, data: bytes, expected: str | None) -> str:
+        path = self._root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(key):
+            held = self.get(key)
+            if (held.token if held else None) != expected:
+                raise CommitConflictError(f"{path} was changed by somebody else.")
+            _replace(path, data)
+        return _content_token(data)
+
+    @override
+    def list(self, folder: str) -> dict[str, str]:
+        found = {}
+        for path in sorted((self._root / folder).rglob("[!.]*")):
+            key = path.relative_to(self._root)
+            with suppress(FileNotFoundError):  # deleted since
+                status = path.stat()
+                # Locks and files being written have a dot in front.
+                if path.is_file() and not any(part.startswith(".") for part in key.parts):
+                    stamp = f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
+                    found[key.as_posix()] = stamp
+        return found
+
+    @override
+    def delete(self, key: str) -> None:
+        (self._root / key).unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Hold the key's lock; the system frees it if the process dies."""
+        path = self._root / ".locks" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class S3Store(ObjectStore):
+    """Objects in a bucket, below a prefix, with `If-Match` and `If-None-Match`."""
+
+    def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._fs = s3fs.S3FileSystem(**options)
+
+    @override
+    def get(self, key: str) -> StoredObject | None:
+        with self._errors_named("read", key):
+            return get_s3_object(self._fs, self._bucket, self._prefix + key)
+
+    @override
+    def tail(self, key: str, size: int) -> bytes | None:
+        with self._errors_named("read", key):
+            end = get_s3_object(self._fs, self._bucket, self._prefix + key, Range=f"bytes=-{size}")
+        return end.data if end else None
+
+    @override
+    def put(self, key: str, data: bytes, expected: str | None) -> str:
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        with self._errors_named("write", key):
+            written = self._fs.call_s3(
+                "put_object", Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition
+            )
+        return str(written["ETag"])
+
+    @override
+    def list(self, folder: str) -> dict[str, str]:
+        root = f"{self._bucket}/{self._prefix}"
+        with self._errors_named("list", folder):
+            self._fs.invalidate_cache()
+            found = self._fs.find(root + folder, detail=True)
+        # Where nothing was there yet and something is a moment later, s3fs answers with the folder.
+        files = (path for path in sorted(found) if found[path]["type"] == "file")
+        return {path[len(root) :]: found[path]["ETag"] for path in files}
+
+    @override
+    def delete(self, key: str) -> None:
+        with self._errors_named("delete", key):
+            self._fs.call_s3("delete_object", Bucket=self._bucket, Key=self._prefix + key)
+
+    @contextmanager
+    def _errors_named(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3_ERRORS as error:
+            if _code(error) in CONFLICTS:
+                raise CommitConflictError(f"{key} was changed by somebody else.") from error
+            message = f"Cannot {verb} s3://{self._bucket}/{self._prefix}{key}: {error}"
+            if refuses_credentials(error) or isinstance(error, PermissionError):
+                raise CredentialsError(f"{message}. Check the lake's credentials.") from error
+            if is_unavailable(error):
+                raise LakeUnavailableError(message) from error
+            raise LakeError(message) from error
+
+
+def get_s3_object(
+    fs: s3fs.S3FileSystem, bucket: str, key: str, **arguments: Any
+) -> StoredObject | None:
+    """Fetch an object and its ETag in one request, so that they belong together.
+
+    Returns:
+        None if there is no such object.
+
+    Raises:
+        S3_ERRORS: Anything else: no permission, no such bucket, no connection.
+    """
+
+    async def fetch() -> StoredObject:
+        response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **arguments)
+        async with response["Body"] as body:
+            return StoredObject(await body.read(), response["ETag"])
+
+    try:
+        return fsspec.asyn.sync(fs.loop, fetch)  # type: ignore[no-any-return]
+    except FileNotFoundError as error:
+        if _code(error) == "NoSuchBucket":
+            raise OSError(f"There is no bucket {bucket!r}.") from error
+        return None
+
+
+def refuses_credentials(error: Exception) -> bool:
+    """Whether S3 refuses the credentials themselves, and not just one object."""
+    return _code(error) in WRONG_CREDENTIALS or isinstance(error, NoCredentialsError)
+
+
+def is_unavailable(error: Exception) -> bool:
+    """Whether S3 cannot be reached or asks to slow down."""
+    return isinstance(error, BotoCoreError | ConnectionError | TimeoutError) or (
+        _code(error) in UNAVAILABLE
+    )
+
+
+def _code(error: Exception) -> str:
+    """Return S3's error code, which s3fs keeps in the cause of the error it translates to."""
+    response = getattr(error.__cause__, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _content_token(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put a file in place at once and durably: written aside, synced, renamed."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

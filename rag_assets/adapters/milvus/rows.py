@@ -1,0 +1,283 @@
+"""What a collection holds: its fields, their limits, its index, and filters over its rows."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.models.spec import Sparse
+
+if TYPE_CHECKING:
+    from pymilvus import CollectionSchema
+
+TEXT_LIMITS = {
+    "chunk_id": 64,
+    "document_id": 4_096,
+    "shard": 64,
+    "title": 8_192,
+    "heading": 8_192,
+    "text": 65_535,
+    "source_uri": 8_192,
+    "row_digest": 64,
+}
+"""Bytes of UTF-8 that each text field holds."""
+
+INTEGER_FIELDS = ("ordinal", "start", "end", "page")
+VECTOR_FIELD = "vector"
+SPARSE_FIELD = "sparse"
+ROW_FIELDS = (*TEXT_LIMITS, *INTEGER_FIELDS, VECTOR_FIELD)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexParams:
+    """How vectors are indexed; the defaults are Milvus's usual graph index."""
+
+    index_type: str = "HNSW"
+    metric_type: str = "COSINE"
+    params: dict[str, int] = field(default_factory=lambda: {"M": 16, "efConstruction": 200})
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One found chunk; `score` is the metric's value, for COSINE from -1 to 1 (same direction)."""
+
+    chunk_id: str
+    document_id: str
+    title: str
+    heading: str
+    text: str
+    source_uri: str
+    start: int
+    end: int
+    page: int
+    ordinal: int
+    score: float
+
+
+HIT_FIELDS = tuple(f.name for f in fields(Hit) if f.name != "score")
+
+MAX_REQUEST_BYTES = 8 * 2**20
+"""Well below the 64 MiB that a server accepts; larger requests were not faster."""
+MAX_REQUEST_ROWS = 1_000
+
+_LAST_CHARACTER = chr(0x10FFFF)
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+
+
+ENGINE_VERSIONS = {Sparse.MODEL: (2, 4), Sparse.BM25: (2, 5)}
+"""The first Milvus that has sparse vectors, and the first with BM25 of its own."""
+
+
+def lacking(sparse: Sparse, version: str) -> str:
+    """Return what a server of this version lacks for a kind of hybrid search, or nothing."""
+    needed = ENGINE_VERSIONS.get(sparse)
+    found = re.search(r"(\d+)\.(\d+)", version)
+    if needed is None or (found and (int(found[1]), int(found[2])) >= needed):
+        return ""
+    return (
+        f"`sparse: {sparse}` needs Milvus {needed[0]}.{needed[1]} or newer, and the server is"
+        f" {version}. Use a newer one, or a spec without it."
+    )
+
+
+def collection_schema(dimension: int, sparse: Sparse = Sparse.NONE) -> "CollectionSchema":
+    """The fields of a collection whose dense vectors have `dimension` numbers."""
+    from pymilvus import (  # noqa: PLC0415 - takes most of a second
+        DataType,
+        Function,
+        FunctionType,
+        MilvusClient,
+    )
+
+    bm25 = sparse is Sparse.BM25
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    for name, limit in TEXT_LIMITS.items():
+        analyzed = {"enable_analyzer": True} if bm25 and name == "text" else {}
+        schema.add_field(
+            name, DataType.VARCHAR, max_length=limit, is_primary=name == "chunk_id", **analyzed
+        )
+    for name in INTEGER_FIELDS:
+        schema.add_field(name, DataType.INT64)
+    schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
+    if sparse is not Sparse.NONE:
+        schema.add_field(SPARSE_FIELD, DataType.SPARSE_FLOAT_VECTOR)
+    if bm25:
+        schema.add_function(Function("bm25", FunctionType.BM25, ["text"], [SPARSE_FIELD]))
+    return schema
+
+
+def field_types(described: Mapping[str, Any]) -> dict[str, str]:
+    """Each field's type with its size, `VARCHAR(64)`, from a schema's or collection's dict."""
+    from pymilvus import DataType  # noqa: PLC0415 - as above
+
+    return {f["name"]: f"{DataType(f['type']).name}{_size(f)}" for f in described["fields"]}
+
+
+def _size(described: Mapping[str, Any]) -> str:
+    params = described.get("params", {})
+    size = params.get("max_length") or params.get("dim")
+    return f"({size})" if size else ""
+
+
+def dimension_of(described: Mapping[str, Any]) -> int:
+    """Length of the vectors of a described collection."""
+    return next(int(f["params"]["dim"]) for f in described["fields"] if f["name"] == VECTOR_FIELD)
+
+
+def labelled(**parts: Mapping[str, Any]) -> dict[str, str]:
+    """What must agree between two collections, `{"field text": "VARCHAR(64)", ...}`."""
+    return {
+        f"{label} {key}": str(value) for label, part in parts.items() for key, value in part.items()
+    }
+
+
+def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
+    """Check rows and cut them into upserts of bounded size.
+
+    Args:
+        rows: The columns of `TEXT_LIMITS` (String), of `INTEGER_FIELDS` (Int64) and `vector`
+            (Array(Float32, dimension)), without nulls; and, where the collection takes the
+            model's sparse vectors, `sparse` (`core.tables.SPARSE`). Others are left out.
+
+    Yields:
+        Columns as pymilvus takes them: for each field its name, type and values.
+
+    Raises:
+        VectorStoreError: A value does not fit; nothing has been yielded then.
+    """
+    rows = _checked(rows)
+    if rows.is_empty():
+        return
+    for batch in rows.iter_slices(_rows_per_request(rows)):
+        yield [_column(batch[name]) for name in batch.columns]
+
+
+def import_file(rows: pl.DataFrame) -> bytes:
+    """Check rows and return them as a parquet file that Milvus's bulk import takes.
+
+    pymilvus's own writer takes one row after the other, and brings the clients of three clouds.
+
+    Args:
+        rows: As `requests` takes them, without sparse vectors.
+
+    Raises:
+        VectorStoreError: A value does not fit.
+    """
+    import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 - only imports need it
+    from pyarrow import parquet  # noqa: PLC0415
+
+    table = _checked(rows).to_arrow()
+    # Polars writes arrow's large types and lists of a fixed size, which Milvus refuses.
+    kinds = dict.fromkeys(TEXT_LIMITS, pa.string()) | dict.fromkeys(INTEGER_FIELDS, pa.int64())
+    kinds[VECTOR_FIELD] = pa.list_(pa.float32())
+    buffer = BytesIO()
+    parquet.write_table(table.cast(pa.schema([(n, kinds[n]) for n in table.column_names])), buffer)
+    return buffer.getvalue()
+
+
+def _checked(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that Milvus holds, if all values fit."""
+    missing = [name for name in ROW_FIELDS if name not in rows.columns]
+    if missing:
+        raise VectorStoreError(f"Rows for Milvus lack the columns {', '.join(missing)}.")
+    rows = rows.select(*ROW_FIELDS, *({SPARSE_FIELD} & set(rows.columns)))
+    if not rows.is_empty():
+        _check_values(rows)
+    return rows
+
+
+def _column(values: pl.Series) -> dict[str, Any]:
+    from pymilvus import DataType  # noqa: PLC0415 - as above
+
+    given: list[Any]
+    if values.name == VECTOR_FIELD:
+        kind, given = DataType.FLOAT_VECTOR, values.to_numpy().tolist()
+    elif values.name == SPARSE_FIELD:
+        kind, given = DataType.SPARSE_FLOAT_VECTOR, [_sparse(entry) for entry in values]
+    else:
+        kind = DataType.VARCHAR if values.name in TEXT_LIMITS else DataType.INT64
+        given = values.to_list()
+    return {"name": values.name, "type": kind, "values": given}
+
+
+def _sparse(weights: list[dict[str, Any]]) -> dict[int, float]:
+    """Return a sparse vector as Milvus takes it: never empty.
+
+    A text whose every token weighs nothing gets a trace of token 0, the start of every text,
+    which no model gives a weight and no query asks for.
+    """
+    return {entry["token"]: entry["weight"] for entry in weights} or {0: 1e-9}
+
+
+def _check_values(rows: pl.DataFrame) -> None:
+    for name in ROW_FIELDS:
+        _refuse(rows, rows[name].is_null(), name, "is null")
+    for name, limit in TEXT_LIMITS.items():
+        _refuse(rows, rows[name].str.len_bytes() > limit, name, f"is longer than {limit} bytes")
+    _refuse(rows, rows["chunk_id"].is_duplicated(), "chunk_id", "comes twice in one upsert")
+    finite = np.isfinite(rows[VECTOR_FIELD].to_numpy()).all(axis=1)
+    _refuse(rows, pl.Series(~finite), VECTOR_FIELD, "has a value that is not finite")
+
+
+def _refuse(rows: pl.DataFrame, bad: pl.Series, name: str, why: str) -> None:
+    """Raise, naming the first bad row and how many there are."""
+    if bad.any():
+        first = rows.filter(bad).row(0, named=True)
+        raise VectorStoreError(
+            f"{name} of chunk {first['chunk_id']!r} (document {str(first['document_id'])[:200]!r})"
+            f" {why}; {bad.sum()} of {len(rows)} rows are so. Nothing was written."
+        )
+
+
+def _rows_per_request(rows: pl.DataFrame) -> int:
+    """So many rows that even of the largest a request holds no more than it may."""
+    texts = rows.select(pl.sum_horizontal(pl.col(*TEXT_LIMITS).str.len_bytes()).max()).item()
+    numbers = 8 * len(INTEGER_FIELDS) + 4 * rows[VECTOR_FIELD].to_numpy().shape[1]
+    return int(max(1, min(MAX_REQUEST_ROWS, MAX_REQUEST_BYTES // (texts + numbers))))
+
+
+def literal(text: str) -> str:
+    """A string of Milvus's filter language.
+
+    Only these escapes mean the same to all engines; any other character stands for itself.
+    """
+    return f'"{text.translate(_ESCAPES)}"'
+
+
+def equals(name: str, value: str) -> str:
+    """The filter for rows whose field has this value."""
+    return f"{name} == {literal(value)}"
+
+
+def any_key(chunk_ids: Sequence[str]) -> Iterator[str]:
+    """Filters that together select the rows of these keys, each of bounded length."""
+    for start in range(0, len(chunk_ids), MAX_REQUEST_ROWS):
+        keys = chunk_ids[start : start + MAX_REQUEST_ROWS]
+        yield f"chunk_id in [{', '.join(map(literal, keys))}]"
+
+
+def has_prefix(name: str, prefix: str) -> str:
+    """The filter for values that start with `prefix`, as a range of keys.
+
+    `like` would be shorter, but engines disagree on how to escape `%`, `_` and a backslash.
+    """
+    if not prefix:
+        return ""
+    lower = f"{name} >= {literal(prefix)}"
+    after = _after_all_with(prefix)
+    return f"{lower} and {name} < {literal(after)}" if after else lower
+
+
+def _after_all_with(prefix: str) -> str:
+    """The first string, by code points and so by UTF-8 bytes, behind all with this prefix."""
+    stem = prefix.rstrip(_LAST_CHARACTER)
+    if not stem:
+        return ""
+    following = ord(stem[-1]) + 1
+    # Surrogates are not characters and cannot be sent.
+    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # noqa: PLR2004

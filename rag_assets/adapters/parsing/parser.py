@@ -1,0 +1,370 @@
+"""One document's bytes to Markdown, title, headings and pages.
+
+`parse` is a function of the bytes and the name alone and never raises for what a document holds:
+it returns an outcome. It runs parsers written in native code on files that strangers wrote, so
+production calls it through `parse_worker.ParserPool`, which can kill it. Nothing heavy is imported
+before the first document that needs it.
+"""
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default as email_policy
+from importlib import metadata
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, NoReturn
+
+from rag_assets.adapters.parsing.text_formats import UnparsableError, csv_to_markdown, declared_charset, decode, find_headings, html_to_markdown, normalise, split_front_matter
+from rag_assets.core.documents.document import Outcome, Page, ParsedDocument
+
+if TYPE_CHECKING:
+    import xberg
+
+PARSER_REVISION = 1  # raise it when this package's parsing changes what comes out
+MAX_CHARACTERS = 20_000_000
+_LIBRARIES = (
+    *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
+    *("markdown-it-py", "charset-normalizer", "filetype"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a format's parser finds: a title, and the text page by page.
+
+    `numbers` is empty for a format without pages; then there is one text.
+    """
+
+    title: str
+    texts: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+    has_headings: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """A format: its media type, what refuses other bytes, and what reads them."""
+
+    media_type: str
+    verify: Callable[[bytes], None]
+    read: Callable[[bytes, str], _Parts]
+
+
+def is_supported(document_id: str) -> bool:
+    """True if this name's extension is one that is read."""
+    return _extension(document_id) in _FORMATS
+
+
+def parser_version() -> str:
+    """Changes when the same bytes could give another result: our revision and the libraries'."""
+    libraries = (f"{name} {metadata.version(name)}" for name in _LIBRARIES)
+    return ", ".join([f"rag-assets {PARSER_REVISION}", *libraries])
+
+
+def parse(
+    document_id: str, content: bytes, *, max_characters: int = MAX_CHARACTERS
+) -> ParsedDocument:
+    """Turn one document into Markdown, or say why that cannot be done.
+
+    Args:
+        document_id: The document's key; its extension decides the format.
+        content: The document.
+        max_characters: A longer result is an outcome `FAILED`.
+    """
+    file_format = _FORMATS.get(_extension(document_id))
+    if file_format is None:
+        return ParsedDocument(Outcome.SKIPPED, f"Only these are read: {', '.join(_FORMATS)}.")
+    try:
+        parts = _read(file_format, content)
+        return _assemble(parts, file_format.media_type, max_characters)
+    except UnparsableError as error:
+        return ParsedDocument(error.outcome, error.reason, file_format.media_type)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a library raises concerns this document only
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        return ParsedDocument(Outcome.FAILED, reason, file_format.media_type)
+
+
+def _extension(document_id: str) -> str:
+    return PurePosixPath(document_id).suffix.lower()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
+
+
+def _read(file_format: _Format, content: bytes) -> _Parts:
+    if not content.strip(b"\0 \t\r\n"):
+        raise UnparsableError(Outcome.EMPTY, "The document has no bytes but blank ones.")
+    file_format.verify(content)
+    return file_format.read(content, file_format.media_type)
+
+
+def _assemble(parts: _Parts, media_type: str, max_characters: int) -> ParsedDocument:
+    if (length := sum(map(len, parts.texts))) > max_characters:
+        reason = f"The text has {length:,} characters; the limit is {max_characters:,}."
+        raise UnparsableError(Outcome.FAILED, reason)
+    markdown, pages = _join_pages(parts)
+    if not markdown:
+        raise UnparsableError(Outcome.EMPTY, "There is no text in the document.")
+    headings = find_headings(markdown) if parts.has_headings else ()
+    title = parts.title or (headings[0].title if headings else "")
+    return ParsedDocument(Outcome.PARSED, None, media_type, title, markdown, headings, pages)
+
+
+def _join_pages(parts: _Parts) -> tuple[str, tuple[Page, ...]]:
+    """The texts with a blank line between them, and where the page of each one went."""
+    texts = [normalise(text).strip("\n") for text in parts.texts]
+    pages: list[Page] = []
+    kept: list[str] = []
+    start = 0
+    for number, text in zip(parts.numbers or [0] * len(texts), texts, strict=True):
+        if text.strip():
+            kept.append(text)
+            pages.append(Page(number, start, start + len(text)))
+            start += len(text) + len("\n\n")
+    return "\n\n".join(kept), tuple(pages) if parts.numbers else ()
+
+
+# --- Do the bytes agree with the name? -----------------------------------------------------------
+
+_OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
+_PDF_END = re.compile(rb"startxref|%%EOF")
+_PDF_TAIL_BYTES = 4096
+_MAIL_HEADERS = ("From", "To", "Subject", "Date", "Received", "Message-ID", "Content-Type")
+_ZIP_FLAG_ENCRYPTED = 1
+
+
+def _refuse_type(content: bytes, expected: str) -> NoReturn:
+    import filetype  # type: ignore[import-untyped]  # noqa: PLC0415 - only if mistyped
+
+    if content.startswith(_OLE_MAGIC):
+        found = "an Office document of before 2007"
+    else:
+        found = filetype.guess_mime(content[:8192]) or "of no known type"
+    reason = f"The name says {expected} but the bytes are {found}."
+    raise UnparsableError(Outcome.MISTYPED, reason)
+
+
+def _verify_text(content: bytes) -> None:
+    """Nothing to do: decoding refuses what is not text."""
+
+
+def _verify_pdf(content: bytes) -> None:
+    if b"%PDF-" not in content[:1024]:
+        _refuse_type(content, "PDF")
+    # Readers rebuild the lost index, but what was cut off would be missing without a word.
+    if not _PDF_END.search(content.rstrip(b"\0 \t\r\n")[-_PDF_TAIL_BYTES:]):
+        raise UnparsableError(Outcome.TRUNCATED, "The PDF has no end: it was cut off.")
+
+
+def _verify_mail(content: bytes) -> None:
+    message = message_from_bytes(content[:65536])
+    if not any(name in message for name in _MAIL_HEADERS):
+        _refuse_type(content, "e-mail")
+
+
+def _verify_zip(expected: str, member: str) -> Callable[[bytes], None]:
+    """What refuses bytes that are not a ZIP with a member whose name begins with `member`."""
+
+    def verify(content: bytes) -> None:
+        if content.startswith(_OLE_MAGIC) and _ENCRYPTED_PACKAGE in content:
+            raise UnparsableError(Outcome.ENCRYPTED, "The document is protected by a password.")
+        if not content.startswith(b"PK"):
+            _refuse_type(content, expected)
+        members = _zip_members(content)
+        if not any(info.filename.startswith(member) for info in members):
+            raise UnparsableError(
+                Outcome.MISTYPED, f"The name says {expected} but it is another kind of ZIP archive."
+            )
+        if any(info.flag_bits & _ZIP_FLAG_ENCRYPTED for info in members):
+            raise UnparsableError(Outcome.ENCRYPTED, "The archive is protected by a password.")
+
+    return verify
+
+
+def _zip_members(content: bytes) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        reason = f"The document is damaged or cut off: {_first_line(error)}."
+        raise UnparsableError(Outcome.TRUNCATED, reason) from error
+
+
+# --- Formats that are text -----------------------------------------------------------------------
+
+
+def _read_text(content: bytes, _media_type: str) -> _Parts:
+    return _Parts("", (decode(content),), has_headings=False)
+
+
+def _read_markdown(content: bytes, _media_type: str) -> _Parts:
+    title, text = split_front_matter(decode(content))
+    return _Parts(title, (text,))
+
+
+def _read_csv(content: bytes, _media_type: str) -> _Parts:
+    return _Parts("", (csv_to_markdown(decode(content)),), has_headings=False)
+
+
+def _read_html(content: bytes, _media_type: str) -> _Parts:
+    title, markdown = html_to_markdown(decode(content, declared_charset(content)))
+    return _Parts(title, (markdown,))
+
+
+# --- Formats that xberg reads --------------------------------------------------------------------
+
+# Its messages are all there is to tell one failure from another.
+_SAYS_ENCRYPTED = re.compile(r"encrypted|password", re.IGNORECASE)
+_SAYS_DAMAGED = re.compile(
+    r"invalid zip|corrupt|unexpected end|end of (input|file|xml)|not closed|eocd|checksum"
+    r"|cross-reference|truncated",
+    re.IGNORECASE,
+)
+_SAYS_LEFT_OUT = re.compile(r"content was not extracted")
+_PLACEHOLDER_TITLE = re.compile(r"untitled|(powerpoint )?presentation|microsoft word - ", re.I)
+# Its own limits refuse ordinary workbooks; the limit on size and the pool's on memory remain.
+_MAX_TABLE_CELLS = 5_000_000
+_MAX_ZIP_RATIO = 1100  # deflate cannot do more
+
+
+def _read_whole(content: bytes, media_type: str) -> _Parts:
+    document = _extract(content, media_type)
+    return _Parts(_title(document), (document.content,))
+
+
+def _read_slides(content: bytes, media_type: str) -> _Parts:
+    document = _extract(content, media_type)
+    pages = document.pages or []
+    texts = (
+        f"{page.content}\n\nNotes: {page.speaker_notes}" if page.speaker_notes else page.content
+        for page in pages
+    )
+    return _Parts(_title(document), tuple(texts), tuple(page.page_number for page in pages))
+
+
+def _read_sheets(content: bytes, media_type: str) -> _Parts:
+    document = _extract(content, media_type)
+    pages = [page for page in document.pages or [] if not page.is_blank]
+    texts = (f"## {page.sheet_name or page.page_number}\n\n{page.content}" for page in pages)
+    return _Parts(_title(document), tuple(texts), tuple(page.page_number for page in pages))
+
+
+def _read_pdf(content: bytes, media_type: str) -> _Parts:
+    try:
+        document = _extract(content, media_type)
+    except UnparsableError as error:
+        if error.outcome is not Outcome.FAILED:
+            raise
+        return _pdf_text(content, error)
+    pages = document.pages or []
+    return _Parts(
+        _title(document),
+        tuple(page.content for page in pages),
+        tuple(page.page_number for page in pages),
+    )
+
+
+def _pdf_text(content: bytes, first_error: UnparsableError) -> _Parts:
+    """The plain text of a PDF that xberg cannot read; its error if this fails too."""
+    import pypdfium2  # type: ignore[import-untyped]  # noqa: PLC0415 - only if xberg fails
+
+    try:
+        with pypdfium2.PdfDocument(content) as document:
+            texts = tuple(page.get_textpage().get_text_bounded() for page in document)
+    except pypdfium2.PdfiumError as error:
+        raise first_error from error
+    return _Parts("", texts, tuple(range(1, len(texts) + 1)), has_headings=False)
+
+
+def _extract(content: bytes, media_type: str) -> "xberg.ExtractedDocument":
+    import asyncio  # noqa: PLC0415
+
+    import xberg  # noqa: PLC0415 - 0.3 s, and only some formats need it
+
+    source = xberg.ExtractInput(kind="bytes", bytes=content, mime_type=media_type)
+    config = xberg.ExtractionConfig(
+        use_cache=False,
+        disable_ocr=True,
+        output_format="markdown",
+        max_archive_depth=0,
+        pages=xberg.PageConfig(extract_pages=True),
+        security_limits=xberg.SecurityLimits(
+            max_compression_ratio=_MAX_ZIP_RATIO, max_table_cells=_MAX_TABLE_CELLS
+        ),
+    )
+    try:
+        result = asyncio.run(xberg.extract(source, config))
+    except RuntimeError as error:
+        _refuse(_first_line(error))
+    for warning in result.results[0].processing_warnings:
+        if _SAYS_LEFT_OUT.search(warning.message):
+            raise UnparsableError(Outcome.TRUNCATED, f"Damaged in part: {warning.message}")
+    return result.results[0]
+
+
+def _refuse(message: str) -> NoReturn:
+    if _SAYS_ENCRYPTED.search(message):
+        raise UnparsableError(Outcome.ENCRYPTED, f"Protected by a password: {message}")
+    if _SAYS_DAMAGED.search(message):
+        raise UnparsableError(Outcome.TRUNCATED, f"Damaged or cut off: {message}")
+    raise UnparsableError(Outcome.FAILED, message)
+
+
+def _title(document: "xberg.ExtractedDocument") -> str:
+    title = " ".join((document.metadata.title or "").split())
+    return "" if _PLACEHOLDER_TITLE.match(title) else title
+
+
+# --- E-mail --------------------------------------------------------------------------------------
+
+
+def _read_mail(content: bytes, media_type: str) -> _Parts:
+    """The mail, then each attachment that is itself a readable document under its name."""
+    message = message_from_bytes(content, policy=email_policy)
+    text = _extract(content, media_type).content
+    attachments = (f"# {name}\n\n{markdown}" for name, markdown in _attachments(message))
+    subject = " ".join(str(message["Subject"] or "").split())
+    return _Parts(subject, ("\n\n".join([text, *attachments]),))
+
+
+def _attachments(message: EmailMessage) -> Iterator[tuple[str, str]]:
+    for part in message.iter_attachments():
+        name, content = part.get_filename(), part.get_payload(decode=True)
+        # A mail in a mail is left to its own text: attachments of attachments have no bottom.
+        if name and isinstance(content, bytes) and _extension(name) != ".eml":
+            attached = parse(name, content)
+            if attached.outcome is Outcome.PARSED:
+                yield normalise(name), attached.markdown
+
+
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_MARKDOWN = _Format("text/markdown", _verify_text, _read_markdown)
+_HTML = _Format("text/html", _verify_text, _read_html)
+_FORMATS = {
+    ".pdf": _Format("application/pdf", _verify_pdf, _read_pdf),
+    ".docx": _Format(
+        _OFFICE + "wordprocessingml.document", _verify_zip("Word document", "word/"), _read_whole
+    ),
+    ".pptx": _Format(
+        _OFFICE + "presentationml.presentation", _verify_zip("presentation", "ppt/"), _read_slides
+    ),
+    ".xlsx": _Format(
+        _OFFICE + "spreadsheetml.sheet", _verify_zip("Excel workbook", "xl/"), _read_sheets
+    ),
+    ".epub": _Format("application/epub+zip", _verify_zip("EPUB", "mimetype"), _read_whole),
+    ".eml": _Format("message/rfc822", _verify_mail, _read_mail),
+    ".html": _HTML,
+    ".htm": _HTML,
+    ".md": _MARKDOWN,
+    ".markdown": _MARKDOWN,
+    ".txt": _Format("text/plain", _verify_text, _read_text),
+    ".csv": _Format("text/csv", _verify_text, _read_csv),
+}

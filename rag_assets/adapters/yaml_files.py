@@ -1,0 +1,103 @@
+"""YAML (or JSON) files that users write: model specs, labelled queries, cost assumptions.
+
+What belongs here: the one typed reader, and what each file holds. What does not: the rules of its
+content, which are in `core/`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.models.retrieval import LabelledQuery
+from rag_assets.core.models.spec import ModelSpec, model_specs
+
+Content = TypeVar("Content")
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    question: str = Field(min_length=1)
+    documents: dict[str, float] | list[str] = Field(min_length=1)
+
+
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+_QUERIES = TypeAdapter(list[_Query])
+_MAPPING = TypeAdapter(dict[str, Any])
+
+
+def read_yaml(path: Path, content: TypeAdapter[Content], expected: str) -> Content:
+    """Return a file's content.
+
+    Args:
+        path: The file.
+        content: Its type.
+        expected: The same for people, as the end of "expected …".
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or holds something else.
+    """
+    try:
+        return content.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: expected {expected}: {error}") from error
+
+
+def read_model_specs(path: Path) -> dict[str, ModelSpec]:
+    """Return the model specs by key, in the file's order.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or a spec is wrong; it says where.
+    """
+    return model_specs(read_yaml(path, _ANY, "model specs"), str(path))
+
+
+def find_model_spec(path: Path, key: str) -> ModelSpec:
+    """Return one model spec.
+
+    Raises:
+        ConfigurationError: As `read_model_specs`, or there is no such key.
+    """
+    specs = read_model_specs(path)
+    if key not in specs:
+        raise ConfigurationError(
+            f"There is no model {key!r} in {path}; it has {', '.join(specs) or 'none'}."
+        )
+    return specs[key]
+
+
+def read_queries(path: Path) -> list[LabelledQuery]:
+    """Return the labelled queries that models are evaluated by.
+
+    The file is a list of `question` and `documents`: the ids that answer it, as a list, or as a
+    mapping to the gain of each.
+
+    Raises:
+        ConfigurationError: The file is missing, empty, or an entry is wrong; it says which.
+    """
+    expected = "a list of queries, each with `question` and `documents`"
+    queries = read_yaml(path, _QUERIES, expected)
+    if not queries:
+        raise ConfigurationError(f"{path} holds no queries; expected {expected}.")
+    return [LabelledQuery(query.question, _gains(query.documents)) for query in queries]
+
+
+def read_assumptions(path: Path) -> dict[str, Any]:
+    """Return the cost model's inputs by name.
+
+    Raises:
+        ConfigurationError: The file is missing, or is not a mapping.
+    """
+    return read_yaml(path, _MAPPING, "a mapping such as `gpu_hour: 0.80`")
+
+
+def _gains(documents: Mapping[str, float] | list[str]) -> dict[str, float]:
+    return dict.fromkeys(documents, 1.0) if isinstance(documents, list) else dict(documents)

@@ -1,0 +1,203 @@
+"""Runs jobs in this process, for commands: the same jobs, recorded on the same instance.
+
+What belongs here: what commands do with Dagster. What does not: options and output, which are in
+the commands' own files; they import this late, because it takes seconds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+
+from rag_assets.core.costs import CostReport
+from rag_assets.core.errors import PromotionRefusedError
+from rag_assets.core.identity import shard_keys
+from rag_assets.core.models.estimate import Preview
+from rag_assets.core.names import Asset, Job, Tag
+from rag_assets.core.reports.report import ModelStatus, Report
+from rag_assets.definitions import definitions
+from rag_assets.defs.metadata import GATE_TABLE
+from rag_assets.defs.resources import ChunkerResource, CostsResource, IndexResource, RetriesResource, resolved
+from rag_assets.instance.costs import measured
+from rag_assets.instance.orchestrator import DagsterOrchestrator
+from rag_assets.instance.partitions import model_shard_key
+from rag_assets.instance.report import Reporter
+from rag_assets.models.lifecycle import Lifecycle
+from rag_assets.models.registry import read_records
+from rag_assets.models.status import read_statuses
+from rag_assets.settings import Settings
+
+Metrics = dict[str, dict[str, float]]
+
+
+def ingest(settings: Settings) -> Metrics:
+    """Bring the model of the settings in sync with the source and make it live.
+
+    Runs `ingest_documents`, `index_chunks` and `promote` in this process, recorded on the
+    instance of DAGSTER_HOME. The environment must hold the same settings.
+
+    Returns:
+        For each asset the sums over its partitions of the metrics it reports.
+    """
+    model, shards = settings.model, shard_keys(settings.shards)
+    with dg.DagsterInstance.get() as instance:
+        with open_lifecycle(instance, settings) as life:
+            life.register(model)
+            life.build(model, concurrent=True)
+        metrics = run_job(Job.INGEST_DOCUMENTS, shards)
+        rows = [str(model_shard_key(model, shard)) for shard in shards]
+        metrics |= run_job(Job.INDEX_CHUNKS, rows)
+        if _in_sync(settings, model) < len(shards):  # filled beside a live one: read it back
+            again = run_job(Job.INDEX_CHUNKS, rows)
+            rows_written = Asset.COLLECTION
+            metrics[rows_written] = _added(metrics[rows_written], again[rows_written])
+    live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
+    shown, error = run_step(Job.PROMOTE, {Asset.LIVE_ALIAS: live})
+    if error:
+        evidence = [f"{found.rule}: {found.evidence}" for found in shown if not found.passed]
+        raise PromotionRefusedError(". ".join([error, *evidence]))
+    return metrics
+
+
+@contextmanager
+def open_lifecycle(instance: dg.DagsterInstance, settings: Settings) -> Iterator[Lifecycle]:
+    """Open the models' life on an instance, with the resources of the settings."""
+    with resolved(settings, IndexResource).open() as index:
+        yield Lifecycle(index, DagsterOrchestrator(instance))
+
+
+def run_job(
+    job: str, partitions: Sequence[str] = (), *, ops: Mapping[str, Any] | None = None
+) -> Metrics:
+    """Run a job over a contiguous range of partitions; raises what its failing step raises."""
+    return _sums(execute(job, partitions, ops=ops).get_asset_materialization_events())
+
+
+def execute(
+    job: str,
+    partitions: Sequence[str] = (),
+    *,
+    ops: Mapping[str, Any] | None = None,
+    raise_on_error: bool = True,
+) -> dg.ExecuteInProcessResult:
+    """Run a job in this process, recorded on the instance of DAGSTER_HOME."""
+    span = {Tag.RANGE_START: partitions[0], Tag.RANGE_END: partitions[-1]} if partitions else {}
+    with dg.DagsterInstance.get() as instance:
+        return (
+            definitions()
+            .resolve_job_def(job)
+            .execute_in_process(
+                instance=instance,
+                tags=span,
+                raise_on_error=raise_on_error,
+                run_config={
+                    "ops": ops or {},
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """What became of one of the gate's rules."""
+
+    rule: str
+    passed: bool
+    evidence: str
+
+
+def run_step(job: str, ops: Mapping[str, Any]) -> tuple[list[RuleResult], str]:
+    """Run a job of a model's life; return what the gate found, and what the run failed with."""
+    configured = {name: {"config": config} for name, config in ops.items()}
+    result = execute(job, ops=configured, raise_on_error=False)
+    shown = [row for found in result.get_asset_check_evaluations() for row in _shown(found)]
+    errors = [
+        event.step_failure_data.error
+        for event in result.all_events
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE
+    ]
+    if result.success or not errors or errors[0] is None:
+        return shown, "" if result.success else f"The run of {job} failed; the UI shows why."
+    refused = [found.rule for found in shown if not found.passed]
+    if refused:
+        return shown, f"The gate refuses: {', '.join(refused)}."
+    cause = errors[0].cause or errors[0]
+    return shown, cause.message.partition(": ")[2].strip() or cause.message
+
+
+def _shown(check: dg.AssetCheckEvaluation) -> list[RuleResult]:
+    """Return a check of the gate by its rules: it has a table of them, or is one."""
+    table = check.metadata.get(GATE_TABLE)
+    if not isinstance(table, dg.TableMetadataValue):
+        return [RuleResult(check.check_name, check.passed, check.description or "")]
+    rows = [{name: str(value) for name, value in row.data.items()} for row in table.records]
+    return [RuleResult(row["rule"], row["passed"] == "yes", row["evidence"]) for row in rows]
+
+
+def statuses(settings: Settings) -> list[ModelStatus]:
+    """Return where every model stands."""
+    with resolved(settings, IndexResource).open() as index:
+        return read_statuses(index)
+
+
+def report(settings: Settings) -> Report:
+    """Return the state of ingestion, as the asset `ingestion_report` shows it."""
+    with dg.DagsterInstance.get() as instance:
+        return read_report(instance, settings)
+
+
+def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
+    """As `report`, on an instance that is open."""
+    retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
+    with resolved(settings, IndexResource).open() as index:
+        return Reporter(instance, index, retries.policy(), chunker.version).read()
+
+
+def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:
+    """Evaluate the cost model with what this instance has measured; `given` replaces that."""
+    inputs = replace(resolved(settings, CostsResource).inputs(), given=given)
+    with dg.DagsterInstance.get() as instance:
+        return inputs.evaluate(measured(instance, resolved(settings, IndexResource).open()))
+
+
+def preview(settings: Settings, model: str, tokens_per_second: float) -> Preview:
+    """Estimate what building a model takes."""
+    with dg.DagsterInstance.get() as instance, open_lifecycle(instance, settings) as life:
+        return life.preview(model, tokens_per_second)
+
+
+def register_first_model(settings: Settings, dagster_home: str) -> None:
+    """Register the model of the settings and have it built, unless there are models already."""
+    with dg.DagsterInstance.from_config(dagster_home) as instance:
+        build_first_model(instance, settings)
+
+
+def build_first_model(instance: dg.DagsterInstance, settings: Settings) -> None:
+    """As `register_first_model`, on an instance that is open."""
+    with open_lifecycle(instance, settings) as life:
+        if not read_records(life.index.lake).maintained:
+            life.register(settings.model)
+            life.build(settings.model)
+
+
+def _in_sync(settings: Settings, model: str) -> int:
+    return next(status.in_sync for status in statuses(settings) if status.model == model)
+
+
+def _added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {name: value + other.get(name, 0) for name, value in one.items()}
+
+
+def _sums(events: Sequence[dg.DagsterEvent]) -> Metrics:
+    sums: Metrics = {}
+    for event in events:
+        materialization = event.step_materialization_data.materialization
+        metrics = sums.setdefault(materialization.asset_key.to_user_string(), {})
+        for name, metadata in materialization.metadata.items():
+            if isinstance(metadata, dg.IntMetadataValue | dg.FloatMetadataValue):
+                metric = name.removeprefix("rag_assets/")
+                metrics[metric] = metrics.get(metric, 0) + (metadata.value or 0)
+    return sums

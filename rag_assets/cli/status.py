@@ -1,0 +1,69 @@
+"""`rag-assets status`: the ingestion report in the terminal, as it is now."""
+
+import json
+from collections.abc import Iterable
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rag_assets.cli import services as dev
+from rag_assets.core.reports.report import ShardState
+from rag_assets.core.reports.sections import GLYPHS, Section, sections
+from rag_assets.settings import load_settings
+
+COLOURS = {
+    ShardState.IN_STEP: "green",
+    ShardState.RUNNING: "cyan",
+    ShardState.STALE: "yellow",
+    ShardState.TO_BE_MADE: "yellow",
+    ShardState.WAITING: "red",
+    ShardState.REFUSED: "bold red",
+    ShardState.NO_INPUT: "dim",
+}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
+def status(*, as_json: bool) -> None:
+    """Show how things stand: shards, backlog, lag, quarantine, cost so far, models, sensors.
+
+    Reads the lake, Dagster's instance (that of DAGSTER_HOME, else the one of `rag-assets dev`)
+    and Milvus; if Milvus is down it says so. Whatever it finds it exits with 0; with 1 if the
+    lake or the instance cannot be read, or a setting is wrong.
+    """
+    settings = load_settings()
+    dev.use_instance(settings)
+    from rag_assets.cli.ingestion import report  # noqa: PLC0415 - imports Dagster, which takes seconds
+
+    found = report(settings)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=2))
+    else:
+        show(sections(found), Console())
+
+
+def show(parts: Iterable[Section], console: Console) -> None:
+    """Print sections."""
+    for part in parts:
+        console.print(Text(part.title, style="bold"))
+        if part.says:
+            console.print(Text(part.says))
+        if part.rows:
+            table = Table(*part.columns, box=box.SIMPLE_HEAD, pad_edge=False)
+            for row in part.rows:
+                table.add_row(*map(Text, row))
+            console.print(table)
+        for line in part.grid:
+            console.print(_coloured(line), no_wrap=True, crop=False)
+        console.print()
+
+
+def _coloured(line: str) -> Text:
+    text = Text(line)
+    for state, glyph in GLYPHS.items():
+        if state is not ShardState.WAITING and state is not ShardState.REFUSED:
+            text.highlight_words([glyph], COLOURS[state])
+    return text

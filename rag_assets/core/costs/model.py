@@ -1,0 +1,286 @@
+"""What it costs a day to keep an index true to a source, and how fresh it is, by three policies.
+
+- *Streaming*: each document is a run of its own, at once.
+- *Batch*: all that has come in is loaded a few times a day.
+- *Hybrid*, what this platform does: single documents and small uploads stream, large uploads are
+  loaded in bulk.
+
+A document's way has two hops. On a CPU pod a run starts and parses. Then a GPU embeds: stream runs
+share GPU pods that stay up for a while (`gpu_pool`), a bulk run has a pod of its own from its
+cold start to its end. CPU pods and those of bulk runs are there as soon as they are asked for, so
+that bulk runs never wait for each other (M/G/∞): what they cost is their number times what one
+takes. Writing to Milvus is counted as no time.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from math import ceil, exp, sqrt
+
+from rag_assets.core.costs.inputs import Case
+from rag_assets.core.costs.gpu_pool import Arrivals, Delay, Pod, quantile
+
+DAY, HOUR = 86_400, 3_600
+HOPS = 2
+UNIFORM = sqrt(12)  # a uniform distribution's width by its standard deviation
+
+
+class Policy(StrEnum):
+    """How documents are brought into the index."""
+
+    STREAMING = "streaming"
+    HYBRID = "hybrid"
+    BATCH = "batch"
+
+
+class Kind(StrEnum):
+    """How a document came in."""
+
+    SINGLE = "single updates"
+    UPLOAD = "uploads"
+
+
+Delays = list[tuple[Kind, Delay]]
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Seconds from a document's change until it can be found."""
+
+    mean: float
+    p50: float
+    p95: float
+
+    @classmethod
+    def of(cls, delays: Sequence[Delay]) -> "Freshness":
+        """Sum up delays by their weights."""
+        weight = sum(delay.weight for delay in delays)
+        mean = sum(delay.weight * delay.mean for delay in delays) / weight
+        return cls(mean, quantile(delays, 0.5), quantile(delays, 0.95))
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a policy costs a day.
+
+    Attributes:
+        policy: Which.
+        documents: Indexed.
+        runs: Of both hops.
+        gpu_hours: Paid for: starting, working, idle.
+        gpu_busy_hours: Of those, embedding.
+        gpu_starts: Cold starts of GPU pods.
+        gpu_pods: That stream runs share, at the most at once.
+        cpu_hours: Paid for.
+        gets: Requests to S3 that read.
+        puts: Requests to S3 that write.
+        money: By what it is paid for, in dollars.
+        delays: Returns documents' delays, weighted by their number, by how they came in.
+    """
+
+    policy: Policy
+    documents: float
+    runs: float
+    gpu_hours: float
+    gpu_busy_hours: float
+    gpu_starts: float
+    gpu_pods: int
+    cpu_hours: float
+    gets: float
+    puts: float
+    money: dict[str, float]
+    delays: Callable[[], Delays]
+
+    @property
+    def indexing(self) -> float:
+        """Dollars a day for what the policy decides: all but Milvus, which serves in any case."""
+        return sum(self.money.values()) - self.money["Milvus"]
+
+    @property
+    def per_thousand(self) -> float:
+        """Dollars for indexing 1,000 documents."""
+        return self.indexing / self.documents * 1000
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the GPU hours in which something is embedded."""
+        return self.gpu_busy_hours / self.gpu_hours
+
+    @property
+    def freshness(self) -> dict[str, Freshness]:
+        """By how a document came in, and of all."""
+        found = self.delays()
+        kinds = {str(k): [delay for kind, delay in found if kind is k] for k in Kind}
+        kinds["all"] = [delay for _, delay in found]
+        return {name: Freshness.of(delays) for name, delays in kinds.items() if delays}
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What one lane takes a day; seconds, and each document's delays by its kind."""
+
+    gpu: float = 0.0
+    gpu_busy: float = 0.0
+    gpu_starts: float = 0.0
+    pods: int = 0
+    cpu: float = 0.0
+    runs: float = 0.0
+    shards: float = 0.0
+    delays: Callable[[], Delays] = list
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Documents that come together: `number` groups a day, of `runs` runs of `size` documents."""
+
+    kind: Kind
+    number: float
+    runs: float
+    size: float
+
+
+def cost(policy: Policy, case: Case) -> Costs:
+    """Return what a policy costs, and the freshness it gives."""
+    load, platform = case.workload, case.platform
+    singles = Groups(Kind.SINGLE, load.singles, 1, 1)
+    if policy is Policy.BATCH:
+        lanes = [_batches(case)]
+    elif policy is Policy.STREAMING:
+        lanes = [_stream(case, [singles, Groups(Kind.UPLOAD, load.uploads, load.upload, 1)])]
+    elif load.upload <= platform.stream_documents:
+        lanes = [_stream(case, [singles, Groups(Kind.UPLOAD, load.uploads, 1, load.upload)])]
+    else:
+        lanes = [_stream(case, [singles]), _uploads(case)]
+    return _sum(policy, case, lanes)
+
+
+def ratio(case: Case) -> float:
+    """Return how many times as much as hybrid pure streaming costs, for indexing alone."""
+    return cost(Policy.STREAMING, case).indexing / cost(Policy.HYBRID, case).indexing
+
+
+def _stream(case: Case, groups: Iterable[Groups]) -> Lane:
+    coming = [one for one in groups if _arrivals(case, one).rate]  # 0 of what is too rare
+    timings = case.timings
+    arrivals = [_arrivals(case, one) for one in coming]
+    pod, pods = Pod.shared(arrivals, timings.cold_start_s, timings.idle_s, case.platform.max_load)
+    runs = sum(one.number * one.runs for one in coming)
+    documents = sum(one.number * one.runs * one.size for one in coming)
+    return Lane(
+        gpu=pods * (1 - pod.off) * DAY if coming else 0.0,
+        gpu_busy=documents * case.workload.tokens_a_document / timings.stream_tokens_s,
+        gpu_starts=pods * pod.starts * DAY,
+        pods=pods if coming else 0,
+        cpu=runs * timings.run_start_s + documents * timings.parse_s,
+        runs=HOPS * runs,
+        shards=sum(one.number * one.runs * _touched(case, one.size) for one in coming),
+        delays=partial(_stream_delays, case, coming, pod),
+    )
+
+
+def _stream_delays(case: Case, coming: Sequence[Groups], pod: Pod) -> Delays:
+    waits = pod.waits()
+    return [
+        (groups.kind, _behind(wait, mine, groups, case))
+        for groups, mine in zip(coming, pod.arrivals, strict=True)
+        for wait in waits
+    ]
+
+
+def _arrivals(case: Case, groups: Groups) -> Arrivals:
+    """Return runs as jobs of a GPU: a start and, by the tokens, the documents' time."""
+    each = case.workload.tokens_a_document / case.timings.stream_tokens_s
+    return Arrivals(
+        rate=groups.number / DAY,
+        jobs=groups.runs,
+        mean=case.timings.gpu_run_start_s + groups.size * each,
+        variance=groups.size * case.workload.size_variance * each**2,
+    )
+
+
+def _behind(wait: Delay, mine: Arrivals, groups: Groups, case: Case) -> Delay:
+    """Return a document's delay: noticed, parsed, the group's wait, its place in the group.
+
+    Where the group is one run, that run's own time varies instead; it is taken as uniform.
+    """
+    before = case.timings.notice_s + case.timings.run_start_s + groups.size * case.timings.parse_s
+    varies = min(UNIFORM * sqrt(mine.variance), 2 * mine.mean)
+    place = (mine.jobs - 1) * mine.mean
+    return Delay(
+        weight=wait.weight * groups.number * groups.runs * groups.size,
+        base=before + wait.base + mine.mean - (0.0 if place else varies / 2),
+        width=wait.width,
+        other=place or varies,
+    )
+
+
+def _uploads(case: Case) -> Lane:
+    load = case.workload
+    return _bulk(case, load.uploads, load.upload, [(Kind.UPLOAD, 1.0)], 0.0)
+
+
+def _batches(case: Case) -> Lane:
+    """Return the lane of batches; one in whose time nothing came is not started."""
+    load, often = case.workload, case.platform.batches_a_day
+    number = often * (1 - exp(-(load.singles + load.uploads) / often))
+    kinds = [(Kind.SINGLE, 1 - load.bulk_share), (Kind.UPLOAD, load.bulk_share)]
+    return _bulk(case, number, load.documents_a_day / number, kinds, DAY / often)
+
+
+def _bulk(
+    case: Case, number: float, size: float, kinds: Iterable[tuple[Kind, float]], period: float
+) -> Lane:
+    """Return what so many loads a day take; documents wait up to `period` seconds for theirs."""
+    timings, shards = case.timings, _touched(case, size)
+    runs = ceil(shards / case.platform.shards_per_run)
+    working = size * case.workload.tokens_a_document / timings.bulk_tokens_s
+    starting = timings.cold_start_s + timings.gpu_run_start_s
+    parsing = timings.run_start_s + size / runs * timings.parse_s
+    before = timings.notice_s + parsing + starting
+    return Lane(
+        gpu=number * (runs * starting + working),
+        gpu_busy=number * working,
+        gpu_starts=number * runs,
+        cpu=number * runs * parsing,
+        runs=HOPS * number * runs,
+        shards=number * shards,
+        delays=lambda: [
+            (kind, Delay(number * size * share, before, working / runs, period))
+            for kind, share in kinds
+            if share
+        ],
+    )
+
+
+def _touched(case: Case, documents: float) -> float:
+    """Return how many shards so many documents fall into, on average: a hash spreads them."""
+    shards = case.platform.shards
+    return float(shards * (1 - (1 - 1 / shards) ** documents))
+
+
+def _sum(policy: Policy, case: Case, lanes: Sequence[Lane]) -> Costs:
+    prices, platform = case.prices, case.platform
+    gpu, cpu = (sum(getattr(lane, name) for lane in lanes) / HOUR for name in ("gpu", "cpu"))
+    shards = sum(lane.shards for lane in lanes)
+    gets = shards * platform.shard_gets + case.workload.documents_a_day
+    puts = shards * platform.shard_puts
+    return Costs(
+        policy=policy,
+        documents=case.workload.documents_a_day,
+        runs=sum(lane.runs for lane in lanes),
+        gpu_hours=gpu,
+        gpu_busy_hours=sum(lane.gpu_busy for lane in lanes) / HOUR,
+        gpu_starts=sum(lane.gpu_starts for lane in lanes),
+        gpu_pods=sum(lane.pods for lane in lanes),
+        cpu_hours=cpu,
+        gets=gets,
+        puts=puts,
+        money={
+            "GPU": gpu * prices.gpu_hour,
+            "CPU": cpu * prices.cpu_hour,
+            "S3": (gets * prices.get_requests + puts * prices.put_requests) / 1000,
+            "Milvus": platform.replicas * 24 * prices.milvus_hour,
+        },
+        delays=lambda: [delay for lane in lanes for delay in lane.delays()],
+    )

@@ -1,0 +1,93 @@
+"""From rows of `parsed_documents` to rows of `chunks`."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import polars as pl
+
+from rag_assets.core.documents.chunking import Chunk, ChunkLimits, TokenCounter, chunk_document
+from rag_assets.core.documents.document import Heading, Page
+from rag_assets.core.identity import chunk_ids, digest, text_digest
+from rag_assets.core.tables import CHUNKS
+
+MAX_TITLE = 1000  # characters, of a title or a path of headings
+
+INDEXED = (  # what a row in Milvus says beside its vector; a change of any of these rewrites it
+    "document_id",
+    "ordinal",
+    "title",
+    "heading",
+    "text",
+    "source_uri",
+    "start",
+    "end",
+    "page",
+)
+
+CUT = {name: CHUNKS[name] for name in (f.name for f in fields(Chunk))}
+"""The columns that a chunk itself has."""
+
+
+def chunk_table(
+    documents: pl.DataFrame,
+    limits: ChunkLimits,
+    count_tokens: TokenCounter,
+    source_uri: Callable[[str], str],
+) -> pl.DataFrame:
+    """Chunk parsed documents.
+
+    Args:
+        documents: Rows of `parsed_documents` that have Markdown.
+        limits: Upper bounds of every chunk.
+        count_tokens: Counts the tokens of many texts at once.
+        source_uri: Gives a document's address from its id.
+
+    Returns:
+        A table of schema `CHUNKS`, in the documents' order and by ordinal.
+    """
+    found: list[Chunk] = []
+    of_document: list[int] = []  # the row of `documents` that each chunk was cut from
+    ids: list[str] = []
+    ordinals: list[int] = []
+    for number, document in enumerate(documents.iter_rows(named=True)):
+        chunks = _chunks(document, limits, count_tokens)
+        found += chunks
+        of_document += [number] * len(chunks)
+        ids += chunk_ids(document["document_id"], [chunk.text for chunk in chunks])
+        ordinals += range(len(chunks))
+    cut = pl.DataFrame(found, schema=CUT)
+    same_in_a_document = documents.select(
+        "document_id",
+        _shortened("title"),
+        pl.Series("source_uri", map(source_uri, documents["document_id"]), pl.String),
+        *("content_digest", "version", "modified_at"),
+    )
+    table = cut.with_columns(
+        _shortened("heading"),
+        *same_in_a_document[of_document],
+        ordinal=pl.Series(ordinals, dtype=pl.Int64),
+        chunk_id=pl.Series(ids, dtype=pl.String),
+        text_digest=pl.Series(map(text_digest, cut["text"]), dtype=pl.String),
+    )
+    digests = [digest(*map(str, row)) for row in table.select(INDEXED).iter_rows()]
+    return table.with_columns(row_digest=pl.Series(digests, dtype=pl.String)).select(*CHUNKS)
+
+
+def _chunks(
+    document: dict[str, Any], limits: ChunkLimits, count_tokens: TokenCounter
+) -> list[Chunk]:
+    return chunk_document(
+        document["markdown"],
+        [Heading(**heading) for heading in document["headings"]],
+        [Page(**page) for page in document["pages"]],
+        limits,
+        count_tokens,
+    )
+
+
+def _shortened(column: str) -> pl.Expr:
+    """Cut what only looks like a title: a whole paragraph set as a heading."""
+    title = pl.col(column)
+    cut = title.str.slice(0, MAX_TITLE - 1) + "…"
+    return pl.when(title.str.len_chars() > MAX_TITLE).then(cut).otherwise(title)

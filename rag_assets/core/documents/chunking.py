@@ -1,0 +1,242 @@
+"""Cuts a document's Markdown into chunks: headings first, then by structure, never over budget.
+
+Sizing every chunk through a tokenizer is several hundred times slower than sizing by
+characters, so chunks are cut by characters, counted in one batch, and only those over the
+token budget are cut again. A section (a heading and the text up to the next one) is cut by
+itself, and a long one by blocks, which keeps an edit's effect near the edit.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.metadata import version
+from itertools import pairwise
+from operator import itemgetter
+from typing import TypeVar
+
+from semantic_text_splitter import MarkdownSplitter
+
+from rag_assets.core.documents.document import Heading, Page
+from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.identity import digest
+
+CHUNKER_REVISION = 1
+HEADING_SEPARATOR = " > "
+
+BLOCK_CHUNKS = 2  # a block's length in chunks
+FOLLOWS = 64  # characters behind a boundary that decide its rank
+LONG_LINE = 10_000  # characters
+_LINE_END = re.compile(r"\n(\s*\n)?")
+_FENCE = re.compile(r"^ {0,3}(```|~~~)", re.MULTILINE)
+_LONG_LINE = re.compile(rf"^[^\n]{{{LONG_LINE},}}", re.MULTILINE)
+
+TokenCounter = Callable[[list[str]], list[int]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLimits:
+    """No chunk is longer than `characters`, nor has more than `tokens` tokens."""
+
+    characters: int
+    tokens: int
+
+    def __post_init__(self) -> None:
+        if self.characters < 1 or self.tokens < 1:
+            raise ConfigurationError(
+                f"Chunk limits must be positive, not {self.characters} characters"
+                f" and {self.tokens} tokens."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document: `markdown[start:end] == text`."""
+
+    start: int
+    end: int
+    text: str
+    tokens: int
+    heading: str
+    page: int
+
+
+def chunker_version(limits: ChunkLimits, tokenizer_version: str) -> str:
+    """Return a digest that changes whenever the same document would be cut otherwise."""
+    splitter = version("semantic-text-splitter")
+    return digest(
+        str(CHUNKER_REVISION), splitter, tokenizer_version, f"{limits.characters}/{limits.tokens}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of characters of the Markdown, not yet named."""
+
+    start: int
+    end: int
+
+
+def chunk_document(
+    markdown: str,
+    headings: Sequence[Heading],
+    pages: Sequence[Page],
+    limits: ChunkLimits,
+    count_tokens: TokenCounter,
+) -> list[Chunk]:
+    """Cut one document into chunks, in reading order, without overlap.
+
+    Args:
+        markdown: The document's text.
+        headings: Its headings with offsets into `markdown`, in order.
+        pages: Its pages with offsets into `markdown`, in order; may be empty.
+        limits: Upper bounds of every chunk.
+        count_tokens: Counts the tokens of many texts at once, without truncation.
+
+    Returns:
+        The chunks; text that is only white space is in none.
+    """
+    spans = [
+        span
+        for section in sections(markdown, headings)
+        for block in blocks(markdown, section, BLOCK_CHUNKS * limits.characters)
+        for piece in short_lines(markdown, block)
+        for span in cut(markdown, piece, limits.characters)
+    ]
+    counted = within_budget(markdown, spans, limits.tokens, count_tokens)
+    heading_starts, heading_paths = _paths(headings)
+    page_starts = [page.start for page in pages]
+    return [
+        Chunk(
+            start=span.start,
+            end=span.end,
+            text=markdown[span.start : span.end],
+            tokens=tokens,
+            heading=_at(heading_starts, heading_paths, span.start) or "",
+            page=_at(page_starts, [page.number for page in pages], span.start) or 0,
+        )
+        for span, tokens in counted
+    ]
+
+
+def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
+    """Return the document's sections; a heading without text of its own joins the next one."""
+    starts = sorted({0, *(heading.start for heading in headings)})
+    bodiless = {
+        start
+        for start, following in pairwise(starts)
+        if "\n" not in markdown[start:following].strip()
+    }
+    kept = [
+        start
+        for before, start in zip([-1, *starts], starts, strict=False)
+        if before not in bodiless
+    ]  # the text after a bodiless heading belongs to that heading's section
+    return [Span(start, end) for start, end in pairwise([*kept, len(markdown)])]
+
+
+def blocks(markdown: str, section: Span, longest: int) -> list[Span]:
+    """Cut a long section into blocks of at most `longest` characters where lines allow.
+
+    The splitter fills one chunk after the other, so that an edit could move all boundaries
+    behind it. Blocks stop that: a section is cut where the text itself ranks lowest, then each
+    part again, until none is too long. A boundary thus depends on the text next to it and no
+    further away than `longest`, whatever stands before. (Content-defined chunking, with the
+    ranks of a treap: Seidel and Aragon 1996.)
+    """
+    boundaries = _ranked_boundaries(markdown, section) if _length(section) > longest else []
+    positions = [position for position, _ in boundaries]
+    done, todo = [], [section]
+    while todo:
+        span = todo.pop()
+        inside = boundaries[bisect_right(positions, span.start) : bisect_left(positions, span.end)]
+        if _length(span) <= longest or not inside:
+            done.append(span)
+        else:
+            cut_at, _ = min(inside, key=itemgetter(1))
+            todo += [Span(cut_at, span.end), Span(span.start, cut_at)]
+    return done
+
+
+def _ranked_boundaries(markdown: str, section: Span) -> list[tuple[int, tuple[int, bytes]]]:
+    """Return where a section may be cut, in order, each with its rank: low ranks are cut first.
+
+    Paragraphs rank before lines, and either by a digest of what follows. Equal lines (of a
+    table, say) are told apart by their occurrence.
+    """
+    seen: Counter[str] = Counter()
+    fences = [fence.start() for fence in _FENCE.finditer(markdown, section.start, section.end)]
+    boundaries = []
+    for gap in _LINE_END.finditer(markdown, section.start, section.end):
+        if bisect_right(fences, gap.start()) % 2 == 0:  # not inside a block of code
+            follows = markdown[gap.end() : gap.end() + FOLLOWS]
+            name = blake2b(f"{follows}\0{seen[follows]}".encode(), digest_size=8).digest()
+            seen[follows] += 1
+            boundaries.append((gap.end(), (0 if gap[1] else 1, name)))
+    return boundaries
+
+
+def short_lines(markdown: str, block: Span) -> list[Span]:
+    """Cut a block at every so many characters of a very long line.
+
+    The splitter's time grows with the square of a line's length. A line this long is no prose
+    but a table's row of a million cells or minified data.
+    """
+    edges = {block.start, block.end}
+    for line in _LONG_LINE.finditer(markdown, block.start, block.end):
+        edges |= {*range(line.start(), line.end(), LONG_LINE), line.end()}
+    return [Span(start, end) for start, end in pairwise(sorted(edges))]
+
+
+def _length(span: Span) -> int:
+    return span.end - span.start
+
+
+def cut(markdown: str, span: Span, characters: int) -> list[Span]:
+    """Cut a span where the text's structure allows into spans of at most `characters`."""
+    pieces = MarkdownSplitter(characters).chunk_indices(markdown[span.start : span.end])
+    return [
+        Span(span.start + offset, span.start + offset + len(piece))
+        for offset, piece in pieces
+        if piece.strip()
+    ]
+
+
+def within_budget(
+    markdown: str, spans: list[Span], budget: int, count_tokens: TokenCounter
+) -> list[tuple[Span, int]]:
+    """Return the spans with their token counts, those over budget cut until none is.
+
+    A text of n tokens for a budget of b is cut at about b / n of its characters. That at
+    least halves the excess each time, and a single character is never cut.
+    """
+    counts = count_tokens([markdown[span.start : span.end] for span in spans])
+    result: list[tuple[Span, int]] = []
+    for span, tokens in zip(spans, counts, strict=True):
+        length = _length(span)
+        if tokens <= budget or length == 1:
+            result.append((span, tokens))
+        else:
+            smaller = max(1, min(length - 1, length * budget * 9 // (tokens * 10)))
+            parts = cut(markdown, span, smaller)
+            result.extend(within_budget(markdown, parts, budget, count_tokens))
+    return result
+
+
+def _paths(headings: Sequence[Heading]) -> tuple[list[int], list[str]]:
+    """Return each heading's offset and the path of titles that leads to it."""
+    open_headings: list[Heading] = []
+    paths = []
+    for heading in headings:
+        open_headings = [h for h in open_headings if h.level < heading.level] + [heading]
+        paths.append(HEADING_SEPARATOR.join(h.title for h in open_headings))
+    return [heading.start for heading in headings], paths
+
+
+def _at(starts: Sequence[int], values: Sequence[T], position: int) -> T | None:
+    """Return the value whose start is the last one at or before `position`."""
+    index = bisect_right(starts, position) - 1
+    return values[index] if index >= 0 else None

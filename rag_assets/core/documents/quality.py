@@ -1,0 +1,92 @@
+"""What is wrong with texts and chunks: evidence for the checks, worst first."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from rag_assets.core.documents.chunking import ChunkLimits
+from rag_assets.core.documents.document import Outcome
+
+TOP = "(top)"  # of a document that is in no folder
+
+
+def offenders(quarantined: pl.DataFrame) -> pl.DataFrame:
+    """Count quarantined documents by folder and outcome.
+
+    Args:
+        quarantined: Rows with `document_id` and `outcome`.
+
+    Returns:
+        [folder, outcome, documents], the most first; a folder is the first part of the key.
+    """
+    inside = pl.col("document_id").str.contains("/", literal=True)
+    folder = pl.when(inside).then(pl.col("document_id").str.split("/").list.first())
+    return (
+        quarantined.group_by(folder.otherwise(pl.lit(TOP)).alias("folder"), "outcome")
+        .len("documents")
+        .sort("documents", "folder", "outcome", descending=[True, False, False])
+    )
+
+
+def tiny_texts(parsed: pl.DataFrame, characters: int) -> pl.DataFrame:
+    """Return parsed documents with less text than this: [document_id, characters, media_type]."""
+    text = pl.col("markdown").str.strip_chars().str.len_chars()
+    return (
+        parsed.filter(outcome=Outcome.PARSED)
+        .select("document_id", text.alias("characters"), "media_type")
+        .filter(pl.col("characters") < characters)
+        .sort("characters", "document_id")
+    )
+
+
+def out_of_bounds(chunks: pl.DataFrame, limits: ChunkLimits) -> pl.DataFrame:
+    """Return chunks that are blank, or larger than the limits they were cut by.
+
+    Returns:
+        [document_id, ordinal, characters, tokens], the largest first.
+    """
+    characters = pl.col("text").str.len_chars()
+    wrong = (
+        (pl.col("text").str.strip_chars() == "")
+        | (characters > limits.characters)
+        | (pl.col("tokens") > limits.tokens)
+    )
+    return (
+        chunks.filter(wrong)
+        .select("document_id", "ordinal", characters.alias("characters"), "tokens")
+        .sort(
+            "tokens", "characters", "document_id", "ordinal", descending=[True, True, False, False]
+        )
+    )
+
+
+def cut_off(chunks: pl.DataFrame, max_tokens: Mapping[str, int]) -> pl.DataFrame:
+    """Return what each model does not see of the chunks, as it stops at `max_tokens`.
+
+    Tokens are those that the chunker counts; a model with another tokenizer counts a little
+    otherwise.
+
+    Returns:
+        [model, max_tokens, chunks, tokens_lost, longest] for each model that loses any.
+    """
+    return pl.DataFrame(
+        [row for model, most in max_tokens.items() if (row := _loss(chunks, model, most))],
+        schema=_LOSSES,
+        orient="row",
+    )
+
+
+_LOSSES = {
+    "model": pl.String(),
+    "max_tokens": pl.Int64(),
+    "chunks": pl.Int64(),
+    "tokens_lost": pl.Int64(),
+    "longest": pl.Int64(),
+}
+
+
+def _loss(chunks: pl.DataFrame, model: str, most: int) -> tuple[str, int, int, int, int] | None:
+    over = chunks["tokens"].filter(chunks["tokens"] > most)
+    if over.is_empty():
+        return None
+    return model, most, len(over), int((over - most).sum()), max(over.to_list())

@@ -1,0 +1,106 @@
+"""Small looks into a partition for the UI: documents, chunks, and a picture of sizes.
+
+Every materialisation keeps its preview in the event log for good, so each is bounded whatever
+the partition holds: at most `MAX_BYTES` together.
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+
+import polars as pl
+
+from rag_assets.core.documents.document import Outcome
+
+MAX_BYTES = 16_000  # of all previews of one materialisation
+DOCUMENTS = 15
+CHUNKS = 3
+CELL = 160  # characters
+EXCERPT = 500
+BINS = 16
+WIDTH, HEIGHT, MARGIN = 480, 120, 18  # pixels of the picture
+
+
+def documents(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Return some rows of `parsed_documents`: the troubled ones, then the newest."""
+    chosen = parsed.sort(
+        pl.col("outcome") != Outcome.PARSED, "judged_at", "document_id",
+        descending=[True, True, False],
+    ).head(DOCUMENTS)  # fmt: skip
+    return chosen.select(
+        cell("document_id"),
+        "outcome",
+        cell("title"),
+        pl.col("markdown").str.len_chars().alias("characters"),
+        pl.col("pages").list.len(),
+        cell("error").fill_null(""),
+    )
+
+
+def chunks(table: pl.DataFrame) -> str:
+    """Return some chunks as Markdown, spread over the partition.
+
+    Their text is shown as it is, not rendered: what a document says must not load pictures into
+    the page of whoever looks at it.
+    """
+    if table.is_empty():
+        return "There are no chunks."
+    step = max(1, table.height // CHUNKS)
+    return "\n\n".join(
+        _chunk(row) for row in table.gather_every(step).head(CHUNKS).iter_rows(named=True)
+    )
+
+
+def histogram(values: Sequence[int], bound: int, unit: str) -> str:
+    """Return the distribution of values from 0 to a bound as a picture in Markdown.
+
+    Args:
+        values: Larger ones than the bound count as the last bar, which is then red.
+        bound: The upper end.
+        unit: What they are, in the plural.
+    """
+    over = sum(value > bound for value in values)
+    counts = [0] * BINS
+    for value in values:
+        counts[min(BINS - 1, value * BINS // (bound + 1))] += 1
+    picture = b64encode(_picture(counts, bound, last_is_over=over > 0).encode()).decode()
+    said = f"{len(values)} chunks, 0 to {bound} {unit}" + (f", {over} above" if over else "")
+    image = f"![{said}](data:image/svg+xml;base64,{picture})"
+    return f"{image}\n\n{said}; the tallest bar is {max(counts)}."
+
+
+def cell(column: str) -> pl.Expr:
+    """Cut a text column to what fits into a table."""
+    text = pl.col(column)
+    cut = text.str.slice(0, CELL - 1) + "…"
+    return pl.when(text.str.len_chars() > CELL).then(cut).otherwise(text).alias(column)
+
+
+def _chunk(row: dict[str, object]) -> str:
+    text = str(row["text"])
+    shown = text[:EXCERPT] + ("…" if len(text) > EXCERPT else "")
+    head = (
+        f"{_code(str(row['document_id'])[:CELL])}, chunk {row['ordinal']}, {row['tokens']} tokens"
+    )
+    heading = f" · {_code(str(row['heading'])[:CELL])}" if row["heading"] else ""
+    block = "\n".join(f"    {line}" for line in shown.splitlines())
+    return f"{head}{heading}\n\n{block}"
+
+
+def _code(text: str) -> str:
+    """Quote a text so that Markdown does not render it."""
+    return "`" + " ".join(text.split()).replace("`", "'") + "`"
+
+
+def _picture(counts: Sequence[int], bound: int, *, last_is_over: bool) -> str:
+    tallest, wide = max(counts) or 1, WIDTH / len(counts)
+    bars = "".join(
+        f'<rect x="{number * wide + 1:.0f}" y="{HEIGHT - HEIGHT * count / tallest:.1f}"'
+        f' width="{wide - 2:.0f}" height="{HEIGHT * count / tallest:.1f}"'
+        f' fill="{"#c0392b" if last_is_over and number == len(counts) - 1 else "#4a6fa5"}"/>'
+        for number, count in enumerate(counts)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT + MARGIN}">{bars}'
+        f'<g font-family="sans-serif" font-size="12" fill="#888"><text y="{HEIGHT + 14}">0</text>'
+        f'<text x="{WIDTH}" y="{HEIGHT + 14}" text-anchor="end">{bound}</text></g></svg>'
+    )

@@ -1,0 +1,59 @@
+"""`chunks`: the text of every parsed document, cut into pieces that can be embedded and found."""
+
+import logging
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from rag_assets.core.documents.chunking import ChunkLimits
+from rag_assets.core.names import Asset
+from rag_assets.core.reports import previews
+from rag_assets.defs.metadata import as_metadata, timing
+from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
+from rag_assets.pipeline.chunking import Chunker, chunk_shard
+
+logger = logging.getLogger(__name__)
+
+
+@dg.asset(
+    name=Asset.CHUNKS,
+    deps=[Asset.PARSED_DOCUMENTS],
+    group_name="documents",
+    kinds={"parquet"},
+    description="The text of every parsed document in pieces within the token budget, with"
+    " heading path and offsets. Only documents whose text changed are cut again.",
+)
+def chunks(
+    context: dg.AssetExecutionContext,
+    source: SourceResource,
+    index: IndexResource,
+    chunker: ChunkerResource,
+) -> None:
+    """Cut what changed."""
+    limits, count = chunker.limits(), chunker.token_count()
+    cutter, lake = Chunker(limits, count, source.open().uri, chunker.version), index.open().lake
+    for shard in context.partition_keys:
+        with timing() as timed:
+            chunked = chunk_shard(lake, cutter, shard)
+        report = chunked.report
+        logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
+        context.add_asset_metadata(
+            as_metadata(report)
+            | timed.pace("documents", report.documents_chunked)
+            | _preview(chunked.table, limits),
+            partition_key=shard,
+        )
+
+
+def _preview(table: pl.DataFrame, limits: ChunkLimits) -> dict[str, Any]:
+    """Return a partition's chunks as metadata: some of them, and how long they are."""
+    tokens = table["tokens"]
+    return {
+        "dagster/partition_row_count": table.height,
+        "rag_assets/tokens_median": float(tokens.quantile(0.5) or 0.0),
+        "rag_assets/sizes": dg.MetadataValue.md(
+            previews.histogram(tokens.to_list(), limits.tokens, "tokens")
+        ),
+        "rag_assets/preview": dg.MetadataValue.md(previews.chunks(table)),
+    }

@@ -1,0 +1,73 @@
+"""`collection`: a shard's rows in the Milvus collection of one model."""
+
+import logging
+from collections.abc import Callable
+
+import dagster as dg
+
+from rag_assets.core.errors import SupersededInputError
+from rag_assets.core.names import Asset
+from rag_assets.defs.metadata import as_metadata, lag_metadata, timing
+from rag_assets.defs.resources import IndexResource
+from rag_assets.instance.partitions import model_shard_key, shards_by_model
+from rag_assets.models.registry import ModelRegistry, require_maintained
+from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.sync import Synced, prepare
+
+logger = logging.getLogger(__name__)
+
+
+@dg.asset(
+    name=Asset.COLLECTION,
+    deps=[Asset.CHUNKS, Asset.EMBEDDINGS],
+    group_name="index",
+    kinds={"milvus"},
+    description="The shard's rows in the model's Milvus collection. New rows are written"
+    " before old ones are deleted; the rows are read back until nothing differs. A candidate's"
+    " collection is first filled, then indexed and loaded, then read back.",
+)
+def collection(context: dg.AssetExecutionContext, index: IndexResource) -> None:
+    """Bring Milvus in sync."""
+    with index.open() as opened:
+        for model, shards in shards_by_model(context.partition_keys).items():
+            target = ModelCollection.of(opened, model)
+            require_maintained(opened.lake, model)
+            write = prepare(target, live=ModelRegistry(opened).read().live)
+            superseded = [shard for shard in shards if not _written(context, target, shard, write)]
+            if superseded == shards:
+                raise SupersededInputError(
+                    f"The chunks of every shard of this run have changed since they were"
+                    f" embedded with {model}: materialise embeddings again, then collection."
+                )
+
+
+def _written(
+    context: dg.AssetExecutionContext,
+    target: ModelCollection,
+    shard: str,
+    write: Callable[[ModelCollection, str], Synced],
+) -> bool:
+    """Write a shard and report it; False if its chunks have changed since they were embedded.
+
+    Such a shard is left to the run that embeds the new chunks: an edit must not fail the load
+    that it happens in.
+    """
+    partition = model_shard_key(target.spec.key, shard)
+    try:
+        with timing() as timed:
+            synced = write(target, shard)
+    except SupersededInputError as error:
+        logger.warning("%s: left to the run of its newer chunks. %s", partition, error)
+        context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)
+        return False
+    context.add_asset_metadata(
+        as_metadata(synced.report)
+        | timed.pace("rows", synced.report.written)
+        | lag_metadata(synced.lags)
+        | {
+            "dagster/partition_row_count": synced.report.rows,
+            "rag_assets/collection": target.name,
+        },
+        partition_key=partition,
+    )
+    return True

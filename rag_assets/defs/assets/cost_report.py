@@ -1,0 +1,34 @@
+"""`cost_report`: what streaming, batch and hybrid cost, with this instance's own rates."""
+
+import dagster as dg
+
+from rag_assets.core.costs import cost_sections
+from rag_assets.core.names import Asset
+from rag_assets.core.reports.sections import markdown
+from rag_assets.defs.resources import CostsResource, IndexResource
+from rag_assets.instance.costs import measured
+
+
+@dg.asset(
+    name=Asset.COST_REPORT,
+    deps=[Asset.INGESTION_REPORT],
+    group_name="operations",
+    kinds={"markdown"},
+    description="What pure streaming, pure batch and hybrid cost a day and what freshness each"
+    " gives, with the rates of this instance's own runs. `rag-assets cost` shows the same in a"
+    " terminal, and evaluates other cases. Prices are examples until"
+    " RAG_ASSETS_COST_ASSUMPTIONS names a file with your own.",
+)
+def cost_report(
+    context: dg.AssetExecutionContext, index: IndexResource, costs: CostsResource
+) -> dg.MaterializeResult[None]:
+    """Evaluate the cost model."""
+    report = costs.inputs().evaluate(measured(context.instance, index.open()))
+    sections = cost_sections(report)
+    context.log.info("%s", sections[0].says)
+    return dg.MaterializeResult(
+        metadata={
+            "rag_assets/report": dg.MetadataValue.md(markdown(sections)),
+            **{f"rag_assets/{name}": round(v, 4) for name, v in report.figures().items()},
+        }
+    )

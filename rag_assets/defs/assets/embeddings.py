@@ -1,0 +1,44 @@
+"""`embeddings`: one vector for each distinct text of a shard's chunks, for one model."""
+
+from typing import Any
+
+import dagster as dg
+
+from rag_assets.core.names import Asset
+from rag_assets.defs.metadata import as_metadata, timing
+from rag_assets.defs.resources import IndexResource
+from rag_assets.instance.partitions import model_shard_key, shards_by_model
+from rag_assets.models.registry import read_records, require_maintained
+from rag_assets.pipeline.embedding import EmbeddingReport, ModelRun, embed_shards
+
+
+@dg.asset(
+    name=Asset.EMBEDDINGS,
+    deps=[Asset.CHUNKS],
+    group_name="index",
+    kinds={"huggingface", "parquet"},
+    description="One vector for each distinct text. Only texts without a vector of this"
+    " model's signature are embedded; work is checkpointed after every micro-batch.",
+)
+def embeddings(context: dg.AssetExecutionContext, index: IndexResource) -> None:
+    """Embed what is new."""
+    opened = index.open()
+    for model, shards in shards_by_model(context.partition_keys).items():
+        spec = opened.find_spec(model)
+        require_maintained(opened.lake, model)
+        same = read_records(opened.lake).same_signature(model, spec.signature)
+        embedded = embed_shards(ModelRun(opened, spec, same), shards)
+        for _ in shards:
+            with timing() as timed:
+                shard, report = next(embedded)
+            context.add_asset_metadata(
+                as_metadata(report) | timed.pace("texts", report.computed) | _rates(report),
+                partition_key=model_shard_key(model, shard),
+            )
+
+
+def _rates(report: EmbeddingReport) -> dict[str, Any]:
+    """Return the table's size and, if the model did anything, its own rate as metadata."""
+    rate = report.tokens / report.seconds if report.seconds else 0.0
+    pace = {"rag_assets/tokens_per_second": rate} if rate else {}
+    return {"dagster/partition_row_count": report.vectors, **pace}

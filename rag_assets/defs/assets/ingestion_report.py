@@ -1,0 +1,37 @@
+"""`ingestion_report`: the state of the whole ingestion, for people, with metrics to plot."""
+
+import dagster as dg
+
+from rag_assets.core.names import Asset
+from rag_assets.core.reports.sections import headline, markdown, sections
+from rag_assets.defs.resources import ChunkerResource, IndexResource, RetriesResource
+from rag_assets.instance.event_log import spending_metadata
+from rag_assets.instance.report import Reporter
+
+
+@dg.asset(
+    name=Asset.INGESTION_REPORT,
+    deps=[Asset.PARSED_DOCUMENTS, Asset.COLLECTION, Asset.LIVE_ALIAS],
+    group_name="operations",
+    kinds={"markdown"},
+    description="The state of ingestion: every shard, the backlog, lags, quarantine, cost so far,"
+    " and the models. `rag-assets status` shows the same in a terminal. A schedule makes it"
+    " (RAG_ASSETS_REPORT_CRON); it reads footers and recent events, also while Milvus is down.",
+)
+def ingestion_report(
+    context: dg.AssetExecutionContext,
+    index: IndexResource,
+    chunker: ChunkerResource,
+    retries: RetriesResource,
+) -> dg.MaterializeResult[None]:
+    """Report the state of ingestion."""
+    with index.open() as opened:
+        report = Reporter(context.instance, opened, retries.policy(), chunker.version).read()
+    context.log.info("%s", headline(report))
+    return dg.MaterializeResult(
+        metadata={
+            "rag_assets/report": dg.MetadataValue.md(markdown(sections(report))),
+            **{f"rag_assets/{name}": round(v, 4) for name, v in report.figures().items()},
+            **spending_metadata(report.spending),
+        }
+    )

@@ -1,0 +1,124 @@
+"""`live_alias`: which model's collection queries are answered from. The only writer of it."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from rag_assets.core.errors import ConfigurationError, PromotionRefusedError
+from rag_assets.core.models.gate import INTEGRITY, Finding, Rule
+from rag_assets.core.models.lifecycle import Registry
+from rag_assets.core.names import Asset, Check, Tag
+from rag_assets.defs.metadata import as_metadata, gate_metadata
+from rag_assets.defs.resources import GateResource, IndexResource
+from rag_assets.models.promotion import Promotion, Release
+
+logger = logging.getLogger(__name__)
+
+
+class LiveAliasConfig(dg.Config):
+    """Which model to make live, by whom and why."""
+
+    model: str = Field(
+        default="",
+        description="The model key to make live. Empty: keep the live one, or the setting"
+        " RAG_ASSETS_MODEL if nothing is live yet.",
+    )
+    rollback: bool = Field(
+        default=False,
+        description="Whether to return to the previously live model, whatever `model` is.",
+    )
+    leave: str = Field(
+        default="",
+        description="With `rollback`: the model to leave. If it is no longer live, nothing is"
+        " done, so that a repeated run does not switch forward again.",
+    )
+    force: bool = Field(
+        default=False,
+        description="Whether to promote although the gate refuses. Requires a reason, which is"
+        " recorded.",
+    )
+    reason: str = Field(default="", description="Reason, for the record.")
+    by: str = Field(default="", description="Who requested it, for the record.")
+
+
+@dg.asset(
+    name=Asset.LIVE_ALIAS,
+    deps=[Asset.COLLECTION],
+    check_specs=[
+        dg.AssetCheckSpec(
+            Check.GATE,
+            asset=Asset.LIVE_ALIAS,
+            blocking=True,
+            description="What the model had to prove before the alias was moved, rule by rule.",
+        )
+    ],
+    group_name="serving",
+    kinds={"milvus"},
+    description="The Milvus alias that names the live collection. Materialising it evaluates the"
+    " model against the gate and points the alias at its collection, in one atomic step.",
+)
+def live_alias(
+    context: dg.AssetExecutionContext,
+    config: LiveAliasConfig,
+    index: IndexResource,
+    gate: GateResource,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+    """Make a model live."""
+    if config.force and not config.reason.strip():
+        raise ConfigurationError("`force` needs a `reason`: it is recorded with the promotion.")
+    with index.open() as opened:
+        promotion = Promotion(opened, gate.policy())
+        model = _desired(config, promotion.registry.read(), gate.first_model)
+        context.instance.add_run_tags(context.run.run_id, {Tag.MODEL: model})
+        rules = INTEGRITY if config.rollback else tuple(Rule)
+        try:
+            release, findings = promotion.make_live(model, rules, force=config.force)
+        except PromotionRefusedError as refusal:
+            yield _gate_result(model, refusal.findings)
+            raise
+    logger.info("%s is live: %s", model, release.collection)
+    yield _gate_result(model, findings, forced=True)
+    yield dg.MaterializeResult(metadata=_record(config, release, findings))
+
+
+def _desired(config: LiveAliasConfig, before: Registry, first_model: str) -> str:
+    if not config.rollback:
+        return config.model or before.live or first_model
+    left = config.leave and config.leave != before.live
+    return before.live or first_model if left else before.rollback_target()
+
+
+def _gate_result(
+    model: str, findings: Sequence[Finding], *, forced: bool = False
+) -> dg.AssetCheckResult:
+    """Return the gate's findings as a check of the alias, with the evidence as a table.
+
+    What is refused and was forced is a warning: as an error it would fail the run.
+    """
+    refused = [str(finding.rule) for finding in findings if not finding.passed]
+    verdict = f"refuses {model}: {', '.join(refused)}" if refused else f"passes {model}"
+    return dg.AssetCheckResult(
+        check_name=Check.GATE,
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN if forced else dg.AssetCheckSeverity.ERROR,
+        description=f"The gate {verdict}.",
+        metadata=gate_metadata(findings),
+    )
+
+
+def _record(
+    config: LiveAliasConfig, release: Release, findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """Return who made what live, why, and with which proof."""
+    return (
+        as_metadata(release)
+        | {
+            "rag_assets/by": config.by or "not recorded",
+            "rag_assets/reason": config.reason or ("rollback" if config.rollback else ""),
+            "rag_assets/forced": any(not finding.passed for finding in findings),
+        }
+        | gate_metadata(findings)
+    )

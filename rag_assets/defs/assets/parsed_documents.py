@@ -1,0 +1,43 @@
+"""`parsed_documents`: every document of a shard as Markdown, or why it could not be parsed."""
+
+import dagster as dg
+
+from rag_assets.adapters.parsing.parser import parser_version
+from rag_assets.core.names import Asset
+from rag_assets.core.reports import previews
+from rag_assets.defs.metadata import as_metadata, table, timing
+from rag_assets.defs.resources import IndexResource, ParserResource, SourceResource
+from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+
+
+@dg.asset(
+    name=Asset.PARSED_DOCUMENTS,
+    deps=[Asset.SOURCE_FILES],
+    group_name="documents",
+    kinds={"parquet"},
+    code_version=parser_version(),
+    description="Every document as Markdown with its headings and pages, or the outcome that"
+    " explains why not. Only new and changed documents are parsed.",
+)
+def parsed_documents(
+    context: dg.AssetExecutionContext,
+    source: SourceResource,
+    index: IndexResource,
+    parser: ParserResource,
+) -> None:
+    """Parse what changed."""
+    lake = index.open().lake
+    with parser.open() as pool:
+        documents = DocumentParser(source.open(), pool, parser.workers, parser_version())
+        for shard in context.partition_keys:
+            with timing() as timed:
+                parsed = parse_shard(lake, documents, shard, parser.micro_batch)
+            context.add_asset_metadata(
+                as_metadata(parsed.report)
+                | timed.pace("documents", parsed.report.parsed)
+                | {
+                    "dagster/partition_row_count": parsed.table.height,
+                    "rag_assets/preview": table(previews.documents(parsed.table)),
+                },
+                partition_key=shard,
+            )

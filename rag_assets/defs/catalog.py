@@ -1,0 +1,143 @@
+"""What the UI shows of assets: owners, tags, columns, lineage, links, partitions, freshness.
+
+What belongs here: what an asset gets from the settings, beyond its own decorator. What does not:
+metadata of its materialisations (`metadata.py`).
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+import polars as pl
+
+from rag_assets.adapters.milvus.errors import without_credentials
+from rag_assets.adapters.milvus.rows import ROW_FIELDS, SPARSE_FIELD, VECTOR_FIELD
+from rag_assets.core.columns import MEANINGS, Column, lineage
+from rag_assets.core.names import Asset
+from rag_assets.core.scheduling.pods import work_of
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
+from rag_assets.instance.partitions import bulk_ranges, partitions_of
+from rag_assets.settings import Settings
+
+VECTOR = {VECTOR_FIELD: "array of float32", SPARSE_FIELD: "sparse vector"}
+COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    Asset.SOURCE_FILES: SOURCE_FILES,
+    Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS,
+    Asset.CHUNKS: CHUNKS,
+    Asset.EMBEDDINGS: {"text_digest": CHUNKS["text_digest"], **VECTOR},
+    Asset.COLLECTION: {name: CHUNKS.get(name, pl.String()) for name in ROW_FIELDS} | VECTOR,
+}
+"""Asset → column → dtype, or how the UI names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What assets get from the settings.
+
+    Attributes:
+        settings: The settings.
+        chunker_version: The code version of `chunks`, which its limits are part of.
+    """
+
+    settings: Settings
+    chunker_version: str
+
+    def configured(self, assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+        """Return assets with their partitions, backfill policies and presentation."""
+        ranges = bulk_ranges(self.settings.shards_per_run)
+        with warnings.catch_warnings():
+            # Backfill policies are the documented way to give one run many partitions; Dagster
+            # still calls the argument a beta, once for every asset, whatever command is run.
+            warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
+            return [
+                presented.with_attributes(backfill_policy=ranges)
+                if presented.partitions_def
+                else presented
+                for presented in (asset.map_asset_specs(self.presented) for asset in assets)
+            ]
+
+    def presented(self, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """Return an asset's spec with all that the UI can show of it."""
+        name, settings = spec.key.to_user_string(), self.settings
+        tags = {
+            "rag_assets/alias": settings.alias,
+            "rag_assets/runs_on": str(work_of("", [name])),
+        }
+        parents = [dep.asset_key.to_user_string() for dep in spec.deps]
+        shown = spec.merge_attributes(
+            owners=settings.owners, tags=tags, metadata=self._metadata(name, parents)
+        )
+        if name == Asset.SOURCE_FILES:
+            shown = shown.replace_attributes(kinds={source_kind(settings.source)})
+        if name == Asset.CHUNKS:
+            shown = shown.replace_attributes(code_version=self.chunker_version)
+        if name in (Asset.SOURCE_FILES, Asset.COLLECTION):  # docs/adr/0005 explains why these
+            warn, fail = settings.fresh_within
+            policy = dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=warn)
+            shown = shown.replace_attributes(freshness_policy=policy)
+        return shown.replace_attributes(partitions_def=partitions_of(name, settings.shards))
+
+    def _metadata(self, name: str, parents: Sequence[str]) -> dict[str, Any]:
+        milvus = without_credentials(self.settings.milvus_uri)
+        uris = {
+            Asset.SOURCE_FILES: self.settings.source,
+            Asset.COLLECTION: milvus,
+            Asset.LIVE_ALIAS: f"{milvus}#{self.settings.alias}",
+        }
+        metadata: dict[str, Any] = {}
+        if name in uris or name in COLUMNS:
+            metadata["dagster/uri"] = uris.get(name, f"{self.settings.lake}/{name}/")
+        if name in COLUMNS:
+            origins = lineage(
+                name, COLUMNS[name], {parent: COLUMNS[parent] for parent in parents}
+            )
+            metadata["dagster/column_schema"] = column_schema(COLUMNS[name], origins)
+            metadata["dagster/column_lineage"] = column_lineage(origins)
+        return metadata
+
+
+def source_kind(url: str) -> str:
+    """Return the icon of a source: of its kind of store."""
+    return "s3" if urlsplit(url).scheme == "s3" else "file"
+
+
+def column_schema(
+    columns: Mapping[str, Any], origins: Mapping[str, Sequence[Column]]
+) -> dg.TableSchema:
+    """Return columns with their types, meanings and origins.
+
+    The origins are in `column_lineage` too, which the open-source UI does not draw.
+    """
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name, _type(dtype), description=_described(name, origins.get(name, ()))
+            )
+            for name, dtype in columns.items()
+        ]
+    )
+
+
+def column_lineage(origins: Mapping[str, Sequence[Column]]) -> dg.TableColumnLineage:
+    """Return which columns of other assets each column is made from."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(dg.AssetKey(asset), of) for asset, of in inputs]
+            for column, inputs in origins.items()
+        }
+    )
+
+
+def _described(column: str, origins: Sequence[Column]) -> str:
+    names = ", ".join(f"`{asset}.{name}`" for asset, name in origins)
+    return f"{MEANINGS[column]} ← {names}" if names else MEANINGS[column]
+
+
+def _type(dtype: Any) -> str:
+    """Return a dtype's name, short enough for a table's head."""
+    if isinstance(dtype, pl.List):
+        return "list"
+    return "timestamp" if isinstance(dtype, pl.Datetime) else str(dtype)

@@ -1,0 +1,17 @@
+"""Asset checks: what a person should know, with the evidence. They change nothing."""
+
+from rag_assets.defs.checks import documents, gate, index
+
+ALL = [
+    documents.quarantine,
+    documents.text,
+    documents.chunk_bounds,
+    documents.cut_off_by_model,
+    index.rows_in_sync,
+    index.vectors,
+    index.orphans,
+    index.retrieval,
+    index.endpoint_parity,
+    index.lag,
+    gate.promotion_gate,
+]

@@ -1,0 +1,55 @@
+"""The gate as checks of candidates: what a model must prove before it goes live, rule by rule."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from rag_assets.core.models.gate import RULES, Finding, Rule
+from rag_assets.core.models.lifecycle import Role
+from rag_assets.core.names import Asset, Check
+from rag_assets.defs.resources import GateResource, IndexResource
+from rag_assets.models.promotion import Promotion
+
+
+@dg.multi_asset_check(
+    name="promotion_gate",
+    specs=[
+        dg.AssetCheckSpec(
+            f"{Check.GATE_RULE}{rule}",
+            asset=Asset.COLLECTION,
+            description=f"Of each candidate. {description}",
+            blocking=True,
+        )
+        for rule, description in RULES.items()
+    ],
+    can_subset=True,
+    description="What a model must prove before it goes live; the promotion itself evaluates it"
+    " again.",
+)
+def promotion_gate(
+    context: dg.AssetCheckExecutionContext, index: IndexResource, gate: GateResource
+) -> Iterator[dg.AssetCheckResult]:
+    """Evaluate every candidate."""
+    selected = {key.name for key in context.selected_asset_check_keys}
+    requested = [rule for rule in Rule if f"{Check.GATE_RULE}{rule}" in selected]
+    rules = {Rule.SIGNATURE, Rule.INDEX, *requested}  # without these two nothing can be read
+    with index.open() as opened:
+        promotion = Promotion(opened, gate.policy())
+        candidates = promotion.registry.read().having(Role.CANDIDATE)
+        evaluated = {model: promotion.evaluate(model, tuple(rules)) for model in candidates}
+    for rule in requested:
+        yield gate_result(rule, evaluated)
+
+
+def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:
+    """Return the result of a rule for each candidate."""
+    findings = {m: f for m, found in evaluated.items() for f in found if f.rule is rule}
+    numbers = {f"{m} {n}": v for m, f in findings.items() for n, v in f.figures.items()}
+    return dg.AssetCheckResult(
+        check_name=f"{Check.GATE_RULE}{rule}",
+        asset_key=Asset.COLLECTION,
+        passed=all(finding.passed for finding in findings.values()),
+        description="; ".join(f"{m}: {f.evidence}" for m, f in findings.items())
+        or "There is no candidate to evaluate.",
+        metadata={f"rag_assets/{name}": float(value) for name, value in numbers.items()},
+    )

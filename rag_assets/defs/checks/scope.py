@@ -1,0 +1,29 @@
+"""Which shards a check evaluates: configuration that checks share."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+from pydantic import Field
+
+from rag_assets.core.errors import ConfigurationError
+
+SHOWN = 50  # rows of evidence
+
+
+class Scope(dg.Config):
+    """Which shards a check evaluates, when it is run manually."""
+
+    shards: list[str] = Field(default=[], description="For instance s003. Empty: all shards.")
+
+
+def selected_shards(scope: Scope, known: Sequence[str]) -> list[str]:
+    """Return the shards that a check is to evaluate.
+
+    Raises:
+        ConfigurationError: There is no such shard.
+    """
+    if unknown := sorted(set(scope.shards) - set(known)):
+        raise ConfigurationError(
+            f"There is no shard {', '.join(unknown)}: they are {known[0]} to {known[-1]}."
+        )
+    return scope.shards or list(known)

@@ -1,0 +1,22 @@
+"""Jobs: the stages of ingestion, upkeep, and the steps of a model's life."""
+
+from rag_assets.defs.jobs import ingestion, models, upkeep
+
+ALL = [
+    ingestion.ingest_documents,
+    ingestion.index_chunks,
+    ingestion.retry_quarantined,
+    upkeep.audit,
+    upkeep.run_checks,
+    upkeep.evaluate_live,
+    upkeep.report,
+    upkeep.compact,
+    models.register_model,
+    models.preview_build,
+    models.build_model,
+    models.cancel_build,
+    models.evaluate_candidates,
+    models.promote,
+    models.rollback,
+    models.retire_model,
+]

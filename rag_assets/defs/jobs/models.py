@@ -1,0 +1,181 @@
+"""Jobs of a model's life: register, preview, build, cancel, evaluate, promote, roll back, retire.
+
+Each is a step of `core/models/lifecycle.py` and can be repeated; docs/upgrade.md goes through them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import dagster as dg
+from pydantic import Field
+
+from rag_assets.core.models.lifecycle import Registry
+from rag_assets.core.names import Asset, Job, Op, Tag
+from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.selections import CANDIDATE_CHECKS, PROMOTION_CHECK, without_checks
+from rag_assets.defs.resources import IndexResource
+from rag_assets.instance.orchestrator import DagsterOrchestrator
+from rag_assets.models.lifecycle import Lifecycle
+
+ONE_AT_A_TIME = {Tag.WRITES: "models"}
+
+
+class ModelConfig(dg.Config):
+    """Which model."""
+
+    model: str = Field(description="The model's key in the models file.")
+
+
+class BuildConfig(ModelConfig):
+    """Which model to build."""
+
+    concurrent: bool = Field(
+        default=False, description="Whether to build even if another candidate is being built."
+    )
+
+
+class PreviewConfig(ModelConfig):
+    """Which model's build to estimate."""
+
+    tokens_per_second: float = Field(
+        default=0.0,
+        description="Rate of one GPU. 0: the rate that the model's last runs measured, or that of"
+        " this machine on a sample.",
+    )
+
+
+@dg.op(name=Op.REGISTER, description="Register a model.")
+def register(context: dg.OpExecutionContext, config: ModelConfig, index: IndexResource) -> None:
+    """Register a model."""
+    with _lifecycle(context, index, config.model) as life:
+        _record(context, config.model, life.register(config.model))
+
+
+@dg.op(description="Estimate a build.")
+def preview(context: dg.OpExecutionContext, config: PreviewConfig, index: IndexResource) -> None:
+    """Estimate what building a model takes."""
+    with _lifecycle(context, index, config.model) as life:
+        estimate = life.preview(config.model, config.tokens_per_second)
+    context.add_output_metadata(asdict(estimate))
+
+
+@dg.op(name=Op.BUILD, description="Make a model a candidate.")
+def build(context: dg.OpExecutionContext, config: BuildConfig, index: IndexResource) -> None:
+    """Have a model built."""
+    with _lifecycle(context, index, config.model) as life:
+        registry = life.build(config.model, concurrent=config.concurrent)
+    _record(context, config.model, registry)
+
+
+@dg.op(name=Op.CANCEL, description="Stop building a candidate.")
+def cancel(context: dg.OpExecutionContext, config: ModelConfig, index: IndexResource) -> None:
+    """Stop a build."""
+    with _lifecycle(context, index, config.model) as life:
+        _record(context, config.model, life.cancel(config.model))
+
+
+@dg.op(name=Op.RETIRE, description="Remove a model.")
+def retire(context: dg.OpExecutionContext, config: ModelConfig, index: IndexResource) -> None:
+    """Retire a model, after a grace period for running queries."""
+    with _lifecycle(context, index, config.model) as life:
+        _record(context, config.model, life.retire(config.model, index.retire_grace_seconds))
+
+
+@dg.job(
+    name=Job.REGISTER_MODEL,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    description="Register a model of the models file and make its key a partition.",
+)
+def register_model() -> None:
+    """Register a model."""
+    register()
+
+
+@dg.job(
+    name=Job.PREVIEW_BUILD,
+    hooks={note_failure},
+    description="Estimate what building a model takes: GPU hours and storage. Builds nothing.",
+)
+def preview_build() -> None:
+    """Estimate a build."""
+    preview()
+
+
+@dg.job(
+    name=Job.BUILD_MODEL,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    description="Make a registered model a candidate: the index sensor requests bulk runs until its"
+    " collection is filled, indexed, loaded and read back, and applies every change to it.",
+)
+def build_model() -> None:
+    """Have a model built."""
+    build()
+
+
+@dg.job(
+    name=Job.CANCEL_BUILD,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    description="Stop building a candidate. What was built stays for the next build.",
+)
+def cancel_build() -> None:
+    """Stop a build."""
+    cancel()
+
+
+@dg.job(
+    name=Job.RETIRE_MODEL,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    description="Remove a model that is not live: its collection, vectors and partition.",
+)
+def retire_model() -> None:
+    """Retire a model."""
+    retire()
+
+
+evaluate_candidates = dg.define_asset_job(
+    Job.EVALUATE_CANDIDATES,
+    selection=CANDIDATE_CHECKS,
+    hooks={note_failure},
+    description="Evaluate every candidate by the rules that a promotion requires. Changes nothing.",
+)
+
+_promotion = without_checks(Asset.LIVE_ALIAS) | PROMOTION_CHECK
+
+promote = dg.define_asset_job(
+    Job.PROMOTE,
+    selection=_promotion,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    description="Evaluate the model that `live_alias` is configured with, and point the live alias"
+    " at its collection.",
+)
+
+rollback = dg.define_asset_job(
+    Job.ROLLBACK,
+    selection=_promotion,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    config={"ops": {Asset.LIVE_ALIAS: {"config": {"rollback": True}}}},
+    description="Point the live alias back at the previously live model, after checking its data."
+    " It has received every change since.",
+)
+
+
+@contextmanager
+def _lifecycle(
+    context: dg.OpExecutionContext, index: IndexResource, model: str
+) -> Iterator[Lifecycle]:
+    """Open the models' life; the run is found by its model in the UI from here on."""
+    context.instance.add_run_tags(context.run_id, {Tag.MODEL: model})
+    with index.open() as opened:
+        yield Lifecycle(opened, DagsterOrchestrator(context.instance))
+
+
+def _record(context: dg.OpExecutionContext, model: str, registry: Registry) -> None:
+    context.log.info("%s is %s.", model, registry.role(model))
+    context.add_output_metadata({key: str(registry.role(key)) for key in registry.records})

@@ -1,0 +1,119 @@
+"""Jobs that keep all in order: audit, checks, compaction, reports."""
+
+import time
+
+import dagster as dg
+
+from rag_assets.core.names import Asset, Job, Tag
+from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.selections import (
+    CANDIDATE_CHECKS,
+    MODEL_CHECKS,
+    PROMOTION_CHECK,
+    without_checks,
+)
+from rag_assets.defs.metadata import as_metadata
+from rag_assets.defs.resources import IndexResource
+from rag_assets.instance.partitions import model_shard_key
+from rag_assets.models.registry import ModelRegistry, maintained_collections
+from rag_assets.pipeline.audit import Damage
+from rag_assets.pipeline.audit import audit as audit_collection
+from rag_assets.pipeline.orphans import find_orphans, remove
+
+report = dg.define_asset_job(
+    Job.REPORT,
+    selection=without_checks(Asset.INGESTION_REPORT, Asset.COST_REPORT),
+    description="Report the state of ingestion and its cost, in the assets ingestion_report and"
+    " cost_report; changes nothing.",
+)
+
+run_checks = dg.define_asset_job(
+    Job.RUN_CHECKS,
+    selection=dg.AssetSelection.all_asset_checks()
+    - CANDIDATE_CHECKS
+    - MODEL_CHECKS
+    - PROMOTION_CHECK,
+    hooks={note_failure},
+    description="Evaluate the asset checks, except those that embed texts and the gate's, which are"
+    " for candidates.",
+)
+
+evaluate_live = dg.define_asset_job(
+    Job.EVALUATE_LIVE,
+    selection=MODEL_CHECKS,
+    hooks={note_failure},
+    description="Evaluate the checks that embed texts: how well the live model retrieves, and"
+    " whether endpoints give the vectors of their models.",
+)
+
+
+@dg.op(description="Compare Milvus's rows with the lake, in all shards of all models, and repair.")
+def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
+    """Repair what differs; a shard whose chunks are being indexed is left to that run."""
+    damages: list[Damage] = []
+    with index.open() as opened:
+        for target in maintained_collections(opened):
+            for damage in audit_collection(target):
+                context.log.warning("%s", damage.sentence)
+                context.log_event(_observation(damage))
+                damages.append(damage)
+    context.log.info("The audit found and repaired %d shards.", len(damages))
+    context.add_output_metadata(
+        {
+            "shards repaired": len(damages),
+            "rows restored": sum(damage.missing for damage in damages),
+            "rows removed": sum(damage.extra for damage in damages),
+        }
+    )
+
+
+@dg.job(
+    name=Job.AUDIT,
+    hooks={note_failure},
+    description="Find rows that Milvus lost, or kept although the lake has none, and repair them.",
+)
+def audit() -> None:
+    """Compare Milvus's real rows with the lake."""
+    compare_rows()
+
+
+@dg.op(description="Compact the collections and remove what nothing refers to.")
+def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> None:
+    """Compact each maintained collection, then remove orphans that are safe to remove."""
+    with index.open() as opened:
+        names = [target.name for target in maintained_collections(opened) if target.exists]
+        for name in names:
+            opened.store.compact(name)
+            context.log.info("%s: requested a compaction from Milvus.", name)
+        registry = ModelRegistry(opened).read()
+        found = [orphan for orphan in find_orphans(opened, registry) if orphan.removable]
+        if any(orphan.kind == "collection" for orphan in found):
+            time.sleep(index.retire_grace_seconds)  # queries that are being answered from it
+        for orphan in found:
+            remove(opened, orphan)
+            context.log.info("Removed %s %s: %s.", orphan.kind, orphan.name, orphan.why)
+    context.add_output_metadata(
+        {"collections compacted": len(names), "orphans removed": len(found)}
+    )
+
+
+@dg.job(
+    name=Job.COMPACT,
+    hooks={note_failure},
+    tags={Tag.WRITES: "models"},
+    description="Have Milvus merge small and half-deleted segments, and remove what nothing refers"
+    " to: vectors and collections of retired models, checkpoints that no run will resume.",
+)
+def compact() -> None:
+    """Compact the collections."""
+    compact_storage()
+
+
+def _observation(damage: Damage) -> dg.AssetObservation:
+    """Return damage as an event of the asset's partition."""
+    return dg.AssetObservation(
+        Asset.COLLECTION,
+        partition=model_shard_key(damage.model, damage.shard),
+        description=damage.sentence,
+        metadata=as_metadata(damage),
+    )

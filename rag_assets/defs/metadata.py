@@ -1,0 +1,104 @@
+"""How results become metadata of materialisations, observations and checks.
+
+What belongs here: turning a report, a table or figures into what the UI shows. What does not: what
+columns mean (`catalog.py`), and the texts of reports (`core/reports/`).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from rag_assets.core.models.gate import Finding
+from rag_assets.instance.event_log import LAGS
+from rag_assets.pipeline.listing import ListingReport
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SHOWN_LAGS = 100  # documents in the table of one materialisation
+GATE_TABLE = "rag_assets/gate"
+
+
+def as_metadata(report: "DataclassInstance") -> dict[str, Any]:
+    """Return a report's values by name; the UI plots numbers over time."""
+    return {f"rag_assets/{name}": value for name, value in asdict(report).items()}
+
+
+def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
+    """Return rows as a table in the UI."""
+    columns = [dg.TableColumn(name) for name in rows.columns]
+    return dg.MetadataValue.table(_records(rows), dg.TableSchema(columns))
+
+
+def listing_metadata(report: ListingReport) -> dict[str, Any]:
+    """Return what a shard's listing found."""
+    return as_metadata(report) | {"dagster/partition_row_count": report.documents}
+
+
+def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:
+    """Return lags as numbers to plot, and a table of them; nothing without lags.
+
+    Args:
+        lags: A row [document_id, modified_at, lag_seconds] for each document, longest lag first.
+    """
+    if lags.is_empty():
+        return {}
+    return {
+        "rag_assets/lag_seconds_median": float(lags.select(pl.median("lag_seconds")).item()),
+        "rag_assets/lag_seconds_max": float(lags.select(pl.max("lag_seconds")).item()),
+        "rag_assets/lag_documents": lags.height,
+        LAGS: dg.MetadataValue.table(_records(lags.head(SHOWN_LAGS))),
+    }
+
+
+def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the gate's findings as a table, and their numbers to plot."""
+    records = [
+        dg.TableRecord(
+            {"rule": str(f.rule), "passed": "yes" if f.passed else "NO", "evidence": f.evidence}
+        )
+        for f in findings
+    ]
+    numbers = {
+        f"rag_assets/{finding.rule}_{name}": float(value)
+        for finding in findings
+        for name, value in finding.figures.items()
+    }
+    return {GATE_TABLE: dg.MetadataValue.table(records), **numbers}
+
+
+@dataclass(slots=True)
+class Timing:
+    """How long a partition's share of a step took; `seconds` is set at its end."""
+
+    seconds: float = 0.0
+
+    def pace(self, unit: str, count: int) -> dict[str, float]:
+        """Return the seconds as metadata and, if anything was done, the rate.
+
+        Args:
+            unit: What was done, in the plural.
+            count: How many.
+        """
+        rate = {f"rag_assets/{unit}_per_second": count / self.seconds} if count else {}
+        return {"rag_assets/stage_seconds": self.seconds, **rate}
+
+
+@contextmanager
+def timing() -> Iterator[Timing]:
+    """Time a partition's share of a step."""
+    timed, started = Timing(), perf_counter()
+    yield timed
+    timed.seconds = perf_counter() - started
+
+
+def _records(rows: pl.DataFrame) -> list[dg.TableRecord]:
+    return [
+        dg.TableRecord({name: str(value) for name, value in row.items()})
+        for row in rows.iter_rows(named=True)
+    ]

@@ -1,0 +1,30 @@
+"""Schedules: when the jobs run that no sensor requests; each time is a setting."""
+
+import dagster as dg
+
+from rag_assets.core.names import Tag
+from rag_assets.defs.jobs import upkeep
+from rag_assets.settings import Settings, variable
+
+CRONS = (
+    (upkeep.audit, "audit_cron"),
+    (upkeep.run_checks, "audit_cron"),
+    (upkeep.evaluate_live, "checks_cron"),
+    (upkeep.compact, "compact_cron"),
+    (upkeep.report, "report_cron"),
+)
+"""Job, and the setting with its time."""
+
+
+def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """Return the schedules, which run as soon as they are loaded."""
+    return [
+        dg.ScheduleDefinition(
+            job=job,
+            cron_schedule=getattr(settings, name),
+            tags={Tag.SOURCE: settings.source},
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=f"{job.name}, {getattr(settings, name)} in UTC ({variable(name)}).",
+        )
+        for job, name in CRONS
+    ]

@@ -1,0 +1,18 @@
+"""Sensors: the two reconcilers of ingestion, and alerts."""
+
+import dagster as dg
+
+from rag_assets.defs.sensors.alerts import alert_failed_checks, alert_failed_runs
+from rag_assets.defs.sensors.index import index_sensor
+from rag_assets.defs.sensors.source import source_sensor
+from rag_assets.settings import Settings
+
+
+def configured(settings: Settings) -> list[dg.SensorDefinition]:
+    """Return all sensors; those of ingestion look as often as the settings tell."""
+    return [
+        source_sensor(settings),
+        index_sensor(settings),
+        alert_failed_runs,
+        alert_failed_checks,
+    ]

@@ -1,0 +1,121 @@
+"""Sensors that post failed runs and checks to a webhook, if one is set.
+
+Nothing waits for the webhook. While it does not answer, alerts of runs are dropped after a few
+tries, which the tick's message reports; a check is tried again in the next tick as long as it
+fails. The UI shows both all the same.
+"""
+
+import json
+import time
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
+
+from rag_assets.adapters.webhook import post
+from rag_assets.core.errors import AlertError, AlertUnavailableError
+from rag_assets.core.names import Sensor, Tag
+from rag_assets.core.reports import alert
+from rag_assets.core.scheduling.retries import Ending
+from rag_assets.defs.resources import AlertsResource
+from rag_assets.instance.event_log import check_evaluations
+
+SHOWN_TAGS = (Tag.SOURCE, Tag.MODEL, Tag.LANE, Tag.RANGE_START, Tag.RANGE_END)
+TICK_SECONDS = 30
+OFF = "No alerts: RAG_ASSETS_ALERT_WEBHOOK_URL is not set."
+
+
+@dg.run_failure_sensor(
+    name=Sensor.ALERT_FAILED_RUNS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=TICK_SECONDS,
+    description="Posts failed runs to RAG_ASSETS_ALERT_WEBHOOK_URL. A job that keeps failing with"
+    " the same error is posted once per RAG_ASSETS_ALERT_INTERVAL_SECONDS.",
+)
+def alert_failed_runs(
+    context: dg.RunFailureSensorContext, alerts: AlertsResource
+) -> dg.SkipReason | None:
+    """Post a failed run."""
+    if not alerts.webhook_url:
+        return dg.SkipReason(OFF)
+    failed = _failed_run(context)
+    if _alerted_before(context, alerts.interval_seconds):
+        return dg.SkipReason(f"{failed.job} failed as before; an alert was posted recently.")
+    try:
+        post(alerts.webhook_url, alert.of_run(failed, alerts.source_url, alerts.webserver_url))
+    except AlertError as error:
+        return dg.SkipReason(f"The alert of run {failed.run_id} is dropped. {error}")
+    context.instance.add_run_tags(failed.run_id, {Tag.ALERTED: "yes"})
+    return None
+
+
+@dg.sensor(
+    name=Sensor.ALERT_FAILED_CHECKS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=TICK_SECONDS,
+    description="Posts checks that passed before and now fail to"
+    " RAG_ASSETS_ALERT_WEBHOOK_URL, once each.",
+)
+def alert_failed_checks(
+    context: dg.SensorEvaluationContext, alerts: AlertsResource
+) -> dg.SensorResult:
+    """Post checks that began to fail."""
+    if not alerts.webhook_url:
+        return dg.SensorResult(skip_reason=OFF)
+    checks = context.repository_def.asset_graph.asset_check_keys if context.repository_def else ()
+    evaluations = check_evaluations(context.instance, checks)
+    now = {name: found.passed for name, (found, _) in evaluations.items()}
+    failed = alert.newly_failed(json.loads(context.cursor or "{}"), now)
+    message = f"{len(failed)} checks began to fail."
+    for number, name in enumerate(failed):
+        body = alert.of_check(
+            _failed_check(*evaluations[name]), alerts.source_url, alerts.webserver_url
+        )
+        try:
+            post(alerts.webhook_url, body)
+        except AlertUnavailableError as error:
+            now |= dict.fromkeys(failed[number:], True)  # to be posted in the next tick
+            message += f" {error} It will be retried."
+            break
+        except AlertError as error:
+            message += f" The alert of {name} is dropped. {error}"
+    return dg.SensorResult(skip_reason=message, cursor=json.dumps(now))
+
+
+def _failed_run(context: dg.RunFailureSensorContext) -> alert.FailedRun:
+    run = context.dagster_run
+    errors = [event.step_failure_data.error for event in context.get_step_failure_events()]
+    cause = next((error.cause or error for error in errors if error), None)
+    return alert.FailedRun(
+        run_id=run.run_id,
+        job=run.job_name,
+        error=_message(cause) if cause else context.failure_event.message or "",
+        will_retry=Tag.LANE in run.tags and run.tags.get(Tag.ENDING) != Ending.PERMANENT,
+        tags={name: run.tags[name] for name in SHOWN_TAGS if name in run.tags},
+    )
+
+
+def _message(error: SerializableErrorInfo) -> str:
+    """Return an error's name and message, without the module that the name is from."""
+    return f"{error.cls_name}: {error.message.partition(': ')[2]}"
+
+
+def _alerted_before(context: dg.RunFailureSensorContext, every_seconds: float) -> bool:
+    """Whether a run of the same job, model and error was alerted of not long ago."""
+    tags = {name: context.dagster_run.tags.get(name, "") for name in (Tag.ERROR, Tag.MODEL)}
+    alike = dg.RunsFilter(
+        job_name=context.dagster_run.job_name,
+        tags={Tag.ALERTED: "yes"} | {name: value for name, value in tags.items() if value},
+        updated_after=datetime.fromtimestamp(time.time() - every_seconds, UTC),
+    )
+    return every_seconds > 0 and bool(context.instance.get_runs(alike, limit=1))
+
+
+def _failed_check(found: dg.AssetCheckEvaluation, run_id: str) -> alert.FailedCheck:
+    return alert.FailedCheck(
+        run_id=run_id,
+        asset=found.asset_key.to_user_string(),
+        check=found.check_name,
+        severity=found.severity.value,
+        description=found.description or "",
+    )

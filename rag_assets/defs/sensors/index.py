@@ -1,0 +1,156 @@
+"""`index_sensor`: the reconciler of the collections: requests runs of shards that are not in sync.
+
+It is level-triggered, as `source.py` is, and does no work itself.
+"""
+
+import time
+from collections.abc import Mapping
+
+import dagster as dg
+
+from rag_assets.adapters.lake.lake import KnownMetas, Meta
+from rag_assets.adapters.parsing.parser import parser_version
+from rag_assets.core.errors import ConfigurationError, VectorStoreError
+from rag_assets.core.models.lifecycle import Registry
+from rag_assets.core.names import Asset, Job, Partition, Sensor, Tag
+from rag_assets.core.scheduling.lanes import StaleShard
+from rag_assets.defs.jobs.ingestion import index_chunks
+from rag_assets.defs.jobs.models import promote
+from rag_assets.defs.resources import ChunkerResource, IndexResource
+from rag_assets.defs.sensors.tick import Tick, lane_policy
+from rag_assets.instance.freshness import is_alive
+from rag_assets.instance.partitions import model_shard_key
+from rag_assets.models.registry import read_records
+from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.staleness import Metas, stale_documents, stale_rows
+from rag_assets.pipeline.sync import unfilled
+from rag_assets.settings import Settings
+
+SECONDS_TO_PROMOTE = 60  # the first promotion is requested once in this time
+LIVE = "live"  # the sensor's cursor, once it has seen an alias
+
+
+def index_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Return the sensor, which runs as soon as it is loaded; its interval is a setting."""
+    known: KnownMetas = {}  # what was read of the lake, from tick to tick
+
+    @dg.sensor(
+        name=Sensor.INDEX,
+        jobs=[index_chunks, promote],
+        minimum_interval_seconds=settings.tick_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finds shards whose chunks are not yet in a model's collection and requests"
+        " runs of them, for each candidate, the live model and previous ones. Makes the first"
+        " model live once it is complete.",
+    )
+    def evaluate(
+        context: dg.SensorEvaluationContext, index: IndexResource, chunker: ChunkerResource
+    ) -> dg.SensorResult:
+        tick, cursor = Tick(context.instance, settings), context.cursor
+        with index.open() as opened:
+            names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS, Asset.COLLECTION)
+            metas = {name: opened.lake.metas(name, known) for name in names}
+            registry = read_records(opened.lake)
+            _name_unregistered(tick, registry)
+            for model in registry.maintained:
+                try:
+                    cursor = _reconcile(tick, opened, model, metas, cursor)
+                except ConfigurationError as error:
+                    tick.messages.append(f"{model} is skipped: {error}")
+                except VectorStoreError as error:
+                    tick.messages.append(f"Stale shards wait for Milvus. {error}")
+                    tick.behind.append(model)
+                    break
+            if not tick.messages:
+                tick.messages.append("Every collection is in sync with its chunks.")
+            versions = parser_version(), chunker.version
+            if tick.bulk_from is None and stale_documents(metas, opened.shards, *versions):
+                tick.behind.append("documents")
+            in_sync = registry.maintained and not tick.behind
+            if in_sync and is_alive(context.instance, settings, Asset.SOURCE_FILES):
+                counts = {"models": len(registry.maintained), "shards": len(opened.shards)}
+                tick.heartbeat(Asset.COLLECTION, **counts)
+        return tick.result(context, cursor)
+
+    return evaluate
+
+
+def _name_unregistered(tick: Tick, registry: Registry) -> None:
+    """Say which partitions are no models of ours."""
+    for model in tick.instance.get_dynamic_partitions(Partition.MODEL):
+        if registry.role(model) is None:
+            tick.messages.append(f"{model} is skipped: it is a partition, but not registered.")
+
+
+def _reconcile(
+    tick: Tick, index: Index, model: str, metas: Metas, cursor: str | None
+) -> str | None:
+    """Request runs of a model's stale shards, or its promotion if it is the first; return the cursor.
+
+    Raises:
+        ConfigurationError: The model has no spec.
+        VectorStoreError: Milvus cannot be reached.
+    """
+    shards, target = list(index.shards), ModelCollection.of(index, model)
+    stale = stale_rows(metas, shards, target.spec)
+    if stale:
+        stale = _due(stale, target, metas[Asset.COLLECTION])
+    tick.request_runs(
+        Job.INDEX_CHUNKS,
+        stale,
+        [str(model_shard_key(model, shard)) for shard in shards],
+        lanes=lane_policy(tick.settings, tick.settings.stream_chunks),
+        unit=f"chunks for {model}",
+        assets=(Asset.EMBEDDINGS, Asset.COLLECTION),
+    )
+    complete = not stale and len(metas[Asset.CHUNKS]) == len(shards)
+    if complete and model == tick.settings.model and cursor != LIVE:
+        return _go_live(tick, index, model)
+    return cursor
+
+
+def _due(
+    stale: list[StaleShard], target: ModelCollection, rows: Mapping[tuple[str, ...], Meta]
+) -> list[StaleShard]:
+    """Return the stale shards to request runs for now.
+
+    While a collection is being filled these are the shards that were not filled yet; edits of the
+    others come when it is read back.
+
+    Raises:
+        VectorStoreError: Milvus cannot be reached: a run would only find out the same.
+    """
+    shards = target.index.shards
+    missing = set(unfilled(rows, target.spec.key, shards)) if target.filling else set()
+    return [shard for shard in stale if shards[shard.position] in missing] or stale
+
+
+def _go_live(tick: Tick, index: Index, model: str) -> str | None:
+    """Request the promotion of the first model if nothing is live yet; return the cursor."""
+    try:
+        if index.store.alias_target(index.alias) is not None:
+            return LIVE
+    except VectorStoreError as error:
+        tick.messages.append(str(error))
+        return None
+    tick.messages.append(f"Nothing is live, and {model} is complete → promotion")
+    tick.requests.append(
+        dg.RunRequest(
+            run_key=f"{model} is the first, {time.time() // SECONDS_TO_PROMOTE:.0f}",
+            job_name=Job.PROMOTE,
+            tags={Tag.SOURCE: tick.settings.source, Tag.MODEL: model},
+            run_config={
+                "ops": {
+                    Asset.LIVE_ALIAS: {
+                        "config": {
+                            "model": model,
+                            "by": "index_sensor",
+                            "reason": "the first model is complete, and nothing is live",
+                        }
+                    }
+                }
+            },
+        )
+    )
+    return None

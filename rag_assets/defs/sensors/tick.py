@@ -1,0 +1,146 @@
+"""`Tick`: what both ingestion sensors do alike.
+
+What belongs here: turning stale shards into run requests, and findings into messages and events.
+What does not: what each sensor looks at (`source.py`, `index.py`), and which runs are requested
+(`core/scheduling/`).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from rag_assets.core.names import Asset
+from rag_assets.core.scheduling.bulk_window import closed_until
+from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard, plan_runs
+from rag_assets.core.scheduling.retries import RetryPolicy, waiting
+from rag_assets.core.scheduling.tick_message import describe
+from rag_assets.defs.metadata import listing_metadata
+from rag_assets.instance.freshness import heartbeats
+from rag_assets.instance.runs import read_runs, request
+from rag_assets.pipeline.listing import ListingResult
+from rag_assets.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Collects one sensor tick's run requests, messages and asset events.
+
+    Attributes:
+        behind: Names of what is stale for another reason than the hours of bulk runs.
+    """
+
+    instance: dg.DagsterInstance
+    settings: Settings
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def request_runs(
+        self,
+        job: str,
+        stale: Sequence[StaleShard],
+        partitions: Sequence[str],
+        *,
+        lanes: LanePolicy,
+        unit: str,
+        assets: Sequence[str],
+    ) -> None:
+        """Request runs over stale partitions, by the policies of lanes and retries.
+
+        Args:
+            job: The job to run.
+            stale: The shards, by their positions among `partitions`.
+            partitions: All partition keys, in order.
+            lanes: The policy.
+            unit: What changes: documents or chunks.
+            assets: Those of the job that are to run.
+        """
+        if not stale:
+            return
+        runs = read_runs(self.instance, job, assets, partitions)
+        retries = RetryPolicy(
+            self.settings.retry_initial_seconds,
+            self.settings.retry_max_seconds,
+            self.settings.fingerprint,
+        )
+        waits = waiting(stale, runs.ended, retries, time.time())
+        ready = [shard for shard in stale if shard.position not in waits]
+        plan = plan_runs(ready, runs.in_flight, replace(lanes, bulk=self.bulk_from is None))
+        if len(plan.for_later) < len(stale):
+            self.behind.append(unit)
+        self.messages.append(describe(unit, plan, len(runs.in_flight), waits.values(), self.bulk_from))
+        self.requests.extend(
+            request(
+                job,
+                run,
+                partitions,
+                runs,
+                reason=self.message,
+                configured=retries.configured,
+                assets=assets,
+                source=self.settings.source,
+            )
+            for run in plan.runs
+        )
+
+    @property
+    def bulk_from(self) -> datetime | None:
+        """When bulk runs may be requested again; None if they may now."""
+        return closed_until(self.settings.bulk_window, self.began)
+
+    @property
+    def message(self) -> str:
+        """The messages so far, in one line."""
+        return " ".join(self.messages)
+
+    def observe(self, found: ListingResult) -> None:
+        """Report the listings that have changed.
+
+        As observations of `source_files`, and as materialisations, because the listing has been
+        written and the UI's staleness looks at nothing else where an asset can be materialised.
+        """
+        for shard, version in found.versions.items():
+            for event in (dg.AssetMaterialization, dg.AssetObservation):
+                self.events.append(
+                    event(
+                        Asset.SOURCE_FILES,
+                        partition=shard,
+                        metadata=listing_metadata(found.reports[shard]),
+                        tags={"dagster/data_version": version},
+                    )
+                )
+
+    def heartbeat(self, asset: str, **metrics: float) -> None:
+        """Report a heartbeat of an asset at an end of the flow, if it is time for one."""
+        if not self.events:
+            beats = heartbeats(self.instance, self.settings, asset, self.message, metrics)
+            self.events.extend(beats)
+
+    def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
+        """Return it as Dagster takes it."""
+        context.log.info(self.message)
+        return dg.SensorResult(
+            run_requests=self.requests,
+            skip_reason=None if self.requests else self.message,
+            cursor=cursor,
+            asset_events=self.events,
+        )
+
+
+def lane_policy(settings: Settings, stream_changes: int) -> LanePolicy:
+    """Return the lanes' thresholds.
+
+    Args:
+        settings: The settings.
+        stream_changes: Maximum changes that one tick processes as stream runs.
+    """
+    return LanePolicy(
+        stream_changes=stream_changes,
+        shards_per_run=settings.shards_per_run,
+        max_runs=settings.runs_per_lane,
+    )

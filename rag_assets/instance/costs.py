@@ -1,0 +1,90 @@
+"""The cost model of this instance: what its own runs have measured, and what it is told.
+
+What belongs here: the inputs that can be read off an instance. What does not: the model itself
+(`core/costs/`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from rag_assets.adapters.yaml_files import read_assumptions
+from rag_assets.core.costs import CostReport, cost_report
+from rag_assets.core.names import Asset, Job
+from rag_assets.core.reports.spending import Spent
+from rag_assets.core.scheduling.lanes import Lane
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
+from rag_assets.instance import event_log
+from rag_assets.instance.runs import start_seconds
+from rag_assets.pipeline.counts import rows_by_shard
+from rag_assets.pipeline.index import Index
+
+CONFIGURED = ("shards", "shards_per_run", "stream_documents", "replicas")
+"""Settings that are inputs of the model, by the same names."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostInputs:
+    """Inputs of the model that are not measured.
+
+    Attributes:
+        configured: The platform's settings, by the inputs' names.
+        assumptions: The user's file, or None.
+        given: What the user states beyond that, by the inputs' names.
+    """
+
+    configured: Mapping[str, float]
+    assumptions: Path | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def evaluate(self, measured: Mapping[str, float]) -> CostReport:
+        """Evaluate the model: assumptions, then settings, measurements, the file, those given.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or has an unknown input.
+        """
+        file = read_assumptions(self.assumptions) if self.assumptions else {}
+        return cost_report(
+            configured=self.configured, measured=measured, given={**file, **self.given}
+        )
+
+
+def measured(instance: dg.DagsterInstance, index: Index) -> dict[str, float]:
+    """Return the cost model's inputs that can be read off this instance's own runs.
+
+    Rates are those of the model on which most tokens were spent; one is missing as long as there
+    was no run of its lane.
+    """
+    tables = {Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS, Asset.CHUNKS: CHUNKS}
+    metas = {asset: index.lake.metas(asset, {}) for asset in tables}
+    parsed, chunks = (
+        sum(rows_by_shard(index.lake, metas, asset, schema).values())
+        for asset, schema in tables.items()
+    )
+    found = {
+        **_embedding(event_log.spending(instance).spent),
+        "chunks_a_document": chunks / parsed if parsed else 0.0,
+        "parse_s": event_log.parse_seconds(instance),
+        "run_start_s": start_seconds(instance, Job.INGEST_DOCUMENTS),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _embedding(spent: Iterable[Spent]) -> dict[str, float]:
+    tokens: dict[str, int] = {}
+    for one in spent:
+        tokens[one.model] = tokens.get(one.model, 0) + one.tokens
+    if not any(tokens.values()):
+        return {}
+    model = max(tokens, key=lambda key: tokens[key])
+    lanes = {one.lane: one for one in spent if one.model == model}
+    rates = {
+        f"{lane}_tokens_s": lanes[lane].tokens_per_second
+        for lane in (Lane.STREAM.value, Lane.BULK.value)
+        if lane in lanes
+    }
+    texts = sum(one.texts for one in lanes.values())
+    return {**rates, "tokens_a_chunk": tokens[model] / texts if texts else 0.0}

@@ -1,0 +1,156 @@
+"""Reads a report: the lake's footers, the instance's runs and events, and Milvus if it answers.
+
+What belongs here: bringing together what a report shows. What does not: what follows from it
+(`core/reports/report.py`), and its words (`core/reports/sections.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from time import time
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType
+
+from rag_assets.adapters.parsing.parser import parser_version
+from rag_assets.core.errors import ConfigurationError, VectorStoreError
+from rag_assets.core.models.lifecycle import Registry
+from rag_assets.core.names import Asset, Job
+from rag_assets.core.reports.report import Lags, ModelStatus, Report, SensorState, Stage, stage
+from rag_assets.core.scheduling.lanes import StaleShard
+from rag_assets.core.scheduling.retries import RetryPolicy, waiting
+from rag_assets.instance import event_log
+from rag_assets.instance.partitions import model_shard_key
+from rag_assets.instance.runs import read_runs
+from rag_assets.models.registry import ModelRegistry, read_records
+from rag_assets.models.status import model_status
+from rag_assets.pipeline.counts import LakeCounts
+from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.staleness import stale_documents, stale_rows
+
+MAINTAINED = "maintained"  # the role of a model while Milvus does not tell which one is live
+
+
+@dataclass(frozen=True, slots=True)
+class StageJob:
+    """A stage: what its input is counted in, its job, and the assets of that job."""
+
+    unit: str
+    job: str
+    assets: tuple[str, ...]
+
+
+FIRST = StageJob("documents", Job.INGEST_DOCUMENTS, (Asset.PARSED_DOCUMENTS, Asset.CHUNKS))
+SECOND = StageJob("chunks", Job.INDEX_CHUNKS, (Asset.EMBEDDINGS, Asset.COLLECTION))
+
+
+@dataclass(frozen=True, slots=True)
+class MilvusState:
+    """The models, the rows of their collections, and Milvus's error if it cannot be asked."""
+
+    registry: Registry
+    rows: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Where a report is read from.
+
+    Attributes:
+        instance: Has runs, events and sensors.
+        index: Has the lake and Milvus.
+        retries: How failures are retried.
+        chunker_version: Of the chunker and its limits.
+    """
+
+    instance: dg.DagsterInstance
+    index: Index
+    retries: RetryPolicy
+    chunker_version: str
+
+    def read(self) -> Report:
+        """Read the state of everything; changes nothing.
+
+        Raises:
+            LakeError: The lake cannot be read.
+        """
+        counts, milvus = LakeCounts.read(self.index.lake, self.index.shards), self._milvus()
+        return Report(
+            at=datetime.now(UTC),
+            source=self.index.source,
+            shards=tuple(self.index.shards),
+            listed=sum(counts.listed.values()),
+            parsed=sum(counts.parsed.values()),
+            chunks=sum(counts.chunks.values()),
+            documents=self._documents(counts),
+            quarantine=counts.quarantine,
+            models=tuple(self._model(key, counts, milvus) for key in milvus.registry.records),
+            spending=event_log.spending(self.instance),
+            sensors=tuple(_sensors(self.instance)),
+            milvus=milvus.problem,
+        )
+
+    def _milvus(self) -> MilvusState:
+        rows: dict[str, int] = {}
+        try:
+            store, registry = self.index.store, ModelRegistry(self.index).read()
+            for model in registry.maintained:
+                name = self.index.collection_name(model)
+                if store.exists(name) and store.indexed(name):
+                    rows[model] = store.count(name)
+        except VectorStoreError as error:
+            return MilvusState(read_records(self.index.lake), rows, str(error))
+        return MilvusState(registry, rows)
+
+    def _documents(self, counts: LakeCounts) -> Stage:
+        stale = stale_documents(counts.metas, counts.shards, parser_version(), self.chunker_version)
+        return self._stage(FIRST, stale, counts.by_position(counts.listed), counts.shards)
+
+    def _model(self, key: str, counts: LakeCounts, milvus: MilvusState) -> ModelStatus:
+        status = model_status(self.index, milvus.registry, counts.metas, key)
+        if key not in milvus.registry.maintained:
+            return status
+        partitions = [str(model_shard_key(key, shard)) for shard in counts.shards]
+        status = replace(
+            status,
+            role=MAINTAINED if milvus.problem else status.role,
+            rows=milvus.rows.get(key),
+            lags=Lags.of(event_log.recent_lags(self.instance, partitions)),
+        )
+        try:
+            stale = stale_rows(counts.metas, counts.shards, self.index.find_spec(key))
+        except ConfigurationError as error:
+            return replace(status, problem=str(error))
+        rows = counts.by_position(counts.chunks)
+        return replace(status, stage=self._stage(SECOND, stale, rows, partitions))
+
+    def _stage(
+        self,
+        of: StageJob,
+        stale: Sequence[StaleShard],
+        rows: Mapping[int, int],
+        partitions: Sequence[str],
+    ) -> Stage:
+        runs = read_runs(self.instance, of.job, of.assets, partitions)
+        waits = waiting(stale, runs.ended, self.retries, time())
+        return stage(
+            of.unit, len(partitions), rows=rows, stale=stale, in_flight=runs.in_flight, waits=waits
+        )
+
+
+def _sensors(instance: dg.DagsterInstance) -> Iterator[SensorState]:
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    for state in sorted(states, key=lambda state: state.name):
+        yield _sensor(instance, state)
+
+
+def _sensor(instance: dg.DagsterInstance, state: InstigatorState) -> SensorState:
+    running = state.status is not InstigatorStatus.STOPPED
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+    if not ticks:
+        return SensorState(state.name, running, None, "")
+    [tick] = ticks
+    requested = f"{len(tick.run_ids)} runs requested" if tick.run_ids else ""
+    message = tick.error.message if tick.error else tick.skip_reason or requested
+    return SensorState(state.name, running, tick.timestamp, message.strip())

@@ -1,0 +1,170 @@
+"""Our runs on the Dagster instance: which are in flight, how the others ended, and requests.
+
+What belongs here: reading runs and their tags, and making run requests. What does not: when to
+request a run (`core/scheduling/`), and what runs recorded (`event_log.py`).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import dagster as dg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import PARTITION_NAME_TAG, PRIORITY_TAG
+
+from rag_assets.core.names import Tag
+from rag_assets.core.identity import digest
+from rag_assets.core.scheduling.lanes import InFlight, Lane, PlannedRun
+from rag_assets.core.reports.spending import MANUAL
+from rag_assets.core.scheduling.retries import Ending, PastRun
+
+PRIORITIES = {Lane.STREAM: "10", Lane.BULK: "-10"}
+HISTORY = 200  # ended runs looked at
+START_RUNS = 20  # runs that the seconds to start one are read from
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of a job over some partitions; `ended` has the newest first."""
+
+    in_flight: tuple[InFlight, ...]
+    ended: tuple[PastRun, ...]
+
+
+def lane_of_run(run: dg.DagsterRun) -> Lane:
+    """Return a run's lane; a run that was started manually has none and may be of any size."""
+    return Lane.STREAM if run.tags.get(Tag.LANE) == Lane.STREAM else Lane.BULK
+
+
+def lanes_of_runs(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, str]:
+    """Return each run's lane by its id, or `manual`; also of runs that are no longer there."""
+    lanes = dict.fromkeys(run_ids, MANUAL)
+    runs = instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
+    return lanes | {run.run_id: run.tags.get(Tag.LANE, MANUAL) for run in runs}
+
+
+def start_seconds(instance: dg.DagsterInstance, job: str) -> float:
+    """Return the median seconds from a job's launch until its process begins to work; 0 if none."""
+    succeeded = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
+    runs = instance.get_runs(succeeded, limit=START_RUNS)
+    stats = [instance.get_run_stats(run.run_id) for run in runs]
+    waits = [
+        one.start_time - one.launch_time for one in stats if one.start_time and one.launch_time
+    ]
+    return median(waits) if waits else 0.0
+
+
+def read_runs(
+    instance: dg.DagsterInstance, job: str, assets: Collection[str], partitions: Sequence[str]
+) -> Runs:
+    """Read the runs of a job that touch the given partitions, which are in order.
+
+    Backfills and materialisations that somebody started by hand are not runs of the job; in
+    flight they count all the same, if they are of one of its assets.
+    """
+    positions = {key: number for number, key in enumerate(partitions)}
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    in_flight = [
+        InFlight(lane_of_run(run), shards)
+        for run in unfinished
+        if run.job_name == job or _is_of(run, assets)
+        if (shards := _shards(run, positions))
+    ]
+    records = instance.get_run_records(
+        dg.RunsFilter(job_name=job, statuses=FINISHED_STATUSES), limit=HISTORY
+    )
+    ended = [
+        _past_run(record, shards)
+        for record in records
+        if (shards := _shards(record.dagster_run, positions))
+    ]
+    return Runs(tuple(in_flight), tuple(sorted(ended, key=lambda run: run.ended_at, reverse=True)))
+
+
+def request(
+    job: str,
+    run: PlannedRun,
+    partitions: Sequence[str],
+    runs: Runs,
+    *,
+    reason: str,
+    configured: str,
+    assets: Collection[str],
+    source: str,
+) -> dg.RunRequest:
+    """Return the request of a planned run.
+
+    The run key names what is wanted and the newest run before: Dagster never starts two runs of
+    one key, and a try after a failure, or a return to an earlier state, has another one.
+
+    Args:
+        job: The job.
+        run: Its shards and lane.
+        partitions: The partition keys by position.
+        runs: What was read of the same job and partitions.
+        reason: Why, for people.
+        configured: Names the configuration.
+        assets: The assets of the job to run.
+        source: The source's address.
+    """
+    first, last = partitions[run.first], partitions[run.last]
+    wanted = " ".join(f"{shard.position}:{shard.wanted}" for shard in run.stale)
+    before = runs.ended[0].run_id if runs.ended else ""
+    model = first.partition("|")[0] if "|" in first else ""
+    scope = f"{job} {model}".strip()
+    return dg.RunRequest(
+        run_key=digest(job, first, last, wanted, before),
+        job_name=job,
+        asset_selection=[dg.AssetKey(name) for name in assets],
+        asset_check_keys=[],  # they read whole tables, and have a job of their own
+        tags={
+            Tag.RANGE_START: first,
+            Tag.RANGE_END: last,
+            Tag.LANE: str(run.lane),
+            Tag.SOURCE: source,
+            **({Tag.MODEL: model} if model else {}),
+            Tag.WRITES: scope if run.lane is Lane.STREAM else f"{scope} {first} to {last}",
+            Tag.DESIRED: wanted,
+            Tag.REASON: reason,
+            Tag.CONFIGURED: configured,
+            PRIORITY_TAG: PRIORITIES[run.lane],
+        },
+    )
+
+
+def runs_of_model(instance: dg.DagsterInstance, model: str) -> list[dg.DagsterRun]:
+    """Return the unfinished runs over partitions of a model."""
+    found = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    tags = (Tag.RANGE_START, PARTITION_NAME_TAG)
+    return [run for run in found if any(run.tags.get(t, "").startswith(f"{model}|") for t in tags)]
+
+
+def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
+    run = record.dagster_run
+    succeeded = run.status is dg.DagsterRunStatus.SUCCESS
+    return PastRun(
+        run_id=run.run_id,
+        ended_at=record.end_time or record.update_timestamp.timestamp(),
+        ending=Ending.SUCCEEDED if succeeded else Ending(run.tags.get(Tag.ENDING, Ending.FAILED)),
+        shards=shards,
+        wanted=_wanted(run.tags.get(Tag.DESIRED, "")),
+        configured=run.tags.get(Tag.CONFIGURED, ""),
+        error="left it stale" if succeeded else run.tags.get(Tag.ERROR, run.status.value.lower()),
+    )
+
+
+def _is_of(run: dg.DagsterRun, assets: Collection[str]) -> bool:
+    return any(key.to_user_string() in assets for key in run.asset_selection or ())
+
+
+def _wanted(tag: str) -> dict[int, str]:
+    pairs = (entry.partition(":") for entry in tag.split())
+    return {int(position): wanted for position, _, wanted in pairs}
+
+
+def _shards(run: dg.DagsterRun, positions: Mapping[str, int]) -> range:
+    """Return the positions of a run's partitions; empty if they are of another kind."""
+    one = run.tags.get(PARTITION_NAME_TAG, "")
+    first = positions.get(run.tags.get(Tag.RANGE_START, one))
+    last = positions.get(run.tags.get(Tag.RANGE_END, one))
+    return range(0) if first is None or last is None else range(first, last + 1)

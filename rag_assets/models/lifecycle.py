@@ -1,0 +1,167 @@
+"""The steps in a model's life, as jobs and the command line take them. Each can be repeated.
+
+What belongs here: what a step does beyond its record. What does not: which step is allowed
+(`core/models/lifecycle.py`), and going live (`promotion.py`).
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from rag_assets.adapters.lake.lake import PartitionKey
+from rag_assets.core.errors import MoveRefusedError
+from rag_assets.core.models.estimate import Corpus, Preview, preview
+from rag_assets.core.models.lifecycle import Registry, Role
+from rag_assets.core.models.spec import ModelSpec
+from rag_assets.core.names import Asset
+from rag_assets.core.tables import CHUNKS
+from rag_assets.models.registry import ModelRegistry, read_records
+from rag_assets.pipeline.embedding import ModelRun
+from rag_assets.pipeline.index import Index
+
+logger = logging.getLogger(__name__)
+
+RATE_TEXTS = 64  # embedded to measure a rate
+
+
+class Orchestrator(Protocol):
+    """What a model's life needs of whatever runs the pipeline."""
+
+    def add_model(self, key: str) -> None:
+        """Make a model's key a partition; it may be one already."""
+
+    def remove_model(self, key: str) -> None:
+        """Make a model's key a partition no more; it need not be one."""
+
+    def end_runs(self, key: str) -> None:
+        """Cancel the runs that write for a model, and wait until they have ended.
+
+        Raises:
+            ConfigurationError: A run does not end.
+        """
+
+    def tokens_per_second(self, key: str) -> float:
+        """Return the rate that a model's last runs measured; 0 without one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """One platform's models."""
+
+    index: Index
+    orchestrator: Orchestrator
+
+    @property
+    def _registry(self) -> ModelRegistry:
+        return ModelRegistry(self.index)
+
+    def register(self, key: str) -> Registry:
+        """Record a model of the models file and make its key a partition.
+
+        Raises:
+            ConfigurationError: The models file has no such model.
+            MoveRefusedError: The key was used for another spec, or Milvus lacks what it asks for.
+        """
+        spec = self.index.find_spec(key)
+        if complaint := self.index.store.lacks(spec.sparse):
+            raise MoveRefusedError(f"{key} is not registered: {complaint}")
+        changed = self._registry.change(lambda now: now.register(key, spec.signature))
+        self.orchestrator.add_model(key)
+        return changed
+
+    def build(self, key: str, *, concurrent: bool = False) -> Registry:
+        """Make a registered model a candidate: from now on the index sensor has it built.
+
+        Raises:
+            MoveRefusedError: It is not registered, or there is a candidate already.
+        """
+        return self._registry.change(lambda now: now.build(key, concurrent=concurrent))
+
+    def cancel(self, key: str) -> Registry:
+        """Stop building a candidate; what was built stays, and the next build goes on from it.
+
+        Raises:
+            MoveRefusedError: It is or was live.
+        """
+        changed = self._registry.change(lambda now: now.cancel(key))
+        self.orchestrator.end_runs(key)
+        return changed
+
+    def retire(self, key: str, grace_seconds: float) -> Registry:
+        """Remove a model that is not live: its runs, collection, vectors and partition.
+
+        Nothing is dropped before queries that were being answered from it had their time.
+
+        Raises:
+            MoveRefusedError: It is live or about to be, or was registered again meanwhile.
+            ConfigurationError: A run that writes for it does not end.
+        """
+        self._registry.change(lambda now: now.retire(key))
+        self.orchestrator.end_runs(key)
+        name = self.index.collection_name(key)
+        if self.index.store.exists(name):
+            logger.info("%s: dropped in %g s, when queries have ended", name, grace_seconds)
+            time.sleep(grace_seconds)
+        changed = self._registry.read()
+        if changed.role(key) is not Role.RETIRED:
+            raise MoveRefusedError(f"{key} is {changed.role(key)} again; nothing was removed.")
+        self.index.store.drop(name)
+        for asset in (Asset.COLLECTION, Asset.EMBEDDINGS):
+            self.index.lake.remove(asset, key)
+        self.orchestrator.remove_model(key)
+        return changed
+
+    def preview(self, key: str, tokens_per_second: float = 0.0) -> Preview:
+        """Estimate what building a model takes, before anything is built.
+
+        Args:
+            key: A model of the models file; it need not be registered.
+            tokens_per_second: The rate of one GPU. 0: as its last runs measured it, or as this
+                machine does now on a sample.
+        """
+        spec = self.index.find_spec(key)
+        same = read_records(self.index.lake).same_signature(key, spec.signature)
+        corpus, sample = _corpus(ModelRun(self.index, spec, same))
+        rate, rate_from = tokens_per_second, "given"
+        if not rate:
+            rate, rate_from = self.orchestrator.tokens_per_second(key), "the model's last runs"
+        if not rate:
+            rate, rate_from = self._rate_here(spec, sample), "a sample on this machine"
+        return preview(corpus, spec, rate, rate_from, self.index.replicas)
+
+    def _rate_here(self, spec: ModelSpec, sample: pl.DataFrame) -> float:
+        if sample.is_empty():
+            return 0.0
+        model = self.index.load(spec)
+        texts, names = sample["text"].to_list(), sample["text_digest"].to_list()
+        model.encode_passages(texts[:1], names[:1])
+        started = time.perf_counter()
+        model.encode_passages(texts, names)
+        return float(sample["tokens"].sum()) / (time.perf_counter() - started)
+
+def _corpus(run: ModelRun) -> tuple[Corpus, pl.DataFrame]:
+    """Return what is to be embedded, and a sample of it [text_digest, text, tokens]."""
+    total, rows = (
+        Corpus(0, 0, 0, 0),
+        pl.col("text", "title", "heading", "document_id", "source_uri"),
+    )
+    sample = pl.DataFrame(schema={name: CHUNKS[name] for name in ("text_digest", "text", "tokens")})
+    for shard in run.index.shards:
+        table = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
+        have = pl.concat([run.held(shard).table, run.same_signature_vectors(shard)])
+        missing = table.unique("text_digest", keep="first", maintain_order=True).join(
+            have, "text_digest", "anti"
+        )
+        total = Corpus(
+            total.chunks + table.height,
+            total.texts + missing.height,
+            total.tokens + int(missing["tokens"].sum()),
+            total.row_bytes
+            + int(table.select(pl.sum_horizontal(rows.str.len_bytes()).sum()).item()),
+        )
+        sample = pl.concat([sample, missing.select(sample.columns)]).head(RATE_TEXTS)
+    return total, sample

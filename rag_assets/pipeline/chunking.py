@@ -1,0 +1,117 @@
+"""Chunking: the text of every parsed document in pieces that can be embedded (`chunks`).
+
+What belongs here: which documents of a shard are cut again, and the commit. What does not: how a
+text is cut (`core/documents/chunking.py`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
+from rag_assets.core.documents.chunk_table import chunk_table
+from rag_assets.core.documents.chunking import ChunkLimits, TokenCounter
+from rag_assets.core.diffs import diff
+from rag_assets.core.documents.document import Outcome
+from rag_assets.core.errors import StaleInputError
+from rag_assets.core.names import Asset
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, content_version
+
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkingReport:
+    """What one shard's run did."""
+
+    chunks: int
+    new: int
+    kept: int
+    removed: int
+    documents_chunked: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """A shard that agrees with its parsed documents: what was done, and its rows."""
+
+    report: ChunkingReport
+    table: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Chunker:
+    """All that decides how a document is cut."""
+
+    limits: ChunkLimits
+    count_tokens: TokenCounter
+    source_uri: Callable[[str], str]
+    version: str
+
+
+def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
+    """Make a shard's chunks agree with its parsed documents; cut only documents that changed.
+
+    Raises:
+        StaleInputError: The shard has never been parsed.
+    """
+    return lake.update(lambda: _chunk_once(lake, chunker, shard))
+
+
+def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
+    key = PartitionKey(Asset.CHUNKS, shard)
+    held = lake.read(key, CHUNKS)
+    if _in_step(lake, chunker, shard, held.meta):
+        return Chunked(_report(held.table, held.table, 0), held.table)
+    parsed = lake.read(PartitionKey(Asset.PARSED_DOCUMENTS, shard), PARSED_DOCUMENTS)
+    if parsed.meta is None:
+        raise StaleInputError(
+            f"Shard {shard} has not been parsed: materialise parsed_documents first."
+        )
+    same_chunker = held.meta is not None and held.meta.code_version == chunker.version
+    change = diff(
+        parsed.table.filter(outcome=Outcome.PARSED),
+        held.table if same_chunker else held.table.clear(),
+        key="document_id",
+        same=["content_digest"],
+    )
+    made = chunk_table(change.make, chunker.limits, chunker.count_tokens, chunker.source_uri)
+    table = pl.concat([_with_document_versions(change.keep, parsed.table), made])
+    table = table.sort("document_id", "ordinal")
+    rows = diff(table, held.table, key="chunk_id", same=["row_digest"])
+    meta = Meta(
+        data_version=content_version(table, ["chunk_id", "row_digest"]),
+        code_version=chunker.version,
+        upstream={Asset.PARSED_DOCUMENTS: parsed.meta.as_input()},
+        changes=held.changes + rows.size,
+    )
+    if meta != held.meta or not table.equals(held.table):
+        lake.commit(key, table, meta, held.token)
+    return Chunked(_report(table, held.table, change.make.height), table)
+
+
+def _in_step(lake: Lake, chunker: Chunker, shard: str, held: Meta | None) -> bool:
+    """Tell whether a shard was cut from the documents as they are, without reading them."""
+    parsed = lake.meta(PartitionKey(Asset.PARSED_DOCUMENTS, shard))
+    if held is None or parsed is None or held.code_version != chunker.version:
+        return False
+    return held.made_from(Asset.PARSED_DOCUMENTS, parsed)
+
+
+def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
+    """Take over what changed of a document without its text having changed."""
+    versions = documents.select("document_id", "version", "modified_at")
+    return kept.update(versions, on="document_id", how="left")
+
+
+def _report(table: pl.DataFrame, held: pl.DataFrame, documents_chunked: int) -> ChunkingReport:
+    kept = int(table["chunk_id"].is_in(held["chunk_id"].implode()).sum())
+    return ChunkingReport(
+        chunks=table.height,
+        new=table.height - kept,
+        kept=kept,
+        removed=held.height - kept,
+        documents_chunked=documents_chunked,
+        tokens=int(table["tokens"].sum()),
+    )

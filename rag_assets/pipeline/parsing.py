@@ -1,0 +1,257 @@
+"""Parsing: every document of a shard as Markdown, or why not (`parsed_documents`).
+
+What belongs here: which documents of a shard are parsed, checkpointed and committed. What does
+not: how one document is parsed (`adapters/parsing/`).
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+import polars as pl
+
+from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, PartitionKey
+from rag_assets.adapters.parsing.worker import ParserPool
+from rag_assets.adapters.parsing.parser import is_supported, parse, parser_version
+from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.stores import SourceDocument
+from rag_assets.pipeline.progress import Progress
+from rag_assets.core.documents.batches import batches
+from rag_assets.core.diffs import diff
+from rag_assets.core.documents.document import Outcome, ParsedDocument
+from rag_assets.core.errors import DocumentUnreadableError, StaleInputError
+from rag_assets.core.identity import digest
+from rag_assets.core.names import Asset
+from rag_assets.core.documents.quarantine import Quarantine
+from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
+
+logger = logging.getLogger(__name__)
+
+SAME = ["version", "parser", "problem"]  # what makes a row still right for a listed file
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsingReport:
+    """What one shard's run did; `quarantined` counts the shard, the others this run."""
+
+    documents: int
+    parsed: int
+    unchanged: int
+    resumed: int
+    removed: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A shard that agrees with its listing: what was done, and its rows."""
+
+    report: ParsingReport
+    table: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentParser:
+    """Reads documents from the source and parses them, several at a time."""
+
+    source: Source
+    pool: ParserPool
+    workers: int
+    version: str
+
+    def rows(self, files: pl.DataFrame) -> Iterator[Row]:
+        """Yield a row of `parsed_documents` for each listed file that is still there."""
+        with ThreadPoolExecutor(self.workers) as threads:
+            for rows in threads.map(self._rows, batches(files.rows(named=True))):
+                yield from rows
+
+    def _rows(self, files: list[Row]) -> list[Row]:
+        judged = {file["document_id"]: _judged_unread(file) for file in files}
+        wanted = [document_id for document_id, document in judged.items() if document is None]
+        found = dict(zip(wanted, self.source.read_all(wanted), strict=True))
+        read = {key: f for key, f in found.items() if isinstance(f, SourceDocument)}
+        parsed = self.pool.parse_all([(key, document.content) for key, document in read.items()])
+        judged |= zip(read, parsed, strict=True)
+        judged |= {
+            key: ParsedDocument(Outcome.UNREADABLE, error=str(error))
+            for key, error in found.items()
+            if isinstance(error, DocumentUnreadableError)
+        }
+        return [
+            self._row(file, document, read.get(file["document_id"]))
+            for file in files
+            if (document := judged[file["document_id"]])  # else the next listing says it is gone
+        ]
+
+    def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
+        return {
+            "document_id": file["document_id"],
+            "version": read.version if read else file["version"],
+            "modified_at": file["modified_at"],
+            "size": file["size"],
+            "parser": self.version,
+            "judged_at": datetime.now(UTC),
+            **asdict(document),
+            "content_digest": _content_digest(document),
+        }
+
+
+def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> Parsed:
+    """Make a shard's parsed documents agree with its listing; parse only what has changed.
+
+    Raises:
+        StaleInputError: The shard has never been listed.
+    """
+    return lake.update(lambda: _parse_once(lake, parser, shard, micro_batch))
+
+
+def retry_quarantined(lake: Lake, shard: str, pattern: str) -> list[str]:
+    """Let the quarantined documents of a shard that match a pattern be parsed again.
+
+    Their rows stay, and the shard becomes stale, so that the next run of it parses them.
+
+    Args:
+        lake: Holds the shard.
+        shard: Which.
+        pattern: A pattern of document ids in which `*` matches everything, `/` included.
+
+    Returns:
+        The documents' ids.
+    """
+    return lake.update(lambda: _retry_once(lake, shard, pattern))
+
+
+def _retry_once(lake: Lake, shard: str, pattern: str) -> list[str]:
+    key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
+    held = lake.read(key, PARSED_DOCUMENTS)
+    ids = [i for i in quarantined(held.table)["document_id"] if fnmatchcase(i, pattern)]
+    if held.meta is None or not ids:
+        return []
+    again = pl.col("document_id").is_in(ids)
+    table = held.table.with_columns(parser=pl.when(again).then(pl.lit("")).otherwise("parser"))
+    seen = held.meta.upstream[Asset.SOURCE_FILES].changes - len(ids)
+    meta = replace(held.meta, upstream={Asset.SOURCE_FILES: Input("", seen)})
+    lake.commit(key, table, meta, held.token)
+    return ids
+
+
+def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of documents that a person may want to look at."""
+    return parsed.filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
+
+
+def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int]:
+    """Return the quarantined documents, the longest known first, and the number of documents."""
+    parts = lake.read_all(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS).values()
+    columns = ["document_id", "outcome", "error", "judged_at", "size"]
+    found = pl.concat([quarantined(partition.table) for partition in parts]).select(columns)
+    documents = sum(partition.table.height for partition in parts)
+    return found.sort("judged_at", "document_id"), documents
+
+
+def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> Parsed:
+    key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
+    held = lake.read(key, PARSED_DOCUMENTS)
+    listing = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
+    if listing.meta is None:
+        raise StaleInputError(f"Shard {shard} has not been listed: materialise source_files first.")
+    wanted = listing.table.with_columns(parser=pl.lit(parser.version))
+    change = diff(wanted, _with_problems(held.table), key="document_id", same=SAME)
+    resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
+    kept = _with_listed_times(change.keep.drop("problem"), listing.table)
+    touched = int((kept["modified_at"] != change.keep["modified_at"]).sum())
+    made = _with_first_judged(pl.concat([resumed, fresh]), held.table)
+    table = pl.concat([kept, made]).sort("document_id")
+    meta = Meta(
+        data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
+        code_version=parser.version,
+        upstream={Asset.SOURCE_FILES: _input(listing, table)},
+        changes=held.changes + change.size + touched,
+        figures=Quarantine.of(quarantined(table)).as_figures(),
+    )
+    if meta != held.meta or not table.equals(held.table):
+        lake.commit(key, table, meta, held.token)
+        lake.clear_checkpoints(key)
+    report = ParsingReport(
+        documents=table.height,
+        parsed=fresh.height,
+        unchanged=change.keep.height,
+        resumed=resumed.height,
+        removed=len(change.removed),
+        quarantined=quarantined(table).height,
+    )
+    return Parsed(report, table)
+
+
+def _parse_missing(
+    lake: Lake, key: PartitionKey, parser: DocumentParser, files: pl.DataFrame, micro_batch: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (rows that an earlier, killed run left behind, rows parsed now)."""
+    resumed = pl.DataFrame(schema=PARSED_DOCUMENTS)
+    if not files.is_empty():
+        aside = _with_problems(lake.checkpointed(key, PARSED_DOCUMENTS))
+        found = diff(files, aside, key="document_id", same=SAME).keep
+        resumed = found.drop("problem").unique("document_id", maintain_order=True)
+        if resumed.height:
+            logger.info("%s: %d documents were parsed before", key.path, resumed.height)
+    missing = files.join(resumed, on="document_id", how="anti")
+    batches = [resumed.clear()]
+    progress = Progress(logger, f"{key.path}: parsed", missing.height, "documents")
+    for batch in missing.iter_slices(micro_batch):
+        batches.append(pl.DataFrame(list(parser.rows(batch)), schema=PARSED_DOCUMENTS))
+        progress.add(batch.height)
+        if progress.done < progress.total:
+            lake.checkpoint(key, batches[-1])
+    return resumed, pl.concat(batches)
+
+
+def _input(listing: Partition, table: pl.DataFrame) -> Input:
+    """Return what the table was made from: the listing, if what was read is what it lists.
+
+    If a document was gone, or was changed, between listing and reading, the next listing may
+    be the same again (it was put back), so the shard must stay stale until a read agrees.
+    """
+    assert listing.meta is not None
+    state = listing.meta.as_input()
+    differ = listing.table.join(table, on=["document_id", "version"], how="anti").height
+    return Input("", state.changes - differ) if differ else state
+
+
+def _with_first_judged(made: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """Keep the time at which the same outcome was first found for the same bytes."""
+    earlier = held.select("document_id", "version", "outcome", "judged_at")
+    return made.update(earlier, on=["document_id", "version", "outcome"], how="left")
+
+
+def _judged_unread(file: Row) -> ParsedDocument | None:
+    """Return the outcome of a document whose bytes need not be fetched, or None."""
+    if file["problem"] is not None:
+        return ParsedDocument(Outcome(file["problem"]), error=file["error"])
+    if not is_supported(file["document_id"]):
+        return parse(file["document_id"], b"")
+    return None
+
+
+def _with_problems(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Add what a listing would have to say for a row to stay as it is.
+
+    So a document that was too large, or could not be read, is tried again when the limit or
+    the permission changes, though its version does not.
+    """
+    listed = pl.col("outcome").is_in([Outcome.TOO_LARGE, Outcome.INVALID_KEY, Outcome.UNREADABLE])
+    return parsed.with_columns(problem=pl.when(listed).then("outcome"))
+
+
+def _with_listed_times(kept: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
+    """Take over what a listing says without the bytes having changed."""
+    listed = listing.select("document_id", "modified_at", "size")
+    return kept.update(listed, on="document_id", how="left")
+
+
+def _content_digest(document: ParsedDocument) -> str:
+    return digest(document.title, document.markdown, repr(document.headings), repr(document.pages))

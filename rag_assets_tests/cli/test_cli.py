@@ -1,0 +1,160 @@
+"""The command line, run as a user runs it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.settings import Settings
+from rag_assets_tests.support.milvus_servers import free_ports
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def rag_assets(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BIN / "rag-assets", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_help_names_every_command() -> None:
+    shown = rag_assets("--help").stdout
+
+    assert all(command in shown for command in ("dev", "demo", "search", "settings"))
+
+
+def test_settings_lists_every_variable_without_secrets() -> None:
+    result = rag_assets("settings", RAG_ASSETS_MILVUS_TOKEN="root:hunter2")
+
+    assert result.returncode == 0
+    assert "hunter2" not in result.stdout + result.stderr
+    for name in Settings.model_fields:
+        assert f"RAG_ASSETS_{name.upper()}" in result.stdout
+
+
+def test_a_wrong_setting_is_one_line_and_no_traceback() -> None:
+    result = rag_assets("search", "x", RAG_ASSETS_SHARDS="-1")
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: Settings are wrong: RAG_ASSETS_SHARDS")
+    assert "Traceback" not in result.stderr
+
+
+def test_searching_without_milvus_says_what_to_check() -> None:
+    [port] = free_ports(1)
+
+    result = rag_assets("search", "x", RAG_ASSETS_MILVUS_URI=f"http://127.0.0.1:{port}")
+
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: Milvus at http://127.0.0.1:{port}")
+
+
+def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
+    milvus, web = free_ports(2)
+    with socket.create_server(("127.0.0.1", web)):
+        result = rag_assets(
+            "dev",
+            "--port",
+            str(web),
+            RAG_ASSETS_HOME=str(tmp_path),
+            RAG_ASSETS_MILVUS_URI=f"http://127.0.0.1:{milvus}",
+        )
+
+    assert result.returncode == 1
+    assert f"port {web} on 127.0.0.1 is taken" in result.stderr
+    assert not (tmp_path / "logs").exists()
+
+
+@contextmanager
+def dev(home: Path) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
+    """Run `rag-assets dev` until it says that it is ready."""
+    milvus, web = free_ports(2)
+    uri = f"http://127.0.0.1:{milvus}"
+    process = subprocess.Popen(
+        [BIN / "rag-assets", "dev", "--port", str(web)],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "RAG_ASSETS_HOME": str(home),
+            "RAG_ASSETS_MILVUS_URI": uri,
+            "PYTHONUNBUFFERED": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Ready"):
+                break
+        else:
+            pytest.fail("".join(lines))
+        yield process, web, uri
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def test_dev_runs_everything_until_it_is_interrupted(tmp_path: Path) -> None:
+    with dev(tmp_path) as (process, web, uri):
+        answer = httpx2.post(
+            f"http://127.0.0.1:{web}/graphql",
+            json={"query": "{ assetNodes { assetKey { path } } }"},
+            timeout=30,
+        ).json()
+        assets = {node["assetKey"]["path"][0] for node in answer["data"]["assetNodes"]}
+        assert assets >= {"source_files", "parsed_documents", "chunks", "embeddings"}
+        with MilvusStore.connect(uri) as store:
+            assert store.collections() == []
+        started = children(process)
+        assert len(started) >= 3
+
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(60) == 0
+        assert [child for child in started if child.is_running() and not zombie(child)] == []
+
+
+def test_dev_stops_everything_when_one_service_dies(tmp_path: Path) -> None:
+    with dev(tmp_path) as (process, _, _):
+        started = children(process)
+        [milvus] = [child for child in started if "milvus-lite" in " ".join(child.cmdline())]
+
+        milvus.kill()
+
+        assert process.wait(60) == 1
+        assert process.stdout is not None
+        assert "Milvus Lite ended with exit code -9" in process.stdout.read()
+        assert [child for child in started if child.is_running() and not zombie(child)] == []
+
+
+def zombie(process: psutil.Process) -> bool:
+    """Tell whether it has ended and only waits to be reaped by whoever adopted it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

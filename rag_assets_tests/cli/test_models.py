@@ -1,0 +1,115 @@
+"""`rag-assets models`: an upgrade from the command line, as the runbook has it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from rag_assets.cli import services as dev
+from rag_assets.cli.main import main
+from rag_assets.cli.ingestion import ingest
+from rag_assets.settings import load_settings
+from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
+from rag_assets_tests.scenarios.texts import document
+
+NEW = "new-v1"
+
+
+pytestmark = pytest.mark.usefixtures("ingested")
+
+
+@pytest.fixture
+def ingested(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five documents in a folder, indexed by a live model; no sensor runs."""
+    models = tmp_path / "models.yaml"
+    spec = wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_defaults=True)
+    models.write_text(yaml.safe_dump({"models": {WORDLLAMA: spec, NEW: spec}}))
+    for name, value in {
+        "HOME": str(tmp_path),
+        "MILVUS_URI": milvus_lite,
+        "ALIAS": f"cli_{tmp_path.name.replace('-', '_')}",
+        "MODELS_FILE": str(models),
+        "SHARDS": "2",
+        "GRACE_SECONDS": "0",
+    }.items():
+        monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
+    monkeypatch.setenv("COLUMNS", "200")
+    settings = load_settings()
+    monkeypatch.setenv("DAGSTER_HOME", str(dev.prepare_home(settings)))
+    for number in range(5):
+        (tmp_path / "documents" / f"{number}.md").write_text(document(f"doc {number}"))
+    ingest(settings)
+
+
+def rag_assets(*arguments: str, answers: str = "") -> Result:
+    return CliRunner().invoke(main, ["models", *arguments], input=answers)
+
+
+def succeeded(*arguments: str, answers: str = "") -> str:
+    result = rag_assets(*arguments, answers=answers)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def role(model: str) -> str:
+    [row] = [line for line in succeeded("list").splitlines() if f" {model} " in line]
+    return row.split("│")[2].strip()
+
+
+def test_an_upgrade_from_the_command_line() -> None:
+    assert (role(WORDLLAMA), role(NEW)) == ("live", "not registered")
+    assert f"{NEW} is registered." in succeeded("register", NEW)
+    assert "chunks in the collection" in succeeded("cost", NEW, "--tokens-per-second", "1000")
+    declined = rag_assets("build", NEW, answers="n\n")
+    assert declined.exit_code == 1
+    assert "GPU hours" in declined.output
+    assert role(NEW) == "registered"
+    assert "is being built" in succeeded("build", NEW, answers="y\n")
+    assert role(NEW) == "candidate"
+
+    refused = rag_assets("promote", NEW)
+
+    assert refused.exit_code == 1
+    assert "there is no collection" in refused.output
+    assert "Error: The gate refuses: signature" in refused.output
+    assert role(WORDLLAMA) == "live"
+
+
+def test_the_collection_that_ingestion_filled_is_judged_promoted_left_and_retired(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_MODEL", NEW)  # fills it and makes it live
+    ingest(load_settings())
+    assert (role(WORDLLAMA), role(NEW)) == ("previous", "live")
+
+    assert f"{WORDLLAMA} is live." in succeeded("rollback", "--reason", "a try")
+    assert f"{NEW} is live." in succeeded("promote", NEW)
+    counts = next(row for row in succeeded("status", NEW).splitlines() if NEW in row)
+    assert [cell.strip() for cell in counts.split("│")[3:7]] == ["2", "2", "2", "2"]
+    kept = rag_assets("retire", NEW, "--yes")
+    assert kept.exit_code == 1
+    assert f"{NEW} is live: queries are answered from it" in kept.output
+    assert rag_assets("retire", WORDLLAMA, answers="n\n").exit_code == 1
+    assert f"{WORDLLAMA} is retired." in succeeded("retire", WORDLLAMA, answers="y\n")
+    assert "nothing to roll back to" in rag_assets("rollback").output
+
+
+def test_force_asks_why_and_whether() -> None:
+    succeeded("register", NEW)
+    succeeded("build", NEW, "--yes")
+
+    declined = rag_assets("promote", NEW, "--force", answers="it must be\nn\n")
+
+    assert "Why is it forced? This is recorded" in declined.output
+    assert declined.exit_code == 1
+    assert role(WORDLLAMA) == "live"
+
+
+def test_the_first_model_is_registered_only_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_MODEL", NEW)
+    succeeded("first")
+    assert role(NEW) == "not registered"
+    assert role(WORDLLAMA) == "live"

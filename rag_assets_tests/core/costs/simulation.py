@@ -1,0 +1,182 @@
+"""A simulation of the three policies, event by event; it shares no formula with the cost model."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
+from math import ceil, log, sqrt
+
+import numpy as np
+
+from rag_assets.core.costs.model import DAY, Kind, Policy
+from rag_assets.core.costs.inputs import Case
+
+
+@dataclass
+class Document:
+    kind: Kind
+    at: float
+    tokens: float
+    shard: int
+
+
+@dataclass
+class Found:
+    """What was counted; seconds."""
+
+    gpu: float = 0.0
+    gpu_busy: float = 0.0
+    gpu_starts: int = 0
+    cpu: float = 0.0
+    runs: int = 0
+    shards: int = 0
+    delays: dict[Kind, list[float]] = field(default_factory=lambda: {kind: [] for kind in Kind})
+
+
+class Simulation:
+    """Days of documents, by one policy."""
+
+    def __init__(self, policy: Policy, case: Case, days: int, pods: int, seed: int) -> None:
+        self.policy, self.case, self.end = policy, case, days * DAY
+        self.random = np.random.default_rng(seed)
+        self.found = Found()
+        self.now = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._pods = [GpuPod(self) for _ in range(max(pods, 1))]
+        self._held: list[Document] = []
+
+    def run(self) -> Found:
+        load = self.case.workload
+        self._poisson(load.singles / DAY, lambda: self._arrive(Kind.SINGLE, 1))
+        self._poisson(load.uploads / DAY, lambda: self._arrive(Kind.UPLOAD, round(load.upload)))
+        if self.policy is Policy.BATCH:
+            period = DAY / self.case.platform.batches_a_day
+            for number in range(1, int(self.end / period) + 1):
+                self.at(number * period, self._batch)
+        while self._events:
+            self.now, _, then = heappop(self._events)
+            then()
+        for pod in self._pods:
+            pod.end_now()
+        return self.found
+
+    def at(self, time: float, then: Callable[[], None]) -> None:
+        heappush(self._events, (time, next(self._order), then))
+
+    def findable(self, document: Document) -> None:
+        self.found.delays[document.kind].append(self.now - document.at)
+
+    def _poisson(self, rate: float, then: Callable[[], None]) -> None:
+        """Plan a Poisson process, given that it has as many events as are expected.
+
+        Given their number they are independent and uniform; fixing it spares long simulations.
+        """
+        for time in self.random.uniform(0, self.end, round(rate * self.end)):
+            self.at(time, then)
+
+    def _arrive(self, kind: Kind, size: int) -> None:
+        load, platform = self.case.workload, self.case.platform
+        spread = sqrt(log(1 + load.size_variance))
+        mean = log(load.tokens_a_document) - spread**2 / 2
+        documents = [
+            Document(kind, self.now, float(tokens), int(shard))
+            for tokens, shard in zip(
+                self.random.lognormal(mean, spread, size),
+                self.random.integers(platform.shards, size=size),
+                strict=True,
+            )
+        ]
+        if self.policy is Policy.BATCH:
+            self._held += documents
+        elif self.policy is Policy.STREAMING:
+            first = int(self.random.integers(len(self._pods)))
+            for number, document in enumerate(documents):
+                self._stream([document], self._pods[(first + number) % len(self._pods)])
+        elif size <= platform.stream_documents:
+            self._stream(documents, self._pods[int(self.random.integers(len(self._pods)))])
+        else:
+            self._load(documents)
+
+    def _batch(self) -> None:
+        if self._held:
+            self._load(self._held)
+        self._held = []
+
+    def _first_hop(self, documents: list[Document]) -> float:
+        """Count a run's first hop; return when it ends."""
+        timings = self.case.timings
+        seconds = timings.run_start_s + timings.parse_s * len(documents)
+        self.found.cpu += seconds
+        self.found.runs += 2
+        self.found.shards += len({document.shard for document in documents})
+        return self.now + timings.notice_s + seconds
+
+    def _stream(self, documents: list[Document], pod: "GpuPod") -> None:
+        self.at(self._first_hop(documents), partial(pod.take, documents))
+
+    def _load(self, documents: list[Document]) -> None:
+        shards = sorted({document.shard for document in documents})
+        runs = ceil(len(shards) / self.case.platform.shards_per_run)
+        for part in np.array_split(np.array(shards), runs):
+            mine = [one for one in documents if one.shard in set(part.tolist())]
+            self.at(self._first_hop(mine), partial(self._bulk, mine))
+
+    def _bulk(self, documents: list[Document]) -> None:
+        timings, began = self.case.timings, self.now
+        time = began + timings.cold_start_s + timings.gpu_run_start_s
+        for document in documents:
+            seconds = document.tokens / timings.bulk_tokens_s
+            time += seconds
+            self.found.gpu_busy += seconds
+            self.at(time, partial(self.findable, document))
+        self.found.gpu_starts += 1
+        self.found.gpu += time - began
+
+
+class GpuPod:
+    """Takes one run after the other; ends when it had none for a while."""
+
+    def __init__(self, world: Simulation) -> None:
+        self._world, self._queue = world, deque[list[Document]]()
+        self._up_since: float | None = None
+        self._working, self._took = False, 0
+
+    def take(self, documents: list[Document]) -> None:
+        self._took += 1
+        self._queue.append(documents)
+        if self._up_since is None:
+            self._up_since, self._working = self._world.now, True
+            self._world.found.gpu_starts += 1
+            self._world.at(self._world.now + self._world.case.timings.cold_start_s, self._work)
+        elif not self._working:
+            self._work()
+
+    def end_now(self) -> None:
+        if self._up_since is not None:
+            self._world.found.gpu += self._world.now - self._up_since
+        self._up_since = None
+
+    def _work(self) -> None:
+        timings = self._world.case.timings
+        if self._queue:
+            documents, self._working = self._queue.popleft(), True
+            seconds = sum(one.tokens for one in documents) / timings.stream_tokens_s
+            self._world.found.gpu_busy += seconds
+            done = self._world.now + timings.gpu_run_start_s + seconds
+            self._world.at(done, partial(self._done, documents))
+        else:
+            self._working = False
+            idle_until = self._world.now + timings.idle_s
+            self._world.at(idle_until, partial(self._end_if_idle, self._took))
+
+    def _done(self, documents: list[Document]) -> None:
+        for document in documents:
+            self._world.findable(document)
+        self._work()
+
+    def _end_if_idle(self, took: int) -> None:
+        if took == self._took and not self._working:
+            self.end_now()

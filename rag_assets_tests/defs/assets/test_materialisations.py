@@ -1,0 +1,116 @@
+"""What the runs report of themselves: figures to plot and previews, of a real ingestion."""
+
+import re
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from rag_assets.instance.runs import LANE, MODEL, SOURCE
+from rag_assets.settings import load_settings
+from rag_assets_tests.support.pipeline import WORDLLAMA
+from rag_assets_tests.support.s3_server import Bucket
+from rag_assets_tests.support.ticking import Ticking, instance, launch, put, settle
+
+__all__ = ["instance"]
+
+Reported = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture
+def reported(bucket: Bucket, instance: dg.DagsterInstance) -> Reported:
+    """Asset → metadata of each materialisation, of three documents and one that is broken."""
+    put(bucket, "a.md", "b.md", "c.md")
+    bucket.put("docs/broken.pdf", b"%PDF-1.7\nno document")
+    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
+    found: Reported = {}
+    for asset in ("source_files", "parsed_documents", "chunks", "embeddings", "collection"):
+        records = instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
+        events = [record.asset_materialization for record in records]
+        found[asset] = [dict(event.metadata) for event in events if event and event.partition]
+    return found
+
+
+def total(events: list[dict[str, Any]], name: str) -> float:
+    return sum(float(event[name].value) for event in events if name in event)
+
+
+def test_every_stage_reports_its_rows_its_seconds_and_its_pace(reported: Reported) -> None:
+    paces = {
+        "parsed_documents": "documents_per_second",
+        "chunks": "documents_per_second",
+        "embeddings": "texts_per_second",
+        "collection": "rows_per_second",
+    }
+    for asset, pace in paces.items():
+        events = reported[asset]
+        assert all(event["rag_assets/stage_seconds"].value > 0 for event in events)
+        assert total(events, f"rag_assets/{pace}") > 0
+    rows = {
+        asset: total(events, "dagster/partition_row_count") for asset, events in reported.items()
+    }
+    assert rows["source_files"] == rows["parsed_documents"] == 4
+    assert rows["chunks"] == rows["collection"] >= rows["embeddings"] > 0
+    assert total(reported["embeddings"], "rag_assets/tokens_per_second") > 0
+
+
+def test_a_preview_shows_documents_with_their_outcomes(reported: Reported) -> None:
+    rows = [
+        record.data
+        for event in reported["parsed_documents"]
+        for record in event["rag_assets/preview"].records
+    ]
+
+    outcomes = {row["document_id"]: row["outcome"] for row in rows}
+    assert outcomes == dict.fromkeys(("a.md", "b.md", "c.md"), "parsed") | {
+        "broken.pdf": "truncated"
+    }
+    assert all(row["error"] for row in rows if row["outcome"] != "parsed")
+
+
+def test_a_preview_shows_chunks_and_the_distribution_of_their_sizes(reported: Reported) -> None:
+    shown = [event["rag_assets/preview"].value for event in reported["chunks"]]
+    sizes = [event["rag_assets/sizes"].value for event in reported["chunks"]]
+
+    assert any("`a.md`, chunk 0" in text for text in shown)
+    assert all("data:image/svg+xml;base64," in picture for picture in sizes)
+
+
+def test_runs_can_be_found_by_source_model_and_lane(
+    reported: Reported, instance: dg.DagsterInstance
+) -> None:
+    def runs(**tags: str) -> set[str]:
+        return {run.job_name for run in instance.get_runs(dg.RunsFilter(tags=tags))}
+
+    assert reported
+    source = load_settings().source
+    assert runs(**{SOURCE: source, LANE: "stream"}) == {"ingest_documents", "index_chunks"}
+    assert runs(**{SOURCE: source}) == {"ingest_documents", "index_chunks", "promote"}
+    assert runs(**{MODEL: WORDLLAMA}) == {"index_chunks", "promote"}
+    launch(Ticking(instance, "source_sensor"), "register_model", register={"model": WORDLLAMA})
+    assert "register_model" in runs(**{MODEL: WORDLLAMA})
+
+
+@pytest.mark.parametrize(
+    ("job", "ops", "says"),
+    [
+        ("register_model", {"register": {"model": "minilm"}}, "no model 'minilm'.*minilm-l6-v1"),
+        ("build_model", {"build": {"model": "minilm"}}, f"On record are {WORDLLAMA} \\(candidate"),
+        ("retire_model", {"retire": {"model": "minilm"}}, f"On record are {WORDLLAMA}"),
+        ("promote", {"live_alias": {"model": "minilm"}}, f"On record are {WORDLLAMA}"),
+        ("rollback", {"live_alias": {"rollback": True}}, "nothing to roll back to"),
+    ],
+)
+def test_a_wrong_input_in_the_launchpad_is_answered_with_what_to_do(
+    instance: dg.DagsterInstance, job: str, ops: dict[str, dict[str, Any]], says: str
+) -> None:
+    result = launch(Ticking(instance, "source_sensor"), job, **ops)
+
+    failures = [
+        event.step_failure_data.error.to_string()
+        for event in result.all_events
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE
+        and event.step_failure_data.error is not None
+    ]
+    assert not result.success
+    assert any(re.search(says, failure) for failure in failures), failures

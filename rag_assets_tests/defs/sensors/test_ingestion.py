@@ -1,0 +1,425 @@
+"""The sensors' ticks on a real instance and bucket: what they list, ask for, hold back and say."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import dagster as dg
+import httpx2
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from rag_assets.pipeline import listing as source_files
+from rag_assets.core.errors import CredentialsError, SourceError
+from rag_assets.core.scheduling.lanes import Lane
+from rag_assets.instance.partitions import MODEL_DIMENSION
+from rag_assets.instance.runs import LANE, RANGE_END, RANGE_START, REASON, WRITES
+from rag_assets.settings import load_settings
+from rag_assets_tests.support.pipeline import WORDLLAMA
+from rag_assets_tests.support.s3_server import Bucket
+from rag_assets_tests.scenarios.platform import awaited
+from rag_assets_tests.support.ticking import Ticking, instance, observed, put, settle
+
+__all__ = ["instance"]
+
+
+@pytest.fixture
+def source(instance: dg.DagsterInstance) -> Ticking:
+    return Ticking(instance, "source_sensor")
+
+
+@pytest.fixture
+def index(instance: dg.DagsterInstance) -> Ticking:
+    return Ticking(instance, "index_sensor")
+
+
+def said(result: dg.SensorResult) -> str:
+    return str(result.skip_reason.skip_message) if result.skip_reason else ""
+
+
+def test_a_first_tick_lists_the_bucket_and_asks_for_one_run(
+    bucket: Bucket, source: Ticking
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+
+    result = source.tick()
+
+    [request] = result.run_requests or []
+    assert request.job_name == "ingest_documents"
+    assert request.tags[LANE] == Lane.STREAM
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("s000", "s002")
+    assert [key.to_user_string() for key in request.asset_selection or []] == [
+        "parsed_documents",
+        "chunks",
+    ]
+
+
+def test_listings_are_observed_so_that_the_ui_knows_of_them(
+    bucket: Bucket, source: Ticking
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    first = source.tick()
+    again = source.tick()
+    put(bucket, "d.md")
+    changed = source.tick()
+
+    assert {event.partition for event in observed(first)} == {"s000", "s001", "s002"}
+    assert sum(event.metadata["rag_assets/added"].value for event in observed(first)) == 3
+    assert again.asset_events == []
+    [one] = observed(changed)
+    assert one.asset_key == dg.AssetKey(Asset.SOURCE_FILES)
+    assert one.metadata["rag_assets/added"].value == 1
+    assert one.tags["dagster/data_version"]
+
+
+def test_after_everything_has_run_the_sensors_ask_for_nothing(
+    bucket: Bucket, source: Ticking, index: Ticking
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+
+    settle(source, index)
+
+    assert "3 documents listed" in said(source.tick())
+    assert said(index.tick()) == "Every collection is in step with its chunks."
+
+
+def test_the_first_model_goes_live_by_itself(
+    bucket: Bucket, source: Ticking, index: Ticking
+) -> None:
+    put(bucket, "a.md")
+    jobs = []
+    for _ in range(6):
+        for request in [*(source.tick().run_requests or ()), *(index.tick().run_requests or ())]:
+            jobs.append(request.job_name)
+            (source if request.job_name == "ingest_documents" else index).run(request)
+
+    assert jobs == ["ingest_documents", "index_chunks", "promote"]
+
+
+def test_one_edit_is_one_stream_run_of_its_shard_in_each_hop(
+    bucket: Bucket, source: Ticking, index: Ticking
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    settle(source, index)
+    bucket.put("docs/b.md", b"# Edited\n")
+
+    [first] = source.tick().run_requests or []
+    source.run(first)
+    [second] = index.tick().run_requests or []
+
+    assert first.tags[RANGE_START] == first.tags[RANGE_END]
+    assert second.tags[RANGE_START] == f"{WORDLLAMA}|{first.tags[RANGE_START]}"
+    assert second.tags[RANGE_START] == second.tags[RANGE_END]
+    assert {first.tags[LANE], second.tags[LANE]} == {Lane.STREAM}
+    assert first.tags[WRITES] != second.tags[WRITES]
+
+
+def test_many_changes_go_in_bulk(bucket: Bucket, source: Ticking) -> None:
+    put(bucket, *(f"{number}.md" for number in range(40)))
+
+    [request] = source.tick().run_requests or []
+
+    assert request.tags[LANE] == Lane.BULK
+
+
+def test_while_a_run_is_in_flight_its_shards_are_not_asked_for_again(
+    bucket: Bucket, source: Ticking, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    [request] = source.tick().run_requests or []
+    instance.create_run_for_job(
+        source.repository.get_job("ingest_documents"),
+        tags=dict(request.tags),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    bucket.put("docs/a.md", b"# Edited meanwhile\n")
+
+    result = source.tick()
+
+    assert not result.run_requests
+    assert "3 shards with changes left to 1 run in flight" in said(result)
+
+
+def test_a_failed_run_is_asked_for_again_later_and_with_another_key(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_RETRY_FIRST_SECONDS", "3")
+    source = Ticking(instance, "source_sensor")
+    put(bucket, "a.md", "b.md", "c.md")
+    [request] = source.tick().run_requests or []
+    run = instance.create_run_for_job(
+        source.repository.get_job("ingest_documents"), tags=dict(request.tags)
+    )
+    instance.report_run_failed(run)
+
+    waiting = source.tick()
+    [again] = awaited(lambda: source.tick().run_requests, "the second try")
+
+    assert "after 1 failure (failure)" in said(waiting)
+    assert again.run_key != request.run_key
+
+
+def test_a_listing_goes_on_where_the_tick_before_stopped(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, *(f"{number:02}.md" for number in range(25)))
+    monkeypatch.setattr("rag_assets.adapters.source.source.stores.PAGE", 10)
+    monkeypatch.setenv("RAG_ASSETS_LIST_OBJECTS", "10")
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", folder_of(bucket, monkeypatch))
+    monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(load_settings().home / "lake of its own"))
+    source = Ticking(instance, "source_sensor")
+
+    listed = [
+        sum(event.metadata["rag_assets/added"].value for event in observed(source.tick()))
+        for _ in range(3)
+    ]
+
+    assert listed == [10, 10, 5]
+    assert json.loads(str(source.cursor))["after"] == ""
+
+
+def folder_of(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Copy the bucket to a folder, whose pages can be made small."""
+    home = load_settings().home
+    for path in bucket.filesystem().find(f"{bucket.name}/docs"):
+        target = home / "copy" / Path(path).name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(bucket.filesystem().cat_file(path))
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_OPTIONS", "{}")
+    return (home / "copy").as_uri()
+
+
+def test_a_cursor_that_is_none_of_ours_starts_a_new_listing(
+    bucket: Bucket, source: Ticking
+) -> None:
+    put(bucket, "a.md")
+    source.cursor = "what is this?"
+
+    assert len(observed(source.tick(list_now=False))) == 3
+
+
+def test_a_bucket_that_is_not_there_fails_the_tick_with_a_reason(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", "s3://no-such-bucket/docs")
+    monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(load_settings().home / "lake of its own"))
+
+    with pytest.raises(SourceError, match="no-such-bucket"):
+        Ticking(instance, "source_sensor").tick()
+
+
+def test_a_partition_that_was_not_registered_is_named_and_left_out(
+    bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
+) -> None:
+    instance.add_dynamic_partitions(MODEL_DIMENSION, ["unheard-of-v1"])
+    put(bucket, "a.md")
+    settle(source, index)
+
+    result = index.tick()
+
+    assert not result.run_requests
+    assert "unheard-of-v1 is left out: it is a partition, but not registered" in said(result)
+
+
+def test_a_model_that_the_models_file_has_lost_is_named_and_left_out(
+    bucket: Bucket, source: Ticking, index: Ticking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "a.md")
+    settle(source, index)
+    (tmp_path / "models.yaml").write_text("models: {}")
+    monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(tmp_path / "models.yaml"))
+
+    result = index.tick()
+
+    assert not result.run_requests
+    assert f"{WORDLLAMA} is left out" in said(result)
+
+
+@pytest.fixture
+def queue(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A queue that the bucket notifies of what is put; (client, url)."""
+    options = {
+        "endpoint_url": bucket.endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "test",
+    }
+    client = botocore.session.get_session().create_client("sqs", **options)
+    url = client.create_queue(QueueName=bucket.name)["QueueUrl"]
+    arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    configuration = {
+        "QueueArn": arn["Attributes"]["QueueArn"],
+        "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
+    }
+    bucket.filesystem().call_s3(
+        "put_bucket_notification_configuration",
+        Bucket=bucket.name,
+        NotificationConfiguration={"QueueConfigurations": [configuration]},
+    )
+    monkeypatch.setenv("RAG_ASSETS_EVENTS_QUEUE_URL", url)
+    monkeypatch.setenv("RAG_ASSETS_EVENTS_OPTIONS", json.dumps(options))
+    yield client, url
+    client.close()
+
+
+def listed_by_event(source: Ticking) -> dict[str, int]:
+    """Tick without listing; return what the notifications brought to light."""
+    events = observed(source.tick(list_now=False))
+    figures = ("added", "changed", "removed")
+    return {f: sum(event.metadata[f"rag_assets/{f}"].value for event in events) for f in figures}
+
+
+@pytest.mark.usefixtures("queue")
+def test_a_notified_change_is_found_without_a_listing(
+    bucket: Bucket, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md", "b ü.md")
+    source = Ticking(instance, "source_sensor")
+    source.tick()
+    later(source)
+    put(bucket, "c +1.md")
+    bucket.put("docs/b ü.md", b"# Edited\n")
+    bucket.put("elsewhere/d.md", b"not below the prefix")
+
+    assert listed_by_event(source) == {"added": 1, "changed": 1, "removed": 0}
+    assert listed_by_event(source) == {"added": 0, "changed": 0, "removed": 0}
+
+
+def later(source: Ticking) -> None:
+    """The next listing is not due for a long time."""
+    source.cursor = json.dumps({"due": 9e9})
+
+
+def notification(bucket: Bucket, key: str, event: str) -> str:
+    s3 = {"bucket": {"name": bucket.name}, "object": {"key": f"docs/{key}"}}
+    return json.dumps({"Records": [{"eventName": event, "s3": s3}]})
+
+
+def test_notifications_that_are_repeated_late_or_wrong_do_no_harm(
+    bucket: Bucket, instance: dg.DagsterInstance, queue: Any
+) -> None:
+    client, url = queue
+    put(bucket, "stays.md", "goes.md")
+    source = Ticking(instance, "source_sensor")
+    source.tick()
+    later(source)
+    bucket.delete("docs/goes.md")
+    for body in (
+        notification(bucket, "goes.md", "ObjectCreated:Put"),  # overtaken by the deletion
+        notification(bucket, "stays.md", "ObjectRemoved:Delete"),  # overtaken by another put
+        *[notification(bucket, "stays.md", "ObjectCreated:Put")] * 12,
+        notification(bucket, "never.md", "ObjectCreated:Put"),
+        "this is no notification",
+    ):
+        client.send_message(QueueUrl=url, MessageBody=body)
+
+    assert listed_by_event(source) == {"added": 0, "changed": 0, "removed": 1}
+    attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert attributes["ApproximateNumberOfMessages"] == "0"
+
+
+def test_a_lost_notification_is_made_good_by_the_next_listing(
+    bucket: Bucket, instance: dg.DagsterInstance, queue: Any
+) -> None:
+    client, url = queue
+    source = Ticking(instance, "source_sensor")
+    source.tick()
+    put(bucket, "lost.md")
+    client.purge_queue(QueueUrl=url)
+
+    [request] = source.tick().run_requests or []
+
+    assert request.tags[LANE] == Lane.STREAM
+
+
+def test_a_queue_that_is_not_there_leaves_it_to_the_listing(
+    bucket: Bucket, instance: dg.DagsterInstance, queue: Any
+) -> None:
+    client, url = queue
+    client.delete_queue(QueueUrl=url)
+    put(bucket, "a.md")
+
+    [request] = Ticking(instance, "source_sensor").tick().run_requests or []
+
+    assert "Changes are found by listing." in request.tags[REASON]
+    assert "1 documents listed" in request.tags[REASON]
+
+
+def test_wrong_credentials_fail_the_tick_and_say_so(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "a.md")
+    wrong = bucket.options | {"key": "nobody", "secret": "wrong"}
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_OPTIONS", json.dumps(wrong))
+    source = Ticking(instance, "source_sensor")
+    try:
+        httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"0")  # now it looks at them
+
+        with pytest.raises(CredentialsError, match="credentials do not allow it"):
+            source.tick()
+    finally:
+        httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"inf")
+
+
+def test_what_is_observed_makes_the_assets_made_from_it_stale_in_the_ui(
+    bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md", "b.md", "c.md")
+    for event in source.tick().asset_events:
+        instance.report_runless_asset_event(event)
+    settle(source, index)
+    before = stale_shards(source)
+    bucket.put("docs/a.md", b"# Edited\n")
+    for event in source.tick().asset_events:
+        instance.report_runless_asset_event(event)
+
+    assert before == []
+    assert len(stale_shards(source)) == 1
+
+
+def stale_shards(ticking: Ticking) -> list[str]:
+    """Return the shards of `parsed_documents` that the UI marks as stale."""
+    context = LoadingContextForTest(ticking.instance)
+    resolver = CachingStaleStatusResolver(
+        ticking.instance, ticking.repository.asset_graph, loading_context=context
+    )
+    parsed = dg.AssetKey("parsed_documents")
+    shards = ("s000", "s001", "s002")
+    return [s for s in shards if resolver.get_status(parsed, s) is StaleStatus.STALE]
+
+
+def test_outside_the_bulk_window_a_load_waits_and_an_edit_does_not(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    opens, closes = now + timedelta(hours=2), now + timedelta(hours=3)
+    monkeypatch.setenv("RAG_ASSETS_BULK_WINDOW", f"{opens:%H:%M}-{closes:%H:%M}")
+    put(bucket, *(f"{number}.md" for number in range(40)))
+    source = Ticking(instance, "source_sensor")
+
+    held_back = source.tick()
+
+    assert not held_back.run_requests
+    assert f"3 shards held back: the bulk window opens at {opens:%H:%M} UTC." in said(held_back)
+    monkeypatch.setenv("RAG_ASSETS_STREAM_DOCUMENTS", "40")
+    [streamed] = Ticking(instance, "source_sensor").tick().run_requests or []
+    assert streamed.tags[LANE] == Lane.STREAM
+
+
+def test_inside_the_bulk_window_a_load_goes_out(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    monkeypatch.setenv(
+        "RAG_ASSETS_BULK_WINDOW",
+        f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=1):%H:%M}",
+    )
+    put(bucket, *(f"{number}.md" for number in range(40)))
+
+    [request] = Ticking(instance, "source_sensor").tick().run_requests or []
+
+    assert request.tags[LANE] == Lane.BULK

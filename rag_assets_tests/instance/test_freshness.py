@@ -1,0 +1,172 @@
+"""Freshness: an unchanged bucket stays green, a source that is no longer ingested turns red."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget
+from dagster._daemon.freshness import FreshnessDaemon
+
+from rag_assets.pipeline import collection, listing as source_files
+from rag_assets.instance.freshness import SIGNS, confirmed
+from rag_assets.cli.ingestion import build_first_model
+from rag_assets.settings import load_settings
+from rag_assets_tests.support.s3_server import Bucket
+from rag_assets_tests.scenarios.platform import awaited
+from rag_assets_tests.support.ticking import Ticking, instance, put, settle
+
+__all__ = ["instance"]
+
+ENDS = (Asset.SOURCE_FILES, Asset.COLLECTION)
+
+
+def signs(instance: dg.DagsterInstance, asset: str) -> list[dg.AssetMaterialization]:
+    """Return the asset's signs of life, the newest first: materialisations of no partition."""
+    records = instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
+    events = [record.asset_materialization for record in records]
+    return [event for event in events if event is not None and event.partition is None]
+
+
+def test_a_bucket_in_which_nothing_changes_gives_signs_of_life_from_time_to_time(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(bucket, "a.md", "b.md")
+    warn = 60.0
+    monkeypatch.setenv("RAG_ASSETS_FRESHNESS_WARN_SECONDS", str(warn))
+    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    settle(source, index)
+    settled = time.time()
+    for _ in range(3):
+        source.tick()
+        index.tick()
+    assert [signs(instance, end) for end in ENDS] == [[], []]  # what was written is sign enough
+
+    awaited(lambda: time.time() > settled + warn / SIGNS + 1, "the time of the next sign")
+    for _ in range(3):
+        source.tick()
+        index.tick()
+
+    [listed], [in_step] = (signs(instance, end) for end in ENDS)
+    assert "2 documents listed" in str(listed.description)
+    assert in_step.metadata["rag_assets/models"].value == 1
+
+
+def test_shards_that_stay_stale_give_no_sign_of_life(
+    bucket: Bucket, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md")
+    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    [first] = source.tick().run_requests or []
+    source.run(first)
+
+    result = index.tick()
+
+    assert result.run_requests
+    assert signs(instance, Asset.COLLECTION) == []
+
+
+def test_a_collection_in_step_with_a_source_that_nobody_lists_gives_no_sign_of_life(
+    bucket: Bucket, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md")
+    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    settle(source, index)
+    instance.wipe_assets([dg.AssetKey(end) for end in ENDS])  # as if it had been long ago
+
+    index.tick()
+    assert signs(instance, Asset.COLLECTION) == []
+
+    source.tick()
+    index.tick()
+    assert len(signs(instance, Asset.COLLECTION)) == 1
+
+
+def test_chunks_that_are_behind_the_listing_let_the_collection_give_no_sign_of_life(
+    bucket: Bucket, instance: dg.DagsterInstance
+) -> None:
+    put(bucket, "a.md")
+    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    settle(source, index)
+    instance.wipe_assets([dg.AssetKey(Asset.COLLECTION)])
+    put(bucket, "b.md")
+    source.tick()  # asks for a run that does not come
+
+    index.tick()
+
+    assert signs(instance, Asset.COLLECTION) == []
+
+
+def test_a_sign_of_life_changes_no_partition(bucket: Bucket, instance: dg.DagsterInstance) -> None:
+    put(bucket, "a.md")
+    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
+    key = dg.AssetKey(Asset.SOURCE_FILES)
+    before = instance.get_materialized_partitions(key)
+
+    settings = load_settings().model_copy(update={"freshness_warn_seconds": 0})
+    [sign] = confirmed(instance, settings, Asset.SOURCE_FILES, "Looked.", {})
+    instance.report_runless_asset_event(sign)
+
+    assert instance.get_materialized_partitions(key) == before
+
+
+@pytest.fixture
+def workspace(
+    tmp_path: Path, bucket: Bucket, milvus_lite: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkspaceProcessContext]:
+    """A platform on disk, as the daemon loads it, with the smallest windows that there are."""
+    for name, value in {
+        "HOME": str(tmp_path),
+        "SOURCE_URL": f"{bucket.url}/docs",
+        "SOURCE_OPTIONS": json.dumps(bucket.options),
+        "SHARDS": "2",
+        "MILVUS_URI": milvus_lite,
+        "ALIAS": f"live_{tmp_path.name.replace('-', '_')}",
+        "FRESHNESS_WARN_SECONDS": "60",
+        "FRESHNESS_FAIL_SECONDS": "65",
+    }.items():
+        monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with (
+        dg.DagsterInstance.from_config(str(tmp_path)) as found,
+        create_test_daemon_workspace_context(
+            ModuleTarget(
+                module_name="rag_assets.definitions",
+                attribute=None,
+                working_directory=str(Path.cwd()),
+                location_name="rag_assets.definitions",
+            ),
+            instance=found,
+        ) as context,
+    ):
+        build_first_model(found, load_settings())
+        yield context
+
+
+def test_a_source_that_is_no_longer_ingested_turns_yellow_then_red_and_green_again(
+    bucket: Bucket, workspace: WorkspaceProcessContext
+) -> None:
+    instance, daemon = workspace.instance, FreshnessDaemon()
+
+    def states() -> set[FreshnessState]:
+        list(daemon.run_iteration(workspace))
+        records = instance.get_freshness_state_records([dg.AssetKey(end) for end in ENDS])
+        return {record.freshness_state for record in records.values()}
+
+    put(bucket, "a.md", "b.md")
+    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    settle(source, index)
+    assert states() == {FreshnessState.PASS}
+
+    # From here on the sensors do not tick, as if they had been stopped.
+    awaited(lambda: FreshnessState.WARN in states(), "the assets to turn yellow")
+    awaited(lambda: states() == {FreshnessState.FAIL}, "the assets to turn red")
+
+    source.tick()
+    index.tick()
+    assert states() == {FreshnessState.PASS}

@@ -1,0 +1,275 @@
+"""The platform without Dagster around it, for tests that count the work done.
+
+Everything is real: source, parser processes, lake, the wordllama model, a Milvus server.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+from pymilvus import MilvusClient
+
+from rag_assets.adapters.embedders import Embedder, load_embedder
+from rag_assets.adapters.milvus.import_files import ImportFiles
+from rag_assets.adapters.lake.lake import Lake, PartitionKey
+from rag_assets.adapters.milvus.store import GRPC_OPTIONS, MilvusStore
+from rag_assets.adapters.yaml_files import find_model_spec
+from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.parsing.worker import ParserPool
+from rag_assets.adapters.parsing.parser import parse, parser_version
+from rag_assets.adapters.source.source import Source, open_source
+from rag_assets.adapters.parsing.tokenizer import TokenCount
+from rag_assets.pipeline.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.sync import prepare
+from rag_assets.pipeline.embedding import ModelRun, embed_shards
+from rag_assets.models.promotion import Promotion, Release
+from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.models.gate import GatePolicy
+from rag_assets.pipeline.listing import list_source
+from rag_assets.core.documents.chunking import ChunkLimits, chunk_document, chunker_version
+from rag_assets.core.identity import shard_keys
+from rag_assets.core.models.spec import ModelSpec
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
+from rag_assets.core.models.vectors import Encoded
+from rag_assets.models.registry import ModelRegistry
+from rag_assets.settings import Settings
+from rag_assets_tests.scenarios.texts import document
+
+WORDLLAMA = "wordllama-256-v1"
+LIMITS = ChunkLimits(characters=300, tokens=100)
+
+Work = dict[str, int]
+
+
+def wordllama_spec() -> ModelSpec:
+    return find_model_spec(Settings().models_file, WORDLLAMA)
+
+
+class CountingEmbedder(Embedder):
+    """An embedder that notes what it was asked to embed."""
+
+    def __init__(self, inner: Embedder) -> None:
+        super().__init__(inner.spec, inner._backend)
+        self.embedded: list[str] = []
+
+    def encode_passages(self, texts: Sequence[str], names: Sequence[str]) -> Encoded:
+        vectors = super().encode_passages(texts, names)
+        self.embedded.extend(texts)
+        return vectors
+
+
+@dataclass
+class Pipeline:
+    """One source folder and everything that follows from it."""
+
+    documents: Path
+    source: Source
+    lake: Lake
+    store: MilvusStore
+    pool: ParserPool
+    embedder: CountingEmbedder
+    collection: str
+    witness: MilvusClient
+    limits: ChunkLimits = LIMITS
+    shards: list[str] = field(default_factory=lambda: shard_keys(3))
+    micro_batch: int = 16
+    files: ImportFiles | None = None
+    family: dict[str, "Pipeline"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.family[self.embedder.spec.key] = self
+
+    @classmethod
+    @contextmanager
+    def create(
+        cls, folder: Path, milvus_uri: str, *, collection: str | None = None
+    ) -> Iterator["Pipeline"]:
+        """Open the platform in a folder; a collection that is not named is dropped at the end."""
+        documents = folder / "documents"
+        documents.mkdir(exist_ok=True)
+        pool = ParserPool(workers=2, timeout_seconds=30, memory_bytes=1_000_000_000)
+        with MilvusStore.connect(milvus_uri) as store, pool:
+            created = cls(
+                documents=documents,
+                source=open_source(str(documents), max_bytes=10_000_000),
+                lake=Lake(open_object_store(str(folder / "lake"))),
+                store=store,
+                pool=pool,
+                embedder=CountingEmbedder(load_embedder(wordllama_spec())),
+                collection=collection or f"test_{uuid4().hex}",
+                witness=MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS),
+            )
+            try:
+                yield created
+            finally:
+                if collection is None:
+                    created.drop()
+                created.witness.close()
+
+    def drop(self) -> None:
+        """Drop the alias and the collections of all models."""
+        if self.store.alias_target(self.alias):
+            self.witness.drop_alias(self.alias)
+        for member in self.family.values():
+            self.store.drop(member.collection)
+
+    @property
+    def alias(self) -> str:
+        return f"{next(iter(self.family.values())).collection}_live"
+
+    def beside(self, embedder: Embedder) -> "Pipeline":
+        """The same platform, seen by another model, with a collection of its own."""
+        name = f"{self.collection}_{len(self.family)}"
+        return replace(self, embedder=CountingEmbedder(embedder), collection=name)
+
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(self.lake, self.store, self.alias)
+
+    def build(self) -> Work:
+        """Register and build this model: fill its collection, then read it back."""
+        spec = self.embedder.spec
+        self.registry().change(
+            lambda known: known.register(spec.key, spec.signature).build(spec.key, beside=True)
+        )
+        filled = self.embed_all() | self.sync_all()
+        if self.registry().read().live not in (None, spec.key):
+            self.sync_all()
+        return filled
+
+    def promotion(self, **changed: Any) -> Promotion:
+        policy = replace(GatePolicy.of(Settings(gate_wait_seconds=0, gate_timed=3)), **changed)
+        return Promotion(
+            self.registry(),
+            lambda model: self.family[model].target(),
+            lambda spec: self.family[spec.key].embedder,
+            self.shards,
+            policy,
+        )
+
+    def promote(self) -> Release:
+        """Make this model live, through the gate."""
+        release, _ = self.promotion().make_live(self.embedder.spec.key)
+        return release
+
+    def write(self, name: str, text: str | bytes) -> None:
+        path = self.documents / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def remove(self, name: str) -> None:
+        (self.documents / name).unlink()
+
+    def target(self) -> ModelCollection:
+        return ModelCollection(
+            self.lake,
+            self.store,
+            self.embedder.spec,
+            self.collection,
+            str(self.documents),
+            self.files,
+        )
+
+    def parser(self) -> DocumentParser:
+        return DocumentParser(self.source, self.pool, 2, parser_version())
+
+    def chunker(self) -> Chunker:
+        count = TokenCount(Settings().tokenizer)
+        version = chunker_version(self.limits, count.version)
+        return Chunker(self.limits, count, self.source.uri, version)
+
+    def model_run(self) -> ModelRun:
+        return ModelRun(self.lake, self.embedder.spec, lambda: self.embedder, self.micro_batch)
+
+    def run(self) -> Work:
+        """Run both hops over all shards; return the summed reports, `asset.figure` → number."""
+        return self.list_all() | self.parse_and_chunk_all() | self.embed_all() | self.sync_all()
+
+    def list_all(self) -> Work:
+        return _sum(
+            "listing",
+            list_source(self.lake, self.source, self.shards, self.shards).reports.values(),
+        )
+
+    def parse_and_chunk_all(self) -> Work:
+        parser, chunker = self.parser(), self.chunker()
+        parsing = [parse_shard(self.lake, parser, s, self.micro_batch).report for s in self.shards]
+        chunking = [chunk_shard(self.lake, chunker, shard).report for shard in self.shards]
+        return _sum("parsing", parsing) | _sum("chunking", chunking)
+
+    def embed_all(self) -> Work:
+        return _sum("embedding", [r for _, r in embed_shards(self.model_run(), self.shards)])
+
+    def sync_all(self) -> Work:
+        target = self.target()
+        write = prepare(target, self.shards, beside=self.registry().read().live)
+        return _sum("sync", [write(target, shard).report for shard in self.shards])
+
+    def parsed(self) -> pl.DataFrame:
+        """Return the rows of `parsed_documents` of all shards."""
+        keys = [PartitionKey("parsed_documents", shard) for shard in self.shards]
+        return pl.concat([self.lake.read(key, PARSED_DOCUMENTS).table for key in keys])
+
+    def chunks(self) -> pl.DataFrame:
+        """Return the rows of `chunks` of all shards."""
+        keys = [PartitionKey("chunks", shard) for shard in self.shards]
+        return pl.concat([self.lake.read(key, CHUNKS).table for key in keys])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what Milvus really holds, asked for past our own adapter."""
+        return self.witness.query(
+            self.collection,
+            filter='chunk_id != ""',
+            output_fields=["chunk_id", "document_id", "shard", "text", "row_digest", "ordinal"],
+            limit=16_000,
+            consistency_level="Strong",
+        )
+
+    def indexed(self) -> dict[str, list[str]]:
+        """Return the texts that Milvus holds of each document, in reading order."""
+        found: dict[str, list[str]] = {}
+        for row in sorted(self.rows(), key=lambda row: row["ordinal"]):
+            found.setdefault(row["document_id"], []).append(row["text"])
+        return found
+
+    def expected(self) -> dict[str, list[str]]:
+        """Return what should be there: the folder parsed and chunked anew, without the lake."""
+        expected = {}
+        for path in self.documents.rglob("*"):
+            if path.is_file():
+                document = parse(path.name, path.read_bytes())
+                chunks = chunk_document(
+                    document.markdown,
+                    document.headings,
+                    document.pages,
+                    self.limits,
+                    self.chunker().count_tokens,
+                )
+                name = path.relative_to(self.documents).as_posix()
+                expected |= {name: [chunk.text for chunk in chunks]} if chunks else {}
+        return expected
+
+
+@contextmanager
+def live_on(folder: Path, uri: str) -> Iterator[Pipeline]:
+    """Twelve documents, and one model that is live."""
+    with Pipeline.create(folder, uri) as created:
+        for number in range(12):
+            created.write(f"{number}.md", document(f"doc {number}"))
+        created.list_all()
+        created.parse_and_chunk_all()
+        created.build()
+        created.promote()
+        yield created
+
+
+def _sum(stage: str, reports: Iterable[Any]) -> Work:
+    work: Work = {}
+    for report in reports:
+        for name, value in asdict(report).items():
+            work[f"{stage}.{name}"] = work.get(f"{stage}.{name}", 0) + value
+    return work

@@ -1,0 +1,92 @@
+"""A real S3 protocol server on loopback: moto's, as a process of its own."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+import s3fs
+
+from rag_assets_tests.support.milvus_servers import free_ports
+
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An empty bucket and how to reach it."""
+
+    name: str
+    endpoint: str
+    options: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        options = {"endpoint_url": self.endpoint, "key": "test", "secret": "test"}
+        object.__setattr__(self, "options", options)
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.name}"
+
+    def filesystem(self) -> s3fs.S3FileSystem:
+        return s3fs.S3FileSystem(**self.options)
+
+    def put(self, key: str, content: bytes) -> None:
+        self.filesystem().call_s3("put_object", Bucket=self.name, Key=key, Body=content)
+
+    def delete(self, key: str) -> None:
+        self.filesystem().call_s3("delete_object", Bucket=self.name, Key=key)
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Run the server; yield its endpoint."""
+    [port] = free_ports(1)
+    endpoint = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _await_answer(process, endpoint)
+        yield endpoint
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+def new_bucket(endpoint: str) -> Bucket:
+    created = Bucket(f"bucket-{uuid4().hex}", endpoint)
+    created.filesystem().mkdir(created.name)
+    return created
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str) -> Bucket:
+    return new_bucket(s3_endpoint)
+
+
+def _await_answer(process: subprocess.Popen[bytes], endpoint: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            httpx2.get(endpoint)
+        except httpx2.TransportError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail("moto's server did not start")
+            time.sleep(0.1)
+        else:
+            return

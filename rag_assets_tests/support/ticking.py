@@ -1,0 +1,109 @@
+"""Sensors ticked by hand on a real instance, bucket and Milvus, and what they ask for run here."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from rag_assets.definitions import definitions
+from rag_assets.cli.ingestion import build_first_model
+from rag_assets.defs.resources import build_resources
+from rag_assets.settings import load_settings
+from rag_assets_tests.support.s3_server import Bucket
+from rag_assets_tests.scenarios.texts import document
+
+
+@pytest.fixture
+def empty_bucket(
+    tmp_path: Path, bucket: Bucket, milvus_lite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment of a platform over an empty bucket, with three shards."""
+    for name, value in {
+        "HOME": str(tmp_path),
+        "SOURCE_URL": f"{bucket.url}/docs",
+        "SOURCE_OPTIONS": json.dumps(bucket.options),
+        "SHARDS": "3",
+        "MILVUS_URI": milvus_lite,
+        "ALIAS": f"live_{tmp_path.name.replace('-', '_')}",
+        "STREAM_DOCUMENTS": "5",
+    }.items():
+        monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
+
+
+@pytest.fixture
+def instance(empty_bucket: None) -> Iterator[dg.DagsterInstance]:  # noqa: ARG001
+    """An instance in memory, with one model."""
+    with dg.DagsterInstance.ephemeral() as created:
+        build_first_model(created, load_settings())
+        yield created
+
+
+class Ticking:
+    """A sensor that is ticked by hand, with its cursor carried on."""
+
+    def __init__(self, instance: dg.DagsterInstance, name: str) -> None:
+        self.repository = definitions().get_repository_def()
+        self.sensor = self.repository.get_sensor_def(name)
+        self.instance = instance
+        self.cursor: str | None = None
+
+    def tick(self, *, list_now: bool = True) -> dg.SensorResult:
+        if list_now and self.sensor.name == "source_sensor" and self.cursor:
+            state = json.loads(self.cursor)
+            self.cursor = json.dumps(state | {"due": 0})
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            repository_def=self.repository,
+            cursor=self.cursor,
+            resources=build_resources(load_settings()),
+        )
+        result = self.sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        for event in result.asset_events:  # as the daemon does
+            self.instance.report_runless_asset_event(event)
+        return result
+
+    def run(self, request: dg.RunRequest) -> None:
+        """Run what was asked for, in this process."""
+        assert request.job_name is not None
+        result = self.repository.get_job(request.job_name).get_subset(
+            asset_selection=set(request.asset_selection or []) or None,
+            asset_check_selection=set(),
+        ).execute_in_process(
+            instance=self.instance, tags=dict(request.tags), run_config=request.run_config
+        )  # fmt: skip
+        assert result.success
+
+
+def launch(ticking: Ticking, job: str, **ops: dict[str, Any]) -> dg.ExecuteInProcessResult:
+    """Run a job of a model's life in this process, whatever becomes of it."""
+    return ticking.repository.get_job(job).execute_in_process(
+        instance=ticking.instance,
+        run_config={"ops": {name: {"config": config} for name, config in ops.items()}},
+        raise_on_error=False,
+    )
+
+
+def put(bucket: Bucket, *names: str) -> None:
+    for name in names:
+        bucket.put(f"docs/{name}", document(name).encode())
+
+
+def settle(source: Ticking, index: Ticking) -> None:
+    """Run everything that the sensors ask for until they ask for nothing."""
+    for _ in range(10):
+        requests = [*(source.tick().run_requests or ()), *(index.tick().run_requests or ())]
+        for request in requests:
+            (source if request.job_name == "ingest_documents" else index).run(request)
+        if not requests:
+            return
+    pytest.fail("The sensors never stop asking.")
+
+
+def observed(result: dg.SensorResult) -> list[dg.AssetObservation]:
+    """Return what a tick observed of the source."""
+    return [event for event in result.asset_events if isinstance(event, dg.AssetObservation)]
