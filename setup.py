@@ -15,7 +15,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["rag_assets", "rag_assets.*"]),
     package_data={"rag_assets": ["models.yaml", "py.typed"]},
-    entry_points={"console_scripts": ["rag-assets=rag_assets.cli:main"]},
+    entry_points={"console_scripts": ["rag-assets=rag_assets.cli.main:main"]},
     install_requires=[
         "charset-normalizer>=3.4,<4",
         "click>=8.1,<9",

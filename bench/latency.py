@@ -75,7 +75,7 @@ def empty_runs(folder: Path, count: int) -> list[float]:
         done = dg.RunsFilter(job_name="second", statuses=[dg.DagsterRunStatus.SUCCESS])
         for number in range(count + 1):
             (watched / f"{number:04}").touch()
-            times.append(until(lambda wanted=number: instance.get_runs_count(done) > wanted))
+            times.append(until(lambda desired=number: instance.get_runs_count(done) > desired))
             time.sleep(random.uniform(0, 5))
     return times[1:]  # the first one includes the start of the daemon
 
@@ -102,7 +102,7 @@ def changes(folder: Path, endpoint: str, count: int) -> list[float]:
         for number in range(count):
             word = f"zq{random.getrandbits(40):x}"
             bucket.put(f"docs/new-{number}.md", f"# Note {word}\n\nThe word is {word}.\n".encode())
-            times.append(until(lambda wanted=word: _found(searcher[0], wanted)))
+            times.append(until(lambda desired=word: _found(searcher[0], desired)))
             click.echo(f"{number + 1}: {times[-1]:.1f} s", err=True)
             time.sleep(random.uniform(0, 5))
     return times

@@ -35,7 +35,7 @@ def tick_once() -> None:
 
     repository = definitions().get_repository_def()
     sensor = repository.get_sensor_def("source_sensor")
-    resources, cursor, ticks, longest, asked = build_resources(load_settings()), "{}", 0, 0.0, 0
+    resources, cursor, ticks, longest, requested = build_resources(load_settings()), "{}", 0, 0.0, 0
     base = peak_memory()
     started, cpu = time.monotonic(), time.process_time()
     with dg.DagsterInstance.ephemeral() as instance:
@@ -47,16 +47,16 @@ def tick_once() -> None:
             result = sensor(context)
             cursor, ticks = result.cursor, ticks + 1
             longest = max(longest, time.monotonic() - began)
-            asked += len(result.run_requests or ())
-    figures = {
+            requested += len(result.run_requests or ())
+    metrics = {
         "seconds": round(time.monotonic() - started, 1),
         "cpu seconds": round(time.process_time() - cpu, 1),
         "peak MB": round(peak_memory() - base),
         "ticks": ticks,
         "longest tick": round(longest, 1),
-        "runs asked for": asked,
+        "runs asked for": requested,
     }
-    print(json.dumps(figures))
+    print(json.dumps(metrics))
 
 
 def bare_listing() -> None:
@@ -71,12 +71,12 @@ def bare_listing() -> None:
         if not page.get("IsTruncated"):
             break
         arguments = {"ContinuationToken": page["NextContinuationToken"]}
-    figures = {
+    metrics = {
         "seconds": round(time.monotonic() - started, 1),
         "cpu seconds": round(time.process_time() - cpu, 1),
         "peak MB": round(peak_memory() - base),
     }
-    print(json.dumps(figures))
+    print(json.dumps(metrics))
 
 
 def peak_memory() -> float:

@@ -83,9 +83,9 @@ def ask(search: Search, question: str) -> Answer:
 
 def answered_by(answers: Sequence[Answer], encoders: Mapping[str, Embedder]) -> list[str]:
     """Return for each answer the model that all of its scores agree with; `mixed` if none does."""
-    judges = {key: _Judge(encoder) for key, encoder in encoders.items()}
+    evaluators = {key: _Judge(encoder) for key, encoder in encoders.items()}
     return [
-        next((key for key, judge in judges.items() if judge.agrees(answer)), "mixed")
+        next((key for key, evaluate in evaluators.items() if evaluate.agrees(answer)), "mixed")
         for answer in answers
     ]
 
@@ -133,11 +133,11 @@ class LoadProcess:
         Raises:
             subprocess.CalledProcessError: The process failed.
         """
-        asked, answers = folder / "questions.txt", folder / "answers.jsonl"
-        asked.write_text("\n".join(questions))
+        requested, answers = folder / "questions.txt", folder / "answers.jsonl"
+        requested.write_text("\n".join(questions))
         answers.touch()
         command = [sys.executable, "-m", "bench.load", "--clients", str(clients)]
-        command += ["--questions", str(asked), "--out", str(answers)]
+        command += ["--questions", str(requested), "--out", str(answers)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=Path(__file__).parents[1])
         load = cls(answers)
         try:

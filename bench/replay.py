@@ -25,8 +25,8 @@ import numpy as np
 import polars as pl
 
 from rag_assets.adapters.milvus.store import MilvusStore
-from rag_assets.definitions import definitions
 from rag_assets.cli.ingestion import build_first_model
+from rag_assets.definitions import definitions
 from rag_assets.defs.resources import build_resources
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.support.milvus_servers import lite_server
@@ -85,9 +85,9 @@ class Platform:
         for event in result.get_asset_materialization_events():
             materialization = event.step_materialization_data.materialization
             asset = materialization.asset_key.to_user_string()
-            for figure, value in materialization.metadata.items():
+            for metric, value in materialization.metadata.items():
                 if isinstance(value, dg.IntMetadataValue):
-                    self.work[f"{asset}.{figure.removeprefix('rag_assets/')}"] += value.value or 0
+                    self.work[f"{asset}.{metric.removeprefix('rag_assets/')}"] += value.value or 0
 
 
 def apply(bucket: Bucket, blobs: Path, batch: dict[str, Any]) -> None:

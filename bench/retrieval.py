@@ -27,11 +27,12 @@ import numpy.typing as npt
 import polars as pl
 import wordllama
 
-from rag_assets.cli import services as dev, ingestion
-from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.adapters.package_files import local_path
-from rag_assets.core.models.spec import Backend, ModelSpec
+from rag_assets.adapters.yaml_files import find_model_spec
+from rag_assets.cli import ingestion
+from rag_assets.cli import services as dev
 from rag_assets.core.models.retrieval import ndcg, recall
+from rag_assets.core.models.spec import Backend, ModelSpec
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
 
@@ -93,8 +94,8 @@ def _write_corpus(beir: Path, folder: Path, documents: int) -> tuple[dict[str, s
     with (beir / "qrels/test.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     corpus = {row["_id"]: row for row in _jsonl(beir / "corpus.jsonl")}
-    judged = [row["corpus-id"] for row in rows]
-    kept = list(dict.fromkeys([*judged, *corpus]))[:documents]
+    evaluated = [row["corpus-id"] for row in rows]
+    kept = list(dict.fromkeys([*evaluated, *corpus]))[:documents]
     for name in kept:
         (folder / f"{name}.txt").write_text(f"{corpus[name]['title']}\n\n{corpus[name]['text']}\n")
     judgements: Judgements = {}

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import click
 
-from rag_assets_tests.support.s3_server import s3_server
 from rag_assets_tests.scenarios.platform import running_platform
 from rag_assets_tests.scenarios.soak import Soak
+from rag_assets_tests.support.s3_server import s3_server
 
 
 @click.command()

@@ -31,8 +31,8 @@ from bench import embeddings
 from bench.load import Answer, LoadProcess, answered_by
 from bench.machine import described, table
 from rag_assets.adapters.milvus.store import MilvusStore
-from rag_assets_tests.support.milvus_servers import full_executable, full_server, lite_server
 from rag_assets_tests.scenarios.upgrade import OLD, Upgrade, upgrade
+from rag_assets_tests.support.milvus_servers import full_executable, full_server, lite_server
 from rag_assets_tests.support.variants import variant
 
 AROUND = 2.0  # seconds before and after a move
@@ -52,7 +52,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Metrics:
     """What the queries of some time noticed."""
 
     phase: str
@@ -64,9 +64,9 @@ class Figures:
     p99_ms: float
 
     @classmethod
-    def of(cls, phase: Phase, judged: Sequence[tuple[Answer, str]]) -> "Figures":
+    def of(cls, phase: Phase, evaluated: Sequence[tuple[Answer, str]]) -> "Figures":
         """Sum up the queries that began in a phase."""
-        within = [(a, by) for a, by in judged if phase.begin <= a.at < phase.end]
+        within = [(a, by) for a, by in evaluated if phase.begin <= a.at < phase.end]
         taken = [1000 * answer.seconds for answer, _ in within] or [float("nan")]
         p50, p99 = (round(float(found), 1) for found in np.percentile(taken, [50, 99]))
         failed = sum(not answer.hits for answer, _ in within)
@@ -98,11 +98,11 @@ def _answered(steps: Upgrade, load: LoadProcess, model: str) -> None:
         time.sleep(0.05)
 
 
-def moves(phases: Sequence[Phase], judged: Sequence[tuple[Answer, str]]) -> Iterator[Phase]:
+def moves(phases: Sequence[Phase], evaluated: Sequence[tuple[Answer, str]]) -> Iterator[Phase]:
     """Yield the time around each move of the alias, by the first answer of the model it names."""
     for phase in phases:
         if phase.name in MOVES:
-            first = min(a.at for a, by in judged if by == phase.live and a.at >= phase.begin)
+            first = min(a.at for a, by in evaluated if by == phase.live and a.at >= phase.begin)
             yield Phase(f"around {phase.name}", first - AROUND, first + AROUND, phase.live)
 
 
@@ -134,17 +134,17 @@ def measure(
                 phases.append(phase)
                 click.echo(f"{phase.name}: {phase.end - phase.begin:.1f} s", err=True)
         answers = load.answers()
-        judged = list(zip(answers, answered_by(answers, steps.encoders), strict=True))
-    around = [Figures.of(move, judged) for move in moves(phases, judged)]
-    before, *_ = found = [Figures.of(phase, judged) for phase in phases]
+        evaluated = list(zip(answers, answered_by(answers, steps.encoders), strict=True))
+    around = [Metrics.of(move, evaluated) for move in moves(phases, evaluated)]
+    before, *_ = found = [Metrics.of(phase, evaluated) for phase in phases]
     return {
-        "phases": [asdict(figures) for figures in found + around],
+        "phases": [asdict(metrics) for metrics in found + around],
         "p99 over that before": {
-            figures.phase: round(figures.p99_ms / before.p99_ms, 2) for figures in around
+            metrics.phase: round(metrics.p99_ms / before.p99_ms, 2) for metrics in around
         },
         "queries": len(answers),
         "failed": sum(not answer.hits for answer in answers),
-        "mixed": sum(by == MIXED and bool(answer.hits) for answer, by in judged),
+        "mixed": sum(by == MIXED and bool(answer.hits) for answer, by in evaluated),
         "errors": sorted({answer.error for answer in answers if answer.error}),
     }
 

@@ -33,11 +33,11 @@ import numpy.typing as npt
 from dagster._core.execution.plan import compute_generator
 
 from bench.machine import described, report
-from rag_assets.defs import resources
 from rag_assets.adapters.embedders import Embedder
-from rag_assets.core.identity import shard_keys, shard_of
+from rag_assets.cli.ingestion import Metrics, lifecycle, run_job
 from rag_assets.cli.services import prepare_home
-from rag_assets.cli.ingestion import Figures, lifecycle, run_job
+from rag_assets.core.identity import shard_keys, shard_of
+from rag_assets.defs import resources
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.support.milvus_servers import lite_server
@@ -154,11 +154,11 @@ class Load:
 
     whole: Cost
     inside: dict[str, float]
-    figures: Figures
+    metrics: Metrics
 
     def row(self, step: str) -> dict[str, Any]:
         """Return it as a row of the table."""
-        assets, did = sum(self.inside.values()), self.figures["embeddings"]
+        assets, did = sum(self.inside.values()), self.metrics["embeddings"]
         return {
             "step": step,
             **self.inside,
@@ -176,10 +176,10 @@ def load(settings: Settings, shards: Sequence[str] = ()) -> Load:
     shards = shards or shard_keys(settings.shards)
     rows = [str(model_shard_key(settings.model, shard)) for shard in shards]
     with inside_assets() as inside:
-        whole, figures = measured(
+        whole, metrics = measured(
             lambda: run_job("ingest_documents", shards) | run_job("index_chunks", rows)
         )
-    return Load(whole, inside, figures)
+    return Load(whole, inside, metrics)
 
 
 def start(settings: Settings) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from rag_assets.core.scheduling.bulk_window import BulkWindow
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
+from rag_assets.core.scheduling.bulk_window import BulkWindow
 from rag_assets.core.scheduling.pods import require_pods
 
 PREFIX = "RAG_ASSETS_"

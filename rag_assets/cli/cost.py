@@ -8,18 +8,20 @@ from typing import Any
 import click
 from rich.console import Console
 
-from rag_assets.cli import services as dev
-from rag_assets.core.costs.inputs import inputs
-from rag_assets.core.costs.sections import CostReport, cost_sections
-from rag_assets.settings import Settings, load_settings
+from rag_assets.adapters.yaml_files import read_assumptions
+from rag_assets.cli import services
 from rag_assets.cli.status import show
+from rag_assets.core.costs import CostReport, cost_report, cost_sections, inputs
+from rag_assets.settings import Settings, load_settings
 
 
 def _with_inputs(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each of the model's inputs."""
     for _, name, field, unit in reversed(list(inputs())):
-        says = f"{field.description} [{unit}]" if unit else str(field.description)
-        option = click.option(f"--{name.replace('_', '-')}", name, type=field.annotation, help=says)
+        summary = f"{field.description} [{unit}]" if unit else str(field.description)
+        option = click.option(
+            f"--{name.replace('_', '-')}", name, type=field.annotation, help=summary
+        )
         command = option(command)
     return command
 
@@ -52,10 +54,10 @@ def cost(*, as_json: bool, assumptions: Path | None, reference: bool, **values: 
 
 
 def _report(settings: Settings, *, reference: bool, given: dict[str, Any]) -> CostReport:
-    dev.use_instance(settings)
-    from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which takes seconds
-    from rag_assets.instance.costs import work_out  # noqa: PLC0415 - as above
-
     if reference:
-        return work_out({}, {}, settings.cost_assumptions, **given)
+        path = settings.cost_assumptions
+        return cost_report(given={**(read_assumptions(path) if path else {}), **given})
+    services.use_instance(settings)
+    from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which takes seconds
+
     return ingestion.cost_report(settings, given)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-import yaml
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from rag_assets.cli import services as dev
+from rag_assets.adapters.yaml_files import read_queries
+from rag_assets.cli import services
 from rag_assets.core.identity import digest
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
@@ -61,15 +61,15 @@ def run_demo(source: str | None, questions: list[str], console: Console) -> None
         RagAssetsError: A port is taken, the source is missing, or a model cannot be loaded.
     """
     settings = load_settings(**(_of_own_source(source) if source else {}))
-    os.environ |= dev.environment(settings) | {
+    os.environ |= services.environment(settings) | {
         "RAG_ASSETS_SOURCE_URL": settings.source_url,
         "RAG_ASSETS_MODEL": settings.model,
     }
-    dev.prepare_home(settings)
-    lite = dev.milvus_lite(settings)
+    services.prepare_home(settings)
+    lite = services.milvus_lite(settings)
     demo = Demo(settings, source is not None, questions, console)
     console.print(f"Source [bold]{settings.source}[/], model [bold]{settings.model}[/]")
-    with _progress(console), dev.running([lite] if lite else [], settings):
+    with _progress(console), services.running([lite] if lite else [], settings):
         _show_passes(demo)
         _show_answers(demo)
     _show_next(demo)
@@ -94,19 +94,19 @@ def _ingest(demo: Demo, title: str) -> dict[str, float]:
     demo.console.rule(title)
     started = monotonic()
     sums = ingestion.ingest(demo.settings)
-    figures = {column: sums[asset][figure] for column, (asset, figure) in FIGURES.items()}
-    return figures | {"seconds": monotonic() - started}
+    metrics = {column: sums[asset][metric] for column, (asset, metric) in FIGURES.items()}
+    return metrics | {"seconds": monotonic() - started}
 
 
 def _reset(documents: Path) -> None:
     """Put the corpus in its first state."""
     shutil.rmtree(documents, ignore_errors=True)
-    shutil.copytree(dev.project_file("demo") / "documents", documents)
+    shutil.copytree(services.project_file("demo") / "documents", documents)
 
 
 def _change(documents: Path) -> str:
     """Edit one document, add one, remove one; return a sentence that says so."""
-    changes = dev.project_file("demo") / "changes"
+    changes = services.project_file("demo") / "changes"
     removed = (changes / "removed.txt").read_text().split()
     for name in removed:
         (documents / name).unlink()
@@ -118,7 +118,7 @@ def _change(documents: Path) -> str:
 def _table(passes: dict[str, dict[str, float]]) -> Table:
     table = Table("", *passes, title="What was done")
     for name in (*FIGURES, "seconds"):
-        table.add_row(name, *(f"{figures[name]:,.0f}" for figures in passes.values()))
+        table.add_row(name, *(f"{metrics[name]:,.0f}" for metrics in passes.values()))
     return table
 
 
@@ -138,8 +138,8 @@ def _show_answers(demo: Demo) -> None:
 
 
 def _corpus_questions() -> list[str]:
-    entries = yaml.safe_load((dev.project_file("demo") / "questions.yaml").read_text())
-    return [entry["question"] for entry in entries[:QUESTIONS]]
+    queries = read_queries(services.project_file("demo") / "questions.yaml")
+    return [query.question for query in queries[:QUESTIONS]]
 
 
 def _show_next(demo: Demo) -> None:

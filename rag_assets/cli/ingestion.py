@@ -19,7 +19,13 @@ from rag_assets.core.names import Asset, Job, Tag
 from rag_assets.core.reports.report import ModelStatus, Report
 from rag_assets.definitions import definitions
 from rag_assets.defs.metadata import GATE_TABLE
-from rag_assets.defs.resources import ChunkerResource, CostsResource, IndexResource, RetriesResource, resolved
+from rag_assets.defs.resources import (
+    ChunkerResource,
+    CostsResource,
+    IndexResource,
+    RetriesResource,
+    resolved,
+)
 from rag_assets.instance.costs import measured
 from rag_assets.instance.orchestrator import DagsterOrchestrator
 from rag_assets.instance.partitions import model_shard_key

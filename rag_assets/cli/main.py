@@ -7,12 +7,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from rag_assets.core.errors import RagAssetsError
 from rag_assets.cli.cost import cost
 from rag_assets.cli.models import models
-from rag_assets.settings import load_settings
 from rag_assets.cli.settings import settings
 from rag_assets.cli.status import status
+from rag_assets.core.errors import RagAssetsError
+from rag_assets.settings import load_settings
 
 
 class _Group(click.Group):
@@ -46,7 +46,7 @@ def dev(port: int) -> None:
     Milvus Lite is left out if RAG_ASSETS_MILVUS_URI names a server elsewhere; a port in it
     other than 19530 is the port it listens on.
     """
-    from rag_assets.cli import services as platform  # noqa: PLC0415
+    from rag_assets.cli import services as platform  # noqa: PLC0415 - takes long
     from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415
 
     logging.basicConfig(format="%(message)s")

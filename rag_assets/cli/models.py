@@ -6,15 +6,17 @@ uses), so that the UI shows them with those that were started there.
 
 import getpass
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from rag_assets.cli import services as dev
 from rag_assets.adapters.yaml_files import read_model_specs
+from rag_assets.cli import services
 from rag_assets.core.errors import RagAssetsError
+from rag_assets.core.names import Job
 from rag_assets.settings import Settings, load_settings
 
 
@@ -22,24 +24,38 @@ from rag_assets.settings import Settings, load_settings
 def models() -> None:
     """Bring a new embedding model into service while queries go on.
 
-    The order: register, cost, build, status, judge, promote; then retire the old one, or rollback.
+    In order: register, cost, build, status, evaluate, promote; then rollback, or retire the old one.
     """
 
 
 key = click.argument("model")
-yes = click.option("--yes", is_flag=True, help="Do not ask.")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def renamed(old: str, new: str) -> Callable[[Command], Command]:
+    """Return a hidden option that is refused with its new name."""
+
+    def refuse(_: click.Context, option: click.Parameter, given: bool) -> None:
+        if given:
+            raise click.UsageError(f"{option.opts[0]} is {new} now.")
+
+    return click.option(old, is_flag=True, hidden=True, expose_value=False, callback=refuse)
+
+
+yes = click.option("--yes", is_flag=True, help="Skip the confirmation.")
 
 
 @models.command("list")
 def list_models() -> None:
-    """List the models of the models file and those on record, with their roles."""
+    """List the models of the models file and those registered, with their roles."""
     settings = _settings()
     specs = read_model_specs(settings.models_file)
-    standings = {standing.model: standing for standing in _standings(settings)}
+    statuses = {status.model: status for status in _statuses(settings)}
     table = Table("model", "role", "dimension", "sparse", "description")
-    for name in [*specs, *(standings.keys() - specs.keys())]:
+    for name in [*specs, *(statuses.keys() - specs.keys())]:
         spec = specs.get(name)
-        role = standings[name].role if name in standings else "not registered"
+        role = statuses[name].role if name in statuses else "not registered"
         shown = (str(spec.dimension), spec.sparse.value, spec.description) if spec else ("", "", "")
         table.add_row(name, role, *shown)
     Console().print(table)
@@ -48,24 +64,24 @@ def list_models() -> None:
 @models.command()
 @key
 def register(model: str) -> None:
-    """Put MODEL on record: its key stands for its spec from now on."""
-    _run("register_model", register={"model": model})
+    """Register MODEL: from now on its key stands for its spec."""
+    _run(Job.REGISTER_MODEL, register={"model": model})
     click.echo(f"{model} is registered.")
 
 
 @models.command()
 def first() -> None:
-    """Register the model of the settings and have it built, unless models are on record already."""
+    """Register the model of the settings and build it, unless there are models already."""
     from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415 - imports Dagster
 
     settings = _settings()
     register_first_model(settings, os.environ["DAGSTER_HOME"])
-    click.echo("The first model is on record.")
+    click.echo("The first model is registered.")
 
 
 @models.command()
 @key
-@click.option("--tokens-per-second", type=float, default=0.0, help="The rate of one GPU.")
+@click.option("--tokens-per-second", type=float, default=0.0, help="Rate of one GPU.")
 def cost(model: str, tokens_per_second: float) -> None:
     """Estimate what building MODEL takes: GPU hours and storage."""
     _show_cost(_settings(), model, tokens_per_second)
@@ -73,23 +89,24 @@ def cost(model: str, tokens_per_second: float) -> None:
 
 @models.command()
 @key
-@click.option("--beside", is_flag=True, help="Although another candidate is there already.")
+@click.option("--concurrent", is_flag=True, help="Build even if another candidate is being built.")
+@renamed("--beside", "--concurrent")
 @yes
-def build(model: str, beside: bool, yes: bool) -> None:
-    """Have MODEL's collection built, by the index sensor's bulk runs, after a look at the cost."""
+def build(model: str, *, concurrent: bool, yes: bool) -> None:
+    """Build MODEL's collection, by the index sensor's bulk runs, after showing the cost."""
     settings = _settings()
     if not yes:
         _show_cost(settings, model, 0.0)
         click.confirm(f"Build {model}?", abort=True)
-    _run("build_model", build={"model": model, "beside": beside})
+    _run(Job.BUILD_MODEL, build={"model": model, "concurrent": concurrent})
     click.echo(f"{model} is being built. `rag-assets models status` shows how far it is.")
 
 
 @models.command()
 @key
 def cancel(model: str) -> None:
-    """Stop building MODEL; what was built stays for the next build."""
-    _run("cancel_build", cancel={"model": model})
+    """Stop building MODEL; what was built is kept for the next build."""
+    _run(Job.CANCEL_BUILD, cancel={"model": model})
     click.echo(f"{model} is no longer built.")
 
 
@@ -97,43 +114,55 @@ def cancel(model: str) -> None:
 @click.argument("model", required=False)
 def status(model: str | None) -> None:
     """Show how far each model's collection is, or MODEL's."""
-    table = Table("model", "role", "embedded", "written", "in step", "shards", "collection")
-    for row in _standings(_settings()):
+    table = Table("model", "role", "embedded", "written", "in sync", "shards", "collection")
+    for row in _statuses(_settings()):
         if model in (None, row.model):
-            counts = (row.embedded, row.written, row.in_step, row.shards)
+            counts = (row.embedded, row.written, row.in_sync, row.shards)
             table.add_row(row.model, row.role, *map(str, counts), row.collection)
     Console().print(table)
 
 
 @models.command()
-def judge() -> None:
-    """Judge every candidate by the rules that a promotion demands; changes nothing."""
-    _run("judge_candidates")
+def evaluate() -> None:
+    """Evaluate every candidate by the rules that a promotion requires; changes nothing."""
+    _run(Job.EVALUATE_CANDIDATES)
+
+
+@models.command("judge", hidden=True)
+def renamed_judge() -> None:
+    """Refuse the name that `evaluate` had before."""
+    raise click.UsageError("`models judge` is `models evaluate` now.")
 
 
 @models.command()
 @key
-@click.option("--force", is_flag=True, help="Although the gate refuses; asks, and is recorded.")
-@click.option("--reason", default="", help="Why, for the record.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Promote although the gate refuses; asks for confirmation, and is recorded.",
+)
+@click.option("--reason", default="", help="Reason, for the record.")
 @yes
 def promote(model: str, force: bool, reason: str, yes: bool) -> None:
-    """Judge MODEL, and answer queries from it from now on."""
+    """Evaluate MODEL, and answer queries from it from now on."""
     if force:
-        reason = reason or click.prompt("Why is it forced? This is recorded")
+        reason = reason or click.prompt("Reason for forcing it, for the record")
         if not yes:
-            click.confirm(f"Make {model} live whatever the gate says?", abort=True)
-    _run("promote", live_alias=_who(reason) | {"model": model, "force": force})
+            click.confirm(f"Make {model} live although the gate may refuse?", abort=True)
+    _run(Job.PROMOTE, live_alias=_who(reason) | {"model": model, "force": force})
     click.echo(f"{model} is live.")
 
 
 @models.command()
-@click.option("--reason", default="", help="Why, for the record.")
-@click.option("--force", is_flag=True, help="Although its data is not complete; needs a reason.")
+@click.option("--reason", default="", help="Reason, for the record.")
+@click.option(
+    "--force", is_flag=True, help="Roll back although its data is incomplete; requires a reason."
+)
 def rollback(reason: str, force: bool) -> None:
-    """Answer queries from the model that was live before."""
+    """Answer queries from the previously live model."""
     live = _live(_settings())
     config = {"rollback": True, "leave": live, "force": force}
-    _run("rollback", live_alias=_who(reason) | config)
+    _run(Job.ROLLBACK, live_alias=_who(reason) | config)
     click.echo(f"{_live(_settings())} is live.")
 
 
@@ -141,21 +170,21 @@ def rollback(reason: str, force: bool) -> None:
 @key
 @yes
 def retire(model: str, yes: bool) -> None:
-    """Remove MODEL: its collection, vectors and partition. Not the live one."""
+    """Remove MODEL: its collection, vectors and partition. The live one is refused."""
     settings = _settings()
     if not yes:
         click.confirm(
-            f"Drop {model}'s collection and vectors? They can only be built anew.", abort=True
+            f"Drop {model}'s collection and vectors? They can only be rebuilt.", abort=True
         )
-    click.echo(f"Queries in flight have {settings.grace_seconds:g} s to end.")
-    _run("retire_model", retire={"model": model})
+    click.echo(f"Running queries have {settings.retire_grace_seconds:g} s to finish.")
+    _run(Job.RETIRE_MODEL, retire={"model": model})
     click.echo(f"{model} is retired.")
 
 
 def _settings() -> Settings:
     """Return the settings, with the Dagster instance of `rag-assets dev` where none is named."""
     settings = load_settings()
-    dev.use_instance(settings)
+    services.use_instance(settings)
     return settings
 
 
@@ -164,7 +193,7 @@ def _who(reason: str) -> dict[str, str]:
 
 
 def _run(job: str, **ops: dict[str, Any]) -> None:
-    """Run a job here and show the gate's findings, if it has any; raise what it failed with."""
+    """Run a job here and show the gate's findings, if there are any; raise its error."""
     from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - imports Dagster, which takes seconds
 
     _settings()
@@ -179,14 +208,14 @@ def _run(job: str, **ops: dict[str, Any]) -> None:
         raise RagAssetsError(error)
 
 
-def _standings(settings: Settings) -> list[Any]:
-    from rag_assets.cli.ingestion import standings  # noqa: PLC0415 - as above
+def _statuses(settings: Settings) -> list[Any]:
+    from rag_assets.cli.ingestion import statuses  # noqa: PLC0415 - as above
 
-    return standings(settings)
+    return statuses(settings)
 
 
 def _live(settings: Settings) -> str:
-    return next((row.model for row in _standings(settings) if row.role == "live"), "")
+    return next((row.model for row in _statuses(settings) if row.role == "live"), "")
 
 
 def _show_cost(settings: Settings, model: str, rate: float) -> None:

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from rag_assets.settings import Settings, load_settings
+from rag_assets.settings import Settings, load_settings, variable
 
 HEAD = """\
 # Settings
@@ -37,11 +37,6 @@ def settings(*, markdown: bool) -> None:
         shown = "(hidden)" if is_secret(field) else str(getattr(values, name))
         table.add_row(variable(name), shown, field.description)
     Console().print(table)
-
-
-def variable(name: str) -> str:
-    """Return the environment variable of a setting."""
-    return f"RAG_ASSETS_{name.upper()}"
 
 
 def is_secret(field: FieldInfo) -> bool:

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rag_assets.cli import services as dev
+from rag_assets.cli import services
 from rag_assets.core.reports.report import ShardState
 from rag_assets.core.reports.sections import GLYPHS, Section, sections
 from rag_assets.settings import load_settings
 
 COLOURS = {
-    ShardState.IN_STEP: "green",
+    ShardState.IN_SYNC: "green",
     ShardState.RUNNING: "cyan",
     ShardState.STALE: "yellow",
     ShardState.TO_BE_MADE: "yellow",
@@ -28,14 +28,14 @@ COLOURS = {
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
 def status(*, as_json: bool) -> None:
-    """Show how things stand: shards, backlog, lag, quarantine, cost so far, models, sensors.
+    """Show the state of ingestion: shards, backlog, lag, quarantine, cost so far, models, sensors.
 
     Reads the lake, Dagster's instance (that of DAGSTER_HOME, else the one of `rag-assets dev`)
     and Milvus; if Milvus is down it says so. Whatever it finds it exits with 0; with 1 if the
     lake or the instance cannot be read, or a setting is wrong.
     """
     settings = load_settings()
-    dev.use_instance(settings)
+    services.use_instance(settings)
     from rag_assets.cli.ingestion import report  # noqa: PLC0415 - imports Dagster, which takes seconds
 
     found = report(settings)
@@ -49,8 +49,8 @@ def show(parts: Iterable[Section], console: Console) -> None:
     """Print sections."""
     for part in parts:
         console.print(Text(part.title, style="bold"))
-        if part.says:
-            console.print(Text(part.says))
+        if part.summary:
+            console.print(Text(part.summary))
         if part.rows:
             table = Table(*part.columns, box=box.SIMPLE_HEAD, pad_edge=False)
             for row in part.rows:

@@ -41,7 +41,7 @@ MEANINGS = {
 _PARSED = ("media_type", "title", "markdown", "headings", "pages", "content_digest")
 _CUT = ("chunk_id", "ordinal", "text", "text_digest", "start", "end", "tokens")
 
-MADE_FROM: Mapping[str, Mapping[str, tuple[Column, ...]]] = {
+DERIVED_FROM: Mapping[str, Mapping[str, tuple[Column, ...]]] = {
     "parsed_documents": {
         "outcome": (("source_files", "version"), ("source_files", "problem")),
         "judged_at": (("source_files", "version"),),
@@ -73,10 +73,10 @@ def lineage(
         Column → (asset, column) of its inputs; columns that are made from nothing are left out.
     """
     known = {name: set(columns_of) for name, columns_of in upstream.items()}
-    explicit = MADE_FROM.get(asset, {})
+    explicit = DERIVED_FROM.get(asset, {})
     found = {
         column: list(explicit.get(column, ()))
         or [(parent, column) for parent, of in known.items() if column in of]
         for column in columns
     }
-    return {column: made_from for column, made_from in found.items() if made_from}
+    return {column: derived_from for column, derived_from in found.items() if derived_from}

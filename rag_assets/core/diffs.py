@@ -34,12 +34,12 @@ class Diff:
         return self.make.height + len(self.removed)
 
 
-def diff(wanted: pl.DataFrame, held: pl.DataFrame, *, key: str, same: list[str]) -> Diff:
+def diff(desired: pl.DataFrame, actual: pl.DataFrame, *, key: str, same: list[str]) -> Diff:
     """Compare two tables by `key`; rows are equal if the columns in `same` are.
 
     Args:
-        wanted: Has `key` and the columns in `same`; one row a key.
-        held: Likewise; several rows may share a key (the chunks of a document).
+        desired: Has `key` and the columns in `same`; one row a key.
+        actual: Likewise; several rows may share a key (the chunks of a document).
         key: The column that names a row.
         same: Columns that must be equal, null equal to null; may be empty.
 
@@ -47,12 +47,15 @@ def diff(wanted: pl.DataFrame, held: pl.DataFrame, *, key: str, same: list[str])
         The difference; every wanted key is in exactly one of `keep` and `make`.
     """
     on = [key, *same]
-    if held.is_empty():  # the two common cases, without joins
-        return Diff(held, wanted, held[key])
-    if wanted.select(on).equals(held.select(on)):
-        return Diff(held, wanted.clear(), held[key].clear())
+    if actual.is_empty():  # the two common cases, without joins
+        return Diff(actual, desired, actual[key])
+    if desired.select(on).equals(actual.select(on)):
+        return Diff(actual, desired.clear(), actual[key].clear())
     return Diff(
-        keep=held.join(wanted.select(on), on=on, how="semi", nulls_equal=True),
-        make=wanted.join(held.select(on), on=on, how="anti", nulls_equal=True),
-        removed=held.select(key).unique().join(wanted.select(key), on=key, how="anti")[key].sort(),
+        keep=actual.join(desired.select(on), on=on, how="semi", nulls_equal=True),
+        make=desired.join(actual.select(on), on=on, how="anti", nulls_equal=True),
+        removed=actual.select(key)
+        .unique()
+        .join(desired.select(key), on=key, how="anti")[key]
+        .sort(),
     )

@@ -68,7 +68,7 @@ COLLECTION: Schema = {
     "state": pl.String(),  # "writing" by `writer`, "filled", or "synced"
     "writer": pl.String(),
     "rows": pl.Int64(),
-    "followed_since": pl.Datetime("us", "UTC"),  # when the shard was first in step
+    "followed_since": pl.Datetime("us", "UTC"),  # when the shard was first in sync
 }
 
 

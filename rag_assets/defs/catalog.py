@@ -91,9 +91,7 @@ class Catalog:
         if name in uris or name in COLUMNS:
             metadata["dagster/uri"] = uris.get(name, f"{self.settings.lake}/{name}/")
         if name in COLUMNS:
-            origins = lineage(
-                name, COLUMNS[name], {parent: COLUMNS[parent] for parent in parents}
-            )
+            origins = lineage(name, COLUMNS[name], {parent: COLUMNS[parent] for parent in parents})
             metadata["dagster/column_schema"] = column_schema(COLUMNS[name], origins)
             metadata["dagster/column_lineage"] = column_lineage(origins)
         return metadata
@@ -113,9 +111,7 @@ def column_schema(
     """
     return dg.TableSchema(
         [
-            dg.TableColumn(
-                name, _type(dtype), description=_described(name, origins.get(name, ()))
-            )
+            dg.TableColumn(name, _type(dtype), description=_described(name, origins.get(name, ())))
             for name, dtype in columns.items()
         ]
     )

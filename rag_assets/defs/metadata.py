@@ -67,7 +67,7 @@ def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
     numbers = {
         f"rag_assets/{finding.rule}_{name}": float(value)
         for finding in findings
-        for name, value in finding.figures.items()
+        for name, value in finding.metrics.items()
     }
     return {GATE_TABLE: dg.MetadataValue.table(records), **numbers}
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-
 from rag_assets.adapters.embedders import Embedder, load_embedder
 from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.lake.object_store import open_object_store
@@ -209,7 +208,9 @@ class CostsResource(dg.ConfigurableResource["CostsResource"]):
     def inputs(self) -> CostInputs:
         """Return the inputs."""
         configured = {name: getattr(self, name) for name in CONFIGURED}
-        return CostInputs(configured, Path(self.assumptions_file) if self.assumptions_file else None)
+        return CostInputs(
+            configured, Path(self.assumptions_file) if self.assumptions_file else None
+        )
 
 
 class AlertsResource(dg.ConfigurableResource["AlertsResource"]):
@@ -298,7 +299,8 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
 def resolved(settings: Settings, kind: type[Resource]) -> Resource:
     """Return a resource for use outside of Dagster, with its secrets read."""
     [found] = [one for one in build_resources(settings).values() if isinstance(one, kind)]
-    return found.process_config_and_initialize()  # type: ignore[return-value]
+    initialized: Resource = found.process_config_and_initialize()
+    return initialized
 
 
 def _secret(settings: Settings, name: str) -> str:

@@ -1,0 +1,1 @@
+"""What reads or changes the Dagster instance: runs, events, partitions, launchers."""

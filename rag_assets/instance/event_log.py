@@ -74,8 +74,8 @@ def recent(
         limit: Maximum number of them.
         partitions: Only of these partitions; None: of all.
     """
-    wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=partitions)
-    return list(_read(instance.fetch_materializations(wanted, limit=limit).records))
+    desired = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=partitions)
+    return list(_read(instance.fetch_materializations(desired, limit=limit).records))
 
 
 def recent_lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None = None) -> pl.Series:

@@ -3,7 +3,7 @@
 Dagster's freshness policies ask when an asset was last materialised. Ours are materialised when
 something changed, and a bucket in which nothing changes is not stale. So the sensors report that
 they looked, from time to time: `source_files` as long as the source can be listed, `collection` as
-long as every shard is in step with a source that is. If a sensor stops, or its ticks fail, or
+long as every shard is in sync with a source that is. If a sensor stops, or its ticks fail, or
 shards stay stale, the reports cease and the assets turn yellow, then red (docs/adr/0005).
 """
 
@@ -52,6 +52,4 @@ def heartbeats(
     if time.time() - last_heartbeat(instance, asset) < warn.total_seconds() / HEARTBEATS:
         return []
     metadata = {f"rag_assets/{name}": value for name, value in metrics.items()}
-    return [
-        dg.AssetMaterialization(asset, description=f"Heartbeat. {message}", metadata=metadata)
-    ]
+    return [dg.AssetMaterialization(asset, description=f"Heartbeat. {message}", metadata=metadata)]

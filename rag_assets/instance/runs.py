@@ -12,10 +12,10 @@ import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import PARTITION_NAME_TAG, PRIORITY_TAG
 
-from rag_assets.core.names import Tag
 from rag_assets.core.identity import digest
-from rag_assets.core.scheduling.lanes import InFlight, Lane, PlannedRun
+from rag_assets.core.names import Tag
 from rag_assets.core.reports.spending import MANUAL
+from rag_assets.core.scheduling.lanes import InFlight, Lane, PlannedRun
 from rag_assets.core.scheduling.retries import Ending, PastRun
 
 PRIORITIES = {Lane.STREAM: "10", Lane.BULK: "-10"}
@@ -108,12 +108,12 @@ def request(
         source: The source's address.
     """
     first, last = partitions[run.first], partitions[run.last]
-    wanted = " ".join(f"{shard.position}:{shard.wanted}" for shard in run.stale)
+    desired = " ".join(f"{shard.position}:{shard.desired}" for shard in run.stale)
     before = runs.ended[0].run_id if runs.ended else ""
     model = first.partition("|")[0] if "|" in first else ""
     scope = f"{job} {model}".strip()
     return dg.RunRequest(
-        run_key=digest(job, first, last, wanted, before),
+        run_key=digest(job, first, last, desired, before),
         job_name=job,
         asset_selection=[dg.AssetKey(name) for name in assets],
         asset_check_keys=[],  # they read whole tables, and have a job of their own
@@ -124,7 +124,7 @@ def request(
             Tag.SOURCE: source,
             **({Tag.MODEL: model} if model else {}),
             Tag.WRITES: scope if run.lane is Lane.STREAM else f"{scope} {first} to {last}",
-            Tag.DESIRED: wanted,
+            Tag.DESIRED: desired,
             Tag.REASON: reason,
             Tag.CONFIGURED: configured,
             PRIORITY_TAG: PRIORITIES[run.lane],
@@ -147,7 +147,7 @@ def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
         ended_at=record.end_time or record.update_timestamp.timestamp(),
         ending=Ending.SUCCEEDED if succeeded else Ending(run.tags.get(Tag.ENDING, Ending.FAILED)),
         shards=shards,
-        wanted=_wanted(run.tags.get(Tag.DESIRED, "")),
+        desired=_desired(run.tags.get(Tag.DESIRED, "")),
         configured=run.tags.get(Tag.CONFIGURED, ""),
         error="left it stale" if succeeded else run.tags.get(Tag.ERROR, run.status.value.lower()),
     )
@@ -157,9 +157,9 @@ def _is_of(run: dg.DagsterRun, assets: Collection[str]) -> bool:
     return any(key.to_user_string() in assets for key in run.asset_selection or ())
 
 
-def _wanted(tag: str) -> dict[int, str]:
+def _desired(tag: str) -> dict[int, str]:
     pairs = (entry.partition(":") for entry in tag.split())
-    return {int(position): wanted for position, _, wanted in pairs}
+    return {int(position): desired for position, _, desired in pairs}
 
 
 def _shards(run: dg.DagsterRun, positions: Mapping[str, int]) -> range:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +13,26 @@ import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.yaml_files import read_queries
-from rag_assets.core.names import Asset
-from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.index import Index
 from rag_assets.core.errors import CommitConflictError, SupersededInputError
 from rag_assets.core.identity import digest
-from rag_assets.core.models.spec import ModelSpec
-from rag_assets.core.models.gate import Finding, QueryKind, Rule, VectorFaults, judge_latency, judge_reproduction, judge_retrieval, judge_vectors
+from rag_assets.core.models.gate import (
+    Finding,
+    QueryKind,
+    Rule,
+    VectorFaults,
+    evaluate_latency,
+    evaluate_reproduction,
+    evaluate_retrieval,
+    evaluate_vectors,
+)
 from rag_assets.core.models.retrieval import LabelledQuery, Scores, known_item, mean_scores
-from rag_assets.core.tables import CHUNKS
+from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import UNIT_LENGTH_TOLERANCE, Vectors
+from rag_assets.core.names import Asset
+from rag_assets.core.tables import CHUNKS
+from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.index import Index
 from rag_assets.serving.searcher import search_collection
-from rag_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +50,9 @@ class GatePolicy:
         margin: How much lower than live's each retrieval score may be.
         latency_factor: How many times live's 95th percentile a query may take.
         latency_seconds: What a query may take whatever live's does.
-        sampled: Chunks embedded again.
+        sampled_chunks: Chunks embedded again.
         queries: Known-item queries, where there is no file of labelled ones.
-        timed: Queries that are timed.
+        timed_queries: Queries that are timed.
         wait_seconds: How long a shard that is being written is waited for.
         queries_file: Labelled queries, or None.
     """
@@ -53,25 +60,11 @@ class GatePolicy:
     margin: float
     latency_factor: float
     latency_seconds: float
-    sampled: int
+    sampled_chunks: int
     queries: int
-    timed: int
+    timed_queries: int
     wait_seconds: float
     queries_file: Path | None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Take them from the settings."""
-        return cls(
-            margin=settings.gate_margin,
-            latency_factor=settings.gate_latency_factor,
-            latency_seconds=settings.gate_latency_seconds,
-            sampled=settings.gate_sampled,
-            queries=settings.gate_queries,
-            timed=settings.gate_timed,
-            wait_seconds=settings.gate_wait_seconds,
-            queries_file=settings.queries_file,
-        )
 
 
 @dataclass(frozen=True)
@@ -106,15 +99,15 @@ class Gate:
         found: list[Finding] = []
         for rule in Rule:
             if rule in rules:
-                found.append(self._judged(rule, found))
+                found.append(self._evaluated(rule, found))
                 logger.info("%s: %s", self.target.spec.key, found[-1].sentence)
         return found
 
-    def _judged(self, rule: Rule, before: Sequence[Finding]) -> Finding:
+    def _evaluated(self, rule: Rule, before: Sequence[Finding]) -> Finding:
         basic = [f.rule for f in before if not f.passed and f.rule in (Rule.SIGNATURE, Rule.INDEX)]
         if basic:
             return Finding(rule, False, f"not judged, as {basic[0]} was refused")
-        judges = {
+        evaluators = {
             Rule.SIGNATURE: self._signature,
             Rule.INDEX: self._index,
             Rule.COMPLETE: self._complete,
@@ -123,7 +116,7 @@ class Gate:
             Rule.RETRIEVAL: self._retrieval,
             Rule.LATENCY: self._latency,
         }
-        return judges[rule]()
+        return evaluators[rule]()
 
     def _signature(self) -> Finding:
         target = self.target
@@ -131,27 +124,27 @@ class Gate:
             evidence = f"there is no collection {target.name}; build the model first"
             return Finding(Rule.SIGNATURE, False, evidence)
         found = target.index.store.info(target.name).properties.get("signature", "none")
-        wanted = target.spec.signature
-        evidence = f"the collection's is {found}, the spec's {wanted}"
-        return Finding(Rule.SIGNATURE, found == wanted, evidence)
+        desired = target.spec.signature
+        evidence = f"the collection's is {found}, the spec's {desired}"
+        return Finding(Rule.SIGNATURE, found == desired, evidence)
 
     def _index(self) -> Finding:
         def state() -> tuple[bool, str, int]:
             info = self.target.index.store.info(self.target.name)
-            said = (
+            message = (
                 f"index {'finished' if info.indexed else 'not finished'}, {info.pending} rows"
                 f" pending, {'loaded' if info.loaded else 'not loaded'}"
             )
-            return info.indexed and info.loaded and not info.pending, said, info.pending
+            return info.indexed and info.loaded and not info.pending, message, info.pending
 
         if self.target.filling:
             evidence = "the collection has no index yet: its shards are still being filled"
             return Finding(Rule.INDEX, False, evidence)
         for _ in self._patiently():
-            passed, said, pending = state()
+            passed, message, pending = state()
             if passed:
                 break
-        return Finding(Rule.INDEX, passed, said, {"pending_rows": pending})
+        return Finding(Rule.INDEX, passed, message, {"pending_rows": pending})
 
     def _complete(self) -> Finding:
         """Find each shard complete at one moment: edits go on while this looks."""
@@ -174,8 +167,8 @@ class Gate:
         evidence = f"{rows} rows in {len(self.index.shards)} shards are exactly the chunks"
         if wrong:
             evidence = "; ".join(wrong.values()) + ". Materialise the shards named, in flow order"
-        figures = {"rows": rows, "incomplete_shards": len(wrong)}
-        return Finding(Rule.COMPLETE, not wrong, evidence, figures)
+        metrics = {"rows": rows, "incomplete_shards": len(wrong)}
+        return Finding(Rule.COMPLETE, not wrong, evidence, metrics)
 
     def _vectors(self) -> Finding:
         target = self.target
@@ -184,26 +177,28 @@ class Gate:
             evidence = f"vectors of {found} numbers, and the spec says {target.spec.dimension}"
             return Finding(Rule.VECTORS, False, evidence)
         faults = (vector_faults(target, shard) for shard in self.index.shards)
-        return judge_vectors(sum(faults, VectorFaults()))
+        return evaluate_vectors(sum(faults, VectorFaults()))
 
     def _reproducible(self) -> Finding:
-        sample = self._sample.head(self.policy.sampled)
+        sample = self._sample.head(self.policy.sampled_chunks)
         ids = sample["chunk_id"].to_list()
         stored = self.target.index.store.vectors(self.target.name, ids)
-        again = self.index.load(self.target.spec).encode_passages(sample["text"].to_list(), ids).dense
+        again = (
+            self.index.load(self.target.spec).encode_passages(sample["text"].to_list(), ids).dense
+        )
         pairs = zip(ids, again, strict=True)
-        return judge_reproduction(
+        return evaluate_reproduction(
             [_cosine(stored[key], now) for key, now in pairs if key in stored]
         )
 
     def _retrieval(self) -> Finding:
         kind = self._queries[1]
         mine, other = self._scores(self.target), self._scores(self.live) if self.live else None
-        return judge_retrieval(mine, other, self.policy.margin, kind)
+        return evaluate_retrieval(mine, other, self.policy.margin, kind)
 
     def _latency(self) -> Finding:
         """Time whole queries, both models in turn, each after a first one that is not counted."""
-        questions = [query.question for query in self._queries[0][: self.policy.timed]]
+        questions = [query.question for query in self._queries[0][: self.policy.timed_queries]]
         both = [target for target in (self.target, self.live) if target]
         seconds: dict[str, list[float]] = {target.name: [] for target in both}
         for number, question in enumerate([*questions[:1], *questions]):
@@ -213,7 +208,7 @@ class Gate:
                     seconds[target.name].append(taken)
         live = seconds[self.live.name] if self.live else []
         policy = self.policy
-        return judge_latency(
+        return evaluate_latency(
             seconds[self.target.name], live, policy.latency_factor, policy.latency_seconds
         )
 
@@ -232,7 +227,9 @@ class Gate:
         encoder = self.index.load(target.spec)
         rankings = []
         for query in queries:
-            hits = search_collection(target.index.store, target.name, encoder, query.question, DEPTH)
+            hits = search_collection(
+                target.index.store, target.name, encoder, query.question, DEPTH
+            )
             rankings.append(list(dict.fromkeys(hit.document_id for hit in hits)))
         return mean_scores(queries, rankings)
 
@@ -252,8 +249,8 @@ class Gate:
     @cached_property
     def _sample(self) -> pl.DataFrame:
         """The chunks that queries and vectors are judged by."""
-        wanted = max(self.policy.sampled, self.policy.queries)
-        return sampled_chunks(self.index.lake, self.index.shards, wanted)
+        desired = max(self.policy.sampled_chunks, self.policy.queries)
+        return sampled_chunks(self.index.lake, self.index.shards, desired)
 
     def _patiently(self) -> Iterator[None]:
         """Yield at once, and again while there is time for what is being written to arrive."""
@@ -267,7 +264,7 @@ class Gate:
 _SAMPLED = {name: CHUNKS[name] for name in ("chunk_id", "document_id", "text")}
 
 
-def sampled_chunks(lake: Lake, shards: Sequence[str], wanted: int) -> pl.DataFrame:
+def sampled_chunks(lake: Lake, shards: Sequence[str], desired: int) -> pl.DataFrame:
     """Draw chunks [chunk_id, document_id, text] evenly from all shards, the same each time."""
     sample = pl.DataFrame(schema={**_SAMPLED, "drawn": pl.String()})
     for shard in shards:
@@ -276,7 +273,7 @@ def sampled_chunks(lake: Lake, shards: Sequence[str], wanted: int) -> pl.DataFra
             *_SAMPLED,
             drawn=pl.col("chunk_id").map_elements(digest, pl.String),
         )
-        sample = pl.concat([sample, drawn]).sort("drawn").head(wanted)
+        sample = pl.concat([sample, drawn]).sort("drawn").head(desired)
     return sample.drop("drawn")
 
 
@@ -291,22 +288,22 @@ class Look:
 
 def _look(target: ModelCollection, shard: str) -> Look:
     before = target.index.lake.meta(target.key(shard))
-    wanted = target.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
-    if wanted.meta is None:
+    desired = target.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
+    if desired.meta is None:
         return Look(complaint=f"shard {shard} has never been chunked")
     if before is None:
         return Look(complaint=f"shard {shard} was never written to {target.name}")
-    change = target.difference(shard, wanted.table)
+    change = target.difference(shard, desired.table)
     if change.nothing_to_do:
-        return Look(rows=wanted.table.height)
-    # Wrong for good only if the lake said before and after that the shard is in step.
-    in_step = before == target.index.lake.meta(target.key(shard)) and (
-        before.made_from(Asset.CHUNKS, wanted.meta)
-        and before.data_version == wanted.meta.data_version
+        return Look(rows=desired.table.height)
+    # Wrong for good only if the lake said before and after that the shard is in sync.
+    in_sync = before == target.index.lake.meta(target.key(shard)) and (
+        before.derived_from(Asset.CHUNKS, desired.meta)
+        and before.data_version == desired.meta.data_version
     )
     return Look(
         complaint=f"shard {shard} lacks {change.make.height} rows, {len(change.removed)} too many",
-        may_come=not in_step,
+        may_come=not in_sync,
     )
 
 

@@ -143,6 +143,7 @@ class Lifecycle:
         model.encode_passages(texts, names)
         return float(sample["tokens"].sum()) / (time.perf_counter() - started)
 
+
 def _corpus(run: ModelRun) -> tuple[Corpus, pl.DataFrame]:
     """Return what is to be embedded, and a sample of it [text_digest, text, tokens]."""
     total, rows = (
@@ -152,7 +153,7 @@ def _corpus(run: ModelRun) -> tuple[Corpus, pl.DataFrame]:
     sample = pl.DataFrame(schema={name: CHUNKS[name] for name in ("text_digest", "text", "tokens")})
     for shard in run.index.shards:
         table = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
-        have = pl.concat([run.held(shard).table, run.same_signature_vectors(shard)])
+        have = pl.concat([run.actual(shard).table, run.same_signature_vectors(shard)])
         missing = table.unique("text_digest", keep="first", maintain_order=True).join(
             have, "text_digest", "anti"
         )

@@ -73,17 +73,17 @@ class ModelRegistry:
         return self.index.lake.update(lambda: self._change_once(move))
 
     def _change_once(self, move: Callable[[Registry], Registry]) -> Registry:
-        held = self.index.lake.read(_KEY, MODELS)
-        changed = move(self._opened(held))
+        actual = self.index.lake.read(_KEY, MODELS)
+        changed = move(self._opened(actual))
         records = [asdict(record) for record in changed.records.values()]
         table = pl.DataFrame(records, schema=MODELS)
-        if not table.equals(held.table):
+        if not table.equals(actual.table):
             meta = Meta(content_version(table, MODELS), code_version="")
-            self.index.lake.commit(_KEY, table, meta, held.token)
+            self.index.lake.commit(_KEY, table, meta, actual.token)
         return changed
 
-    def _opened(self, held: Partition) -> Registry:
-        records = _registry(held)
+    def _opened(self, actual: Partition) -> Registry:
+        records = _registry(actual)
         name = self.index.store.alias_target(self.index.alias)
         if name is None:
             return records
@@ -91,5 +91,5 @@ class ModelRegistry:
         return records.adopting(properties.get("model", name), properties.get("signature", ""))
 
 
-def _registry(held: Partition) -> Registry:
-    return Registry({row["key"]: ModelRecord(**row) for row in held.table.iter_rows(named=True)})
+def _registry(actual: Partition) -> Registry:
+    return Registry({row["key"]: ModelRecord(**row) for row in actual.table.iter_rows(named=True)})

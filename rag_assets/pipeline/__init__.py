@@ -1,0 +1,1 @@
+"""The work on shards, without Dagster: listing, parsing, chunking, embedding, sync."""

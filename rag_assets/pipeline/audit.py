@@ -13,6 +13,7 @@ from rag_assets.core.names import Asset
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.sync import sync_shard, unfilled
 
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """Rows of a shard in Milvus that are not what the lake says: missing or different, or extra."""
@@ -36,7 +37,7 @@ def damages(target: ModelCollection) -> Iterator[Damage]:
     """Find the shards whose rows in Milvus are not what the lake says they are.
 
     Yields:
-        What differs; nothing for shards that are not in step by the lake's own word: the run
+        What differs; nothing for shards that are not in sync by the lake's own word: the run
         that will bring them there also sees what there is in Milvus.
     """
     for shard in target.index.shards:
@@ -53,7 +54,9 @@ def damages(target: ModelCollection) -> Iterator[Damage]:
 
 def audit(target: ModelCollection) -> Iterator[Damage]:
     """Repair the shards whose rows in Milvus are not what the lake says; yield what was wrong."""
-    if target.filling and unfilled(target.index.lake.metas(Asset.COLLECTION, {}), target.spec.key, target.index.shards):
+    if target.filling and unfilled(
+        target.index.lake.metas(Asset.COLLECTION, {}), target.spec.key, target.index.shards
+    ):
         return  # cannot be read yet
     target.ensure()
     for damage in damages(target):

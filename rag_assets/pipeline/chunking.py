@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
+from rag_assets.core.diffs import diff
 from rag_assets.core.documents.chunk_table import chunk_table
 from rag_assets.core.documents.chunking import ChunkLimits, TokenCounter
-from rag_assets.core.diffs import diff
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import StaleInputError
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, content_version
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +60,42 @@ def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
 
 def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
     key = PartitionKey(Asset.CHUNKS, shard)
-    held = lake.read(key, CHUNKS)
-    if _in_step(lake, chunker, shard, held.meta):
-        return Chunked(_report(held.table, held.table, 0), held.table)
+    actual = lake.read(key, CHUNKS)
+    if _in_sync(lake, chunker, shard, actual.meta):
+        return Chunked(_report(actual.table, actual.table, 0), actual.table)
     parsed = lake.read(PartitionKey(Asset.PARSED_DOCUMENTS, shard), PARSED_DOCUMENTS)
     if parsed.meta is None:
         raise StaleInputError(
             f"Shard {shard} has not been parsed: materialise parsed_documents first."
         )
-    same_chunker = held.meta is not None and held.meta.code_version == chunker.version
+    same_chunker = actual.meta is not None and actual.meta.code_version == chunker.version
     change = diff(
         parsed.table.filter(outcome=Outcome.PARSED),
-        held.table if same_chunker else held.table.clear(),
+        actual.table if same_chunker else actual.table.clear(),
         key="document_id",
         same=["content_digest"],
     )
     made = chunk_table(change.make, chunker.limits, chunker.count_tokens, chunker.source_uri)
     table = pl.concat([_with_document_versions(change.keep, parsed.table), made])
     table = table.sort("document_id", "ordinal")
-    rows = diff(table, held.table, key="chunk_id", same=["row_digest"])
+    rows = diff(table, actual.table, key="chunk_id", same=["row_digest"])
     meta = Meta(
         data_version=content_version(table, ["chunk_id", "row_digest"]),
         code_version=chunker.version,
         upstream={Asset.PARSED_DOCUMENTS: parsed.meta.as_input()},
-        changes=held.changes + rows.size,
+        changes=actual.changes + rows.size,
     )
-    if meta != held.meta or not table.equals(held.table):
-        lake.commit(key, table, meta, held.token)
-    return Chunked(_report(table, held.table, change.make.height), table)
+    if meta != actual.meta or not table.equals(actual.table):
+        lake.commit(key, table, meta, actual.token)
+    return Chunked(_report(table, actual.table, change.make.height), table)
 
 
-def _in_step(lake: Lake, chunker: Chunker, shard: str, held: Meta | None) -> bool:
+def _in_sync(lake: Lake, chunker: Chunker, shard: str, actual: Meta | None) -> bool:
     """Tell whether a shard was cut from the documents as they are, without reading them."""
     parsed = lake.meta(PartitionKey(Asset.PARSED_DOCUMENTS, shard))
-    if held is None or parsed is None or held.code_version != chunker.version:
+    if actual is None or parsed is None or actual.code_version != chunker.version:
         return False
-    return held.made_from(Asset.PARSED_DOCUMENTS, parsed)
+    return actual.derived_from(Asset.PARSED_DOCUMENTS, parsed)
 
 
 def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
@@ -105,13 +104,13 @@ def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.D
     return kept.update(versions, on="document_id", how="left")
 
 
-def _report(table: pl.DataFrame, held: pl.DataFrame, documents_chunked: int) -> ChunkingReport:
-    kept = int(table["chunk_id"].is_in(held["chunk_id"].implode()).sum())
+def _report(table: pl.DataFrame, actual: pl.DataFrame, documents_chunked: int) -> ChunkingReport:
+    kept = int(table["chunk_id"].is_in(actual["chunk_id"].implode()).sum())
     return ChunkingReport(
         chunks=table.height,
         new=table.height - kept,
         kept=kept,
-        removed=held.height - kept,
+        removed=actual.height - kept,
         documents_chunked=documents_chunked,
         tokens=int(table["tokens"].sum()),
     )

@@ -12,11 +12,17 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Meta, PartitionKey
 from rag_assets.adapters.milvus.rows import IndexParams
 from rag_assets.core.diffs import Diff, diff
-from rag_assets.core.errors import CommitConflictError, SignatureMismatchError, StaleInputError, SupersededInputError
+from rag_assets.core.errors import (
+    CommitConflictError,
+    SignatureMismatchError,
+    StaleInputError,
+    SupersededInputError,
+)
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, embeddings_schema
 from rag_assets.pipeline.index import Index
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCollection:

@@ -63,17 +63,17 @@ class LakeCounts:
 
 def rows_by_shard(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[str, int]:
     """Return an asset's rows by shard; a table is read only where a footer does not tell."""
-    unknown = [shard for (shard,), meta in metas[asset].items() if "rows" not in meta.figures]
+    unknown = [shard for (shard,), meta in metas[asset].items() if "rows" not in meta.metrics]
     counted = {s: p.table.height for s, p in lake.read_all(asset, unknown, schema).items()}
-    known = {s: int(m.figures["rows"]) for (s,), m in metas[asset].items() if "rows" in m.figures}
+    known = {s: int(m.metrics["rows"]) for (s,), m in metas[asset].items() if "rows" in m.metrics}
     return known | counted
 
 
 def _quarantine(lake: Lake, metas: Metas) -> Quarantine:
     """Return what is quarantined; a table is read only where a footer does not tell."""
     made: Mapping[tuple[str, ...], Meta] = metas[Asset.PARSED_DOCUMENTS]
-    unknown = [shard for (shard,), meta in made.items() if "rows" not in meta.figures]
+    unknown = [shard for (shard,), meta in made.items() if "rows" not in meta.metrics]
     tables = lake.read_all(Asset.PARSED_DOCUMENTS, unknown, PARSED_DOCUMENTS).values()
     counted = [Quarantine.of(quarantined(part.table)) for part in tables]
-    known = [Quarantine.of_figures(meta.figures) for meta in made.values()]
+    known = [Quarantine.of_metrics(meta.metrics) for meta in made.values()]
     return Quarantine.together([*known, *counted])

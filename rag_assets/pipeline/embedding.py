@@ -15,17 +15,16 @@ import polars as pl
 
 from rag_assets.adapters.embedders import Embedder
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
-from rag_assets.pipeline.progress import Progress
 from rag_assets.core.diffs import diff
-from rag_assets.core.names import Asset
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets.core.models.spec import ModelSpec
-from rag_assets.pipeline.index import Index
-from rag_assets.core.tables import CHUNKS, Schema, content_version, embeddings_schema
 from rag_assets.core.models.vectors import Encoded
+from rag_assets.core.names import Asset
+from rag_assets.core.tables import CHUNKS, Schema, content_version, embeddings_schema
+from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class ModelRun:
         """Return the partition of a shard."""
         return PartitionKey(Asset.EMBEDDINGS, self.spec.key, shard)
 
-    def held(self, shard: str, columns: list[str] | None = None) -> Partition:
+    def actual(self, shard: str, columns: list[str] | None = None) -> Partition:
         """Read a shard's vectors, or some of their columns.
 
         Raises:
@@ -99,8 +98,8 @@ class ModelRun:
     def same_signature_vectors(self, shard: str) -> pl.DataFrame:
         """Read what other keys of the same signature have for a shard."""
         keys = [PartitionKey(Asset.EMBEDDINGS, key, shard) for key in self.same_signature]
-        held = [self.lake.read(key, self.schema) for key in keys]
-        mine = [p.table for p in held if p.meta and p.meta.code_version == self.spec.signature]
+        actual = [self.lake.read(key, self.schema) for key in keys]
+        mine = [p.table for p in actual if p.meta and p.meta.code_version == self.spec.signature]
         return pl.concat([pl.DataFrame(schema=self.schema), *mine])
 
 
@@ -135,20 +134,20 @@ class SharedVectors:
         """Collect from all shards what any of them lacks, before the first one changes."""
         shared = cls(run.schema)
         if len(shards) > 1:
-            held = cache(partial(_held_digests, run))
-            lacking = pl.concat([_lacking(run, shard, held) for shard in shards])
+            actual = cache(partial(_embedded_digests, run))
+            lacking = pl.concat([_lacking(run, shard, actual) for shard in shards])
             shared._lacked_twice = lacking.filter(lacking.is_duplicated()).unique()
             for shard in shards if len(lacking) else []:
-                if held(shard).is_in(lacking.implode()).any():
-                    shared._keep(run.held(shard).table, lacking)
+                if actual(shard).is_in(lacking.implode()).any():
+                    shared._keep(run.actual(shard).table, lacking)
         return shared
 
     def offer(self, computed: pl.DataFrame) -> None:
         """Keep those of a shard's new vectors that another shard lacks too."""
         self._keep(computed, self._lacked_twice)
 
-    def _keep(self, vectors: pl.DataFrame, wanted: pl.Series) -> None:
-        useful = vectors.filter(pl.col("text_digest").is_in(wanted.implode()))
+    def _keep(self, vectors: pl.DataFrame, desired: pl.Series) -> None:
+        useful = vectors.filter(pl.col("text_digest").is_in(desired.implode()))
         self._table = pl.concat([self._table, useful]).unique("text_digest")
 
     def among(self, texts: pl.DataFrame) -> pl.DataFrame:
@@ -157,11 +156,11 @@ class SharedVectors:
 
 
 def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingReport:
-    if report := _in_step(run, shard):
+    if report := _in_sync(run, shard):
         return report
-    held = run.held(shard)
-    texts, inputs = _wanted_texts(run.lake, shard)
-    change = diff(texts, held.table, key="text_digest", same=[])
+    actual = run.actual(shard)
+    texts, inputs = _desired_texts(run.lake, shard)
+    change = diff(texts, actual.table, key="text_digest", same=[])
     resumed, reused, missing = _found(run, shard, change.make, shared)
     computed, seconds = _computed(run, shard, missing)
     shared.offer(computed)
@@ -170,10 +169,10 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         data_version=content_version(table, ["text_digest"]),
         code_version=run.spec.signature,
         upstream={Asset.CHUNKS: inputs.as_input()},
-        changes=held.changes + change.size,
+        changes=actual.changes + change.size,
     )
-    if meta != held.meta:
-        run.lake.commit(run.key(shard), table, meta, held.token)
+    if meta != actual.meta:
+        run.lake.commit(run.key(shard), table, meta, actual.token)
         run.lake.clear_checkpoints(run.key(shard))
     return EmbeddingReport(
         vectors=table.height,
@@ -188,33 +187,33 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
     )
 
 
-def _in_step(run: ModelRun, shard: str) -> EmbeddingReport | None:
+def _in_sync(run: ModelRun, shard: str) -> EmbeddingReport | None:
     """Return the report of a shard that has its vectors, without reading them; None of another."""
-    held = run.lake.meta(run.key(shard))
+    actual = run.lake.meta(run.key(shard))
     texts = run.lake.meta(PartitionKey(Asset.CHUNKS, shard))
-    if held is None or texts is None or "rows" not in held.figures:
+    if actual is None or texts is None or "rows" not in actual.metrics:
         return None
-    if held.code_version != run.spec.signature or not held.made_from(Asset.CHUNKS, texts):
+    if actual.code_version != run.spec.signature or not actual.derived_from(Asset.CHUNKS, texts):
         return None
-    vectors = int(held.figures["rows"])
+    vectors = int(actual.metrics["rows"])
     return EmbeddingReport(vectors, 0, 0, 0, vectors, 0, 0, 0.0, 0.0)
 
 
-def _lacking(run: ModelRun, shard: str, held: Callable[[str], pl.Series]) -> pl.Series:
+def _lacking(run: ModelRun, shard: str, actual: Callable[[str], pl.Series]) -> pl.Series:
     """Return the digests of the texts that have no vector in their shard."""
-    if _in_step(run, shard):
+    if _in_sync(run, shard):
         return pl.Series("text_digest", dtype=pl.String)
     texts = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS, ["text_digest"]).table
     digests = texts["text_digest"].unique()
-    return digests.filter(~digests.is_in(held(shard).implode()))
+    return digests.filter(~digests.is_in(actual(shard).implode()))
 
 
-def _held_digests(run: ModelRun, shard: str) -> pl.Series:
+def _embedded_digests(run: ModelRun, shard: str) -> pl.Series:
     """Return the digests of the texts that have a vector in their shard."""
-    return run.held(shard, ["text_digest"]).table["text_digest"]
+    return run.actual(shard, ["text_digest"]).table["text_digest"]
 
 
-def _wanted_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
+def _desired_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
     """Return a shard's distinct texts [text_digest, chunk_id, text, tokens] and their Meta."""
     partition = lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
     if partition.meta is None:
@@ -230,8 +229,8 @@ def _found(
     if texts.is_empty():
         nothing = pl.DataFrame(schema=run.schema)
         return nothing, nothing, texts
-    kept_aside = run.lake.checkpointed(run.key(shard), run.schema)
-    resumed = kept_aside.join(texts, "text_digest", "semi").unique("text_digest")
+    checkpointed_partitions = run.lake.checkpointed(run.key(shard), run.schema)
+    resumed = checkpointed_partitions.join(texts, "text_digest", "semi").unique("text_digest")
     if resumed.height:
         logger.info("%s: %d texts were embedded before", run.key(shard).path, resumed.height)
     missing = texts.join(resumed, "text_digest", "anti")

@@ -89,7 +89,9 @@ def list_source(
     return lake.update(attempt)
 
 
-def look_up(lake: Lake, source: Source, document_ids: Set[str], all_shards: Shards) -> ListingResult:
+def look_up(
+    lake: Lake, source: Source, document_ids: Set[str], all_shards: Shards
+) -> ListingResult:
     """Bring the listing of just these documents up to date; what is not there is removed.
 
     What a notification says of a document is not used: it may be late, repeated or out of
@@ -102,10 +104,10 @@ def look_up(lake: Lake, source: Source, document_ids: Set[str], all_shards: Shar
     for shard, ids in sorted(by_shard.items()):
 
         def attempt(shard: str = shard, ids: set[str] = ids) -> None:
-            held = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
+            actual = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
             part = pl.col("document_id").is_in(sorted(ids))
-            files = source.look_up(ids, held.table)
-            found.add(shard, *_commit(lake, shard, held, _replaced(held, part, files)))
+            files = source.look_up(ids, actual.table)
+            found.add(shard, *_commit(lake, shard, actual, _replaced(actual, part, files)))
 
         lake.update(attempt)
     return found
@@ -114,10 +116,10 @@ def look_up(lake: Lake, source: Source, document_ids: Set[str], all_shards: Shar
 def _list_once(
     lake: Lake, source: Source, shards: Shards, all_shards: Shards, window: Window
 ) -> ListingResult:
-    held = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES)
+    actual = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES)
     listing = source.listing(
-        pl.concat([partition.table for partition in held.values()]),
-        wanted=lambda document_id: shard_of(document_id, all_shards) in held,
+        pl.concat([partition.table for partition in actual.values()]),
+        desired=lambda document_id: shard_of(document_id, all_shards) in actual,
         window=window,
     )
     part = pl.col("document_id") > window.after
@@ -129,8 +131,8 @@ def _list_once(
 
     def commit(shard: str) -> None:
         with suppress(CommitConflictError):
-            files = _replaced(held[shard], part, by_shard.get(shard, nothing))
-            found.add(shard, *_commit(lake, shard, held[shard], files))
+            files = _replaced(actual[shard], part, by_shard.get(shard, nothing))
+            found.add(shard, *_commit(lake, shard, actual[shard], files))
 
     with ThreadPoolExecutor(COMMITS) as threads:
         list(threads.map(commit, shards))  # raises what one of them raised
@@ -145,23 +147,23 @@ def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFra
     return {str(key[0]): part for key, part in parts.items()}
 
 
-def _replaced(held: Partition, part: pl.Expr, files: pl.DataFrame) -> pl.DataFrame:
+def _replaced(actual: Partition, part: pl.Expr, files: pl.DataFrame) -> pl.DataFrame:
     """Return the held listing with the rows of a part of it replaced."""
-    return pl.concat([held.table.filter(~part), files]).sort("document_id")
+    return pl.concat([actual.table.filter(~part), files]).sort("document_id")
 
 
 def _commit(
-    lake: Lake, shard: str, held: Partition, listing: pl.DataFrame
+    lake: Lake, shard: str, actual: Partition, listing: pl.DataFrame
 ) -> tuple[ListingReport, str | None]:
     """Commit a shard's listing if it differs; return its report and, if so, its version."""
-    change = diff(listing, held.table, key="document_id", same=SAME)
+    change = diff(listing, actual.table, key="document_id", same=SAME)
     version = None
-    if held.token is None or not listing.equals(held.table):
+    if actual.token is None or not listing.equals(actual.table):
         version = content_version(listing, ["document_id", "version", "modified_at", "problem"])
-        meta = Meta(version, LISTING_VERSION, changes=held.changes + change.size)
-        lake.commit(PartitionKey(Asset.SOURCE_FILES, shard), listing, meta, held.token)
-        version = version if held.meta is None or version != held.meta.data_version else None
-    added = change.make.join(held.table, on="document_id", how="anti").height
+        meta = Meta(version, LISTING_VERSION, changes=actual.changes + change.size)
+        lake.commit(PartitionKey(Asset.SOURCE_FILES, shard), listing, meta, actual.token)
+        version = version if actual.meta is None or version != actual.meta.data_version else None
+    added = change.make.join(actual.table, on="document_id", how="anti").height
     report = ListingReport(
         documents=listing.height,
         added=added,

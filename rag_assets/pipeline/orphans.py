@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.parsing.parser import parser_version
+from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.names import Asset
 from rag_assets.pipeline.index import Index
-from rag_assets.core.models.lifecycle import Registry, Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,19 +15,19 @@ from typing import Any
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, PartitionKey
+from rag_assets.adapters.parsing.parser import is_supported, parse
 from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.parsing.parser import is_supported, parse, parser_version
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.stores import SourceDocument
-from rag_assets.pipeline.progress import Progress
-from rag_assets.core.documents.batches import batches
 from rag_assets.core.diffs import diff
+from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
+from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.errors import DocumentUnreadableError, StaleInputError
 from rag_assets.core.identity import digest
 from rag_assets.core.names import Asset
-from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
+from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +71,13 @@ class DocumentParser:
                 yield from rows
 
     def _rows(self, files: list[Row]) -> list[Row]:
-        judged = {file["document_id"]: _judged_unread(file) for file in files}
-        wanted = [document_id for document_id, document in judged.items() if document is None]
-        found = dict(zip(wanted, self.source.read_all(wanted), strict=True))
+        evaluated = {file["document_id"]: _outcome_unread(file) for file in files}
+        desired = [document_id for document_id, document in evaluated.items() if document is None]
+        found = dict(zip(desired, self.source.read_all(desired), strict=True))
         read = {key: f for key, f in found.items() if isinstance(f, SourceDocument)}
         parsed = self.pool.parse_all([(key, document.content) for key, document in read.items()])
-        judged |= zip(read, parsed, strict=True)
-        judged |= {
+        evaluated |= zip(read, parsed, strict=True)
+        evaluated |= {
             key: ParsedDocument(Outcome.UNREADABLE, error=str(error))
             for key, error in found.items()
             if isinstance(error, DocumentUnreadableError)
@@ -85,7 +85,7 @@ class DocumentParser:
         return [
             self._row(file, document, read.get(file["document_id"]))
             for file in files
-            if (document := judged[file["document_id"]])  # else the next listing says it is gone
+            if (document := evaluated[file["document_id"]])  # else the next listing says it is gone
         ]
 
     def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
@@ -128,15 +128,15 @@ def retry_quarantined(lake: Lake, shard: str, pattern: str) -> list[str]:
 
 def _retry_once(lake: Lake, shard: str, pattern: str) -> list[str]:
     key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
-    held = lake.read(key, PARSED_DOCUMENTS)
-    ids = [i for i in quarantined(held.table)["document_id"] if fnmatchcase(i, pattern)]
-    if held.meta is None or not ids:
+    actual = lake.read(key, PARSED_DOCUMENTS)
+    ids = [i for i in quarantined(actual.table)["document_id"] if fnmatchcase(i, pattern)]
+    if actual.meta is None or not ids:
         return []
     again = pl.col("document_id").is_in(ids)
-    table = held.table.with_columns(parser=pl.when(again).then(pl.lit("")).otherwise("parser"))
-    seen = held.meta.upstream[Asset.SOURCE_FILES].changes - len(ids)
-    meta = replace(held.meta, upstream={Asset.SOURCE_FILES: Input("", seen)})
-    lake.commit(key, table, meta, held.token)
+    table = actual.table.with_columns(parser=pl.when(again).then(pl.lit("")).otherwise("parser"))
+    seen = actual.meta.upstream[Asset.SOURCE_FILES].changes - len(ids)
+    meta = replace(actual.meta, upstream={Asset.SOURCE_FILES: Input("", seen)})
+    lake.commit(key, table, meta, actual.token)
     return ids
 
 
@@ -156,26 +156,26 @@ def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, i
 
 def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> Parsed:
     key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
-    held = lake.read(key, PARSED_DOCUMENTS)
+    actual = lake.read(key, PARSED_DOCUMENTS)
     listing = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
     if listing.meta is None:
         raise StaleInputError(f"Shard {shard} has not been listed: materialise source_files first.")
-    wanted = listing.table.with_columns(parser=pl.lit(parser.version))
-    change = diff(wanted, _with_problems(held.table), key="document_id", same=SAME)
+    desired = listing.table.with_columns(parser=pl.lit(parser.version))
+    change = diff(desired, _with_problems(actual.table), key="document_id", same=SAME)
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
     kept = _with_listed_times(change.keep.drop("problem"), listing.table)
     touched = int((kept["modified_at"] != change.keep["modified_at"]).sum())
-    made = _with_first_judged(pl.concat([resumed, fresh]), held.table)
+    made = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
     table = pl.concat([kept, made]).sort("document_id")
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
         upstream={Asset.SOURCE_FILES: _input(listing, table)},
-        changes=held.changes + change.size + touched,
-        figures=Quarantine.of(quarantined(table)).as_figures(),
+        changes=actual.changes + change.size + touched,
+        metrics=Quarantine.of(quarantined(table)).as_metrics(),
     )
-    if meta != held.meta or not table.equals(held.table):
-        lake.commit(key, table, meta, held.token)
+    if meta != actual.meta or not table.equals(actual.table):
+        lake.commit(key, table, meta, actual.token)
         lake.clear_checkpoints(key)
     report = ParsingReport(
         documents=table.height,
@@ -222,13 +222,13 @@ def _input(listing: Partition, table: pl.DataFrame) -> Input:
     return Input("", state.changes - differ) if differ else state
 
 
-def _with_first_judged(made: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+def _with_first_outcome(made: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFrame:
     """Keep the time at which the same outcome was first found for the same bytes."""
-    earlier = held.select("document_id", "version", "outcome", "judged_at")
+    earlier = actual.select("document_id", "version", "outcome", "judged_at")
     return made.update(earlier, on=["document_id", "version", "outcome"], how="left")
 
 
-def _judged_unread(file: Row) -> ParsedDocument | None:
+def _outcome_unread(file: Row) -> ParsedDocument | None:
     """Return the outcome of a document whose bytes need not be fetched, or None."""
     if file["problem"] is not None:
         return ParsedDocument(Outcome(file["problem"]), error=file["error"])

@@ -19,11 +19,11 @@ class Progress:
     def __init__(self, logger: logging.Logger, what: str, total: int, unit: str) -> None:
         self._logger, self._what, self._unit = logger, what, unit
         self.done, self.total = 0, total
-        self._said = monotonic()
+        self._message = monotonic()
 
     def add(self, count: int) -> None:
         """Note that so many more are done."""
         self.done += count
-        if self.done >= self.total or monotonic() - self._said > EVERY:
+        if self.done >= self.total or monotonic() - self._message > EVERY:
             self._logger.info("%s %d of %d %s", self._what, self.done, self.total, self._unit)
-            self._said = monotonic()
+            self._message = monotonic()

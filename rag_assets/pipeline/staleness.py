@@ -7,10 +7,11 @@ that makes it; what it *is*, by the versions in the footers of its partitions.
 from collections.abc import Mapping, Sequence
 
 from rag_assets.adapters.lake.lake import Input, Meta
-from rag_assets.pipeline import chunking as chunks, collection, parsing as parsed_documents, listing as source_files
 from rag_assets.core.identity import digest
-from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.core.models.spec import ModelSpec
+from rag_assets.core.names import Asset
+from rag_assets.core.scheduling.lanes import StaleShard
+from rag_assets.pipeline.sync import FILLED
 
 Metas = Mapping[str, Mapping[tuple[str, ...], Meta]]
 """Asset → parts of the partition key → what the partition says of itself."""
@@ -40,16 +41,16 @@ def stale_documents(
             and cut is not None
             and (parsed.code_version, cut.code_version) == (parser_version, chunker_version)
         )
-        in_step = (
+        in_sync = (
             same_code
             and seen == listed.as_input()
             and parsed is not None
             and cut is not None
-            and cut.made_from(Asset.PARSED_DOCUMENTS, parsed)
+            and cut.derived_from(Asset.PARSED_DOCUMENTS, parsed)
         )
-        if not in_step:
-            wanted = digest(listed.data_version, parser_version, chunker_version)
-            stale.append(_stale_shard(position, listed, seen, wanted, whole=not same_code))
+        if not in_sync:
+            desired = digest(listed.data_version, parser_version, chunker_version)
+            stale.append(_stale_shard(position, listed, seen, desired, whole=not same_code))
     return stale
 
 
@@ -68,21 +69,21 @@ def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[Sta
         if cut is None:
             continue
         seen = rows.upstream.get(Asset.CHUNKS) if rows else None
-        unread = rows is not None and rows.data_version == collection.FILLED
-        in_step = (
+        unread = rows is not None and rows.data_version == FILLED
+        in_sync = (
             rows is not None
             and seen == cut.as_input()
             and (rows.data_version, rows.code_version) == (cut.data_version, spec.signature)
         )
-        if not in_step:
+        if not in_sync:
             # That it was filled is part of what is wanted next: to read it back is other work.
-            wanted = digest(cut.data_version, str(cut.changes), spec.signature, str(unread))
-            stale.append(_stale_shard(position, cut, seen, wanted, whole=seen is None or unread))
+            desired = digest(cut.data_version, str(cut.changes), spec.signature, str(unread))
+            stale.append(_stale_shard(position, cut, seen, desired, whole=seen is None or unread))
     return stale
 
 
 def _stale_shard(
-    position: int, given: Meta, seen: Input | None, wanted: str, *, whole: bool
+    position: int, given: Meta, seen: Input | None, desired: str, *, whole: bool
 ) -> StaleShard:
     edits = given.changes - seen.changes if seen else 0
-    return StaleShard(position, given.changes if whole else edits, edits, wanted[:8])
+    return StaleShard(position, given.changes if whole else edits, edits, desired[:8])

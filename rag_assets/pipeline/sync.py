@@ -14,7 +14,11 @@ from uuid import uuid4
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Meta, Partition
-from rag_assets.core.errors import CommitConflictError, VectorStoreError, VectorStoreUnavailableError
+from rag_assets.core.errors import (
+    CommitConflictError,
+    VectorStoreError,
+    VectorStoreUnavailableError,
+)
 from rag_assets.core.models.spec import Sparse
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import COLLECTION
@@ -40,12 +44,12 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """A shard that is in step.
+    """A shard that is in sync.
 
     Attributes:
         report: What was done.
         lags: A row [document_id, modified_at, lag_seconds] for each document that changed since
-            the shard was first in step, by the seconds until it could be found, longest first.
+            the shard was first in sync, by the seconds until it could be found, longest first.
     """
 
     report: SyncReport
@@ -113,7 +117,9 @@ def fill_shard(target: ModelCollection, shard: str) -> SyncReport:
 
 
 def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
-    writer = Writer(target, shard, uuid4().hex, target.index.lake.read(target.key(shard), COLLECTION))
+    writer = Writer(
+        target, shard, uuid4().hex, target.index.lake.read(target.key(shard), COLLECTION)
+    )
     rows, meta = target.desired_rows(shard)
     writer.claim(rows.height)
     rows = target.for_milvus(shard, rows, meta)
@@ -144,7 +150,7 @@ def prepare(
     """Make the collection ready for what comes next, and return how its shards are written.
 
     A model that is built beside a live one is filled first. As soon as all of its shards are, the
-    collection is indexed and loaded, and from then on its shards are kept in step like any
+    collection is indexed and loaded, and from then on its shards are kept in sync like any
     other's. Where nothing is live the first model's collection serves from its beginning.
 
     Args:
@@ -167,7 +173,7 @@ def prepare(
 def _lags(written: pl.DataFrame, record: Partition) -> pl.DataFrame:
     """Return how long ago each written document had been modified.
 
-    Only of documents modified since the shard was first in step: before that, the time says
+    Only of documents modified since the shard was first in sync: before that, the time says
     when the collection was built and nothing of how closely it follows the source.
     """
     since = record.table["followed_since"].first()
@@ -192,8 +198,8 @@ class Writer:
 
         Until it finishes, the record names no data version: if this run dies, the shard is stale.
         """
-        held = self.record.meta or Meta("", self.target.spec.signature)
-        self._record(self.record.token, "writing", replace(held, data_version=""), rows)
+        actual = self.record.meta or Meta("", self.target.spec.signature)
+        self._record(self.record.token, "writing", replace(actual, data_version=""), rows)
 
     def write(self, rows: pl.DataFrame) -> None:
         """Upsert rows, in batches, as long as this is the writer."""
@@ -229,7 +235,7 @@ class Writer:
             self.target.index.store.delete(self.target.name, chunk_ids)
 
     def finish(self, meta: Meta, rows: int) -> None:
-        """Record that the shard is in step, or filled."""
+        """Record that the shard is in sync, or filled."""
         state = FILLED if meta.data_version == FILLED else "synced"
         self._record(self.token, state, meta, rows)
 

@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from rag_assets_tests.browser.ui import SCREENSHOTS, Ui
-from rag_assets_tests.support.hostile import hostile_files
-from rag_assets_tests.support.requirements import missing
 from rag_assets_tests.scenarios.platform import Platform, running_platform
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.hostile import hostile_files
+from rag_assets_tests.support.requirements import missing
 
 FLAGS = (
     "--no-sandbox",

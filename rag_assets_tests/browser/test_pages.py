@@ -112,7 +112,7 @@ def candidate(platform: Platform) -> str:
     """A model that is built beside the live one."""
     platform.register(CANDIDATE)
     platform.await_convergence()
-    awaited(lambda: platform.in_step(CANDIDATE), "the candidate to be in step")
+    awaited(lambda: platform.in_sync(CANDIDATE), "the candidate to be in sync")
     platform.await_idle()
     return CANDIDATE
 

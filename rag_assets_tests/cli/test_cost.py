@@ -20,8 +20,8 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def told(*arguments: str) -> dict[str, Any]:
     result = CliRunner().invoke(main, ["cost", "--json", *arguments])
     assert result.exit_code == 0, result.output
-    said: dict[str, Any] = json.loads(result.output)
-    return said
+    message: dict[str, Any] = json.loads(result.output)
+    return message
 
 
 def test_the_reference_case_is_shown_with_units_policies_sensitivity_and_break_even() -> None:
@@ -29,8 +29,8 @@ def test_the_reference_case_is_shown_with_units_policies_sensitivity_and_break_e
 
     assert result.exit_code == 0, result.output
     assert "streaming costs 2.77 times as much" in result.output
-    for said in ("Policies", "Freshness", "Sensitivity", "Break-even", "$/hour", "tokens/s"):
-        assert said in result.output
+    for message in ("Policies", "Freshness", "Sensitivity", "Break-even", "$/hour", "tokens/s"):
+        assert message in result.output
 
 
 def test_an_instance_without_runs_has_only_its_settings_to_say(
@@ -58,7 +58,9 @@ def test_ones_own_prices_come_from_a_file_and_options_go_first(
     prices = {name: by_option["inputs"][name]["value"] for name in ("gpu_hour", "cpu_hour")}
     assert prices == {"gpu_hour": 2.5, "cpu_hour": 0.3}
     assert by_option["inputs"]["gpu_hour"]["from"] == "given"
-    before, after = (said["policies"]["batch"]["money"]["GPU"] for said in (reference, by_setting))
+    before, after = (
+        message["policies"]["batch"]["money"]["GPU"] for message in (reference, by_setting)
+    )
     assert after == pytest.approx(before * 2.5 / 0.8)
 
 
@@ -66,11 +68,11 @@ def test_ones_own_prices_come_from_a_file_and_options_go_first(
     ("text", "said"),
     [("gpu_year: 1", "no input gpu_year"), ("- 1", "mapping"), ("a: [", "not valid YAML")],
 )
-def test_a_wrong_file_is_refused_with_a_message(tmp_path: Path, text: str, said: str) -> None:
+def test_a_wrong_file_is_refused_with_a_message(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
 
     result = CliRunner().invoke(main, ["cost", "--reference", "--assumptions", str(path)])
 
     assert result.exit_code == 1
-    assert said in result.output
+    assert message in result.output

@@ -14,10 +14,10 @@ from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError, StaleInputError
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.hostile import hostile_files
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.scenarios.texts import document
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,14 +71,14 @@ def test_each_partition_is_materialised_with_its_own_figures(settings: Settings)
 
     with dg.DagsterInstance.get() as instance:
         for shard in ("s000", "s001", "s002"):
-            held = pl.read_parquet(settings.home / f"lake/chunks/{shard}.parquet").height
+            actual = pl.read_parquet(settings.home / f"lake/chunks/{shard}.parquet").height
             model_shard = f"{WORDLLAMA}|{shard}"
-            assert figure(instance, "chunks", shard, "chunks") == held
-            assert figure(instance, "embeddings", model_shard, "computed") == held
-            assert figure(instance, "collection", model_shard, "written") == held
+            assert metric(instance, "chunks", shard, "chunks") == actual
+            assert metric(instance, "embeddings", model_shard, "computed") == actual
+            assert metric(instance, "collection", model_shard, "written") == actual
 
 
-def figure(instance: dg.DagsterInstance, asset: str, partition: str, name: str) -> object:
+def metric(instance: dg.DagsterInstance, asset: str, partition: str, name: str) -> object:
     found = instance.fetch_materializations(
         dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition]), limit=1
     )
@@ -94,9 +94,9 @@ def test_hostile_files_are_quarantined_and_stop_nothing(settings: Settings) -> N
 
     work = ingestion.ingest(settings)
 
-    wanted = {f"hostile/{name}": outcomes for name, (_, outcomes) in hostile.items()}
+    desired = {f"hostile/{name}": outcomes for name, (_, outcomes) in hostile.items()}
     found = outcomes_by_document(settings)
-    assert {name: found[name] for name in wanted if found[name] not in wanted[name]} == {}
+    assert {name: found[name] for name in desired if found[name] not in desired[name]} == {}
     assert all(found[f"{number}.md"] is Outcome.PARSED for number in range(4))
     quarantined = sum(outcome.quarantined for outcome in found.values())
     assert work["parsed_documents"]["quarantined"] == quarantined > 30

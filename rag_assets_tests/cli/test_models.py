@@ -7,11 +7,11 @@ import yaml
 from click.testing import CliRunner, Result
 
 from rag_assets.cli import services as dev
-from rag_assets.cli.main import main
 from rag_assets.cli.ingestion import ingest
+from rag_assets.cli.main import main
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
 
 NEW = "new-v1"
 
@@ -31,7 +31,7 @@ def ingested(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) 
         "ALIAS": f"cli_{tmp_path.name.replace('-', '_')}",
         "MODELS_FILE": str(models),
         "SHARDS": "2",
-        "GRACE_SECONDS": "0",
+        "RETIRE_GRACE_SECONDS": "0",
     }.items():
         monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
     monkeypatch.setenv("COLUMNS", "200")

@@ -1,6 +1,6 @@
 """Columns: each has a meaning, and its lineage names columns that exist."""
 
-from rag_assets.core.columns import MADE_FROM, MEANINGS, lineage
+from rag_assets.core.columns import DERIVED_FROM, MEANINGS, lineage
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 
 TABLES = {"source_files": SOURCE_FILES, "parsed_documents": PARSED_DOCUMENTS, "chunks": CHUNKS}
@@ -13,8 +13,8 @@ def test_every_column_has_a_meaning() -> None:
 
 
 def test_lineage_names_only_columns_that_there_are() -> None:
-    for made_from in MADE_FROM.values():
-        for inputs in made_from.values():
+    for derived_from in DERIVED_FROM.values():
+        for inputs in derived_from.values():
             assert all(column in TABLES[asset] for asset, column in inputs)
 
 

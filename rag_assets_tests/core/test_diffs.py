@@ -22,38 +22,38 @@ def content(found: pl.DataFrame) -> Rows:
 
 
 @given(rows, rows)
-def test_every_key_is_kept_made_or_removed(wanted: Rows, held: Rows) -> None:
-    change = diff(table(wanted), table(held), key="key", same=["a", "b"])
+def test_every_key_is_kept_made_or_removed(desired: Rows, actual: Rows) -> None:
+    change = diff(table(desired), table(actual), key="key", same=["a", "b"])
 
-    equal = {key: row for key, row in wanted.items() if held.get(key) == row}
+    equal = {key: row for key, row in desired.items() if actual.get(key) == row}
     assert content(change.keep) == equal
-    assert content(change.make) == {k: r for k, r in wanted.items() if k not in equal}
-    assert change.removed.to_list() == sorted(held.keys() - wanted.keys())
+    assert content(change.make) == {k: r for k, r in desired.items() if k not in equal}
+    assert change.removed.to_list() == sorted(actual.keys() - desired.keys())
 
 
 @given(rows, rows)
-def test_what_the_diff_leads_to_needs_no_second_one(wanted: Rows, held: Rows) -> None:
-    change = diff(table(wanted), table(held), key="key", same=["a", "b"])
+def test_what_the_diff_leads_to_needs_no_second_one(desired: Rows, actual: Rows) -> None:
+    change = diff(table(desired), table(actual), key="key", same=["a", "b"])
 
-    again = diff(table(wanted), pl.concat([change.keep, change.make]), key="key", same=["a", "b"])
+    again = diff(table(desired), pl.concat([change.keep, change.make]), key="key", same=["a", "b"])
 
     assert again.nothing_to_do
-    assert content(again.keep) == wanted
+    assert content(again.keep) == desired
 
 
 @given(rows, rows)
-def test_only_the_named_columns_have_to_be_equal(wanted: Rows, held: Rows) -> None:
-    change = diff(table(wanted), table(held), key="key", same=[])
+def test_only_the_named_columns_have_to_be_equal(desired: Rows, actual: Rows) -> None:
+    change = diff(table(desired), table(actual), key="key", same=[])
 
-    assert set(change.keep["key"]) == wanted.keys() & held.keys()
-    assert set(change.make["key"]) == wanted.keys() - held.keys()
+    assert set(change.keep["key"]) == desired.keys() & actual.keys()
+    assert set(change.make["key"]) == desired.keys() - actual.keys()
 
 
 def test_many_rows_of_one_key_are_kept_together() -> None:
-    held = pl.DataFrame({"document": ["d", "d", "e"], "digest": ["1", "1", "2"], "n": [0, 1, 0]})
-    wanted = pl.DataFrame({"document": ["d", "e"], "digest": ["1", "changed"]})
+    actual = pl.DataFrame({"document": ["d", "d", "e"], "digest": ["1", "1", "2"], "n": [0, 1, 0]})
+    desired = pl.DataFrame({"document": ["d", "e"], "digest": ["1", "changed"]})
 
-    change = diff(wanted, held, key="document", same=["digest"])
+    change = diff(desired, actual, key="document", same=["digest"])
 
     assert change.keep["n"].to_list() == [0, 1]
     assert change.make["document"].to_list() == ["e"]

@@ -13,12 +13,11 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.freshness import FreshnessDaemon
 
-from rag_assets.pipeline import collection, listing as source_files
-from rag_assets.instance.freshness import SIGNS, confirmed
 from rag_assets.cli.ingestion import build_first_model
+from rag_assets.instance.freshness import HEARTBEATS, confirmed
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.scenarios.platform import awaited
+from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, instance, put, settle
 
 __all__ = ["instance"]
@@ -47,14 +46,14 @@ def test_a_bucket_in_which_nothing_changes_gives_signs_of_life_from_time_to_time
         index.tick()
     assert [signs(instance, end) for end in ENDS] == [[], []]  # what was written is sign enough
 
-    awaited(lambda: time.time() > settled + warn / SIGNS + 1, "the time of the next sign")
+    awaited(lambda: time.time() > settled + warn / HEARTBEATS + 1, "the time of the next sign")
     for _ in range(3):
         source.tick()
         index.tick()
 
-    [listed], [in_step] = (signs(instance, end) for end in ENDS)
+    [listed], [in_sync] = (signs(instance, end) for end in ENDS)
     assert "2 documents listed" in str(listed.description)
-    assert in_step.metadata["rag_assets/models"].value == 1
+    assert in_sync.metadata["rag_assets/models"].value == 1
 
 
 def test_shards_that_stay_stale_give_no_sign_of_life(

@@ -10,20 +10,20 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from rag_assets.cli import services as dev
-from rag_assets.instance import report
 from rag_assets.adapters.lake.lake import META_KEY
-from rag_assets.defs.assets.ingestion_report import spending_before
+from rag_assets.cli import services as dev
+from rag_assets.cli.ingestion import build_first_model, ingest, read_report
 from rag_assets.cli.main import main
 from rag_assets.core.reports.report import ShardState
 from rag_assets.core.reports.spending import Spending
-from rag_assets.cli.ingestion import build_first_model, ingest, read_report
+from rag_assets.defs.assets.ingestion_report import spending_before
+from rag_assets.instance import report
 from rag_assets.settings import load_settings
+from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.hostile import hostile_files
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.ticking import Ticking, launch, put, settle
 
 
@@ -41,39 +41,39 @@ def reported(ticking: Ticking, asset: str = "ingestion_report") -> tuple[str, di
     assert result.success
     [made] = result.asset_materializations_for_node(asset)
     metadata = made.metadata
-    figures = {
+    metrics = {
         key.removeprefix("rag_assets/"): float(value.value)
         for key, value in metadata.items()
         if isinstance(value.value, int | float)
     }
-    return str(metadata["rag_assets/report"].value), figures
+    return str(metadata["rag_assets/report"].value), metrics
 
 
 def test_the_report_says_what_is_in_step_what_is_behind_and_what_it_cost(
     instance: dg.DagsterInstance, bucket: Bucket
 ) -> None:
     source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
-    text, figures = reported(source)
+    text, metrics = reported(source)
     assert "No model is live yet." in text
-    assert figures["documents"] == 0
+    assert metrics["documents"] == 0
 
     put(bucket, "a.md", "b.md", "c.md", "d.md")
     bucket.put("docs/poison.html", hostile_files()["deep.html"][0])
     settle(source, index)
-    text, figures = reported(source)
+    text, metrics = reported(source)
     assert f"Queries are answered from {WORDLLAMA}." in text
-    assert "Everything that is listed is in step." in text
-    assert (figures["documents"], figures["quarantined"]) == (5, 1)
-    assert figures["shards_behind"] == 0
-    assert figures["texts_embedded"] > 4
-    assert figures["milvus_answers"] == 1
+    assert "Everything that is listed is in sync." in text
+    assert (metrics["documents"], metrics["quarantined"]) == (5, 1)
+    assert metrics["shards_behind"] == 0
+    assert metrics["texts_embedded"] > 4
+    assert metrics["milvus_answers"] == 1
     spent = spending_before(instance)
 
     put(bucket, "a.md", "e.md")
     source.tick()
-    text, figures = reported(source)
+    text, metrics = reported(source)
     assert "Behind: " in text
-    assert figures["documents_behind"] >= 1
+    assert metrics["documents_behind"] >= 1
     assert spending_before(instance).spent == spent.spent  # nothing is added up twice
 
 
@@ -86,7 +86,7 @@ def test_the_cost_report_uses_the_rates_of_this_instances_runs(
     prices.write_text("gpu_hour: 1.5")
     monkeypatch.setenv("RAG_ASSETS_COST_ASSUMPTIONS", str(prices))
 
-    text, figures = reported(Ticking(instance, "source_sensor"), "cost_report")
+    text, metrics = reported(Ticking(instance, "source_sensor"), "cost_report")
 
     rows = [line.split(" | ") for line in text.splitlines() if line.count(" | ") == 4]
     origins = {name.strip("| ").replace("\\", ""): origin for name, _, _, origin, _ in rows}
@@ -94,8 +94,8 @@ def test_the_cost_report_uses_the_rates_of_this_instances_runs(
         assert origins[name] == "measured"
     assert (origins["bulk_tokens_s"], origins["gpu_hour"]) == ("assumed", "given")
     assert origins["shards"] == "set"
-    assert figures["streaming_by_hybrid"] > 0
-    assert figures["hybrid_dollars_a_day"] > 0
+    assert metrics["streaming_by_hybrid"] > 0
+    assert metrics["hybrid_dollars_a_day"] > 0
 
 
 def test_without_milvus_the_report_is_made_and_says_so(
@@ -106,12 +106,12 @@ def test_without_milvus_the_report_is_made_and_says_so(
     [port] = free_ports(1)
     monkeypatch.setenv("RAG_ASSETS_MILVUS_URI", f"http://127.0.0.1:{port}")
 
-    text, figures = reported(Ticking(instance, "source_sensor"))
+    text, metrics = reported(Ticking(instance, "source_sensor"))
 
     assert "Milvus cannot be asked, so which model is live is not known: Milvus at" in text
     assert str(port) in text
-    assert figures["milvus_answers"] == 0
-    assert figures["documents"] == 1
+    assert metrics["milvus_answers"] == 0
+    assert metrics["documents"] == 1
 
 
 def test_a_run_that_cannot_succeed_is_what_the_report_shows_first(
@@ -173,9 +173,9 @@ def test_a_lake_whose_footers_do_not_say_enough_is_read_and_gives_the_same(
 
 def forget_figures(path: Path) -> None:
     """Make a partition what earlier versions wrote."""
-    said = json.loads(pl.read_parquet_metadata(path)[META_KEY])
-    del said["figures"]
-    pl.read_parquet(path).write_parquet(path, metadata={META_KEY: json.dumps(said)})
+    message = json.loads(pl.read_parquet_metadata(path)[META_KEY])
+    del message["figures"]
+    pl.read_parquet(path).write_parquet(path, metadata={META_KEY: json.dumps(message)})
 
 
 @pytest.fixture
@@ -203,17 +203,17 @@ def test_status_shows_the_same_in_the_terminal() -> None:
     assert result.exit_code == 0, result.output
     assert f"Queries are answered from {WORDLLAMA}." in result.output
     assert "3 documents listed" in result.output
-    assert ShardState.IN_STEP.value in result.output
+    assert ShardState.IN_SYNC.value in result.output
 
 
 @pytest.mark.usefixtures("ingested")
 def test_status_is_json_for_programs() -> None:
     result = CliRunner().invoke(main, ["status", "--json"])
 
-    said = json.loads(result.output)
-    assert said["figures"]["documents"] == 3
-    assert said["documents"]["states"] == ["in step", "in step"]
-    assert [model["role"] for model in said["models"]] == ["live"]
+    message = json.loads(result.output)
+    assert message["figures"]["documents"] == 3
+    assert message["documents"]["states"] == ["in sync", "in sync"]
+    assert [model["role"] for model in message["models"]] == ["live"]
 
 
 def test_status_without_a_lake_says_that_nothing_is_there(

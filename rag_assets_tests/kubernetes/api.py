@@ -173,7 +173,7 @@ class ApiServer:
             body=json.loads(raw) if raw else None,
             token=token,
         )
-        cluster.asked.append(request)
+        cluster.requested.append(request)
         return request
 
 

@@ -27,7 +27,7 @@ class Cluster:
         role: The rules of the one account there is.
         refusals: Status codes for the next requests, whatever they are.
         unknown: What was asked for and is not served.
-        asked: Every request that was understood.
+        requested: Every request that was understood.
         launched: Every Job that was created through the API, as it was sent.
     """
 
@@ -39,7 +39,7 @@ class Cluster:
         self.secrets: dict[str, Mapping[str, str]] = {}
         self.refusals: list[int] = []
         self.unknown: list[str] = []
-        self.asked: list[Request] = []
+        self.requested: list[Request] = []
         self.launched: list[Object] = []
         self.lock = threading.RLock()
         self.token = secrets.token_hex(16)

@@ -148,8 +148,8 @@ def _placed(state: State, pod: Pod) -> bool:
 
 
 def _unfit(state: State, pod: Pod, node: Node) -> str | None:
-    wanted = pod.spec.get("nodeSelector", {})
-    if any(node.labels.get(key) != value for key, value in wanted.items()):
+    desired = pod.spec.get("nodeSelector", {})
+    if any(node.labels.get(key) != value for key, value in desired.items()):
         return "node(s) didn't match Pod's node affinity/selector"
     for taint in node.taints:
         if not tolerates(pod.spec, taint):
@@ -200,6 +200,6 @@ def _note_exits(pod: Pod) -> None:
 
 
 def _say(state: State, pod: Pod, reason: str, message: str) -> None:
-    if pod.said != message:
-        pod.said = message
+    if pod.message != message:
+        pod.message = message
         state.note("Pod", pod.name, reason, message)

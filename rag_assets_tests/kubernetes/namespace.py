@@ -109,10 +109,10 @@ class Namespace(Cluster):
         if get := probe.get("httpGet"):
             ports = {port["name"]: port["containerPort"] for port in container["ports"]}
             url = f"http://127.0.0.1:{ports[get['port']]}{get['path']}"
-            asked = ["curl", "--silent", "--fail", "--output", "/dev/null", url]
-            return subprocess.run(asked, check=False).returncode == 0
-        if asked := probe.get("grpc"):
-            return serving(asked["port"], asked["service"])
+            requested = ["curl", "--silent", "--fail", "--output", "/dev/null", url]
+            return subprocess.run(requested, check=False).returncode == 0
+        if requested := probe.get("grpc"):
+            return serving(requested["port"], requested["service"])
         return True
 
     def _admit(self, name: str, template: Object) -> Pod:

@@ -15,13 +15,13 @@ import dagster as dg
 from rag_assets.adapters.embedders import load_embedder
 from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.instance.runs import RANGE_START
-from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
+from rag_assets_tests.scenarios.platform import Platform, awaited
+from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import new_bucket
-from rag_assets_tests.scenarios.platform import Platform, awaited
 
 IMAGE = "registry.example/rag-assets:0.1.0"
 NAMESPACE = "rag"
@@ -60,7 +60,7 @@ class PodPlatform(Platform):
     """A platform whose runs are pods of the stand-in."""
 
     cluster: Cluster = field(init=False)
-    held: tuple[str, str] = ("", "")
+    actual: tuple[str, str] = ("", "")
 
     def await_pod(self, run_id: str) -> Pod:
         """Wait until a run's pod runs."""
@@ -78,11 +78,11 @@ class PodPlatform(Platform):
 
         At the end the batch is let go, and the model is gone with all that was built.
         """
-        self.held = (self._text_of_the_last_shard(), model)
-        self.embeddings.hold(*self.held)
+        self.actual = (self._text_of_the_last_shard(), model)
+        self.embeddings.hold(*self.actual)
         try:
             self.register(model)
-            awaited(lambda: self.embeddings.holding(*self.held), "a run to be held")
+            awaited(lambda: self.embeddings.holding(*self.actual), "a run to be held")
             [run] = [run for run in self.unfinished_runs() if is_of(run, model)]
             yield run
         finally:
@@ -91,8 +91,8 @@ class PodPlatform(Platform):
 
     def let_go(self) -> None:
         """Answer the requests that are held."""
-        if self.embeddings.holding(*self.held):
-            self.embeddings.release(*self.held)
+        if self.embeddings.holding(*self.actual):
+            self.embeddings.release(*self.actual)
 
     def _text_of_the_last_shard(self) -> str:
         keys = shard_keys(self.settings.shards)
@@ -106,7 +106,11 @@ class PodPlatform(Platform):
         environment = os.environ | self.environment
         environment |= {"KUBECONFIG": str(self.cluster.kubeconfig()), "POD_NAMESPACE": NAMESPACE}
         environment |= {"DAGSTER_HOME": str(self.home / "dagster")}
-        subprocess.run([sys.executable, "-m", "rag_assets.instance.launchers.reaper"], env=environment, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "rag_assets.instance.launchers.reaper"],
+            env=environment,
+            check=True,
+        )
 
 
 def is_of(run: dg.DagsterRun, model: str) -> bool:

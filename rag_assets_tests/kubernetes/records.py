@@ -31,7 +31,7 @@ class Pod:
     ended_by: str = ""  # why the next exit will have happened
     kill_at: float | None = None
     try_at: float = 0.0
-    said: str = ""
+    message: str = ""
 
     @property
     def name(self) -> str:

@@ -311,10 +311,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("change", "says"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_wrong_is_refused_and_named(change: dict[str, Any], says: str) -> None:
+def test_what_is_wrong_is_refused_and_named(change: dict[str, Any], summary: str) -> None:
     result = helm("template", "docs", str(CHART), values=overlaid(example("gpu"), change))
     assert result.returncode != 0
-    assert says in result.stderr
+    assert summary in result.stderr
 
 
 def overlaid(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -97,17 +97,17 @@ def test_a_run_whose_node_is_reclaimed_goes_on_from_its_checkpoint(pods: PodPlat
         pods.await_convergence()
 
         again = [r["input"] for r in pods.embeddings.requests[before:] if r["model"] == RECLAIMED]
-        asked = Counter(texts_asked_of(pods, RECLAIMED))
-        assert sum(map(len, again)) < len(asked) / 2
-        assert set(asked.values()) == {1, 2}
-        assert sum(n == 2 for n in asked.values()) <= pods.settings.micro_batch
-        assert asked.keys() == {t for texts in pods.expected().values() for t in texts}
+        requested = Counter(texts_asked_of(pods, RECLAIMED))
+        assert sum(map(len, again)) < len(requested) / 2
+        assert set(requested.values()) == {1, 2}
+        assert sum(n == 2 for n in requested.values()) <= pods.settings.micro_batch
+        assert requested.keys() == {t for texts in pods.expected().values() for t in texts}
 
 
 def texts_asked_of(pods: PodPlatform, model: str) -> list[str]:
-    asked = [request["input"] for request in pods.embeddings.requests
+    requested = [request["input"] for request in pods.embeddings.requests
              if request["model"] == model]  # fmt: skip
-    return [text for texts in asked for text in texts]
+    return [text for texts in requested for text in texts]
 
 
 def test_a_run_that_is_killed_for_its_memory_says_so_and_is_asked_for_again(
@@ -141,14 +141,14 @@ def test_a_pod_that_wakes_after_its_successor_brings_nothing_back(pods: PodPlatf
         pods.delete("a1.md")
         pods.put("b2.md", document("changed meanwhile"))
         pods.cluster.join(node)
-        wanted = pods.await_convergence()
+        desired = pods.await_convergence()
         pods.await_idle()
 
         pods.cluster.wake(frozen)
         awaited(lambda: frozen[0].processes["dagster"].poll() is not None, "the zombie to end")
 
-        assert "a1.md" not in wanted
-        assert pods.indexed(FROZEN) == wanted  # I2, though Dagster now shows its run as it ended
+        assert "a1.md" not in desired
+        assert pods.indexed(FROZEN) == desired  # I2, though Dagster now shows its run as it ended
 
 
 def test_a_daemon_that_restarts_and_an_api_that_is_away_leave_a_run_alone(

@@ -15,9 +15,9 @@ from rag_assets.instance.partitions import MODEL_DIMENSION
 from rag_assets_tests.kubernetes.installation import NAME, Installation, installation
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import GPU
-from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.scenarios.platform import MODELS, SHARDS, awaited
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.pipeline import WORDLLAMA
 
 DOCUMENTS = ("a1", "b2", "c3", "d4", "e5", "f6")
 ROWS = [f"{WORDLLAMA}|{shard}" for shard in shard_keys(SHARDS)]

@@ -9,8 +9,8 @@ import pytest
 
 from rag_assets.adapters.milvus.rows import ROW_FIELDS
 from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError
-from rag_assets.core.models.lifecycle import Role
 from rag_assets.core.models.gate import INTEGRITY, Finding, Rule
+from rag_assets.core.models.lifecycle import Role
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline, live_on
 from rag_assets_tests.support.variants import variant
 
@@ -39,20 +39,20 @@ def candidate(live: Pipeline) -> Pipeline:
 
 def candidate_beside(live: Pipeline) -> Pipeline:
     """A candidate that is as good, built beside the live one."""
-    other = live.beside(variant("rotated"))
+    other = live.with_model(variant("rotated"))
     other.build()
     return other
 
 
-def judged(pipeline: Pipeline, **policy: Any) -> dict[Rule, Finding]:
-    findings = pipeline.promotion(**policy).judge(pipeline.embedder.spec.key)
+def evaluated(pipeline: Pipeline, **policy: Any) -> dict[Rule, Finding]:
+    findings = pipeline.promotion(**policy).evaluate(pipeline.embedder.spec.key)
     return {finding.rule: finding for finding in findings}
 
 
 def refused_by(pipeline: Pipeline, rule: Rule, complaint: str, **policy: Any) -> None:
     """Only this rule refuses; promoting says so and moves nothing."""
     before = pipeline.store.alias_target(pipeline.alias)
-    found = judged(pipeline, **policy)
+    found = evaluated(pipeline, **policy)
     refusing = [name for name, finding in found.items() if not finding.passed]
     assert refusing[0] == rule  # what is lost may also be found worse
     assert set(refusing) <= {rule, Rule.RETRIEVAL}
@@ -79,12 +79,12 @@ def changed_row(pipeline: Pipeline, change: Mapping[str, Any]) -> None:
 
 
 def test_a_model_that_is_as_good_passes_every_rule_and_goes_live(candidate: Pipeline) -> None:
-    found = judged(candidate)
+    found = evaluated(candidate)
 
     assert [rule for rule, finding in found.items() if not finding.passed] == []
     assert list(found) == list(Rule)
-    assert found[Rule.REPRODUCIBLE].figures["worst_cosine"] > 0.9999
-    assert found[Rule.RETRIEVAL].figures["live_recall_at_10"] > 0.9
+    assert found[Rule.REPRODUCIBLE].metrics["worst_cosine"] > 0.9999
+    assert found[Rule.RETRIEVAL].metrics["live_recall_at_10"] > 0.9
     assert candidate.promote().previous_model == WORDLLAMA
     assert candidate.store.alias_target(candidate.alias) == candidate.collection
     registry = candidate.registry().read()
@@ -128,14 +128,14 @@ def test_vectors_of_another_model_are_refused_though_they_have_the_right_form(
     wrong = live.store.vectors(live.collection, [key])[key]
     changed_row(candidate, {"vector": wrong})
 
-    assert not judged(candidate)[Rule.VECTORS].passed
-    assert "1 other than in the lake" in judged(candidate)[Rule.VECTORS].evidence
+    assert not evaluated(candidate)[Rule.VECTORS].passed
+    assert "1 other than in the lake" in evaluated(candidate)[Rule.VECTORS].evidence
 
 
 def test_a_model_that_no_longer_gives_its_vectors_is_refused(candidate: Pipeline) -> None:
     candidate.embedder._backend = variant("blind")._backend
 
-    found = judged(candidate)
+    found = evaluated(candidate)
 
     assert not found[Rule.REPRODUCIBLE].passed
 
@@ -144,7 +144,7 @@ def test_a_wrong_signature_is_refused_and_nothing_else_is_judged(candidate: Pipe
     signed = candidate.embedder.spec.signature
     candidate.embedder.spec = candidate.embedder.spec.model_copy(update={"query_prefix": "q: "})
 
-    found = judged(candidate)
+    found = evaluated(candidate)
 
     assert not any(finding.passed for finding in found.values())
     assert signed in found[Rule.SIGNATURE].evidence
@@ -152,12 +152,12 @@ def test_a_wrong_signature_is_refused_and_nothing_else_is_judged(candidate: Pipe
 
 
 def test_a_collection_whose_index_was_not_built_is_refused_and_not_read(live: Pipeline) -> None:
-    other = live.beside(variant("rotated"))
+    other = live.with_model(variant("rotated"))
     other.registry().change(lambda r: r.register(OTHER, other.embedder.spec.signature).build(OTHER))
     other.embed_all()
     other.sync_all()
 
-    found = judged(other)
+    found = evaluated(other)
 
     assert found[Rule.SIGNATURE].passed
     assert "has no index yet" in found[Rule.INDEX].evidence
@@ -166,7 +166,7 @@ def test_a_collection_whose_index_was_not_built_is_refused_and_not_read(live: Pi
 
 
 def test_on_the_full_engine_a_good_model_passes_every_rule(on_full_engine: Pipeline) -> None:
-    assert [f.sentence for f in judged(on_full_engine).values() if not f.passed] == []
+    assert [f.sentence for f in evaluated(on_full_engine).values() if not f.passed] == []
 
 
 def test_on_the_full_engine_a_lost_row_is_refused(on_full_engine: Pipeline) -> None:
@@ -194,7 +194,7 @@ def test_on_the_full_engine_a_collection_that_is_not_loaded_is_refused(
 ) -> None:
     on_full_engine.witness.release_collection(on_full_engine.collection)
 
-    refused = judged(on_full_engine)[Rule.INDEX]
+    refused = evaluated(on_full_engine)[Rule.INDEX]
 
     assert not refused.passed
     assert refused.evidence.endswith("not loaded")
@@ -207,16 +207,16 @@ def test_on_the_full_engine_a_collection_without_its_index_is_refused(
     on_full_engine.witness.release_collection(on_full_engine.collection)
     on_full_engine.witness.drop_index(on_full_engine.collection, "vector")
 
-    assert "has no index yet" in judged(on_full_engine)[Rule.INDEX].evidence
+    assert "has no index yet" in evaluated(on_full_engine)[Rule.INDEX].evidence
     assert on_full_engine.sync_all()["sync.written"] == 0
-    assert judged(on_full_engine)[Rule.INDEX].passed
+    assert evaluated(on_full_engine)[Rule.INDEX].passed
 
 
 def test_worse_retrieval_is_refused_by_questions_drawn_from_the_corpus(live: Pipeline) -> None:
-    blind = live.beside(variant("blind"))
+    blind = live.with_model(variant("blind"))
     blind.build()
 
-    found = judged(blind)
+    found = evaluated(blind)
 
     assert [rule for rule, finding in found.items() if not finding.passed] == [Rule.RETRIEVAL]
     assert "known-item queries: recall" in found[Rule.RETRIEVAL].evidence
@@ -230,7 +230,7 @@ def test_labelled_queries_decide_where_the_user_gives_them(
     queries = tmp_path / "queries.yaml"
     queries.write_text("- question: What is in doc 3?\n  documents: {3.md: 2, 4.md: 1}\n")
 
-    evidence = judged(candidate, queries_file=queries)[Rule.RETRIEVAL].evidence
+    evidence = evaluated(candidate, queries_file=queries)[Rule.RETRIEVAL].evidence
 
     assert evidence.startswith("1 labelled queries: recall")
 
@@ -241,7 +241,7 @@ def test_a_slower_model_is_refused(candidate: Pipeline) -> None:
 
 
 def test_a_forced_promotion_goes_through_and_says_what_refused(live: Pipeline) -> None:
-    blind = live.beside(variant("blind"))
+    blind = live.with_model(variant("blind"))
     blind.build()
 
     release, findings = blind.promotion().make_live("blind-v1", force=True)
@@ -251,7 +251,7 @@ def test_a_forced_promotion_goes_through_and_says_what_refused(live: Pipeline) -
 
 
 def test_force_does_not_promote_what_was_never_built(live: Pipeline) -> None:
-    other = live.beside(variant("short"))
+    other = live.with_model(variant("short"))
     other.registry().change(lambda r: r.register("short-v1", other.embedder.spec.signature))
 
     with pytest.raises(MoveRefusedError, match="never built"):
@@ -259,7 +259,7 @@ def test_force_does_not_promote_what_was_never_built(live: Pipeline) -> None:
 
 
 def test_going_back_asks_for_the_data_and_not_for_better_results(live: Pipeline) -> None:
-    blind = live.beside(variant("blind"))
+    blind = live.with_model(variant("blind"))
     blind.build()
     blind.promotion().make_live("blind-v1", force=True)
     live.promote()

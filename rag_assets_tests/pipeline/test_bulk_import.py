@@ -10,18 +10,18 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.milvus.import_files import ImportFiles
-from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.milvus.rows import INTEGER_FIELDS, TEXT_LIMITS, import_file
+from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
+from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline, live_on
 from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.variants import variant
 
 
 def unbuilt_candidate(live: Pipeline, folder: Path) -> Pipeline:
     files = ImportFiles(f"file://{folder}/imports", {})
-    return replace(live.beside(variant("rotated")), files=files)
+    return replace(live.with_model(variant("rotated")), files=files)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_shard_that_somebody_began_to_write_is_not_imported(
 
     candidate.build()
 
-    heights = [candidate.target().wanted_rows(shard)[0].height for shard in candidate.shards]
+    heights = [candidate.target().desired_rows(shard)[0].height for shard in candidate.shards]
     assert upserted == [next(filter(None, heights))]
     assert candidate.indexed() == candidate.expected()
     assert candidate.store.count(candidate.collection) == candidate.chunks().height

@@ -25,19 +25,19 @@ import pytest
 import yaml
 from pymilvus import MilvusClient, MilvusException
 
-from rag_assets.cli import services as dev
 from rag_assets.adapters.embedders import load_embedder
 from rag_assets.adapters.parsing.parser import parse
 from rag_assets.adapters.parsing.tokenizer import TokenCount
+from rag_assets.cli import services as dev
+from rag_assets.cli.ingestion import lifecycle
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.lifecycle import Role
 from rag_assets.core.scheduling.pods import merge
-from rag_assets.cli.ingestion import lifecycle
-from rag_assets.models.lifecycle import Lifecycle, Standing
 from rag_assets.instance.partitions import MODEL_DIMENSION
 from rag_assets.instance.runs import ENDING, LANE, RANGE_END, RANGE_START
+from rag_assets.models.lifecycle import Lifecycle, ModelStatus
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
@@ -185,16 +185,16 @@ class Platform:
 
     def await_convergence(self, seconds: float = 300) -> Indexed:
         """Wait until every model's collection is exactly the bucket; return what it holds."""
-        wanted = self.expected()
+        desired = self.expected()
 
-        def in_step() -> bool:
-            return all(self.indexed(model) == wanted for model in self.models())
+        def in_sync() -> bool:
+            return all(self.indexed(model) == desired for model in self.models())
 
         try:
-            awaited(in_step, "the index to equal the bucket", seconds)
+            awaited(in_sync, "the index to equal the bucket", seconds)
         except pytest.fail.Exception:
-            pytest.fail(self._differences(wanted))
-        return wanted
+            pytest.fail(self._differences(desired))
+        return desired
 
     def await_live(self) -> None:
         """Wait until the first model has been judged and made live."""
@@ -202,22 +202,24 @@ class Platform:
 
     def live(self) -> str | None:
         """Return the key of the live model."""
-        return next((s.model for s in self.standings() if s.role == Role.LIVE), None)
+        return next((s.model for s in self.statuses() if s.role == Role.LIVE), None)
 
-    def in_step(self, model: str) -> bool:
+    def in_sync(self, model: str) -> bool:
         """Tell whether every shard of a model's collection was read back."""
-        return any(s.model == model and s.in_step == s.shards for s in self.standings())
+        return any(s.model == model and s.in_sync == s.shards for s in self.statuses())
 
-    def standings(self) -> list[Standing]:
+    def statuses(self) -> list[ModelStatus]:
         with suppress(VectorStoreError), self.life() as life:
-            return life.standings()
+            return life.statuses()
         return []
 
-    def _differences(self, wanted: Indexed) -> str:
+    def _differences(self, desired: Indexed) -> str:
         lines = []
         for model in self.models():
             found = self.indexed(model)
-            keys = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+            keys = sorted(
+                k for k in desired.keys() | found.keys() if desired.get(k) != found.get(k)
+            )
             lines.append(f"{model}: {keys}")
         runs = [
             f"{r.job_name} {r.status.value} {r.tags.get(LANE)} {r.tags.get(ENDING)}"
@@ -238,7 +240,7 @@ class Platform:
         """Register a model and have it built, whatever else is being built."""
         with self.life() as life:
             life.register(model)
-            life.build(model, beside=True)
+            life.build(model, concurrent=True)
 
     def retire(self, model: str) -> None:
         with self.life() as life:
@@ -423,11 +425,11 @@ def _environment(
         "RAG_ASSETS_TICK_SECONDS": "1",
         "RAG_ASSETS_STREAM_DOCUMENTS": "20",
         "RAG_ASSETS_STREAM_CHUNKS": "120",
-        "RAG_ASSETS_RETRY_FIRST_SECONDS": "2",
-        "RAG_ASSETS_RETRY_LONGEST_SECONDS": "8",
+        "RAG_ASSETS_RETRY_INITIAL_SECONDS": "2",
+        "RAG_ASSETS_RETRY_MAX_SECONDS": "8",
         "RAG_ASSETS_EMBEDDING_WAIT_SECONDS": "4",
         "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "5",
-        "RAG_ASSETS_GATE_SAMPLED": "1",  # the embedding server's texts are counted
+        "RAG_ASSETS_GATE_SAMPLED_CHUNKS": "1",  # the embedding server's texts are counted
         "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
     }
 

@@ -49,14 +49,14 @@ class Soak:
                 fault_at = time.monotonic() + self.random.uniform(0.3, 1.7) * FAULT_EVERY
             time.sleep(self.random.uniform(0.1, 1.5))  # the soak's own pace
         settling = time.monotonic()
-        wanted = self.platform.await_convergence(settle_seconds)
+        desired = self.platform.await_convergence(settle_seconds)
         taken = time.monotonic() - settling
         self.platform.await_idle()
         run = self.platform.await_run(self.platform.launch(audit.name))
         assert run.is_success
         for model in self.platform.models():
-            assert self.platform.indexed(model) == wanted == self.platform.expected()
-        return dict(self.done) | {"documents": len(wanted), "settled after": round(taken, 1)}
+            assert self.platform.indexed(model) == desired == self.platform.expected()
+        return dict(self.done) | {"documents": len(desired), "settled after": round(taken, 1)}
 
     def _change(self) -> None:
         changes: list[Callable[[], None]] = [self._add, self._edit, self._edit, self._edit]

@@ -59,8 +59,8 @@ def change(platform: Platform) -> None:
 
 
 def await_in(platform: Platform, model: str) -> None:
-    wanted = platform.expected()
-    awaited(lambda: platform.indexed(model) == wanted, f"{model} to have the changes")
+    desired = platform.expected()
+    awaited(lambda: platform.indexed(model) == desired, f"{model} to have the changes")
 
 
 def test_the_newer_text_of_an_edited_document_stays(outcome: dict[str, Indexed]) -> None:
@@ -91,8 +91,8 @@ def test_a_document_created_before_the_backfills_position_is_present(
 def test_the_backfill_embedded_no_text_again_but_one_micro_batch(
     platform: Platform, outcome: dict[str, Indexed]
 ) -> None:
-    asked = [r for r in platform.embeddings.requests if r["model"] == CANDIDATE]
-    embedded = sum(len(request["input"]) for request in asked)
+    requested = [r for r in platform.embeddings.requests if r["model"] == CANDIDATE]
+    embedded = sum(len(request["input"]) for request in requested)
     chunks = sum(len(texts) for texts in outcome[CANDIDATE].values())
 
     assert embedded <= chunks + platform.settings.micro_batch + 3  # and the three old texts

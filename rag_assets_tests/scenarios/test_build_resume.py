@@ -9,9 +9,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from rag_assets_tests.support.embedding_server import EmbeddingServer
 from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.upgrade import NEW, Upgrade, two_models, upgrade
+from rag_assets_tests.support.embedding_server import EmbeddingServer
 from rag_assets_tests.support.variants import variant
 
 MICRO_BATCH = 16
@@ -76,8 +76,8 @@ def test_a_build_killed_at_random_points_embeds_no_more_than_it_must_again(
 
 def embedded(server: EmbeddingServer) -> list[str]:
     """Every text of which a vector of the new model was asked for, answered or not."""
-    asked = [request for request in server.requests if request["model"] == "new"]
-    return [text for request in asked for text in request["input"]]
+    requested = [request for request in server.requests if request["model"] == "new"]
+    return [text for request in requested for text in request["input"]]
 
 
 def killed_before_an_answer_about(text: str, server: EmbeddingServer, steps: Upgrade) -> None:

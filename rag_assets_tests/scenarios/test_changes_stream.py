@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 import dagster as dg
 import polars as pl
 import pytest
+from rag_assets.defs.checks.ingestion import recent_lags
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.lake.object_store import open_object_store
-from rag_assets.defs.checks.ingestion import recent_lags
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
-from rag_assets_tests.support.hostile import hostile_files
 from rag_assets_tests.scenarios.platform import SHARDS, Indexed, Platform
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.hostile import hostile_files
 
 MODELS = ("steady-v1", "second-v1")
 POISON = "deep.html"
@@ -133,5 +133,5 @@ def test_the_lag_of_each_change_is_in_the_materialisations(
     assert len(lags) >= len(MODELS)  # often.md, in both; the one that shrank lost rows only
     assert 0 < lags.min() <= lags.max() < 300
     records = platform.instance.fetch_materializations(dg.AssetKey("collection"), limit=50).records
-    figures = [record.asset_materialization.metadata for record in records]
-    assert any("rag_assets/lag_seconds_max" in metadata for metadata in figures)
+    metrics = [record.asset_materialization.metadata for record in records]
+    assert any("rag_assets/lag_seconds_max" in metadata for metadata in metrics)

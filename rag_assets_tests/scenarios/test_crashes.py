@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.pipeline import Pipeline
 
 OLD = {f"{number}.md": document(f"old {number}") for number in range(6)}
 EDITED = document("old 1").replace("Section 2", "Part two") + "\n## Added\n\nA last word.\n"

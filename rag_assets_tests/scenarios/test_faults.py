@@ -27,7 +27,7 @@ def filled(platform: Platform) -> None:
 
 @pytest.fixture(autouse=True)
 def calm(platform: Platform) -> None:
-    """Each test begins in step and with nothing running, whatever the one before left."""
+    """Each test begins in sync and with nothing running, whatever the one before left."""
     platform.embeddings.refusal = None
     platform.await_convergence()
     platform.await_idle()
@@ -73,18 +73,18 @@ def test_refused_credentials_are_not_asked_for_again_until_others_are_set(
     before = count(platform, index_chunks.name)
     platform.embeddings.refusal = 401
     platform.put("secret.md", "# Secret\n\nThe key was wrong.\n")
-    said = "cannot succeed as configured (CredentialsError)"
+    message = "cannot succeed as configured (CredentialsError)"
     awaited(
-        lambda: said in (platform.ticks("index_sensor", 1)[0]["skipReason"] or ""),
+        lambda: message in (platform.ticks("index_sensor", 1)[0]["skipReason"] or ""),
         "a tick that says so",
     )
-    asked = len(platform.embeddings.requests)
+    requested = len(platform.embeddings.requests)
     noted = platform.ticks("index_sensor", 1)[0]["timestamp"]
     awaited(
         lambda: platform.ticks("index_sensor", 1)[0]["timestamp"] > noted + 4, "some more ticks"
     )
 
-    assert len(platform.embeddings.requests) == asked
+    assert len(platform.embeddings.requests) == requested
     assert endings(platform, index_chunks.name, before) == [Ending.PERMANENT]
     platform.embeddings.refusal = None
     platform.stop("daemon")

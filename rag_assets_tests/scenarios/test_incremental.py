@@ -8,14 +8,14 @@ import pytest
 from rag_assets.adapters.source.source import open_source
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets.core.tables import SOURCE_FILES
-from rag_assets_tests.support.pipeline import Pipeline, Work
 from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.texts import document, paragraph
+from rag_assets_tests.support.pipeline import Pipeline, Work
 
 
 def done(work: Work) -> dict[str, int]:
     """Return the figures that mean work, without the zeros."""
-    figures = (
+    metrics = (
         "parsing.parsed",
         "parsing.removed",
         "chunking.new",
@@ -25,7 +25,7 @@ def done(work: Work) -> dict[str, int]:
         "sync.written",
         "sync.deleted",
     )
-    return {figure: work[figure] for figure in figures if work[figure]}
+    return {metric: work[metric] for metric in metrics if work[metric]}
 
 
 def stamped(pipeline: Pipeline) -> bool:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from rag_assets.adapters.source.source.source import Window
+
+from rag_assets.core.errors import VectorStoreError
 from rag_assets.pipeline.audit import audit
 from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.core.errors import VectorStoreError
-from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.pipeline import Pipeline
 
 
 def once(before: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,7 +40,7 @@ def filled(pipeline: Pipeline) -> Pipeline:
 def other(filled: Pipeline, milvus_lite: str):
     """The same platform in other hands."""
     folder = filled.documents.parent
-    with Pipeline.create(folder, milvus_lite, collection=filled.collection) as created:
+    with Pipeline.create(folder, milvus_lite, alias=filled.alias) as created:
         yield created
 
 

@@ -12,7 +12,10 @@ from rag_assets_tests.support.variants import variant
 
 DOCUMENTS = 40
 CLIENTS = 2
-GATE = {"GATE_QUERIES": "20", "GATE_TIMED": "5"}  # it has tests of its own; this one is of queries
+GATE = {
+    "GATE_QUERIES": "20",
+    "GATE_TIMED_QUERIES": "5",
+}  # it has tests of its own; this one is of queries
 
 
 @pytest.mark.parametrize("kind", ["rotated", "short"])

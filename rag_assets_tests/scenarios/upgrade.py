@@ -19,14 +19,14 @@ from rag_assets.adapters.embedders import Embedder, load_embedder
 from rag_assets.adapters.milvus.store import GRPC_OPTIONS
 from rag_assets.adapters.parsing.parser import parse
 from rag_assets.adapters.parsing.tokenizer import TokenCount
-from rag_assets.core.documents.chunking import ChunkLimits, chunk_document
-from rag_assets.core.models.spec import collection_name
-from rag_assets.core.models.retrieval import known_item
 from rag_assets.cli.ingestion import build_first_model
+from rag_assets.core.documents.chunking import ChunkLimits, chunk_document
+from rag_assets.core.models.retrieval import known_item
+from rag_assets.core.models.spec import collection_name
 from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.pipeline import wordllama_spec
-from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.ticking import Ticking, launch
 
 OLD, NEW = "old-v1", "new-v1"
@@ -231,7 +231,7 @@ def _environment(home: Path, milvus_uri: str, models: Path) -> dict[str, str]:
         "SHARDS_PER_RUN": "1",
         "STREAM_CHUNKS": "50",
         "GATE_MARGIN": "0.1",  # `short` finds a little less, and HNSW misses one now and then
-        "GRACE_SECONDS": "2",
+        "RETIRE_GRACE_SECONDS": "2",
         "SEARCH_REFRESH_SECONDS": "0.2",
     }
 

@@ -53,7 +53,7 @@ def built(pipeline: Pipeline, embedder: Embedder) -> Pipeline:
     pipeline.write("part.md", "# Spare parts\n\nThe element has part number QX-77-B.\n")
     pipeline.list_all()
     pipeline.parse_and_chunk_all()
-    hybrid = pipeline.beside(embedder)
+    hybrid = pipeline.with_model(embedder)
     hybrid.build()
     hybrid.promote()
     return hybrid
@@ -100,12 +100,12 @@ def test_bge_m3_answers_by_both_of_its_vectors_fused_by_rank(
     texts = {row["chunk_id"]: row["text"] for row in hybrid.rows()}
     ids = list(texts)
     passages = model.encode_passages([texts[key] for key in ids], ids)
-    asked = model.encode_queries([question])
+    requested = model.encode_queries([question])
     assert passages.sparse
-    assert asked.sparse
-    dense = np.argsort(-(passages.dense @ asked.dense[0]), kind="stable")
+    assert requested.sparse
+    dense = np.argsort(-(passages.dense @ requested.dense[0]), kind="stable")
     products = [
-        sum(weight * asked.sparse[0].get(token, 0.0) for token, weight in sparse.items())
+        sum(weight * requested.sparse[0].get(token, 0.0) for token, weight in sparse.items())
         for sparse in passages.sparse
     ]
     by_words = [n for n in np.argsort(-np.asarray(products), kind="stable") if products[n] > 0]

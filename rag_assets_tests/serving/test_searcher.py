@@ -9,8 +9,8 @@ import yaml
 
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.errors import ConfigurationError, SearchError, VectorStoreError
-from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.retrieval import ndcg
+from rag_assets.core.models.spec import ModelSpec
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings
 from rag_assets_tests.support.milvus_servers import free_ports

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from bench.load import Load, answered_by, ask
-from rag_assets.serving import searcher as search
 from rag_assets.adapters.embedders import Embedder
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.retrieval import known_item
+from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
+from rag_assets.serving import searcher as search
 from rag_assets.serving.searcher import Release, Searcher, Serving
-from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 from rag_assets_tests.support.variants import variant
 
 OLD, NEW = WORDLLAMA, "rotated-v1"
@@ -99,7 +99,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, milvus_lite: str) -> Iterator
             old.write(f"{number}.md", document(f"doc {number}"))
         old.list_all()
         old.parse_and_chunk_all()
-        new = old.beside(variant("rotated"))
+        new = old.with_model(variant("rotated"))
         for pipeline in (old, new):
             pipeline.build()
         yield Switch(milvus_lite, {OLD: old, NEW: new})
@@ -131,9 +131,9 @@ class Interrupted(Embedder):
 class SearchesTheAlias(Searcher):
     """Wrong: searches whatever the alias names by then."""
 
-    def _search(self, serving: Serving, *asked: Any) -> list[Hit]:
+    def _search(self, serving: Serving, *requested: Any) -> list[Hit]:
         return super()._search(
-            Serving(replace(serving.release, collection=self._alias), serving.encoder), *asked
+            Serving(replace(serving.release, collection=self._alias), serving.encoder), *requested
         )
 
 
@@ -187,10 +187,10 @@ def test_a_query_is_repeated_once_and_no_more(
     switch: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where what is live is missing too, another try would find the same."""
-    asked: list[str] = []
+    requested: list[str] = []
 
     def missing(_: MilvusStore, name: str, *__: object, **___: object) -> None:
-        asked.append(name)
+        requested.append(name)
         raise CollectionMissingError(name)
 
     with switch.searcher() as searcher:
@@ -199,7 +199,7 @@ def test_a_query_is_repeated_once_and_no_more(
         with pytest.raises(CollectionMissingError):
             searcher.search("anything")
 
-    assert asked == [switch.collection(OLD)] * 2
+    assert requested == [switch.collection(OLD)] * 2
 
 
 def test_queries_go_on_from_the_release_before_while_the_new_model_loads(switch: Switch) -> None:
@@ -258,7 +258,7 @@ def test_both_models_stay_loaded_over_a_switch_and_back(switch: Switch) -> None:
         for model in (OLD, NEW, OLD, NEW, OLD):
             switch.move(model)
             awaited(
-                lambda wanted=model: switch.answering(searcher) == wanted,
+                lambda desired=model: switch.answering(searcher) == desired,
                 f"{model}'s answer",
                 PATIENCE,
             )

@@ -14,29 +14,30 @@ import polars as pl
 from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders import Embedder, load_embedder
-from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.milvus.store import GRPC_OPTIONS, MilvusStore
-from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.adapters.lake.object_store import open_object_store
-from rag_assets.adapters.parsing.worker import ParserPool
+from rag_assets.adapters.milvus.import_files import ImportFiles
+from rag_assets.adapters.milvus.store import GRPC_OPTIONS, MilvusStore
 from rag_assets.adapters.parsing.parser import parse, parser_version
-from rag_assets.adapters.source.source import Source, open_source
 from rag_assets.adapters.parsing.tokenizer import TokenCount
-from rag_assets.pipeline.chunking import Chunker, chunk_shard
-from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.sync import prepare
-from rag_assets.pipeline.embedding import ModelRun, embed_shards
-from rag_assets.models.promotion import Promotion, Release
-from rag_assets.pipeline.parsing import DocumentParser, parse_shard
-from rag_assets.models.gate import GatePolicy
-from rag_assets.pipeline.listing import list_source
+from rag_assets.adapters.parsing.worker import ParserPool
+from rag_assets.adapters.source.source import Source, open_source
+from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document, chunker_version
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.spec import ModelSpec
-from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 from rag_assets.core.models.vectors import Encoded
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
+from rag_assets.defs.resources import GateResource, resolved
+from rag_assets.models.promotion import Promotion, Release
 from rag_assets.models.registry import ModelRegistry
+from rag_assets.pipeline.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.embedding import ModelRun, embed_shards
+from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.listing import list_source
+from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.sync import prepare
 from rag_assets.settings import Settings
 from rag_assets_tests.scenarios.texts import document
 
@@ -73,7 +74,7 @@ class Pipeline:
     store: MilvusStore
     pool: ParserPool
     embedder: CountingEmbedder
-    collection: str
+    alias: str
     witness: MilvusClient
     limits: ChunkLimits = LIMITS
     shards: list[str] = field(default_factory=lambda: shard_keys(3))
@@ -87,9 +88,9 @@ class Pipeline:
     @classmethod
     @contextmanager
     def create(
-        cls, folder: Path, milvus_uri: str, *, collection: str | None = None
+        cls, folder: Path, milvus_uri: str, *, alias: str | None = None
     ) -> Iterator["Pipeline"]:
-        """Open the platform in a folder; a collection that is not named is dropped at the end."""
+        """Open the platform in a folder; collections of an alias that is not named are dropped at the end."""
         documents = folder / "documents"
         documents.mkdir(exist_ok=True)
         pool = ParserPool(workers=2, timeout_seconds=30, memory_bytes=1_000_000_000)
@@ -101,13 +102,13 @@ class Pipeline:
                 store=store,
                 pool=pool,
                 embedder=CountingEmbedder(load_embedder(wordllama_spec())),
-                collection=collection or f"test_{uuid4().hex}",
+                alias=alias or f"test_{uuid4().hex}",
                 witness=MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS),
             )
             try:
                 yield created
             finally:
-                if collection is None:
+                if alias is None:
                     created.drop()
                 created.witness.close()
 
@@ -119,22 +120,35 @@ class Pipeline:
             self.store.drop(member.collection)
 
     @property
-    def alias(self) -> str:
-        return f"{next(iter(self.family.values())).collection}_live"
+    def index(self) -> Index:
+        return Index(
+            lake=self.lake,
+            connect=lambda: self.store,
+            find_spec=lambda model: self.family[model].embedder.spec,
+            load=lambda spec: self.family[spec.key].embedder,
+            alias=self.alias,
+            source=str(self.documents),
+            shards=self.shards,
+            micro_batch=self.micro_batch,
+            open_import_files=lambda: self.files,
+        )
 
-    def beside(self, embedder: Embedder) -> "Pipeline":
+    @property
+    def collection(self) -> str:
+        return self.index.collection_name(self.embedder.spec.key)
+
+    def with_model(self, embedder: Embedder) -> "Pipeline":
         """The same platform, seen by another model, with a collection of its own."""
-        name = f"{self.collection}_{len(self.family)}"
-        return replace(self, embedder=CountingEmbedder(embedder), collection=name)
+        return replace(self, embedder=CountingEmbedder(embedder))
 
     def registry(self) -> ModelRegistry:
-        return ModelRegistry(self.lake, self.store, self.alias)
+        return ModelRegistry(self.index)
 
     def build(self) -> Work:
         """Register and build this model: fill its collection, then read it back."""
         spec = self.embedder.spec
         self.registry().change(
-            lambda known: known.register(spec.key, spec.signature).build(spec.key, beside=True)
+            lambda known: known.register(spec.key, spec.signature).build(spec.key, concurrent=True)
         )
         filled = self.embed_all() | self.sync_all()
         if self.registry().read().live not in (None, spec.key):
@@ -142,14 +156,8 @@ class Pipeline:
         return filled
 
     def promotion(self, **changed: Any) -> Promotion:
-        policy = replace(GatePolicy.of(Settings(gate_wait_seconds=0, gate_timed=3)), **changed)
-        return Promotion(
-            self.registry(),
-            lambda model: self.family[model].target(),
-            lambda spec: self.family[spec.key].embedder,
-            self.shards,
-            policy,
-        )
+        gate = resolved(Settings(gate_wait_seconds=0, gate_timed_queries=3), GateResource)
+        return Promotion(self.index, replace(gate.policy(), **changed))
 
     def promote(self) -> Release:
         """Make this model live, through the gate."""
@@ -165,14 +173,7 @@ class Pipeline:
         (self.documents / name).unlink()
 
     def target(self) -> ModelCollection:
-        return ModelCollection(
-            self.lake,
-            self.store,
-            self.embedder.spec,
-            self.collection,
-            str(self.documents),
-            self.files,
-        )
+        return ModelCollection(self.index, self.embedder.spec)
 
     def parser(self) -> DocumentParser:
         return DocumentParser(self.source, self.pool, 2, parser_version())
@@ -183,10 +184,10 @@ class Pipeline:
         return Chunker(self.limits, count, self.source.uri, version)
 
     def model_run(self) -> ModelRun:
-        return ModelRun(self.lake, self.embedder.spec, lambda: self.embedder, self.micro_batch)
+        return ModelRun(self.index, self.embedder.spec)
 
     def run(self) -> Work:
-        """Run both hops over all shards; return the summed reports, `asset.figure` → number."""
+        """Run both stages over all shards; return the summed reports, `stage.metric` → number."""
         return self.list_all() | self.parse_and_chunk_all() | self.embed_all() | self.sync_all()
 
     def list_all(self) -> Work:
@@ -206,7 +207,7 @@ class Pipeline:
 
     def sync_all(self) -> Work:
         target = self.target()
-        write = prepare(target, self.shards, beside=self.registry().read().live)
+        write = prepare(target, live=self.registry().read().live)
         return _sum("sync", [write(target, shard).report for shard in self.shards])
 
     def parsed(self) -> pl.DataFrame:

@@ -8,12 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from rag_assets.definitions import definitions
 from rag_assets.cli.ingestion import build_first_model
+from rag_assets.definitions import definitions
 from rag_assets.defs.resources import build_resources
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.s3_server import Bucket
 
 
 @pytest.fixture

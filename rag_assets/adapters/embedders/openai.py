@@ -13,7 +13,12 @@ import numpy.typing as npt
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
 
-from rag_assets.core.errors import ConfigurationError, CredentialsError, EmbeddingError, EmbeddingUnavailableError
+from rag_assets.core.errors import (
+    ConfigurationError,
+    CredentialsError,
+    EmbeddingError,
+    EmbeddingUnavailableError,
+)
 from rag_assets.core.models.spec import ModelSpec
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -113,7 +118,7 @@ def _wait(state: RetryCallState) -> float:
     """Wait as long as the server asks for (Retry-After in seconds), else back off."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, httpx2.HTTPStatusError):
-        asked = error.response.headers.get("retry-after", "")
-        if asked.isdecimal():
-            return min(float(asked), 60.0)
+        requested = error.response.headers.get("retry-after", "")
+        if requested.isdecimal():
+            return min(float(requested), 60.0)
     return wait_exponential_jitter(multiplier=0.2, max=10.0, jitter=0.1)(state)

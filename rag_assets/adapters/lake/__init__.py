@@ -1,0 +1,1 @@
+"""The lake: parquet objects changed by compare-and-swap."""

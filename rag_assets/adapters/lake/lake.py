@@ -74,7 +74,7 @@ class Meta:
         upstream: Asset → the state of the input it was made from.
         changes: Rows added, changed or removed since the partition was created, by all commits.
             The difference between two states bounds how much there is to do between them.
-        figures: What can be said of the content without reading it: `rows`, which every commit
+        metrics: What can be said of the content without reading it: `rows`, which every commit
             adds, and what the asset says besides. They follow from the content, so they are no
             part of what makes two of these equal; a partition of an earlier version has none.
     """
@@ -83,13 +83,13 @@ class Meta:
     code_version: str
     upstream: dict[str, Input] = field(default_factory=dict)
     changes: int = 0
-    figures: Mapping[str, float] = field(default_factory=dict, compare=False)
+    metrics: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def as_input(self) -> Input:
         """Return what a partition made from this one keeps of it."""
         return Input(self.data_version, self.changes)
 
-    def made_from(self, asset: str, state: "Meta") -> bool:
+    def derived_from(self, asset: str, state: "Meta") -> bool:
         """Tell whether a partition of an asset was in this state when this one was made from it."""
         return self.upstream.get(asset) == state.as_input()
 
@@ -191,7 +191,7 @@ class Lake:
         """Return the keys' parts of all partitions of an asset."""
         return [_parts(path) for path in self._objects.list(f"{asset}/")]
 
-    def kept_aside(self) -> set[tuple[str, ...]]:
+    def checkpointed_partitions(self) -> set[tuple[str, ...]]:
         """Return (asset, *parts) of the partitions for which work is kept aside."""
         return {tuple(path.split("/")[1:-1]) for path in self._objects.list("checkpoints/")}
 
@@ -266,16 +266,16 @@ def _parts(path: str) -> tuple[str, ...]:
 
 def _parquet(table: pl.DataFrame, meta: Meta) -> bytes:
     buffer = io.BytesIO()
-    said = {
+    message = {
         "v": meta.data_version,
         "code": meta.code_version,
         "upstream": meta.upstream,
         "changes": meta.changes,
-        "figures": {**meta.figures, "rows": table.height},
+        "figures": {**meta.metrics, "rows": table.height},
     }
     # Texts are half as large again as with zstd, and written and read in half of the time.
     table.write_parquet(
-        buffer, compression="lz4", metadata={META_KEY: json.dumps(said, sort_keys=True)}
+        buffer, compression="lz4", metadata={META_KEY: json.dumps(message, sort_keys=True)}
     )
     return buffer.getvalue()
 
@@ -286,14 +286,14 @@ def _footer_bytes(tail: bytes) -> int:
 
 
 def _meta(data: bytes) -> Meta:
-    said: Any = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
+    message: Any = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
     try:
         return Meta(
-            data_version=said["v"],
-            code_version=said["code"],
-            upstream={asset: Input(*state) for asset, state in said["upstream"].items()},
-            changes=said["changes"],
-            figures=said.get("figures", {}),
+            data_version=message["v"],
+            code_version=message["code"],
+            upstream={asset: Input(*state) for asset, state in message["upstream"].items()},
+            changes=message["changes"],
+            metrics=message.get("figures", {}),
         )
     except (KeyError, TypeError):
         raise LakeError(
@@ -304,14 +304,14 @@ def _meta(data: bytes) -> Meta:
 def _table(
     data: bytes, schema: Schema, path: str, columns: list[str] | None = None
 ) -> pl.DataFrame:
-    wanted = {name: schema[name] for name in columns or schema}
+    desired = {name: schema[name] for name in columns or schema}
     try:
         table = pl.read_parquet(io.BytesIO(data), columns=columns)
     except pl.exceptions.PolarsError as error:
         raise LakeError(f"{path} in the lake is not a parquet table: {error}.") from error
-    if table.schema != pl.Schema(wanted):
+    if table.schema != pl.Schema(desired):
         raise LakeError(
-            f"{path} in the lake has columns {dict(table.schema)}, wanted {wanted}. It was written"
+            f"{path} in the lake has columns {dict(table.schema)}, wanted {desired}. It was written"
             " by another version: move the lake away and materialise it anew."
         )
     return table

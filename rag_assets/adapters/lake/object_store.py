@@ -24,7 +24,13 @@ import s3fs
 from botocore.exceptions import BotoCoreError, NoCredentialsError
 from typing_extensions import override
 
-from rag_assets.core.errors import CommitConflictError, ConfigurationError, CredentialsError, LakeError, LakeUnavailableError
+from rag_assets.core.errors import (
+    CommitConflictError,
+    ConfigurationError,
+    CredentialsError,
+    LakeError,
+    LakeUnavailableError,
+)
 
 S3_ERRORS = (OSError, BotoCoreError)
 """What s3fs raises: S3's answers as OSError, failures to get one as botocore's own errors."""
@@ -137,8 +143,8 @@ class FolderStore(ObjectStore):
         path = self._root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._locked(key):
-            held = self.get(key)
-            if (held.token if held else None) != expected:
+            actual = self.get(key)
+            if (actual.token if actual else None) != expected:
                 raise CommitConflictError(f"{path} was changed by somebody else.")
             _replace(path, data)
         return _content_token(data)

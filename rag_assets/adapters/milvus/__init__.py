@@ -1,0 +1,1 @@
+"""Milvus: collections, rows, searches, aliases, and what its errors mean."""

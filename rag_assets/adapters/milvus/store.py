@@ -23,9 +23,32 @@ import numpy.typing as npt
 import polars as pl
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from rag_assets.adapters.milvus.errors import (
+    CollectionMissingError,
+    CollectionNotLoadedError,
+    client_errors,
+    retrying,
+    translated,
+    without_credentials,
+)
 from rag_assets.adapters.milvus.import_files import ImportFiles
-from rag_assets.adapters.milvus.errors import CollectionMissingError, CollectionNotLoadedError, client_errors, retrying, translated, without_credentials
-from rag_assets.adapters.milvus.rows import HIT_FIELDS, SPARSE_FIELD, VECTOR_FIELD, Hit, IndexParams, any_key, collection_schema, dimension_of, equals, field_types, has_prefix, import_file, labelled, lacking, requests
+from rag_assets.adapters.milvus.rows import (
+    HIT_FIELDS,
+    SPARSE_FIELD,
+    VECTOR_FIELD,
+    Hit,
+    IndexParams,
+    any_key,
+    collection_schema,
+    dimension_of,
+    equals,
+    field_types,
+    has_prefix,
+    import_file,
+    labelled,
+    lacking,
+    requests,
+)
 from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
 from rag_assets.core.models.spec import Sparse
 from rag_assets.core.models.vectors import SparseVector
@@ -160,7 +183,7 @@ class MilvusStore:
         """
         index = index or IndexParams()
         properties = properties or {}
-        self.create_bare(name, dimension=dimension, sparse=sparse, properties=properties)
+        self.create_unindexed(name, dimension=dimension, sparse=sparse, properties=properties)
         if not self.indexed(name):
             self._create_index(name, index, sparse)
         differences = self._differences(name, dimension, index, sparse, properties)
@@ -171,7 +194,7 @@ class MilvusStore:
             )
         self._load(name)
 
-    def create_bare(
+    def create_unindexed(
         self,
         name: str,
         *,
@@ -371,7 +394,7 @@ class MilvusStore:
         condition = has_prefix("document_id", document_prefix or "")
         dense = np.asarray(vector, np.float32)
         params = {"params": {"ef": max(64, 2 * limit)}}
-        asked: dict[str, Any] = {
+        requested: dict[str, Any] = {
             "limit": limit,
             "output_fields": list(HIT_FIELDS),
             "consistency_level": consistency,
@@ -385,7 +408,7 @@ class MilvusStore:
                 AnnSearchRequest([sparse], SPARSE_FIELD, {}, deep, expr=condition),
             ]
             ranker = RRFRanker(RRF_K)
-            answer = self._read(name, "hybrid_search", reqs=requests, ranker=ranker, **asked)
+            answer = self._read(name, "hybrid_search", reqs=requests, ranker=ranker, **requested)
         else:
             answer = self._read(
                 name,
@@ -394,7 +417,7 @@ class MilvusStore:
                 anns_field=VECTOR_FIELD,
                 filter=condition,
                 search_params=params,
-                **asked,
+                **requested,
             )
         return [Hit(**found["entity"], score=float(found["distance"])) for found in answer[0]]
 
@@ -526,13 +549,13 @@ class MilvusStore:
             property=described["properties"],
             index=self._index(name, VECTOR_FIELD),
         )
-        wanted = labelled(
+        desired = labelled(
             field=field_types(collection_schema(dimension, sparse).to_dict()),
             property=properties,
             index={"index_type": index.index_type, "metric_type": index.metric_type},
         )
         return [
             f"{key} is {found.get(key)}, not {value}"
-            for key, value in wanted.items()
+            for key, value in desired.items()
             if found.get(key) != value
         ]

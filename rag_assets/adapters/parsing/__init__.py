@@ -1,0 +1,1 @@
+"""Parsing: documents to Markdown, in processes with limits, and the tokenizer."""

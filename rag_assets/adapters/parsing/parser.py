@@ -18,7 +18,16 @@ from importlib import metadata
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
 
-from rag_assets.adapters.parsing.text_formats import UnparsableError, csv_to_markdown, declared_charset, decode, find_headings, html_to_markdown, normalise, split_front_matter
+from rag_assets.adapters.parsing.text_formats import (
+    UnparsableError,
+    csv_to_markdown,
+    declared_charset,
+    decode,
+    find_headings,
+    html_to_markdown,
+    normalise,
+    split_front_matter,
+)
 from rag_assets.core.documents.document import Outcome, Page, ParsedDocument
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The source: buckets and folders, and the queue of their notifications."""

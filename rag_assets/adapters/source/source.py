@@ -18,8 +18,8 @@ import polars as pl
 
 from rag_assets.adapters.source.stores import SourceDocument, SourceFile, SourceStore, open_store
 from rag_assets.core.documents.document import Outcome
-from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
 from rag_assets.core.documents.keys import key_problem
+from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
 from rag_assets.core.tables import SOURCE_FILES
 
 Answer = TypeVar("Answer")
@@ -75,14 +75,14 @@ class Source:
     def listing(
         self,
         known: pl.DataFrame,
-        wanted: Callable[[str], bool] = lambda _: True,
+        desired: Callable[[str], bool] = lambda _: True,
         window: Window = WHOLE,
     ) -> Listing:
         """List the source, or the part of it that a window allows, page by page.
 
         Args:
             known: An earlier listing; spares hashing files that it shows unchanged.
-            wanted: Which document ids to list; by default all.
+            desired: Which document ids to list; by default all.
             window: Where to begin and when to stop.
 
         Returns:
@@ -96,7 +96,7 @@ class Source:
         cached = _Cached(known)
         tables = [pl.DataFrame(schema=SOURCE_FILES)]
         for page in self._store.pages(window.after):
-            files = [f for f in page if self._selects(f.key) and wanted(f.document_id)]
+            files = [f for f in page if self._selects(f.key) and desired(f.document_id)]
             tables.append(self._table(files, cached))
             seen, upto = seen + len(page), page[-1].document_id
             if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):

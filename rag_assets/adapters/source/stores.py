@@ -20,8 +20,19 @@ import fsspec
 import s3fs
 from typing_extensions import override
 
-from rag_assets.adapters.lake.object_store import S3_ERRORS, get_s3_object, is_unavailable, refuses_credentials
-from rag_assets.core.errors import CredentialsError, DocumentGoneError, DocumentUnreadableError, SourceError, SourceUnavailableError
+from rag_assets.adapters.lake.object_store import (
+    S3_ERRORS,
+    get_s3_object,
+    is_unavailable,
+    refuses_credentials,
+)
+from rag_assets.core.errors import (
+    CredentialsError,
+    DocumentGoneError,
+    DocumentUnreadableError,
+    SourceError,
+    SourceUnavailableError,
+)
 
 SETTLES_AFTER = timedelta(seconds=2)
 """A file changed this recently may change again within a tick of the clock: it has no stamp yet."""

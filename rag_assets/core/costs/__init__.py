@@ -6,10 +6,10 @@ This is its one door: everything outside asks `cost_report`, and shows `cost_sec
 from collections.abc import Mapping
 from typing import Any
 
-from rag_assets.core.costs.inputs import Case
+from rag_assets.core.costs.inputs import Case, inputs
 from rag_assets.core.costs.sections import CostReport, cost_sections
 
-__all__ = ["CostReport", "cost_report", "cost_sections"]
+__all__ = ["CostReport", "cost_report", "cost_sections", "inputs"]
 
 
 def cost_report(

@@ -18,8 +18,8 @@ from enum import StrEnum
 from functools import partial
 from math import ceil, exp, sqrt
 
-from rag_assets.core.costs.inputs import Case
 from rag_assets.core.costs.gpu_pool import Arrivals, Delay, Pod, quantile
+from rag_assets.core.costs.inputs import Case
 
 DAY, HOUR = 86_400, 3_600
 HOPS = 2

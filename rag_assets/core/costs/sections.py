@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rag_assets.core.costs.model import Costs, Policy, cost
 from rag_assets.core.costs.inputs import Case, inputs
+from rag_assets.core.costs.model import Costs, Policy, cost
 from rag_assets.core.costs.sweeps import BreakEven, Effect, break_evens, sensitivity
 from rag_assets.core.reports.sections import Section, bar, duration
 
@@ -42,7 +42,7 @@ class CostReport:
         by_policy = {one.policy: one.indexing for one in self.policies}
         return by_policy[Policy.STREAMING] / by_policy[Policy.HYBRID]
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return what is worth plotting: dollars a day, and seconds."""
         found = {"streaming_by_hybrid": self.ratio}
         for one in self.policies:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import log
 
-from rag_assets.core.costs.model import ratio
 from rag_assets.core.costs.inputs import Case, inputs
+from rag_assets.core.costs.model import ratio
 
 POINTS = 120  # looked at in a range, since pods come in whole numbers and the ratio has steps
 STEPS = 40

@@ -36,11 +36,11 @@ class Quarantine:
         return cls(dict(Counter(sorted(quarantined["outcome"]))), since)
 
     @classmethod
-    def of_figures(cls, figures: Mapping[str, float]) -> "Quarantine":
-        """Read what `as_figures` wrote; other figures may be among them."""
+    def of_metrics(cls, metrics: Mapping[str, float]) -> "Quarantine":
+        """Read what `as_metrics` wrote; other figures may be among them."""
         outcomes = [str(outcome) for outcome in Outcome if outcome.quarantined]
-        counts = {name: int(figures[name]) for name in sorted(outcomes) if figures.get(name)}
-        return cls(counts, figures.get(OLDEST))
+        counts = {name: int(metrics[name]) for name in sorted(outcomes) if metrics.get(name)}
+        return cls(counts, metrics.get(OLDEST))
 
     @classmethod
     def together(cls, parts: "Iterable[Quarantine]") -> "Quarantine":
@@ -50,6 +50,6 @@ class Quarantine:
         times = [part.since for part in known if part.since is not None]
         return cls(dict(sorted(counts.items())), min(times, default=None))
 
-    def as_figures(self) -> dict[str, float]:
+    def as_metrics(self) -> dict[str, float]:
         """Return it as figures of a partition."""
         return {**self.outcomes, **({} if self.since is None else {OLDEST: self.since})}

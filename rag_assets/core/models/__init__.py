@@ -1,0 +1,1 @@
+"""Rules of embedding models: specs, lifecycle, gate, retrieval scores, vectors."""

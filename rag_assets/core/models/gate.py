@@ -58,7 +58,7 @@ class Finding:
     rule: Rule
     passed: bool
     evidence: str
-    figures: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sentence(self) -> str:
@@ -86,23 +86,23 @@ class VectorFaults:
         )
 
 
-def judge_vectors(faults: VectorFaults) -> Finding:
+def evaluate_vectors(faults: VectorFaults) -> Finding:
     """Judge the vectors of all rows."""
     bad = {
         "not finite": faults.not_finite,
         "not of length one": faults.wrong_length,
         "other than in the lake": faults.other,
     }
-    said = [f"{count} {what}" for what, count in bad.items() if count]
+    message = [f"{count} {what}" for what, count in bad.items() if count]
     evidence = f"{faults.rows} vectors, all as they should be"
-    if said:
-        evidence = f"of {faults.rows} vectors {', '.join(said)}; the first is of {faults.first}"
+    if message:
+        evidence = f"of {faults.rows} vectors {', '.join(message)}; the first is of {faults.first}"
     return Finding(
-        Rule.VECTORS, not said, evidence, {k.replace(" ", "_"): v for k, v in bad.items()}
+        Rule.VECTORS, not message, evidence, {k.replace(" ", "_"): v for k, v in bad.items()}
     )
 
 
-def judge_reproduction(similarities: Sequence[float]) -> Finding:
+def evaluate_reproduction(similarities: Sequence[float]) -> Finding:
     """Judge the cosines between stored vectors and those of the same texts embedded now."""
     worst = min(similarities, key=lambda cosine: -2 if isnan(cosine) else cosine, default=1.0)
     return Finding(
@@ -114,7 +114,7 @@ def judge_reproduction(similarities: Sequence[float]) -> Finding:
     )
 
 
-def judge_retrieval(
+def evaluate_retrieval(
     candidate: Scores, live: Scores | None, margin: float, kind: QueryKind
 ) -> Finding:
     """Judge how well a model finds, against the live one.
@@ -129,24 +129,24 @@ def judge_retrieval(
         kind: Of the queries.
     """
     names = ("recall", "ndcg", "mrr")
-    judged = names if kind is QueryKind.LABELLED else names[:1]
-    figures = {f"{name}_at_10": getattr(candidate, name) for name in names}
+    evaluated = names if kind is QueryKind.LABELLED else names[:1]
+    metrics = {f"{name}_at_10": getattr(candidate, name) for name in names}
     if live is None:
         shown = ", ".join(f"{name} {getattr(candidate, name):.3f}" for name in names)
         evidence = f"{candidate.queries} {kind} queries: {shown}; nothing is live to compare with"
-        return Finding(Rule.RETRIEVAL, True, evidence, figures)
-    figures |= {f"live_{name}_at_10": getattr(live, name) for name in names}
-    worse = [name for name in judged if getattr(candidate, name) < getattr(live, name) - margin]
+        return Finding(Rule.RETRIEVAL, True, evidence, metrics)
+    metrics |= {f"live_{name}_at_10": getattr(live, name) for name in names}
+    worse = [name for name in evaluated if getattr(candidate, name) < getattr(live, name) - margin]
     shown = ", ".join(
         f"{name} {getattr(candidate, name):.3f} against {getattr(live, name):.3f}" for name in names
     )
     evidence = f"{candidate.queries} {kind} queries: {shown}; margin {margin:g}"
     if worse:
         evidence += f"; below it: {', '.join(worse)}"
-    return Finding(Rule.RETRIEVAL, not worse, evidence, figures)
+    return Finding(Rule.RETRIEVAL, not worse, evidence, metrics)
 
 
-def judge_latency(
+def evaluate_latency(
     candidate: Sequence[float], live: Sequence[float], factor: float, allowance: float
 ) -> Finding:
     """Judge the seconds of whole queries, from question to hits, against the live model's.
@@ -158,17 +158,17 @@ def judge_latency(
         allowance: Seconds that are fine whatever the live model takes.
     """
     mine = percentile(candidate)
-    figures = {"p95_seconds": mine}
+    metrics = {"p95_seconds": mine}
     if not live:
         evidence = f"p95 {mine * 1000:.0f} ms; nothing is live to compare with"
-        return Finding(Rule.LATENCY, True, evidence, figures)
+        return Finding(Rule.LATENCY, True, evidence, metrics)
     other = percentile(live)
     bound = max(factor * other, allowance)
     evidence = (
         f"p95 {mine * 1000:.0f} ms against {other * 1000:.0f} ms; up to {bound * 1000:.0f} ms is"
         f" fine (the larger of {factor:g} times and {allowance:g} s)"
     )
-    return Finding(Rule.LATENCY, mine <= bound, evidence, figures | {"live_p95_seconds": other})
+    return Finding(Rule.LATENCY, mine <= bound, evidence, metrics | {"live_p95_seconds": other})
 
 
 def percentile(values: Sequence[float], share: float = PERCENTILE) -> float:

@@ -74,11 +74,11 @@ class Registry:
         return [key for key in self.records if self.role(key) in roles]
 
     @property
-    def fed(self) -> list[str]:
+    def maintained(self) -> list[str]:
         """Keys of the models whose collections receive every change: candidate, live, previous."""
         return self.having(Role.CANDIDATE, Role.LIVE, Role.PREVIOUS)
 
-    def twins(self, key: str, signature: str) -> list[str]:
+    def same_signature(self, key: str, signature: str) -> list[str]:
         """Return the other keys of a signature: their vectors are the same by definition."""
         return [
             other
@@ -103,12 +103,12 @@ class Registry:
             return self
         return self._with(ModelRecord(key, signature))
 
-    def build(self, key: str, *, beside: bool = False) -> "Registry":
+    def build(self, key: str, *, concurrent: bool = False) -> "Registry":
         """Make a registered model a candidate.
 
         Args:
             key: The model.
-            beside: Whether another candidate is no objection: two builds share the machines.
+            concurrent: Whether another candidate is no objection: two builds share the machines.
 
         Raises:
             MoveRefusedError: It is not registered, or there is a candidate already.
@@ -117,11 +117,11 @@ class Registry:
         if record.building:
             return self
         others = self.having(Role.CANDIDATE)
-        if others and not beside:
+        if others and not concurrent:
             raise MoveRefusedError(
                 f"{key} is not built: {', '.join(others)} is a candidate already, and two builds"
                 " at once take twice the storage and slow each other down. Promote, cancel or"
-                " retire that one first, or ask for both (--beside; `beside` in the job)."
+                " retire that one first, or ask for both (--beside; `concurrent` in the job)."
             )
         return self._with(replace(record, building=True))
 
@@ -162,7 +162,7 @@ class Registry:
     def end_promotion(self, key: str) -> "Registry":
         """Record that the alias names a model."""
         ended = Registry(self._settled().records, key)
-        return ended if ended.records[key].building else ended.build(key, beside=True)
+        return ended if ended.records[key].building else ended.build(key, concurrent=True)
 
     def rollback_target(self) -> str:
         """Return the key of the model that was live before.

@@ -58,13 +58,13 @@ class Scores:
 
 def mean_scores(queries: Sequence[LabelledQuery], rankings: Sequence[Sequence[str]]) -> Scores:
     """Judge one ranking of documents, best first and each once, for each query."""
-    judged = list(zip(rankings, (query.relevance for query in queries), strict=True))
-    count = max(1, len(judged))
+    evaluated = list(zip(rankings, (query.relevance for query in queries), strict=True))
+    count = max(1, len(evaluated))
     return Scores(
-        recall=sum(recall(*pair) for pair in judged) / count,
-        ndcg=sum(ndcg(*pair) for pair in judged) / count,
-        mrr=sum(reciprocal_rank(*pair) for pair in judged) / count,
-        queries=len(judged),
+        recall=sum(recall(*pair) for pair in evaluated) / count,
+        ndcg=sum(ndcg(*pair) for pair in evaluated) / count,
+        mrr=sum(reciprocal_rank(*pair) for pair in evaluated) / count,
+        queries=len(evaluated),
     )
 
 

@@ -1,0 +1,1 @@
+"""What is reported to people: state, spending, alerts, previews, and their words."""

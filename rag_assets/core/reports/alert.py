@@ -18,14 +18,14 @@ class FailedRun:
         run_id: Dagster's id.
         job: The job's name.
         error: The error's name and message.
-        asked_again: Whether the sensors ask for it again by themselves.
+        will_retry: Whether the sensors ask for it again by themselves.
         tags: Source, model, lane, partitions.
     """
 
     run_id: str
     job: str
     error: str
-    asked_again: bool
+    will_retry: bool
     tags: dict[str, str]
 
 
@@ -43,7 +43,7 @@ class FailedCheck:
 def of_run(failed: FailedRun, source: str, webserver_url: str) -> dict[str, Any]:
     """Return the body for a failed run."""
     error = shortened(failed.error)
-    then = "It is asked for again by itself." if failed.asked_again else "It needs a person."
+    then = "It is asked for again by itself." if failed.will_retry else "It needs a person."
     link = _link(webserver_url, f"runs/{failed.run_id}")
     text = f"rag-assets: {failed.job} failed. {error} {then} {source}"
     return {
@@ -52,7 +52,7 @@ def of_run(failed: FailedRun, source: str, webserver_url: str) -> dict[str, Any]
         "job": failed.job,
         "run_id": failed.run_id,
         "error": error,
-        "asked_again": failed.asked_again,
+        "asked_again": failed.will_retry,
         "tags": failed.tags,
         "source": source,
         "link": link,
@@ -61,16 +61,18 @@ def of_run(failed: FailedRun, source: str, webserver_url: str) -> dict[str, Any]
 
 def of_check(failed: FailedCheck, source: str, webserver_url: str) -> dict[str, Any]:
     """Return the body for a check that fails now."""
-    said = shortened(failed.description)
+    message = shortened(failed.description)
     link = _link(webserver_url, f"assets/{failed.asset}?view=checks&checkDetail={failed.check}")
-    text = f"rag-assets: check {failed.check} of {failed.asset}: {failed.severity}. {said} {source}"
+    text = (
+        f"rag-assets: check {failed.check} of {failed.asset}: {failed.severity}. {message} {source}"
+    )
     return {
         "text": f"{text} {link}".strip(),
         "kind": "check_failed",
         "asset": failed.asset,
         "check": failed.check,
         "severity": failed.severity,
-        "description": said,
+        "description": message,
         "run_id": failed.run_id,
         "source": source,
         "link": link,

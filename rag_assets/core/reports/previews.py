@@ -63,9 +63,9 @@ def histogram(values: Sequence[int], bound: int, unit: str) -> str:
     for value in values:
         counts[min(BINS - 1, value * BINS // (bound + 1))] += 1
     picture = b64encode(_picture(counts, bound, last_is_over=over > 0).encode()).decode()
-    said = f"{len(values)} chunks, 0 to {bound} {unit}" + (f", {over} above" if over else "")
-    image = f"![{said}](data:image/svg+xml;base64,{picture})"
-    return f"{image}\n\n{said}; the tallest bar is {max(counts)}."
+    message = f"{len(values)} chunks, 0 to {bound} {unit}" + (f", {over} above" if over else "")
+    image = f"![{message}](data:image/svg+xml;base64,{picture})"
+    return f"{image}\n\n{message}; the tallest bar is {max(counts)}."
 
 
 def cell(column: str) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""The state of the whole ingestion at one moment: what is in step, what is behind, since when.
+"""The state of the whole ingestion at one moment: what is in sync, what is behind, since when.
 
 Only data, and what follows from it; `report_sections` says it to people.
 """
@@ -11,10 +11,10 @@ from typing import Any
 
 import polars as pl
 
-from rag_assets.core.scheduling.lanes import InFlight, StaleShard
 from rag_assets.core.documents.quarantine import Quarantine
-from rag_assets.core.scheduling.retries import Wait
 from rag_assets.core.reports.spending import Spending
+from rag_assets.core.scheduling.lanes import InFlight, StaleShard
+from rag_assets.core.scheduling.retries import Wait
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 LAG_BOUNDS = (1, 3, 10, 30, 60, 300, 1800)  # seconds; the classes of the lags' distribution
@@ -24,7 +24,7 @@ class ShardState(StrEnum):
     """Where a shard stands in one hop; the later ones are the ones to look at first."""
 
     NO_INPUT = "no input yet"
-    IN_STEP = "in step"
+    IN_SYNC = "in sync"
     RUNNING = "a run has it"
     STALE = "stale"
     TO_BE_MADE = "to be made"  # never made, or by other code or another model
@@ -34,7 +34,7 @@ class ShardState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """A shard that is not in step.
+    """A shard that is not in sync.
 
     Attributes:
         shard: Its position.
@@ -52,13 +52,13 @@ class Behind:
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class Stage:
     """Every shard's state in one of the two hops.
 
     Attributes:
         unit: What its input is counted in: documents or chunks.
         states: Of every shard, in order.
-        behind: The shards that are not in step, by position.
+        behind: The shards that are not in sync, by position.
     """
 
     unit: str
@@ -71,9 +71,9 @@ class Hop:
         return sum(shard.work for shard in self.behind)
 
     @property
-    def in_step(self) -> int:
-        """How many shards are in step."""
-        return self.states.count(ShardState.IN_STEP)
+    def in_sync(self) -> int:
+        """How many shards are in sync."""
+        return self.states.count(ShardState.IN_SYNC)
 
     @property
     def worst(self) -> list[Behind]:
@@ -151,7 +151,7 @@ class SensorState:
     sensor: str
     running: bool
     at: float | None
-    said: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Report:
     listed: int
     parsed: int
     chunks: int
-    documents: Hop
+    documents: Stage
     quarantine: Quarantine
     models: tuple[ModelStatus, ...]
     spending: Spending
@@ -187,17 +187,19 @@ class Report:
     milvus: str = ""
 
     @property
-    def hops(self) -> list[tuple[str, Hop]]:
+    def stages(self) -> list[tuple[str, Stage]]:
         """The first hop, and each fed model's second one, by name."""
-        fed = [(model.model, model.hop) for model in self.models if model.hop is not None]
-        return [("documents", self.documents), *fed]
+        maintained = [
+            (model.model, model.stage) for model in self.models if model.stage is not None
+        ]
+        return [("documents", self.documents), *maintained]
 
     @property
     def live(self) -> ModelStatus | None:
         """The live model, if there is one and Milvus says so."""
         return next((model for model in self.models if model.role == "live"), None)
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return the key figures by name, for plots over time; lags are the live model's."""
         lags = self.live.lags if self.live else None
         quantiles = lags.quantiles if lags else {}
@@ -206,8 +208,8 @@ class Report:
             "documents": self.listed,
             "chunks": self.chunks,
             "documents_behind": self.documents.backlog,
-            "chunks_behind": sum(hop.backlog for _, hop in self.hops[1:]),
-            "shards_behind": sum(len(hop.behind) for _, hop in self.hops),
+            "chunks_behind": sum(stage.backlog for _, stage in self.stages[1:]),
+            "shards_behind": sum(len(stage.behind) for _, stage in self.stages),
             "quarantined": self.quarantine.documents,
             "quarantined_oldest_hours": (self.at.timestamp() - since) / 3600 if since else 0.0,
             "texts_embedded": sum(one.texts for one in spent),
@@ -220,15 +222,15 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON can hold it, with the figures."""
-        said = asdict(self)
-        for model in said["models"]:
+        message = asdict(self)
+        for model in message["models"]:
             if model["lags"]:
                 classes = model["lags"]["classes"].items()
                 model["lags"]["classes"] = {f"{bound:g}": count for bound, count in classes}
-        return said | {"at": self.at.isoformat(), "figures": self.figures()}
+        return message | {"at": self.at.isoformat(), "metrics": self.metrics()}
 
 
-def hop(
+def stage(
     unit: str,
     shards: int,
     *,
@@ -236,22 +238,22 @@ def hop(
     stale: Iterable[StaleShard],
     in_flight: Sequence[InFlight],
     waits: Mapping[int, Wait],
-) -> Hop:
+) -> Stage:
     """Return every shard's state in a hop.
 
     Args:
         unit: What the input is counted in.
         shards: How many there are.
         rows: Position → rows of the input, for the shards that have one.
-        stale: The shards that are not in step.
+        stale: The shards that are not in sync.
         in_flight: Runs of the hop that are queued or started.
         waits: Position → why a stale shard is not asked for now.
     """
     running = {position for run in in_flight for position in run.shards}
     behind = {shard.position: _behind(shard, rows, running, waits) for shard in stale}
-    rest = [ShardState.IN_STEP if p in rows else ShardState.NO_INPUT for p in range(shards)]
+    rest = [ShardState.IN_SYNC if p in rows else ShardState.NO_INPUT for p in range(shards)]
     states = tuple(behind[p].state if p in behind else state for p, state in enumerate(rest))
-    return Hop(unit, states, tuple(behind[position] for position in sorted(behind)))
+    return Stage(unit, states, tuple(behind[position] for position in sorted(behind)))
 
 
 def _behind(

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from rag_assets.core.reports.report import QUANTILES, Hop, ModelState, Report, ShardState
-from rag_assets.core.reports.spending import BY_HAND
+from rag_assets.core.reports.report import QUANTILES, ModelStatus, Report, ShardState, Stage
+from rag_assets.core.reports.spending import MANUAL
 
 BAR = 20  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -15,7 +15,7 @@ SHOWN = 15  # shards that are behind
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 GLYPHS = {
-    ShardState.IN_STEP: "█",
+    ShardState.IN_SYNC: "█",
     ShardState.RUNNING: "▓",
     ShardState.STALE: "▒",
     ShardState.TO_BE_MADE: "░",
@@ -31,14 +31,14 @@ class Section:
 
     Attributes:
         title: Its heading.
-        says: Sentences before the table.
+        summary: Sentences before the table.
         columns: The table's head; empty if there is none.
         rows: The table's rows.
         grid: Lines to be shown as they are, in type of one width, after the table.
     """
 
     title: str
-    says: str = ""
+    summary: str = ""
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     grid: tuple[str, ...] = ()
@@ -60,22 +60,26 @@ def sections(report: Report) -> list[Section]:
 
 def headline(report: Report) -> str:
     """Say in a few sentences whether all is well."""
-    said = [f"{report.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
-    said.append(f"{report.listed:,} documents listed, {report.chunks:,} chunks.")
+    message = [f"{report.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
+    message.append(f"{report.listed:,} documents listed, {report.chunks:,} chunks.")
     if report.milvus:
-        said.append(f"Milvus cannot be asked, so which model is live is not known: {report.milvus}")
+        message.append(
+            f"Milvus cannot be asked, so which model is live is not known: {report.milvus}"
+        )
     elif report.live:
-        said.append(f"Queries are answered from {report.live.model}.")
+        message.append(f"Queries are answered from {report.live.model}.")
     else:
-        said.append("No model is live yet.")
+        message.append("No model is live yet.")
     behind = [
-        f"{_of_shards(hop)} of {name} ({_left(hop)})" for name, hop in report.hops if hop.behind
+        f"{_of_shards(stage)} of {name} ({_left(stage)})"
+        for name, stage in report.stages
+        if stage.behind
     ]
     if behind:
-        said.append(f"Behind: {'; '.join(behind)}.")
+        message.append(f"Behind: {'; '.join(behind)}.")
     elif report.listed:
-        said.append("Everything that is listed is in step.")
-    return " ".join(said)
+        message.append("Everything that is listed is in sync.")
+    return " ".join(message)
 
 
 def markdown(parts: Iterable[Section]) -> str:
@@ -83,7 +87,7 @@ def markdown(parts: Iterable[Section]) -> str:
     lines: list[str] = []
     for level, part in enumerate(parts):
         lines += [f"{'##' if level else '#'} {part.title}", ""]
-        lines += [_plain(part.says), ""] if part.says else []
+        lines += [_plain(part.summary), ""] if part.summary else []
         if part.rows:
             lines += [_row(part.columns), _row(["---"] * len(part.columns))]
             lines += [*map(_row, part.rows), ""]
@@ -122,40 +126,40 @@ def duration(seconds: float) -> str:
 
 
 def _models(report: Report) -> Section:
-    columns = ("model", "role", "in step", "", "embedded", "rows in Milvus", "behind", "lag p95")
+    columns = ("model", "role", "in sync", "", "embedded", "rows in Milvus", "behind", "lag p95")
     rows = [_model(model, len(report.shards)) for model in report.models]
-    says = "" if rows else "No model is registered yet."
+    summary = "" if rows else "No model is registered yet."
     problems = [f"{m.model}: {m.problem}" for m in report.models if m.problem]
-    return Section("Models", says or " ".join(problems), columns, tuple(rows))
+    return Section("Models", summary or " ".join(problems), columns, tuple(rows))
 
 
-def _model(model: ModelState, shards: int) -> tuple[str, ...]:
+def _model(model: ModelStatus, shards: int) -> tuple[str, ...]:
     rows = "" if model.rows is None else f"{model.rows:,}"
-    if model.hop is None:
+    if model.stage is None:
         return (model.model, model.role, "", "", "", rows, "", "")
     lag = model.lags.quantiles.get("p95") if model.lags else None
     return (
         model.model,
         model.role,
-        bar(model.hop.in_step / shards),
-        f"{model.hop.in_step} of {shards}",
+        bar(model.stage.in_sync / shards),
+        f"{model.stage.in_sync} of {shards}",
         f"{model.embedded} of {shards}",
         rows,
-        _left(model.hop),
+        _left(model.stage),
         "" if lag is None else duration(lag),
     )
 
 
 def _shards(report: Report) -> Section:
-    found = [state for state in GLYPHS if any(state in hop.states for _, hop in report.hops)]
+    found = [state for state in GLYPHS if any(state in stage.states for _, stage in report.stages)]
     columns = ("", *(state.value for state in found), "behind")
     rows = tuple(
-        (name, *(f"{hop.states.count(state):,}" for state in found), _left(hop))
-        for name, hop in report.hops
+        (name, *(f"{stage.states.count(state):,}" for state in found), _left(stage))
+        for name, stage in report.stages
     )
     lines: list[str] = []
-    for name, hop in report.hops:
-        lines += [f"{name}:", *grid(hop.states, report.shards), ""]
+    for name, stage in report.stages:
+        lines += [f"{name}:", *grid(stage.states, report.shards), ""]
     key = "   ".join(f"{GLYPHS[state]} {state.value}" for state in found)
     return Section("Shards", "", columns, rows, (*lines, key))
 
@@ -166,17 +170,17 @@ def _behind(report: Report) -> list[Section]:
             report.shards[shard.shard],
             name,
             shard.state.value,
-            f"{shard.work:,} {hop.unit}",
+            f"{shard.work:,} {stage.unit}",
             shard.error + (f", again from {_clock(shard.until)}" if shard.until else ""),
         )
-        for name, hop in report.hops
-        for shard in hop.worst[:SHOWN]
+        for name, stage in report.stages
+        for shard in stage.worst[:SHOWN]
     ]
     if not rows:
         return []
     columns = ("shard", "of", "state", "behind", "last failure")
-    says = f"At most {SHOWN} of each, those to look at first first."
-    return [Section("Shards that are behind", says, columns, tuple(rows))]
+    summary = f"At most {SHOWN} of each, those to look at first first."
+    return [Section("Shards that are behind", summary, columns, tuple(rows))]
 
 
 def _lags(report: Report) -> list[Section]:
@@ -188,11 +192,11 @@ def _lags(report: Report) -> list[Section]:
         (model.model, f"{lags.changes:,}", *map(duration, lags.quantiles.values()))
         for model, lags in known
     ]
-    says = "From a document's modification until it could be found, over recent changes."
+    summary = "From a document's modification until it could be found, over recent changes."
     charts: list[str] = []
     for model, lags in known:
         charts += [f"{model.model}:", *_distribution(lags.classes), ""]
-    return [Section("Lag", says, columns, tuple(rows), tuple(charts[:-1]))]
+    return [Section("Lag", summary, columns, tuple(rows), tuple(charts[:-1]))]
 
 
 def _distribution(classes: Mapping[float, int]) -> list[str]:
@@ -214,11 +218,11 @@ def _quarantine(report: Report) -> Section:
         (outcome, f"{count:,}", bar(count / most))
         for outcome, count in sorted(found.outcomes.items(), key=lambda item: (-item[1], item[0]))
     ]
-    says = (
+    summary = (
         f"{found.documents:,} documents, {share:.1%} of all, the oldest for {age}. The check"
         " quarantine names them, the job retry_quarantined tries them again."
     )
-    return Section("Quarantine", says, ("outcome", "documents", ""), tuple(rows))
+    return Section("Quarantine", summary, ("outcome", "documents", ""), tuple(rows))
 
 
 def _cost(report: Report) -> Section:
@@ -236,10 +240,10 @@ def _cost(report: Report) -> Section:
         )
         for one in spent
     ]
-    says = f"What finished runs embedded; {BY_HAND!r} are those that no sensor asked for."
+    summary = f"What finished runs embedded; {MANUAL!r} are those that no sensor asked for."
     if not report.spending.complete:
-        says += " Earlier runs are still being added up: the next report has more of them."
-    return Section("Cost so far", says, columns, tuple(rows))
+        summary += " Earlier runs are still being added up: the next report has more of them."
+    return Section("Cost so far", summary, columns, tuple(rows))
 
 
 def _sensors(report: Report) -> Section:
@@ -248,20 +252,20 @@ def _sensors(report: Report) -> Section:
             one.sensor,
             "running" if one.running else "stopped",
             duration(report.at.timestamp() - one.at) + " ago" if one.at else "never",
-            one.said,
+            one.message,
         )
         for one in report.sensors
     ]
-    says = "" if rows else "No sensor has looked yet: Dagster's daemon does not run."
-    return Section("Sensors", says, ("sensor", "", "last looked", "said"), tuple(rows))
+    summary = "" if rows else "No sensor has looked yet: Dagster's daemon does not run."
+    return Section("Sensors", summary, ("sensor", "", "last looked", "said"), tuple(rows))
 
 
-def _left(hop: Hop) -> str:
-    return f"{hop.backlog:,} {hop.unit}" if hop.behind else ""
+def _left(stage: Stage) -> str:
+    return f"{stage.backlog:,} {stage.unit}" if stage.behind else ""
 
 
-def _of_shards(hop: Hop) -> str:
-    return f"{len(hop.behind):,} of {len(hop.states):,} shards"
+def _of_shards(stage: Stage) -> str:
+    return f"{len(stage.behind):,} of {len(stage.states):,} shards"
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,1 @@
+"""Which runs are requested when, in which lane, and on which pods."""

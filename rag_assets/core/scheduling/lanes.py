@@ -10,7 +10,7 @@ throughput. The rules, and why:
   large import touches all of them, and choosing among them would only cut the ranges.
 - **A run takes a contiguous range of shards**, because Dagster gives a run a range of partitions,
   and as few runs are asked for as that allows: starting one costs seconds, visiting a shard that
-  is in step costs milliseconds. So a range may span up to `idle_gap` such shards.
+  is in sync costs milliseconds. So a range may span up to `idle_gap` such shards.
 - **No range touches a shard that another run of the same lane has**, queued or started: changes
   that come in meanwhile wait in the listing, where they coalesce, and go out in the next run.
 - **A shard in a bulk run may still stream**, if it has been loaded before: the bulk run may take
@@ -43,7 +43,7 @@ class LanePolicy:
             send out as stream runs.
         shards_per_run: Shards in one bulk run.
         max_runs: Runs of one lane that may be queued or started at once.
-        idle_gap: Shards in step that a range may span.
+        idle_gap: Shards in sync that a range may span.
         bulk: Whether bulk runs may be asked for now.
     """
 
@@ -63,13 +63,13 @@ class StaleShard:
         work: How many rows of its input a run has to take: all of them if it never was made, or
             by other code, else those that have changed.
         edits: How many rows of its input have changed since it was made; 0 if it never was.
-        wanted: Digest of what it should be.
+        desired: Digest of what it should be.
     """
 
     position: int
     work: int
     edits: int = 0
-    wanted: str = ""
+    desired: str = ""
 
 
 @dataclass(frozen=True, slots=True)

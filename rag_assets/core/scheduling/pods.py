@@ -9,8 +9,8 @@ from enum import StrEnum
 from itertools import product
 from typing import Any
 
-from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.core.models.gate import Rule
+from rag_assets.core.scheduling.lanes import Lane
 
 PodConfig = Mapping[str, Any]
 
@@ -23,7 +23,7 @@ class Work(StrEnum):
 
 
 GPU_ASSETS = frozenset({"embeddings", "collection", "live_alias"})
-GPU_JOBS = frozenset({"index_chunks", "judge_candidates", "judge_live", "preview_build"})
+GPU_JOBS = frozenset({"index_chunks", "evaluate_candidates", "evaluate_live", "preview_build"})
 GPU_CHECKS = frozenset({"retrieval", "endpoint_parity", "gate", *(f"gate_{rule}" for rule in Rule)})
 CPU_JOBS = frozenset({"rollback"})
 """Those that look at vectors and load no model: a rollback must not wait for a GPU."""

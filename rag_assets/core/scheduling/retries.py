@@ -58,7 +58,7 @@ class PastRun:
         ended_at: Seconds since the epoch.
         ending: How.
         shards: Positions of its shards.
-        wanted: Position → digest of what was to be brought about there; of stale shards only,
+        desired: Position → digest of what was to be brought about there; of stale shards only,
             and empty if the run was started by hand.
         error: The name of the error; empty without one.
         configured: Names the configuration that it was asked for with.
@@ -68,7 +68,7 @@ class PastRun:
     ended_at: float
     ending: Ending
     shards: range
-    wanted: Mapping[int, str] = field(default_factory=dict)
+    desired: Mapping[int, str] = field(default_factory=dict)
     error: str = ""
     configured: str = ""
 
@@ -83,20 +83,20 @@ class Wait:
 
 
 def must_wait(
-    shard: int, wanted: str, history: Sequence[PastRun], policy: RetryPolicy
+    shard: int, desired: str, history: Sequence[PastRun], policy: RetryPolicy
 ) -> Wait | None:
     """Tell whether a stale shard has to wait because of how its runs ended.
 
     Args:
         shard: Its position.
-        wanted: What a run would be asked to bring about now.
+        desired: What a run would be asked to bring about now.
         history: Ended runs of the job, the newest first.
         policy: The delays, and the present configuration.
 
     Returns:
         None if a run may be asked for.
     """
-    failed = _failures(shard, wanted, history)
+    failed = _failures(shard, desired, history)
     if not failed:
         return None
     last = failed[0]
@@ -115,16 +115,16 @@ def waiting(
     now: float,
 ) -> dict[int, Wait]:
     """Return the stale shards that are not asked for now, by position; as `must_wait` says."""
-    waits = {s.position: must_wait(s.position, s.wanted, history, policy) for s in stale}
+    waits = {s.position: must_wait(s.position, s.desired, history, policy) for s in stale}
     return {p: w for p, w in waits.items() if w and (w.until is None or w.until > now)}
 
 
-def _failures(shard: int, wanted: str, history: Sequence[PastRun]) -> list[PastRun]:
+def _failures(shard: int, desired: str, history: Sequence[PastRun]) -> list[PastRun]:
     """Return the shard's failed runs since it last succeeded, the newest first."""
     failed = []
     for run in history:
         if shard in run.shards:
-            if run.ending is Ending.SUCCEEDED and run.wanted.get(shard) != wanted:
+            if run.ending is Ending.SUCCEEDED and run.desired.get(shard) != desired:
                 break
             failed.append(run)
     return failed

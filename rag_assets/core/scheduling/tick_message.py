@@ -26,7 +26,7 @@ def describe(
         waits: Of shards that are not asked for because of earlier failures.
         opens: When bulk runs may start again, if they may not now.
     """
-    parts = [_asked_for(unit, plan)] if plan.runs else []
+    parts = [_runs_message(unit, plan)] if plan.runs else []
     if plan.for_later and opens is not None:
         shards = _count(len(plan.for_later), "shard")
         parts.append(f"{shards} held back: the bulk window opens at {opens:%H:%M} UTC")
@@ -36,10 +36,10 @@ def describe(
     if plan.held_back:
         held_back = _count(len(plan.held_back), "shard")
         parts.append(f"{held_back} held back: {_count(in_flight, 'run')} in flight")
-    return "; ".join([*parts, *_said_of(waits)]) + "."
+    return "; ".join([*parts, *_waits_message(waits)]) + "."
 
 
-def _asked_for(unit: str, plan: Plan) -> str:
+def _runs_message(unit: str, plan: Plan) -> str:
     work = sum(run.work for run in plan.runs)
     shards = sum(len(run.stale) for run in plan.runs)
     lanes = [(lane, sum(run.lane is lane for run in plan.runs)) for lane in Lane]
@@ -47,7 +47,7 @@ def _asked_for(unit: str, plan: Plan) -> str:
     return f"{work} changed {unit} in {_count(shards, 'shard')} → {runs}"
 
 
-def _said_of(waits: Collection[Wait]) -> list[str]:
+def _waits_message(waits: Collection[Wait]) -> list[str]:
     parts = []
     later = [wait for wait in waits if wait.until is not None]
     if later:

@@ -25,10 +25,10 @@ def cost_report(
     """Evaluate the cost model."""
     report = costs.inputs().evaluate(measured(context.instance, index.open()))
     sections = cost_sections(report)
-    context.log.info("%s", sections[0].says)
+    context.log.info("%s", sections[0].summary)
     return dg.MaterializeResult(
         metadata={
             "rag_assets/report": dg.MetadataValue.md(markdown(sections)),
-            **{f"rag_assets/{name}": round(v, 4) for name, v in report.figures().items()},
+            **{f"rag_assets/{name}": round(v, 4) for name, v in report.metrics().items()},
         }
     )

@@ -31,7 +31,7 @@ def ingestion_report(
     return dg.MaterializeResult(
         metadata={
             "rag_assets/report": dg.MetadataValue.md(markdown(sections(report))),
-            **{f"rag_assets/{name}": round(v, 4) for name, v in report.figures().items()},
+            **{f"rag_assets/{name}": round(v, 4) for name, v in report.metrics().items()},
             **spending_metadata(report.spending),
         }
     )

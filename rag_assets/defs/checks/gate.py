@@ -44,7 +44,7 @@ def promotion_gate(
 def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:
     """Return the result of a rule for each candidate."""
     findings = {m: f for m, found in evaluated.items() for f in found if f.rule is rule}
-    numbers = {f"{m} {n}": v for m, f in findings.items() for n, v in f.figures.items()}
+    numbers = {f"{m} {n}": v for m, f in findings.items() for n, v in f.metrics.items()}
     return dg.AssetCheckResult(
         check_name=f"{Check.GATE_RULE}{rule}",
         asset_key=Asset.COLLECTION,

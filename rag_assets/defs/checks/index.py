@@ -53,7 +53,7 @@ def vectors(config: VectorScope, index: IndexResource) -> dg.AssetCheckResult:
             target.spec.key: _vectors(target, shards, config.rows_per_shard)
             for target in _readable(opened)
         }
-    numbers = {f"{m} {n}": v for m, f in found.items() for n, v in f.figures.items()}
+    numbers = {f"{m} {n}": v for m, f in found.items() for n, v in f.metrics.items()}
     return dg.AssetCheckResult(
         passed=all(finding.passed for finding in found.values()),
         severity=dg.AssetCheckSeverity.ERROR,
@@ -199,7 +199,7 @@ def endpoint_parity(index: IndexResource, gate: GateResource) -> dg.AssetCheckRe
         severity=dg.AssetCheckSeverity.ERROR,
         description="; ".join(results) or "Not applicable: no model is behind an endpoint.",
         metadata={
-            f"rag_assets/{key} worst_cosine": float(finding.figures["worst_cosine"])
+            f"rag_assets/{key} worst_cosine": float(finding.metrics["worst_cosine"])
             for key, finding in found.items()
         },
     )
@@ -219,7 +219,7 @@ def _vectors(target: ModelCollection, shards: list[str], rows: int) -> Finding:
     if actual == desired:
         return finding
     evidence = f"vectors have {actual} dimensions, the spec {desired}; {finding.evidence}"
-    return Finding(finding.rule, False, evidence, finding.figures)
+    return Finding(finding.rule, False, evidence, finding.metrics)
 
 
 def _parity(index: Index, spec: ModelSpec, sample: pl.DataFrame) -> Finding:

@@ -1,8 +1,10 @@
 """Jobs: the stages of ingestion, upkeep, and the steps of a model's life."""
 
+from typing import Any
+
 from rag_assets.defs.jobs import ingestion, models, upkeep
 
-ALL = [
+ALL: list[Any] = [
     ingestion.ingest_documents,
     ingestion.index_chunks,
     ingestion.retry_quarantined,

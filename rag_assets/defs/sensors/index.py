@@ -86,7 +86,7 @@ def _name_unregistered(tick: Tick, registry: Registry) -> None:
 def _reconcile(
     tick: Tick, index: Index, model: str, metas: Metas, cursor: str | None
 ) -> str | None:
-    """Request runs of a model's stale shards, or its promotion if it is the first; return the cursor.
+    """Request runs of a model's stale shards, or the first promotion; return the cursor.
 
     Raises:
         ConfigurationError: The model has no spec.

@@ -138,8 +138,10 @@ def _take_notifications(tick: Tick, lake: Lake, source: Source, shards: list[str
     else:
         unclear = keys.count(None)
         if messages:
-            said = f"{len(messages)} notifications named {len(ids)} documents"
-            tick.messages.append(said + (f", {unclear} were not understood." if unclear else "."))
+            message = f"{len(messages)} notifications named {len(ids)} documents"
+            tick.messages.append(
+                message + (f", {unclear} were not understood." if unclear else ".")
+            )
     return found
 
 

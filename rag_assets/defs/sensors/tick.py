@@ -73,7 +73,9 @@ class Tick:
         plan = plan_runs(ready, runs.in_flight, replace(lanes, bulk=self.bulk_from is None))
         if len(plan.for_later) < len(stale):
             self.behind.append(unit)
-        self.messages.append(describe(unit, plan, len(runs.in_flight), waits.values(), self.bulk_from))
+        self.messages.append(
+            describe(unit, plan, len(runs.in_flight), waits.values(), self.bulk_from)
+        )
         self.requests.extend(
             request(
                 job,

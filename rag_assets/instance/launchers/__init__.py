@@ -1,0 +1,1 @@
+"""How runs are launched: on one machine, and as pods on Kubernetes."""

@@ -46,13 +46,13 @@ def _done(job: k8s.client.V1Job) -> bool:
 
 
 def _ended(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
-    asked = list(run_ids)
-    if not asked:  # Dagster refuses a filter of no runs
+    requested = list(run_ids)
+    if not requested:  # Dagster refuses a filter of no runs
         return set()
     closed = time.time() - CLOSING
     return {
         record.dagster_run.run_id
-        for record in instance.get_run_records(dg.RunsFilter(run_ids=asked))
+        for record in instance.get_run_records(dg.RunsFilter(run_ids=requested))
         if record.dagster_run.is_finished
         and (record.start_time is None or (record.end_time or 0) < closed)
     }

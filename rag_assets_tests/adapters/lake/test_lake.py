@@ -51,13 +51,13 @@ def test_what_was_committed_comes_back_with_what_it_says_of_itself(lake: Lake) -
 
 
 def test_a_footer_says_how_many_rows_there_are_and_what_the_asset_says_besides(lake: Lake) -> None:
-    said = replace(META, figures={"empty": 2.0})
+    message = replace(META, metrics={"empty": 2.0})
 
-    lake.commit(KEY, table(("a", 1), ("b", 2)), said, None)
+    lake.commit(KEY, table(("a", 1), ("b", 2)), message, None)
 
     found = lake.meta(KEY)
     assert found is not None
-    assert found.figures == {"empty": 2, "rows": 2}
+    assert found.metrics == {"empty": 2, "rows": 2}
     assert found == META  # figures follow from the content
 
 
@@ -67,9 +67,9 @@ def test_what_a_large_partition_says_of_itself_is_in_its_last_bytes(lake: Lake) 
     lake.commit(KEY, rows, META, None)
 
     assert lake.meta(KEY) == META
-    held = lake._objects.get(KEY.path)
-    assert held is not None
-    assert len(held.data) > FOOTER_BYTES
+    actual = lake._objects.get(KEY.path)
+    assert actual is not None
+    assert len(actual.data) > FOOTER_BYTES
 
 
 def test_the_second_of_two_commits_on_the_same_state_is_refused(lake: Lake) -> None:
@@ -85,12 +85,12 @@ def test_an_update_starts_over_until_it_wins(lake: Lake) -> None:
     attempts = []
 
     def add() -> int:
-        held = lake.read(KEY, SCHEMA)
-        attempts.append(held.table.height)
+        actual = lake.read(KEY, SCHEMA)
+        attempts.append(actual.table.height)
         if len(attempts) < 3:  # somebody else is faster, twice
-            lake.commit(KEY, table(*[("x", 0)] * len(attempts)), META, held.token)
-        lake.commit(KEY, pl.concat([held.table, table(("own", 1))]), META, held.token)
-        return held.table.height
+            lake.commit(KEY, table(*[("x", 0)] * len(attempts)), META, actual.token)
+        lake.commit(KEY, pl.concat([actual.table, table(("own", 1))]), META, actual.token)
+        return actual.table.height
 
     assert lake.update(add) == 2
     assert attempts == [0, 1, 2]

@@ -13,7 +13,12 @@ import botocore.session
 import fsspec.asyn
 import pytest
 
-from rag_assets.adapters.lake.object_store import FolderStore, ObjectStore, S3Store, open_object_store
+from rag_assets.adapters.lake.object_store import (
+    FolderStore,
+    ObjectStore,
+    S3Store,
+    open_object_store,
+)
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.s3_server import Bucket
@@ -115,10 +120,10 @@ def count(url: str, times: int, options: dict[str, str]) -> None:
     store = open_object_store(url, options)
     done = 0
     while done < times:
-        held = store.get("counter")
-        value = int(held.data) if held else 0
+        actual = store.get("counter")
+        value = int(actual.data) if actual else 0
         try:
-            store.put("counter", str(value + 1).encode(), held.token if held else None)
+            store.put("counter", str(value + 1).encode(), actual.token if actual else None)
         except CommitConflictError:
             continue
         done += 1

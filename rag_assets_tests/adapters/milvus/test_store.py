@@ -12,9 +12,8 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.rows import IndexParams
+from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, IndexParams, requests
 from rag_assets.adapters.milvus.store import MilvusStore
-from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, requests
 from rag_assets.core.errors import VectorStoreError
 from rag_assets_tests.support.milvus_servers import (
     MilvusServer,
@@ -133,9 +132,9 @@ def test_a_collection_is_described_with_its_properties(store: MilvusStore, name:
 def test_another_collection_of_the_same_name_is_refused(
     store: MilvusStore, name: str, other: dict[str, object], message: str
 ) -> None:
-    wanted = {"dimension": DIMENSION, "properties": PROPERTIES} | other
+    desired = {"dimension": DIMENSION, "properties": PROPERTIES} | other
     with pytest.raises(VectorStoreError) as caught:
-        store.create(name, **wanted)
+        store.create(name, **desired)
     assert message in str(caught.value)
 
 

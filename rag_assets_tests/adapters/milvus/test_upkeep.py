@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.milvus.rows import INTEGER_FIELDS, TEXT_LIMITS
+from rag_assets.adapters.milvus.store import MilvusStore
 
 NAME = "upkeep"
 

@@ -11,9 +11,9 @@ from uuid import uuid4
 import fsspec
 import polars as pl
 import pytest
-
 from rag_assets.adapters.source.source.source import Source, Window, open_source
 from rag_assets.adapters.source.source.stores import FolderSource, SourceDocument
+
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import DocumentGoneError, SourceError
 from rag_assets.core.tables import SOURCE_FILES
@@ -150,7 +150,7 @@ def test_only_wanted_documents_are_listed(place: Place) -> None:
     place.put("a.md", b"a")
     place.put("b.md", b"b")
 
-    listing = place.open().listing(NOTHING, wanted=lambda key: key == "b.md").files
+    listing = place.open().listing(NOTHING, desired=lambda key: key == "b.md").files
 
     assert listing["document_id"].to_list() == ["b.md"]
 
@@ -272,7 +272,9 @@ class CountingFolder(FolderSource):
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as changed long enough ago."""
-    monkeypatch.setattr("rag_assets.adapters.source.source.stores.SETTLES_AFTER", timedelta(seconds=-1))
+    monkeypatch.setattr(
+        "rag_assets.adapters.source.source.stores.SETTLES_AFTER", timedelta(seconds=-1)
+    )
 
 
 def test_a_file_changed_just_now_is_hashed_again(tmp_path: Path) -> None:

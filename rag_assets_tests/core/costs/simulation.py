@@ -10,8 +10,8 @@ from math import ceil, log, sqrt
 
 import numpy as np
 
-from rag_assets.core.costs.model import DAY, Kind, Policy
 from rag_assets.core.costs.inputs import Case
+from rag_assets.core.costs.model import DAY, Kind, Policy
 
 
 @dataclass

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rag_assets.core.costs.model import DAY, HOUR, Costs, Kind, Policy, cost, ratio
+from rag_assets.core.costs.gpu_pool import Arrivals, Delay, Pod
 from rag_assets.core.costs.inputs import Case, inputs
+from rag_assets.core.costs.model import DAY, HOUR, Costs, Kind, Policy, cost, ratio
 from rag_assets.core.costs.sweeps import RANGES, break_even, sensitivity
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.costs.gpu_pool import Arrivals, Delay, Pod
 from rag_assets_tests.core.costs.simulation import Found, Simulation
 
 DOCS = Path(__file__).parents[3] / "docs" / "costs.md"

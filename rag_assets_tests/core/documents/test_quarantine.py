@@ -17,16 +17,16 @@ documents = st.lists(st.tuples(st.sampled_from(BAD), st.integers(0, 10**9)), max
 
 
 def rows(found: list[tuple[Outcome, int]]) -> pl.DataFrame:
-    judged = [START + timedelta(microseconds=after) for _, after in found]
+    evaluated = [START + timedelta(microseconds=after) for _, after in found]
     schema = {name: PARSED_DOCUMENTS[name] for name in ("outcome", "judged_at")}
-    return pl.DataFrame({"outcome": [o.value for o, _ in found], "judged_at": judged}, schema)
+    return pl.DataFrame({"outcome": [o.value for o, _ in found], "judged_at": evaluated}, schema)
 
 
 @given(documents)
 def test_figures_say_all_that_the_table_does(found: list[tuple[Outcome, int]]) -> None:
     counted = Quarantine.of(rows(found))
 
-    assert Quarantine.of_figures({**counted.as_figures(), "rows": 17.0}) == counted
+    assert Quarantine.of_metrics({**counted.as_metrics(), "rows": 17.0}) == counted
     assert counted.documents == len(found)
 
 

@@ -5,32 +5,48 @@ from dataclasses import replace
 import pytest
 
 from rag_assets.core.models.estimate import Corpus, preview
-from rag_assets.core.models.gate import QueryKind, VectorFaults, judge_latency, judge_reproduction, judge_retrieval, judge_vectors, percentile
-from rag_assets.core.models.retrieval import LabelledQuery, Scores, known_item, mean_scores, reciprocal_rank
+from rag_assets.core.models.gate import (
+    QueryKind,
+    VectorFaults,
+    evaluate_latency,
+    evaluate_reproduction,
+    evaluate_retrieval,
+    evaluate_vectors,
+    percentile,
+)
+from rag_assets.core.models.retrieval import (
+    LabelledQuery,
+    Scores,
+    known_item,
+    mean_scores,
+    reciprocal_rank,
+)
 from rag_assets_tests.support.pipeline import wordllama_spec
 
 LIVE = Scores(recall=0.8, ndcg=0.7, mrr=0.6, queries=50)
 
 
 def test_vectors_without_fault_pass() -> None:
-    finding = judge_vectors(VectorFaults(rows=5) + VectorFaults(rows=7))
+    finding = evaluate_vectors(VectorFaults(rows=5) + VectorFaults(rows=7))
     assert finding.passed
     assert "12 vectors" in finding.evidence
 
 
 @pytest.mark.parametrize("fault", ["not_finite", "wrong_length", "other"])
 def test_one_faulty_vector_is_refused_by_name(fault: str) -> None:
-    finding = judge_vectors(VectorFaults(rows=5) + VectorFaults(3, **{fault: 1}, first="chunk x"))  # type: ignore[arg-type]
+    finding = evaluate_vectors(
+        VectorFaults(rows=5) + VectorFaults(3, **{fault: 1}, first="chunk x")
+    )  # type: ignore[arg-type]
     assert not finding.passed
     assert "of 8 vectors 1 " in finding.evidence
     assert finding.evidence.endswith("the first is of chunk x")
 
 
 def test_a_vector_that_the_model_does_not_give_any_more_is_refused() -> None:
-    assert judge_reproduction([1.0, 0.9995]).passed
-    assert not judge_reproduction([1.0, 0.98]).passed
-    assert not judge_reproduction([float("nan"), 1.0]).passed
-    assert not judge_reproduction([1.0, float("nan")]).passed
+    assert evaluate_reproduction([1.0, 0.9995]).passed
+    assert not evaluate_reproduction([1.0, 0.98]).passed
+    assert not evaluate_reproduction([float("nan"), 1.0]).passed
+    assert not evaluate_reproduction([1.0, float("nan")]).passed
 
 
 @pytest.mark.parametrize("score", ["recall", "ndcg", "mrr"])
@@ -39,24 +55,24 @@ def test_each_score_may_be_lower_by_the_margin_and_no_more(score: str) -> None:
         values = {name: getattr(LIVE, name) for name in ("recall", "ndcg", "mrr")}
         return Scores(**values | {score: values[score] - by}, queries=50)
 
-    assert judge_retrieval(lower(0.019), LIVE, 0.02, QueryKind.LABELLED).passed
-    refused = judge_retrieval(lower(0.021), LIVE, 0.02, QueryKind.LABELLED)
+    assert evaluate_retrieval(lower(0.019), LIVE, 0.02, QueryKind.LABELLED).passed
+    refused = evaluate_retrieval(lower(0.021), LIVE, 0.02, QueryKind.LABELLED)
     assert not refused.passed
     assert refused.evidence.endswith(f"below it: {score}")
-    assert refused.figures[f"live_{score}_at_10"] == getattr(LIVE, score)
+    assert refused.metrics[f"live_{score}_at_10"] == getattr(LIVE, score)
 
 
 def test_of_known_items_only_whether_they_are_found_is_judged() -> None:
     ranked_lower = replace(LIVE, ndcg=0.1, mrr=0.1)
     found_less = replace(LIVE, recall=0.7)
-    assert judge_retrieval(ranked_lower, LIVE, 0.02, QueryKind.KNOWN_ITEM).passed
-    refused = judge_retrieval(found_less, LIVE, 0.02, QueryKind.KNOWN_ITEM)
+    assert evaluate_retrieval(ranked_lower, LIVE, 0.02, QueryKind.KNOWN_ITEM).passed
+    refused = evaluate_retrieval(found_less, LIVE, 0.02, QueryKind.KNOWN_ITEM)
     assert refused.evidence.endswith("below it: recall")
 
 
 def test_where_nothing_is_live_retrieval_and_latency_are_recorded() -> None:
-    retrieval = judge_retrieval(LIVE, None, 0.02, QueryKind.KNOWN_ITEM)
-    latency = judge_latency([0.1], [], 2.0, 0.0)
+    retrieval = evaluate_retrieval(LIVE, None, 0.02, QueryKind.KNOWN_ITEM)
+    latency = evaluate_latency([0.1], [], 2.0, 0.0)
     assert retrieval.passed
     assert latency.passed
     assert "nothing is live" in retrieval.evidence
@@ -65,9 +81,9 @@ def test_where_nothing_is_live_retrieval_and_latency_are_recorded() -> None:
 
 def test_latency_is_bounded_by_the_live_models_or_the_allowance() -> None:
     slow = [0.01] * 10 + [0.3] * 10
-    assert judge_latency(slow, [0.2] * 20, factor=2, allowance=0).passed
-    assert not judge_latency(slow, [0.1] * 20, factor=2, allowance=0.25).passed
-    assert judge_latency(slow, [0.1] * 20, factor=2, allowance=0.35).passed
+    assert evaluate_latency(slow, [0.2] * 20, factor=2, allowance=0).passed
+    assert not evaluate_latency(slow, [0.1] * 20, factor=2, allowance=0.25).passed
+    assert evaluate_latency(slow, [0.1] * 20, factor=2, allowance=0.35).passed
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

@@ -39,9 +39,9 @@ def test_a_model_goes_from_registered_to_retired() -> None:
 
 def test_candidate_live_and_previous_are_fed_and_no_others() -> None:
     registry = upgraded().register("c-v1", "sc")
-    assert registry.fed == ["a-v1", "b-v1"]
-    assert registry.build("c-v1").fed == ["a-v1", "b-v1", "c-v1"]
-    assert registry.retire("a-v1").fed == ["b-v1"]
+    assert registry.maintained == ["a-v1", "b-v1"]
+    assert registry.build("c-v1").maintained == ["a-v1", "b-v1", "c-v1"]
+    assert registry.retire("a-v1").maintained == ["b-v1"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_second_build_is_refused_unless_asked_for() -> None:
     with pytest.raises(MoveRefusedError, match=r"c-v1 is a candidate already.*--beside"):
         registry.build("d-v1")
 
-    assert registry.build("d-v1", beside=True).having(Role.CANDIDATE) == ["c-v1", "d-v1"]
+    assert registry.build("d-v1", concurrent=True).having(Role.CANDIDATE) == ["c-v1", "d-v1"]
     assert registry.cancel("c-v1").build("d-v1").having(Role.CANDIDATE) == ["d-v1"]
 
 
@@ -104,15 +104,15 @@ def test_a_promotion_that_died_after_the_alias_moved_is_done() -> None:
 def test_a_model_made_live_by_other_means_is_taken_on_record() -> None:
     registry = Registry().adopting("a-v1", "sa")
 
-    assert (registry.role("a-v1"), registry.fed) == (Role.LIVE, ["a-v1"])
+    assert (registry.role("a-v1"), registry.maintained) == (Role.LIVE, ["a-v1"])
     promoted = promote(registry.register("b-v1", "sb").build("b-v1"), "b-v1")
     assert promoted.role("a-v1") is Role.PREVIOUS
 
 
 def test_keys_of_one_signature_are_twins() -> None:
     registry = upgraded().register("c-v1", "sb")
-    assert registry.twins("c-v1", "sb") == ["b-v1"]
-    assert registry.twins("unheard-of", "sx") == []
+    assert registry.same_signature("c-v1", "sb") == ["b-v1"]
+    assert registry.same_signature("unheard-of", "sx") == []
 
 
 steps = st.sampled_from(["register", "build", "cancel", "begin", "alias", "end", "retire"])
@@ -120,19 +120,19 @@ steps = st.sampled_from(["register", "build", "cancel", "begin", "alias", "end",
 
 @given(st.lists(st.tuples(steps, st.sampled_from(KEYS)), max_size=40))
 def test_whatever_is_asked_the_live_model_stays_fed_and_every_step_repeats(
-    asked: list[tuple[str, str]],
+    requested: list[tuple[str, str]],
 ) -> None:
     registry = Registry()
-    for step, key in asked:
+    for step, key in requested:
         try:
             after = taken(registry, step, key)
         except MoveRefusedError:
             continue
         assert taken(after, step, key) == after  # idempotent
         registry = after
-        assert registry.live is None or registry.live in registry.fed
+        assert registry.live is None or registry.live in registry.maintained
         assert len(registry.having(Role.LIVE)) == (registry.live is not None)
-        assert not set(registry.fed) & set(registry.having(Role.REGISTERED, Role.RETIRED))
+        assert not set(registry.maintained) & set(registry.having(Role.REGISTERED, Role.RETIRED))
         promoting = [r for r in registry.records.values() if r.promoting]
         assert len(promoting) <= 1
         assert not any(record.retired for record in promoting)
@@ -150,5 +150,5 @@ def taken(registry: Registry, step: str, key: str) -> Registry:
     if step == "begin":
         return registry.begin_promotion(key)
     if step == "build":
-        return registry.build(key, beside=True)
+        return registry.build(key, concurrent=True)
     return registry.cancel(key) if step == "cancel" else registry.retire(key)

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 
 import polars as pl
 
-from rag_assets.core.reports import previews
 from rag_assets.core.documents.document import Outcome
+from rag_assets.core.reports import previews
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 
 LONG = "x" * 5_000

@@ -10,12 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from rag_assets.core.scheduling.lanes import InFlight, Lane, StaleShard
 from rag_assets.core.documents.quarantine import Quarantine
-from rag_assets.core.reports.report import Hop, Lags, ModelState, Report, SensorState, ShardState, hop
-from rag_assets.core.reports.sections import GLYPHS, GRID_CELLS, bar, duration, grid, headline, markdown, sections
-from rag_assets.core.scheduling.retries import Wait
+from rag_assets.core.reports.report import (
+    Lags,
+    ModelStatus,
+    Report,
+    SensorState,
+    ShardState,
+    Stage,
+    stage,
+)
+from rag_assets.core.reports.sections import (
+    GLYPHS,
+    GRID_CELLS,
+    bar,
+    duration,
+    grid,
+    headline,
+    markdown,
+    sections,
+)
 from rag_assets.core.reports.spending import Spending, Spent
+from rag_assets.core.scheduling.lanes import InFlight, Lane, StaleShard
+from rag_assets.core.scheduling.retries import Wait
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SHARDS = ("s000", "s001", "s002", "s003")
@@ -26,15 +43,17 @@ def a_hop(
     rows: Mapping[int, int] | None = None,
     in_flight: tuple[InFlight, ...] = (),
     waits: Mapping[int, Wait] | None = None,
-) -> Hop:
+) -> Stage:
     given_rows = dict.fromkeys(range(4), 10) if rows is None else rows
-    return hop("documents", 4, rows=given_rows, stale=stale, in_flight=in_flight, waits=waits or {})
+    return stage(
+        "documents", 4, rows=given_rows, stale=stale, in_flight=in_flight, waits=waits or {}
+    )
 
 
 def a_report(
     *,
-    documents: Hop | None = None,
-    models: tuple[ModelState, ...] = (),
+    documents: Stage | None = None,
+    models: tuple[ModelStatus, ...] = (),
     quarantine: Quarantine = Quarantine(),  # noqa: B008 - frozen
     spending: Spending = Spending(),  # noqa: B008
     sensors: tuple[SensorState, ...] = (),
@@ -60,12 +79,12 @@ def test_a_shard_is_in_step_unless_it_is_stale_or_has_no_input() -> None:
     found = a_hop(StaleShard(1, 3, 3), rows={0: 10, 1: 10, 3: 10})
 
     assert found.states == (
-        ShardState.IN_STEP,
+        ShardState.IN_SYNC,
         ShardState.STALE,
         ShardState.NO_INPUT,
-        ShardState.IN_STEP,
+        ShardState.IN_SYNC,
     )
-    assert (found.in_step, found.backlog) == (2, 3)
+    assert (found.in_sync, found.backlog) == (2, 3)
 
 
 def test_what_is_to_be_made_as_a_whole_is_behind_by_its_rows_not_by_all_changes_ever() -> None:
@@ -81,7 +100,7 @@ def test_a_stale_shard_that_a_run_has_is_left_to_it() -> None:
 
     found = a_hop(StaleShard(1, 3, 3), in_flight=runs, waits=waits)
 
-    assert found.states[1:3] == (ShardState.RUNNING, ShardState.IN_STEP)
+    assert found.states[1:3] == (ShardState.RUNNING, ShardState.IN_SYNC)
 
 
 def test_a_failure_says_its_error_and_comes_first() -> None:
@@ -133,30 +152,36 @@ def test_a_grid_is_small_and_hides_no_failure(states: list[ShardState]) -> None:
     ("seconds", "said"),
     [(0, "0 s"), (0.84, "0.8 s"), (42.4, "42 s"), (210, "3.5 min"), (7200, "2 h"), (4e5, "4.6 d")],
 )
-def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, message: str) -> None:
+    assert duration(seconds) == message
 
 
 def test_the_headline_says_what_is_behind() -> None:
-    live = ModelState("a-v1", "live", "x_a", hop=a_hop(StaleShard(3, 7, 7)))
+    live = ModelStatus("a-v1", "live", "x_a", stage=a_hop(StaleShard(3, 7, 7)))
 
-    said = headline(a_report(models=(live,)))
+    message = headline(a_report(models=(live,)))
 
-    assert "Queries are answered from a-v1." in said
-    assert "Behind: 1 of 4 shards of a-v1 (7 documents)." in said
+    assert "Queries are answered from a-v1." in message
+    assert "Behind: 1 of 4 shards of a-v1 (7 documents)." in message
 
 
 def test_the_headline_claims_nothing_of_a_live_model_while_milvus_is_down() -> None:
-    said = headline(a_report(models=(ModelState("a-v1", "fed", "x_a"),), milvus="It is down."))
+    message = headline(a_report(models=(ModelStatus("a-v1", "fed", "x_a"),), milvus="It is down."))
 
-    assert "which model is live is not known: It is down." in said
-    assert "answered from" not in said
+    assert "which model is live is not known: It is down." in message
+    assert "answered from" not in message
 
 
 def test_figures_are_those_of_the_live_model() -> None:
-    live = ModelState("a-v1", "live", "x_a", hop=a_hop(), lags=Lags.of(pl.Series([1.0, 2.0, 30.0])))
-    new = ModelState(
-        "b-v1", "candidate", "x_b", hop=a_hop(StaleShard(0, 9, 0)), lags=Lags.of(pl.Series([900.0]))
+    live = ModelStatus(
+        "a-v1", "live", "x_a", stage=a_hop(), lags=Lags.of(pl.Series([1.0, 2.0, 30.0]))
+    )
+    new = ModelStatus(
+        "b-v1",
+        "candidate",
+        "x_b",
+        stage=a_hop(StaleShard(0, 9, 0)),
+        lags=Lags.of(pl.Series([900.0])),
     )
     report = a_report(
         models=(live, new),
@@ -164,12 +189,12 @@ def test_figures_are_those_of_the_live_model() -> None:
         spending=Spending((Spent("a-v1", "bulk", 5, 50, 1800.0, 900.0),)),
     )
 
-    figures = report.figures()
+    metrics = report.metrics()
 
-    assert (figures["lag_seconds_p50"], figures["lag_seconds_max"]) == (2, 30)
-    assert (figures["chunks_behind"], figures["shards_behind"]) == (9, 1)
-    assert (figures["quarantined"], figures["quarantined_oldest_hours"]) == (2, 2)
-    assert (figures["embedding_hours"], figures["gpu_hours"]) == (0.5, 0.25)
+    assert (metrics["lag_seconds_p50"], metrics["lag_seconds_max"]) == (2, 30)
+    assert (metrics["chunks_behind"], metrics["shards_behind"]) == (9, 1)
+    assert (metrics["quarantined"], metrics["quarantined_oldest_hours"]) == (2, 2)
+    assert (metrics["embedding_hours"], metrics["gpu_hours"]) == (0.5, 0.25)
 
 
 def test_text_from_outside_cannot_break_the_markdown() -> None:
@@ -188,25 +213,25 @@ def test_text_from_outside_cannot_break_the_markdown() -> None:
 
 
 def test_the_markdown_shows_every_section_and_the_chart_of_shards() -> None:
-    model = ModelState("a-v1", "live", "x_a", hop=a_hop(), lags=Lags.of(pl.Series([1.0])))
+    model = ModelStatus("a-v1", "live", "x_a", stage=a_hop(), lags=Lags.of(pl.Series([1.0])))
     report = a_report(documents=a_hop(StaleShard(2, 3, 3)), models=(model,))
 
-    said = markdown(sections(report))
+    message = markdown(sections(report))
 
     for title in ("Models", "Shards", "Shards that are behind", "Lag", "Quarantine", "Sensors"):
-        assert f"## {title}\n" in said
-    assert "s000  ██▒█" in said
-    assert "| s002 | documents | stale | 3 documents |  |" in said
+        assert f"## {title}\n" in message
+    assert "s000  ██▒█" in message
+    assert "| s002 | documents | stale | 3 documents |  |" in message
 
 
 def test_it_is_json_all_the_way_down() -> None:
     lags = Lags.of(pl.Series([1.0, 9e9]))
     report = a_report(
-        models=(ModelState("a-v1", "live", "x_a", hop=a_hop(StaleShard(0, 1, 1)), lags=lags),)
+        models=(ModelStatus("a-v1", "live", "x_a", stage=a_hop(StaleShard(0, 1, 1)), lags=lags),)
     )
 
-    said = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    message = json.loads(json.dumps(report.as_dict(), allow_nan=False))
 
-    assert said["models"][0]["hop"]["states"][0] == "stale"
-    assert said["models"][0]["lags"]["classes"]["inf"] == 1
-    assert said["figures"]["chunks_behind"] == 1
+    assert message["models"][0]["hop"]["states"][0] == "stale"
+    assert message["models"][0]["lags"]["classes"]["inf"] == 1
+    assert message["figures"]["chunks_behind"] == 1

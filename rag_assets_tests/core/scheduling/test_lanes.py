@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_assets.core.scheduling.lanes import InFlight, Lane, LanePolicy, PlannedRun, StaleShard, plan_runs
+from rag_assets.core.scheduling.lanes import (
+    InFlight,
+    Lane,
+    LanePolicy,
+    PlannedRun,
+    StaleShard,
+    plan_runs,
+)
 
 POLICY = LanePolicy(stream_changes=10, shards_per_run=4, max_runs=2, idle_gap=3)
 
@@ -139,14 +146,14 @@ def test_no_run_touches_a_shard_of_another_run_but_beside_a_load(
 
     streaming = {p for run in in_flight if run.lane is Lane.STREAM for p in run.shards}
     loading = {p for run in in_flight if run.lane is Lane.BULK for p in run.shards}
-    asked: set[int] = set()
+    requested: set[int] = set()
     for run in plan.runs:
         touched = set(range(run.first, run.last + 1))
-        assert not touched & (asked | streaming)
-        beside = touched & loading
-        assert run.lane is Lane.STREAM or not beside
-        assert beside <= {shard.position for shard in run.stale}
-        asked |= touched
+        assert not touched & (requested | streaming)
+        concurrent = touched & loading
+        assert run.lane is Lane.STREAM or not concurrent
+        assert concurrent <= {shard.position for shard in run.stale}
+        requested |= touched
 
 
 @given(SHARDS)

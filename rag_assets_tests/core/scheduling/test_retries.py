@@ -10,8 +10,8 @@ NOW = "the configuration"
 POLICY = RetryPolicy(initial_delay=10, max_delay=60, configured=NOW)
 
 
-def run(ended_at: float, ending: Ending, wanted: str = "", shards: range = range(4)) -> PastRun:
-    by_shard = dict.fromkeys(shards, wanted) if wanted else {}
+def run(ended_at: float, ending: Ending, desired: str = "", shards: range = range(4)) -> PastRun:
+    by_shard = dict.fromkeys(shards, desired) if desired else {}
     return PastRun(f"run at {ended_at}", ended_at, ending, shards, by_shard, "SomeError", NOW)
 
 
@@ -55,11 +55,14 @@ def test_what_cannot_succeed_is_not_asked_for_until_the_configuration_changes() 
     refused = run(1000, Ending.PERMANENT)
 
     assert until(refused) is None
-    assert must_wait(1, "wanted", [refused], replace(POLICY, configured="another configuration")) is None
+    assert (
+        must_wait(1, "wanted", [refused], replace(POLICY, configured="another configuration"))
+        is None
+    )
 
 
 def test_a_success_that_left_the_shard_as_stale_counts_as_a_failure() -> None:
-    useless = run(1000, Ending.SUCCEEDED, wanted="wanted")
+    useless = run(1000, Ending.SUCCEEDED, desired="wanted")
 
     assert until(useless) == 1010
     assert must_wait(1, "newer", [useless], POLICY) is None

@@ -102,7 +102,7 @@ def test_runs_can_be_found_by_source_model_and_lane(
     ],
 )
 def test_a_wrong_input_in_the_launchpad_is_answered_with_what_to_do(
-    instance: dg.DagsterInstance, job: str, ops: dict[str, dict[str, Any]], says: str
+    instance: dg.DagsterInstance, job: str, ops: dict[str, dict[str, Any]], summary: str
 ) -> None:
     result = launch(Ticking(instance, "source_sensor"), job, **ops)
 
@@ -113,4 +113,4 @@ def test_a_wrong_input_in_the_launchpad_is_answered_with_what_to_do(
         and event.step_failure_data.error is not None
     ]
     assert not result.success
-    assert any(re.search(says, failure) for failure in failures), failures
+    assert any(re.search(summary, failure) for failure in failures), failures

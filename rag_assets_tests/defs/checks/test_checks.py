@@ -12,14 +12,14 @@ from pymilvus import MilvusClient
 from rag_assets.adapters.embedders import load_embedder
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.milvus.store import GRPC_OPTIONS
-from rag_assets.core.tables import CHUNKS
 from rag_assets.cli.ingestion import lifecycle
+from rag_assets.core.tables import CHUNKS
 from rag_assets.defs.resources import LakeResource, build_resources
 from rag_assets.settings import load_settings
+from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
 from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.ticking import Ticking, instance, put, settle
 
 __all__ = ["instance"]
@@ -54,7 +54,7 @@ def test_on_a_platform_that_is_in_order_every_check_passes(settled: Ticking) -> 
         "chunk_bounds",
         "cut_off_by_model",
         "vectors",
-        "rows_in_step",
+        "rows_in_sync",
         "orphans",
         "lag",
     }
@@ -63,7 +63,7 @@ def test_on_a_platform_that_is_in_order_every_check_passes(settled: Ticking) -> 
 
 
 def test_the_live_model_is_judged_by_what_it_finds(settled: Ticking) -> None:
-    found = evaluate(settled, "judge_live")
+    found = evaluate(settled, "evaluate_live")
 
     assert set(found) == {"retrieval", "endpoint_parity"}
     assert found["retrieval"].passed
@@ -97,7 +97,7 @@ def test_rows_that_milvus_lost_fail_a_check_with_the_shard_as_evidence(settled: 
     lost = client.query(name, 'document_id == "a.md"', ["chunk_id"], consistency_level="Strong")
     client.delete(name, ids=[row["chunk_id"] for row in lost])
 
-    check = evaluate(settled)["rows_in_step"]
+    check = evaluate(settled)["rows_in_sync"]
 
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     [row] = check.metadata["rag_assets/shards"].records
@@ -111,12 +111,12 @@ def test_changes_that_took_too_long_fail_the_lag_check(
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    in_step = time.time()
-    awaited(lambda: time.time() > in_step + 1, "the next second: S3 tells times in seconds")
+    in_sync = time.time()
+    awaited(lambda: time.time() > in_sync + 1, "the next second: S3 tells times in seconds")
     bucket.put("docs/a.md", b"# Edited\n\nSome time ago.\n")
     settle(settled, Ticking(instance, "index_sensor"))
     assert evaluate(settled)["lag"].passed
-    monkeypatch.setenv("RAG_ASSETS_FRESHNESS_SECONDS", "0.000001")
+    monkeypatch.setenv("RAG_ASSETS_MAX_LAG_SECONDS", "0.000001")
 
     check = evaluate(Ticking(instance, "source_sensor"))["lag"]
 
@@ -132,7 +132,7 @@ def test_a_few_quarantined_documents_are_a_warning_and_many_an_error(
 ) -> None:
     bucket.put("docs/broken.pdf", b"%PDF-1.7\nno document")
     settle(settled, Ticking(instance, "index_sensor"))
-    monkeypatch.setenv("RAG_ASSETS_QUARANTINE_RATE", "0.3")
+    monkeypatch.setenv("RAG_ASSETS_MAX_QUARANTINE_RATE", "0.3")
 
     check = evaluate(Ticking(instance, "source_sensor"))["quarantine"]
 
@@ -175,10 +175,10 @@ def test_a_shard_that_there_is_not_is_named_beside_those_that_there_are(settled:
 def test_chunks_larger_than_their_limits_fail_a_check(settled: Ticking) -> None:
     lake = opened()
     key = PartitionKey("chunks", "s001")
-    held = lake.read(key, CHUNKS)
-    assert held.meta is not None
-    wrong = held.table.with_columns(tokens=held.table["tokens"] + 10_000)
-    lake.commit(key, wrong, held.meta, held.token)
+    actual = lake.read(key, CHUNKS)
+    assert actual.meta is not None
+    wrong = actual.table.with_columns(tokens=actual.table["tokens"] + 10_000)
+    lake.commit(key, wrong, actual.meta, actual.token)
 
     found = evaluate(settled)
 
@@ -223,7 +223,7 @@ def test_what_is_left_over_is_shown_and_compacted_away(settled: Ticking) -> None
     assert kinds == {"rows": name, "checkpoints": "checkpoints/parsed_documents/s000"}
     compacted = settled.repository.get_job("compact").execute_in_process(instance=settled.instance)
     assert compacted.success
-    assert lake.kept_aside() == set()
+    assert lake.checkpointed_partitions() == set()
     client.delete(name, ids=["stray"])
     assert evaluate(settled)["orphans"].passed
     client.close()
@@ -250,23 +250,23 @@ def test_an_endpoint_that_gives_other_vectors_than_its_twin_fails_a_check(
             "backend": "openai", "name": "wordllama", "endpoint": server.url, "dimension": 256,
         }  # fmt: skip
         path = tmp_path / "models.yaml"
-        twins = {
+        same_signature = {
             "served-v1": served | {"same_as": WORDLLAMA},
             "prefixed-v1": served | {"same_as": WORDLLAMA, "passage_prefix": "passage: "},
             "alone-v1": served,
         }
-        path.write_text(yaml.safe_dump({"models": models | twins}))
+        path.write_text(yaml.safe_dump({"models": models | same_signature}))
         monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(path))
         life = lifecycle(instance, load_settings())
-        fed = Ticking(instance, "source_sensor")
+        maintained = Ticking(instance, "source_sensor")
         for model in ("served-v1", "alone-v1"):
             life.register(model)
-            life.build(model, beside=True)
+            life.build(model, concurrent=True)
 
-        same = evaluate(fed, "judge_live")["endpoint_parity"]
+        same = evaluate(maintained, "evaluate_live")["endpoint_parity"]
         life.register("prefixed-v1")
-        life.build("prefixed-v1", beside=True)
-        other = evaluate(fed, "judge_live")["endpoint_parity"]
+        life.build("prefixed-v1", concurrent=True)
+        other = evaluate(maintained, "evaluate_live")["endpoint_parity"]
 
     assert same.passed
     assert "alone-v1: not applicable" in str(same.description)

@@ -11,11 +11,11 @@ import yaml
 from pymilvus import MilvusClient
 
 from rag_assets.adapters.lake.lake import Lake
-from rag_assets.adapters.milvus.store import GRPC_OPTIONS
 from rag_assets.adapters.lake.object_store import open_object_store
-from rag_assets.core.models.spec import collection_name
-from rag_assets.core.models.gate import Rule
+from rag_assets.adapters.milvus.store import GRPC_OPTIONS
 from rag_assets.cli.ingestion import lifecycle
+from rag_assets.core.models.gate import Rule
+from rag_assets.core.models.spec import collection_name
 from rag_assets.instance.partitions import MODEL_DIMENSION
 from rag_assets.instance.runs import ENDING, RANGE_START
 from rag_assets.settings import load_settings
@@ -38,7 +38,7 @@ def models(
     specs = {LIVE: spec, TWIN: spec, BM25: spec | {"sparse": "bm25"}}
     file.write_text(yaml.safe_dump({"models": specs}))
     monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(file))
-    monkeypatch.setenv("RAG_ASSETS_GRACE_SECONDS", "0")
+    monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
     created = Models(instance, file)
     put(bucket, *(f"{number}.md" for number in range(12)))
     created.settle()
@@ -85,8 +85,8 @@ class Models:
         self.settle()
 
     def roles(self) -> dict[str, str]:
-        found = lifecycle(self.instance, load_settings()).standings()
-        return {standing.model: standing.role for standing in found}
+        found = lifecycle(self.instance, load_settings()).statuses()
+        return {status.model: status.role for status in found}
 
     def partitions(self) -> set[str]:
         return set(self.instance.get_dynamic_partitions(MODEL_DIMENSION))
@@ -129,7 +129,7 @@ def test_a_model_is_registered_built_promoted_rolled_back_and_retired(models: Mo
         models.settle()
         assert models.roles() == {LIVE: "live", TWIN: "candidate"}
     assert models.rows(TWIN) == models.rows(LIVE) > 12
-    models.done("judge_candidates")
+    models.done("evaluate_candidates")
     for _ in range(2):
         models.done("promote", live_alias={"model": TWIN, "by": "me"})
         assert models.roles() == {LIVE: "previous", TWIN: "live"}
@@ -150,9 +150,9 @@ def test_a_model_is_registered_built_promoted_rolled_back_and_retired(models: Mo
 def test_a_key_of_equal_signature_is_built_from_the_vectors_that_there_are(models: Models) -> None:
     models.build(TWIN)
 
-    figures = models.embedded(TWIN)
-    assert figures["computed"] == 0
-    assert figures["reused"] == models.embedded(LIVE)["computed"] > 0
+    metrics = models.embedded(TWIN)
+    assert metrics["computed"] == 0
+    assert metrics["reused"] == models.embedded(LIVE)["computed"] > 0
 
 
 def test_a_build_reads_stored_chunks_and_never_the_source(models: Models, bucket: Bucket) -> None:
@@ -201,9 +201,9 @@ def test_a_model_that_was_never_built_is_not_promoted_by_force_either(models: Mo
 def test_force_without_a_reason_is_refused(models: Models) -> None:
     models.build(TWIN)
 
-    said = models.refused("rollback", live_alias={"model": TWIN, "force": True})
+    message = models.refused("rollback", live_alias={"model": TWIN, "force": True})
 
-    assert "`force` needs a `reason`" in said
+    assert "`force` needs a `reason`" in message
     assert models.roles()[TWIN] == "candidate"
 
 
@@ -212,10 +212,10 @@ def test_a_key_means_one_spec_for_ever_even_when_it_was_retired(models: Models) 
     models.done("retire_model", retire={"model": TWIN})
     models.respec(TWIN, query_prefix="query: ")
 
-    said = models.refused("register_model", register={"model": TWIN})
+    message = models.refused("register_model", register={"model": TWIN})
 
-    assert f"{TWIN} was registered with signature" in said
-    assert "give the changed one a new key" in said
+    assert f"{TWIN} was registered with signature" in message
+    assert "give the changed one a new key" in message
 
 
 def test_two_builds_at_once_have_to_be_asked_for(models: Models) -> None:
@@ -272,7 +272,7 @@ def test_a_candidate_is_judged_by_checks_of_its_collection(models: Models) -> No
     name = collection_name(models.settings.alias, TWIN)
     models.witness.delete(name, filter='document_id == "3.md"')
 
-    checks = models.run("judge_candidates").get_asset_check_evaluations()
+    checks = models.run("evaluate_candidates").get_asset_check_evaluations()
 
     found = {check.check_name: check for check in checks}
     assert len(found) == len(Rule)
@@ -286,7 +286,7 @@ def test_one_rule_of_the_gate_can_be_judged_alone(models: Models) -> None:
     models.build(TWIN)
     key = dg.AssetCheckKey(dg.AssetKey("collection"), "gate_complete")
 
-    result = models.index.repository.get_job("judge_candidates").get_subset(
+    result = models.index.repository.get_job("evaluate_candidates").get_subset(
         asset_selection=set(), asset_check_selection={key}
     ).execute_in_process(instance=models.instance)  # fmt: skip
 
@@ -322,12 +322,12 @@ def test_a_forced_promotion_is_recorded_with_who_and_why(models: Models) -> None
 
     result = models.done("promote", live_alias={"model": TWIN, **why})
 
-    [said] = result.asset_materializations_for_node("live_alias")
-    figures = {key.removeprefix("rag_assets/"): v.value for key, v in said.metadata.items()}
-    assert (figures["by"], figures["reason"]) == ("Ada", "the other engine burns")
-    assert figures["forced"] is True
-    assert (figures["model"], figures["previous_model"]) == (TWIN, LIVE)
-    rules = {record.data["rule"]: record.data["passed"] for record in figures["gate"].records}
+    [message] = result.asset_materializations_for_node("live_alias")
+    metrics = {key.removeprefix("rag_assets/"): v.value for key, v in message.metadata.items()}
+    assert (metrics["by"], metrics["reason"]) == ("Ada", "the other engine burns")
+    assert metrics["forced"] is True
+    assert (metrics["model"], metrics["previous_model"]) == (TWIN, LIVE)
+    rules = {record.data["rule"]: record.data["passed"] for record in metrics["gate"].records}
     assert rules["complete"] == "NO"
     assert rules["signature"] == "yes"
 

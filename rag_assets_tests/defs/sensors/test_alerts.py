@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 
 from rag_assets.adapters import webhook as adapter
-from rag_assets.core.reports.alert import LONGEST, FailedRun, newly_failed, of_run, shortened
 from rag_assets.core.errors import AlertError, AlertUnavailableError
+from rag_assets.core.reports.alert import LONGEST, FailedRun, newly_failed, of_run, shortened
 from rag_assets.definitions import definitions
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.milvus_servers import free_ports
@@ -85,11 +85,11 @@ def test_a_job_that_goes_on_failing_alerts_once_in_a_while(
     fail(instance)
     alerts.tick("alert_failed_runs")
     fail(instance)
-    said = alerts.tick("alert_failed_runs")
+    message = alerts.tick("alert_failed_runs")
 
     assert len(hook.bodies) == 1
-    assert "there was an alert not long ago" in said
-    monkeypatch.setenv("RAG_ASSETS_ALERT_EVERY_SECONDS", "0")
+    assert "there was an alert not long ago" in message
+    monkeypatch.setenv("RAG_ASSETS_ALERT_INTERVAL_SECONDS", "0")
     patient = Alerts(instance)
     patient.cursors = alerts.cursors
     fail(instance)
@@ -106,11 +106,11 @@ def test_a_webhook_that_is_down_costs_an_alert_and_nothing_else(
     alerts.tick("alert_failed_runs")
     fail(instance)
 
-    said = alerts.tick("alert_failed_runs")
+    message = alerts.tick("alert_failed_runs")
     again = alerts.tick("alert_failed_runs")
 
-    assert "is dropped. The webhook cannot be reached" in said
-    assert "secret" not in said
+    assert "is dropped. The webhook cannot be reached" in message
+    assert "secret" not in message
     assert "dropped" not in again
 
 
@@ -125,8 +125,8 @@ def test_a_check_that_begins_to_fail_is_posted_once(
     run_checks(source)
     hook.answers = [503, 503, 503]  # every try of one tick
 
-    said = alerts.tick("alert_failed_checks")
-    assert "503. It is tried again" in said
+    message = alerts.tick("alert_failed_checks")
+    assert "503. It is tried again" in message
     assert hook.bodies == []
     alerts.tick("alert_failed_checks")
     run_checks(source)

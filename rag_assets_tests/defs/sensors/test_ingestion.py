@@ -13,15 +13,14 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from rag_assets.pipeline import listing as source_files
 from rag_assets.core.errors import CredentialsError, SourceError
 from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.instance.partitions import MODEL_DIMENSION
 from rag_assets.instance.runs import LANE, RANGE_END, RANGE_START, REASON, WRITES
 from rag_assets.settings import load_settings
+from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.ticking import Ticking, instance, observed, put, settle
 
 __all__ = ["instance"]
@@ -37,7 +36,7 @@ def index(instance: dg.DagsterInstance) -> Ticking:
     return Ticking(instance, "index_sensor")
 
 
-def said(result: dg.SensorResult) -> str:
+def message(result: dg.SensorResult) -> str:
     return str(result.skip_reason.skip_message) if result.skip_reason else ""
 
 
@@ -83,8 +82,8 @@ def test_after_everything_has_run_the_sensors_ask_for_nothing(
 
     settle(source, index)
 
-    assert "3 documents listed" in said(source.tick())
-    assert said(index.tick()) == "Every collection is in step with its chunks."
+    assert "3 documents listed" in message(source.tick())
+    assert message(index.tick()) == "Every collection is in sync with its chunks."
 
 
 def test_the_first_model_goes_live_by_itself(
@@ -141,13 +140,13 @@ def test_while_a_run_is_in_flight_its_shards_are_not_asked_for_again(
     result = source.tick()
 
     assert not result.run_requests
-    assert "3 shards with changes left to 1 run in flight" in said(result)
+    assert "3 shards with changes left to 1 run in flight" in message(result)
 
 
 def test_a_failed_run_is_asked_for_again_later_and_with_another_key(
     bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAG_ASSETS_RETRY_FIRST_SECONDS", "3")
+    monkeypatch.setenv("RAG_ASSETS_RETRY_INITIAL_SECONDS", "3")
     source = Ticking(instance, "source_sensor")
     put(bucket, "a.md", "b.md", "c.md")
     [request] = source.tick().run_requests or []
@@ -159,7 +158,7 @@ def test_a_failed_run_is_asked_for_again_later_and_with_another_key(
     waiting = source.tick()
     [again] = awaited(lambda: source.tick().run_requests, "the second try")
 
-    assert "after 1 failure (failure)" in said(waiting)
+    assert "after 1 failure (failure)" in message(waiting)
     assert again.run_key != request.run_key
 
 
@@ -222,7 +221,7 @@ def test_a_partition_that_was_not_registered_is_named_and_left_out(
     result = index.tick()
 
     assert not result.run_requests
-    assert "unheard-of-v1 is left out: it is a partition, but not registered" in said(result)
+    assert "unheard-of-v1 is left out: it is a partition, but not registered" in message(result)
 
 
 def test_a_model_that_the_models_file_has_lost_is_named_and_left_out(
@@ -236,7 +235,7 @@ def test_a_model_that_the_models_file_has_lost_is_named_and_left_out(
     result = index.tick()
 
     assert not result.run_requests
-    assert f"{WORDLLAMA} is left out" in said(result)
+    assert f"{WORDLLAMA} is left out" in message(result)
 
 
 @pytest.fixture
@@ -269,8 +268,8 @@ def queue(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def listed_by_event(source: Ticking) -> dict[str, int]:
     """Tick without listing; return what the notifications brought to light."""
     events = observed(source.tick(list_now=False))
-    figures = ("added", "changed", "removed")
-    return {f: sum(event.metadata[f"rag_assets/{f}"].value for event in events) for f in figures}
+    metrics = ("added", "changed", "removed")
+    return {f: sum(event.metadata[f"rag_assets/{f}"].value for event in events) for f in metrics}
 
 
 @pytest.mark.usefixtures("queue")
@@ -404,7 +403,7 @@ def test_outside_the_bulk_window_a_load_waits_and_an_edit_does_not(
     held_back = source.tick()
 
     assert not held_back.run_requests
-    assert f"3 shards held back: the bulk window opens at {opens:%H:%M} UTC." in said(held_back)
+    assert f"3 shards held back: the bulk window opens at {opens:%H:%M} UTC." in message(held_back)
     monkeypatch.setenv("RAG_ASSETS_STREAM_DOCUMENTS", "40")
     [streamed] = Ticking(instance, "source_sensor").tick().run_requests or []
     assert streamed.tags[LANE] == Lane.STREAM

@@ -2,9 +2,8 @@
 
 import dagster as dg
 import pytest
-
-from rag_assets.models.promotion import GATE
 from rag_assets.defs.checks.ingestion import CANDIDATE_CHECKS
+
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.core.scheduling.pods import CPU_JOBS, GPU_ASSETS, GPU_CHECKS, GPU_JOBS, Work
@@ -12,6 +11,7 @@ from rag_assets.definitions import definitions
 from rag_assets.defs.checks.index import MODEL_CHECKS
 from rag_assets.instance.launchers.kubernetes import require_known_fields, work_of_run
 from rag_assets.instance.runs import LANE, lane_of_run
+from rag_assets.models.promotion import GATE
 from rag_assets.settings import load_settings
 
 
