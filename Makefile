@@ -1,4 +1,5 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each does its own set-up.
+# While you work: `make check`, two minutes; it needs no platform, cluster or browser.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -9,7 +10,9 @@ MODEL ?= minilm-l6-v1
 SOURCE ?=
 QUESTION ?=
 
-.PHONY: demo test dev lint types layers chromium postgresql clean
+PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo check test dev lint types layers unit chromium postgresql clean
 
 demo: $(VENV)/.ready
 	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)') \
@@ -18,8 +21,14 @@ demo: $(VENV)/.ready
 dev: $(VENV)/.ready
 	$(BIN)/rag-assets dev
 
+check: $(VENV)/.ready
+	$(MAKE) --jobs 4 --output-sync lint types layers unit
+
+unit: $(VENV)/.ready
+	$(PYTEST) --quiet --numprocesses 2 -m '(unit or servers) and not slow'
+
 test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --numprocesses 4 --durations 25
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

