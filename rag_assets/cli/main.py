@@ -55,14 +55,14 @@ def dev(port: int) -> None:
     platform.prepare_home(settings)
     lite = platform.milvus_lite(settings)
     first = [lite] if lite else []
-    then = [platform.webserver(port), platform.daemon(port)]
-    platform.require_free_ports([*first, *then])
+    dagster = platform.dagster(port)
+    platform.require_free_ports([*first, dagster])
     with platform.running(first, settings) as milvus:
         register_first_model(settings, platform.environment(settings)["DAGSTER_HOME"])
-        with platform.running(then, settings) as dagster:
+        with platform.running([dagster], settings) as then:
             click.echo(f"Ready: http://{platform.HOST}:{port}  (Ctrl-C stops everything)")
             click.echo(f"Source {settings.source}, Milvus {settings.milvus_uri}")
-            platform.wait_until_stopped([*milvus, *dagster])
+            platform.wait_until_stopped([*milvus, *then])
             click.echo("Stopping")
 
 

@@ -134,6 +134,20 @@ def milvus_lite(settings: Settings) -> Service | None:
     )
 
 
+def dagster(port: int) -> Service:
+    """Return `dagster dev`: webserver, daemon and the one code server that both share."""
+    url = f"http://{HOST}:{port}"
+    return Service(
+        name="Dagster",
+        command=[
+            *("dagster", "dev", "-w", str(project_file("workspace.yaml").resolve())),
+            *("-h", HOST, "-p", str(port)),
+        ],
+        ready=lambda: _answers(lambda: _daemons_healthy(f"{url}/graphql")),
+        port=port,
+    )
+
+
 def webserver(port: int) -> Service:
     """Return Dagster's webserver."""
     url = f"http://{HOST}:{port}"
