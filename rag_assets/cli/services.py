@@ -129,7 +129,7 @@ def milvus_lite(settings: Settings) -> Service | None:
             # With more workers its strong reads miss rows while others write.
             *("--max-workers", "1"),
         ],
-        ready=lambda: _milvus_answers(settings.milvus_uri),
+        ready=lambda: _milvusanswers(settings.milvus_uri),
         port=port,
     )
 
@@ -143,32 +143,8 @@ def dagster(port: int) -> Service:
             *("dagster", "dev", "-w", str(project_file("workspace.yaml").resolve())),
             *("-h", HOST, "-p", str(port)),
         ],
-        ready=lambda: _answers(lambda: _daemons_healthy(f"{url}/graphql")),
+        ready=lambda: answers(lambda: daemons_healthy(f"{url}/graphql")),
         port=port,
-    )
-
-
-def webserver(port: int) -> Service:
-    """Return Dagster's webserver."""
-    url = f"http://{HOST}:{port}"
-    return Service(
-        name="Dagster webserver",
-        command=[
-            *("dagster-webserver", "-w", str(project_file("workspace.yaml").resolve())),
-            *("-h", HOST, "-p", str(port)),
-        ],
-        ready=lambda: _answers(lambda: httpx2.get(f"{url}/server_info").is_success),
-        port=port,
-    )
-
-
-def daemon(webserver_port: int) -> Service:
-    """Return Dagster's daemon: sensors, schedules, the run queue, backfills."""
-    url = f"http://{HOST}:{webserver_port}/graphql"
-    return Service(
-        name="Dagster daemon",
-        command=["dagster-daemon", "run", "-w", str(project_file("workspace.yaml").resolve())],
-        ready=lambda: _answers(lambda: _daemons_healthy(url)),
     )
 
 
@@ -263,20 +239,22 @@ def _require_free(service: Service, port: int) -> None:
             ) from error
 
 
-def _answers(ask: Callable[[], bool]) -> bool:
+def answers(ask: Callable[[], bool]) -> bool:
+    """Tell whether a service answers, and with what it should."""
     try:
         return ask()
     except (httpx2.HTTPError, KeyError, TypeError):
         return False
 
 
-def _daemons_healthy(url: str) -> bool:
+def daemons_healthy(url: str) -> bool:
+    """Tell whether all of Dagster's daemons that are needed are healthy, by its GraphQL API."""
     answer = httpx2.post(url, json={"query": DAEMONS}, timeout=10).json()
     statuses = answer["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
     return all(status["healthy"] for status in statuses if status["required"])
 
 
-def _milvus_answers(uri: str) -> bool:
+def _milvusanswers(uri: str) -> bool:
     try:
         MilvusStore.connect(uri, timeout=2.0).close()
     except VectorStoreError:

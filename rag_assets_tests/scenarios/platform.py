@@ -9,11 +9,10 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -25,20 +24,21 @@ import pytest
 import yaml
 from pymilvus import MilvusClient, MilvusException
 
-from rag_assets.adapters.embedders import load_embedder
+from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.parsing.parser import parse
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.cli import services as dev
-from rag_assets.cli.ingestion import lifecycle
+from rag_assets.cli.ingestion import open_lifecycle, statuses
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.lifecycle import Role
+from rag_assets.core.names import Partition, Tag
+from rag_assets.core.reports.report import ModelStatus
 from rag_assets.core.scheduling.pods import merge
-from rag_assets.instance.partitions import MODEL_DIMENSION
-from rag_assets.instance.runs import ENDING, LANE, RANGE_END, RANGE_START
-from rag_assets.models.lifecycle import Lifecycle, ModelStatus
+from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.scenarios.services import code_server, daemon, webserver, workspace_file
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 from rag_assets_tests.support.pipeline import wordllama_spec
@@ -73,6 +73,7 @@ class Platform:
     environment: dict[str, str]
     settings: Settings
     port: int
+    code_port: int
     _services: dict[str, dev.Running] = field(default_factory=dict)
     _contexts: dict[str, AbstractContextManager[list[dev.Running]]] = field(default_factory=dict)
 
@@ -103,8 +104,8 @@ class Platform:
             for name, value in environment.items():
                 patch.setenv(name, value)
             settings_now = load_settings()
-            [port] = free_ports(1)
-            created = cls(home, bucket, embeddings, milvus, environment, settings_now, port)
+            ports = free_ports(2)
+            created = cls(home, bucket, embeddings, milvus, environment, settings_now, *ports)
             configuration = dev.prepare_home(created.settings) / "dagster.yaml"
             configured = merge(yaml.safe_load(configuration.read_text()), instance or {})
             configuration.write_text(yaml.safe_dump(configured))
@@ -114,8 +115,8 @@ class Platform:
                 created.start("daemon")
                 yield created
             finally:
-                for service in list(created._contexts):
-                    created.stop(service)
+                for context in reversed(created._contexts.values()):
+                    context.__exit__(None, None, None)
                 milvus.kill()
 
     # The source
@@ -209,8 +210,8 @@ class Platform:
         return any(s.model == model and s.in_sync == s.shards for s in self.statuses())
 
     def statuses(self) -> list[ModelStatus]:
-        with suppress(VectorStoreError), self.life() as life:
-            return life.statuses()
+        with suppress(VectorStoreError), self._environment_set():
+            return statuses(self.settings)
         return []
 
     def _differences(self, desired: Indexed) -> str:
@@ -222,7 +223,7 @@ class Platform:
             )
             lines.append(f"{model}: {keys}")
         runs = [
-            f"{r.job_name} {r.status.value} {r.tags.get(LANE)} {r.tags.get(ENDING)}"
+            f"{r.job_name} {r.status.value} {r.tags.get(Tag.LANE)} {r.tags.get(Tag.ENDING)}"
             for r in self.instance.get_runs(limit=15)
         ]
         return "The index differs from the bucket.\n" + "\n".join(lines + runs)
@@ -234,7 +235,7 @@ class Platform:
         return dg.DagsterInstance.from_config(dev.environment(self.settings)["DAGSTER_HOME"])
 
     def models(self) -> list[str]:
-        return list(self.instance.get_dynamic_partitions(MODEL_DIMENSION))
+        return list(self.instance.get_dynamic_partitions(Partition.MODEL))
 
     def register(self, model: str) -> None:
         """Register a model and have it built, whatever else is being built."""
@@ -249,10 +250,15 @@ class Platform:
     @contextmanager
     def life(self) -> Iterator[Lifecycle]:
         """The models' life, in the platform's environment."""
+        with self._environment_set(), open_lifecycle(self.instance, self.settings) as opened:
+            yield opened
+
+    @contextmanager
+    def _environment_set(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environment.items():
                 patch.setenv(name, value)
-            yield lifecycle(self.instance, self.settings)
+            yield
 
     def unfinished_runs(self) -> list[dg.DagsterRun]:
         return [run for run in self.instance.get_runs() if not run.is_finished]
@@ -285,7 +291,7 @@ class Platform:
         self, job: str, config: dict[str, Any] | None = None, partitions: Sequence[str] = ()
     ) -> str:
         """Launch a job as the UI's launchpad does, over a range of partitions; return the run."""
-        span = {RANGE_START: partitions[0], RANGE_END: partitions[-1]} if partitions else {}
+        span = {Tag.RANGE_START: partitions[0], Tag.RANGE_END: partitions[-1]} if partitions else {}
         tags = [{"key": key, "value": value} for key, value in span.items()]
         answer = self.graphql(
             """mutation($e: ExecutionParams!) { launchRun(executionParams: $e) {
@@ -358,42 +364,35 @@ class Platform:
         }
         return where | of
 
-    # Services
+    # Services: as in a cluster, webserver and daemon share one code server
 
     def start(self, service: str) -> None:
-        found = dev.webserver(self.port) if service == "webserver" else dev.daemon(self.port)
-        context = dev.running([_with_fast_sensors(found)], self.settings)
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            [self._services[service]] = context.__enter__()
-        self._contexts[service] = context
+        """Start the webserver, or the daemon and the code server, whose processes the runs are."""
+        if service == "daemon":
+            self._start("code", code_server(self.code_port))
+        workspace = workspace_file(self.home, self.code_port)
+        ours = webserver if service == "webserver" else daemon
+        self._start(service, ours(self.port, workspace))
+
+    def _start(self, name: str, service: dev.Service) -> None:
+        context = dev.running([service], self.settings)
+        with self._environment_set():
+            [self._services[name]] = context.__enter__()
+        self._contexts[name] = context
 
     def stop(self, service: str) -> None:
-        self._contexts.pop(service).__exit__(None, None, None)
+        """Stop a service; with the daemon its code server and its runs."""
+        for name in (service, "code") if service == "daemon" else (service,):
+            self._contexts.pop(name).__exit__(None, None, None)
 
     def kill(self, service: str) -> None:
         """Kill a service with its code server and its run processes, as a lost machine would."""
-        process = psutil.Process(self._services[service].process.pid)
-        for child in [*process.children(recursive=True), process]:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+        for name in (service, "code") if service == "daemon" else (service,):
+            process = psutil.Process(self._services[name].process.pid)
+            for child in [*process.children(recursive=True), process]:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
         self.stop(service)
-
-
-FAST_DAEMON = """
-import dagster._daemon.sensor
-from dagster._daemon.cli import main
-dagster._daemon.sensor.MIN_INTERVAL_LOOP_TIME = 1
-main()
-"""
-
-
-def _with_fast_sensors(service: dev.Service) -> dev.Service:
-    """Let the daemon look at its sensors every second instead of every five, to save time."""
-    if service.name != "Dagster daemon":
-        return service
-    return replace(service, command=[sys.executable, "-c", FAST_DAEMON, *service.command[1:]])
 
 
 @contextmanager
