@@ -16,7 +16,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
 from rag_assets.core.scheduling.bulk_window import BulkWindow
-from rag_assets.core.scheduling.pods import require_pods
 
 PREFIX = "RAG_ASSETS_"
 RENAMED = {
@@ -311,12 +310,6 @@ class Settings(BaseSettings):
         " that are to differ, by their names in `rag-assets cost`.",
     )
 
-    pods: dict[str, dict[str, Any]] = Field(
-        default_factory=dict,
-        description="On Kubernetes, the pods of runs by work (cpu, gpu), lane (stream, bulk) and"
-        " both (gpu_bulk), as JSON: each what `dagster-k8s/config` holds. The daemon reads it.",
-    )
-
     @property
     def fingerprint(self) -> str:
         """Names this configuration, credentials included: another one has another name.
@@ -328,19 +321,13 @@ class Settings(BaseSettings):
         values += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("AWS_")]
         options = json.dumps([getattr(self, name) for name in HIDDEN])
         hidden = digest(options, *values)[:4]
-        shown = self.model_dump_json(exclude={*HIDDEN, "pods"})  # secrets are masked in it
+        shown = self.model_dump_json(exclude=set(HIDDEN))  # secrets are masked in it
         return f"{digest(shown)[:12]}-{hidden}"
 
     @field_validator("bulk_window")
     @classmethod
     def _is_window(cls, value: str) -> str:
         BulkWindow.parse(value)
-        return value
-
-    @field_validator("pods")
-    @classmethod
-    def _are_pods(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        require_pods(value)
         return value
 
     @model_validator(mode="after")

@@ -148,8 +148,8 @@ def _placed(state: State, pod: Pod) -> bool:
 
 
 def _unfit(state: State, pod: Pod, node: Node) -> str | None:
-    desired = pod.spec.get("nodeSelector", {})
-    if any(node.labels.get(key) != value for key, value in desired.items()):
+    selector = pod.spec.get("nodeSelector", {})
+    if any(node.labels.get(key) != value for key, value in selector.items()):
         return "node(s) didn't match Pod's node affinity/selector"
     for taint in node.taints:
         if not tolerates(pod.spec, taint):

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from typing_extensions import override
 
-from rag_assets.adapters.embedders import load_embedder
+from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.settings import load_settings
 from rag_assets_tests.kubernetes.helm import Manifest, one, render
 from rag_assets_tests.kubernetes.namespace import Namespace
@@ -185,8 +185,8 @@ def _values(
             "chunk_characters": LIMITS.characters,
             "chunk_tokens": LIMITS.tokens,
             "tick_seconds": 1,
-            "retry_first_seconds": 2,
-            "retry_longest_seconds": 8,
+            "retry_initial_seconds": 2,
+            "retry_max_seconds": 8,
             "audit_cron": "0 0 29 2 *",
         },
         "models": {

@@ -109,10 +109,10 @@ class Namespace(Cluster):
         if get := probe.get("httpGet"):
             ports = {port["name"]: port["containerPort"] for port in container["ports"]}
             url = f"http://127.0.0.1:{ports[get['port']]}{get['path']}"
-            requested = ["curl", "--silent", "--fail", "--output", "/dev/null", url]
-            return subprocess.run(requested, check=False).returncode == 0
-        if requested := probe.get("grpc"):
-            return serving(requested["port"], requested["service"])
+            command = ["curl", "--silent", "--fail", "--output", "/dev/null", url]
+            return subprocess.run(command, check=False).returncode == 0
+        if grpc := probe.get("grpc"):
+            return serving(grpc["port"], grpc["service"])
         return True
 
     def _admit(self, name: str, template: Object) -> Pod:

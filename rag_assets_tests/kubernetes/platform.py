@@ -1,6 +1,5 @@
 """The platform of the scenarios with its runs in pods: real daemon, code server and launcher."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,9 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from rag_assets.adapters.embedders import load_embedder
+from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.core.identity import shard_keys, shard_of
-from rag_assets.instance.runs import RANGE_START
+from rag_assets.core.names import Tag
 from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
@@ -60,7 +59,7 @@ class PodPlatform(Platform):
     """A platform whose runs are pods of the stand-in."""
 
     cluster: Cluster = field(init=False)
-    actual: tuple[str, str] = ("", "")
+    held: tuple[str, str] = ("", "")
 
     def await_pod(self, run_id: str) -> Pod:
         """Wait until a run's pod runs."""
@@ -78,11 +77,11 @@ class PodPlatform(Platform):
 
         At the end the batch is let go, and the model is gone with all that was built.
         """
-        self.actual = (self._text_of_the_last_shard(), model)
-        self.embeddings.hold(*self.actual)
+        self.held = (self._text_of_the_last_shard(), model)
+        self.embeddings.hold(*self.held)
         try:
             self.register(model)
-            awaited(lambda: self.embeddings.holding(*self.actual), "a run to be held")
+            awaited(lambda: self.embeddings.holding(*self.held), "a run to be held")
             [run] = [run for run in self.unfinished_runs() if is_of(run, model)]
             yield run
         finally:
@@ -91,8 +90,8 @@ class PodPlatform(Platform):
 
     def let_go(self) -> None:
         """Answer the requests that are held."""
-        if self.embeddings.holding(*self.actual):
-            self.embeddings.release(*self.actual)
+        if self.embeddings.holding(*self.held):
+            self.embeddings.release(*self.held)
 
     def _text_of_the_last_shard(self) -> str:
         keys = shard_keys(self.settings.shards)
@@ -114,7 +113,7 @@ class PodPlatform(Platform):
 
 
 def is_of(run: dg.DagsterRun, model: str) -> bool:
-    return run.tags.get(RANGE_START, "").startswith(f"{model}|")
+    return run.tags.get(Tag.RANGE_START, "").startswith(f"{model}|")
 
 
 def two_nodes() -> list[Node]:
@@ -136,7 +135,6 @@ def pod_platform(home: Path, s3_endpoint: str) -> Iterator[PodPlatform]:
             new_bucket(s3_endpoint),
             embeddings,
             _instance(home, cluster),
-            RAG_ASSETS_PODS=json.dumps(PODS),
             RAG_ASSETS_MICRO_BATCH="4",
             RAG_ASSETS_STREAM_CHUNKS="10",
         ) as created,
@@ -160,6 +158,7 @@ def _instance(home: Path, cluster: Cluster) -> dict[str, Any]:
         "instance_config_map": "dagster-instance",
         "env_config_maps": ["settings"],
         "env_secrets": [SECRET],
+        "pods": PODS,
         "run_k8s_config": {
             "pod_spec_config": {"termination_grace_period_seconds": 10},
             "job_spec_config": {"backoff_limit": 0, "ttl_seconds_after_finished": 3600},

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rag_assets.core.models.spec import IndexSpec, ModelSpec
-from rag_assets.models.lifecycle import RUNS_END_WITHIN
+from rag_assets.instance.orchestrator import RUNS_END_WITHIN
 from rag_assets.settings import HIDDEN, Settings
 from rag_assets_tests.kubernetes.helm import (
     CHART,
@@ -30,7 +30,7 @@ NEWEST = kubernetes_validate.latest_version().rpartition(".")[0]
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 OF_OTHERS = {"ServiceMonitor"}  # no kind of Kubernetes's own
 OWN = {  # settings that the chart makes itself, or that hold secrets
-    *("home", "models_file", "pods", "milvus_token", "embedding_api_key", "alert_webhook_url"),
+    *("home", "models_file", "milvus_token", "embedding_api_key", "alert_webhook_url"),
     *HIDDEN,
 }
 
@@ -311,10 +311,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("change", "says"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_wrong_is_refused_and_named(change: dict[str, Any], summary: str) -> None:
+def test_what_is_wrong_is_refused_and_named(change: dict[str, Any], says: str) -> None:
     result = helm("template", "docs", str(CHART), values=overlaid(example("gpu"), change))
     assert result.returncode != 0
-    assert summary in result.stderr
+    assert says in result.stderr
 
 
 def overlaid(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

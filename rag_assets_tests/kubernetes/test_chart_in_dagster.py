@@ -1,6 +1,5 @@
 """The chart's dagster.yaml and pods, read by Dagster itself."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -74,16 +73,22 @@ def test_dagster_makes_valid_and_restricted_jobs_of_the_pods(
 
 
 def test_a_pod_on_a_gpu_says_where_it_may_run() -> None:
-    pods = json.loads(one(rendered("gpu"), "ConfigMap", "-instance")["data"]["pods.json"])
+    pods = pods_of("gpu")
     assert pods["gpu"]["pod_spec_config"]["runtime_class_name"] == "nvidia"
     assert pods["gpu_bulk"]["pod_spec_config"] == {"priority_class_name": "batch"}
     annotations = pods["bulk"]["pod_template_spec_metadata"]["annotations"]
     assert annotations == {"karpenter.sh/do-not-disrupt": "true"}
 
 
+def pods_of(name: str) -> dict[str, Any]:
+    """Return the pods by work and lane that an example's launcher has."""
+    pods: dict[str, Any] = instance_of(rendered(name))["run_launcher"]["config"]["pods"]
+    return pods
+
+
 def merged_pod(name: str, pod: str) -> list[dict[str, Any]]:
     """Return what fits a pod of this work and lane, the later ones winning."""
-    pods = json.loads(one(rendered(name), "ConfigMap", "-instance")["data"]["pods.json"])
+    pods = pods_of(name)
     work, lane = pod.split("_")
     return [pods.get(fitting, {}) for fitting in (work, lane, pod)]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rag_assets.models.lifecycle import RUNS_END_WITHIN
+from rag_assets.instance.orchestrator import RUNS_END_WITHIN
 from rag_assets_tests.kubernetes.helm import EXAMPLES, Manifest, example, one, render, rendered
 
 

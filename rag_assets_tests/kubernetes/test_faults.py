@@ -8,8 +8,7 @@ import dagster as dg
 import pytest
 
 from rag_assets.core.identity import shard_keys
-from rag_assets.defs.jobs.ingestion import index_chunks, ingest_documents, retry_quarantined
-from rag_assets.instance.runs import LANE
+from rag_assets.core.names import Job, Tag
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import (
     GPU,
@@ -59,8 +58,8 @@ def newest(pods: PodPlatform, job: str) -> dg.DagsterRun:
 
 
 def test_runs_of_the_sensors_get_pods_that_fit_their_work_and_lane(pods: PodPlatform) -> None:
-    loads = dg.RunsFilter(job_name=index_chunks.name, tags={LANE: "bulk"})
-    ingest = pods.cluster.job_of(newest(pods, ingest_documents.name).run_id)
+    loads = dg.RunsFilter(job_name=Job.INDEX_CHUNKS, tags={Tag.LANE: "bulk"})
+    ingest = pods.cluster.job_of(newest(pods, Job.INGEST_DOCUMENTS).run_id)
     load = pods.cluster.job_of(pods.instance.get_runs(loads)[-1].run_id)
 
     assert resources_of(ingest) == {"requests": {"cpu": "1", "memory": "2Gi"}}
@@ -169,7 +168,7 @@ def test_a_daemon_that_restarts_and_an_api_that_is_away_leave_a_run_alone(
 def test_a_launch_outlasts_an_api_that_answers_503(pods: PodPlatform) -> None:
     pods.cluster.refusals.append(503)
 
-    run = pods.await_run(pods.launch(retry_quarantined.name))
+    run = pods.await_run(pods.launch(Job.RETRY_QUARANTINED))
 
     assert run.status is SUCCESS
     assert not pods.cluster.refusals
@@ -179,8 +178,8 @@ def test_what_never_starts_is_named_and_its_job_is_removed(pods: PodPlatform) ->
     cluster = pods.cluster
     cluster.nodes["gpu-0"].allocatable[GPU] = 0
     hidden = cluster.secrets.pop(SECRET)
-    without_gpu = pods.launch(index_chunks.name, partitions=ROWS)
-    without_secret = pods.launch(retry_quarantined.name)
+    without_gpu = pods.launch(Job.INDEX_CHUNKS, partitions=ROWS)
+    without_secret = pods.launch(Job.RETRY_QUARANTINED)
     jobs = {f"dagster-run-{run_id}" for run_id in (without_gpu, without_secret)}
     try:
         for run_id in (without_gpu, without_secret):
@@ -202,7 +201,7 @@ def test_what_never_starts_is_named_and_its_job_is_removed(pods: PodPlatform) ->
 def test_a_role_that_is_too_small_is_named(pods: PodPlatform) -> None:
     pods.cluster.role[:] = [rule for rule in ROLE if "create" not in rule["verbs"]]
     try:
-        run_id = pods.launch(retry_quarantined.name)
+        run_id = pods.launch(Job.RETRY_QUARANTINED)
         assert pods.await_run(run_id).status is FAILURE
     finally:
         pods.cluster.role[:] = ROLE

@@ -10,8 +10,7 @@ import dagster as dg
 import pytest
 
 from rag_assets.core.identity import shard_keys
-from rag_assets.defs.jobs.ingestion import index_chunks, ingest_documents
-from rag_assets.instance.partitions import MODEL_DIMENSION
+from rag_assets.core.names import Job, Op, Partition
 from rag_assets_tests.kubernetes.installation import NAME, Installation, installation
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import GPU
@@ -47,8 +46,8 @@ def newest(installed: Installation, job: str) -> Object:
 
 
 def test_the_bucket_is_ingested_through_pods_of_their_own_kinds(installed: Installation) -> None:
-    ingest = newest(installed, ingest_documents.name)["spec"]["template"]["spec"]
-    index = newest(installed, index_chunks.name)["spec"]["template"]["spec"]
+    ingest = newest(installed, Job.INGEST_DOCUMENTS)["spec"]["template"]["spec"]
+    index = newest(installed, Job.INDEX_CHUNKS)["spec"]["template"]["spec"]
 
     assert GPU not in ingest["containers"][0]["resources"]["limits"]
     assert index["containers"][0]["resources"]["limits"][GPU] == "1"
@@ -101,17 +100,17 @@ def test_a_model_is_retired_from_a_run_which_ends_the_models_own(installed: Inst
     model = MODELS[0]
     installed.await_convergence()
 
-    run_id = installed.launch("retire_model", {"ops": {"retire": {"config": {"model": model}}}})
+    run_id = installed.launch(Job.RETIRE_MODEL, {"ops": {Op.RETIRE: {"config": {"model": model}}}})
 
     assert installed.await_run(run_id).status is SUCCESS, installed.messages(run_id)
-    assert not installed.instance.has_dynamic_partition(MODEL_DIMENSION, model)
+    assert not installed.instance.has_dynamic_partition(Partition.MODEL, model)
 
 
 def test_the_reaper_removes_the_job_of_a_run_that_never_started(installed: Installation) -> None:
     cluster = installed.cluster
     cluster.nodes["gpu-0"].allocatable[GPU] = 0
     try:
-        run_id = installed.launch(index_chunks.name, partitions=ROWS)
+        run_id = installed.launch(Job.INDEX_CHUNKS, partitions=ROWS)
         assert installed.await_run(run_id).status is FAILURE
         assert "Insufficient nvidia.com/gpu" in installed.messages(run_id)
         assert f"dagster-run-{run_id}" in cluster.jobs()

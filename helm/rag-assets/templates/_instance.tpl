@@ -55,7 +55,7 @@ run_monitoring: # a pod may wait for a node
   start_timeout_seconds: {{ int .Values.runs.startTimeoutSeconds }}
   cancel_timeout_seconds: {{ int .Values.runs.cancelTimeoutSeconds }}
 run_launcher:
-  module: rag_assets.pod_launcher
+  module: rag_assets.instance.launchers.kubernetes
   class: PodRunLauncher
   config:
     load_incluster_config: true
@@ -68,6 +68,7 @@ run_launcher:
     {{- end }}
     dagster_home: {{ include "rag-assets.home" . }}
     instance_config_map: {{ $full }}-instance
+    pods: {{ include "rag-assets.pods" . }}
     postgres_password_secret: {{ .Values.postgres.existingSecret }}
     env_config_maps: [{{ $full }}-settings]
     {{- with .Values.credentials.existingSecret }}
@@ -95,7 +96,7 @@ run_launcher:
 {{- end }}
 
 {{- /*
-The pods by work and lane, as RAG_ASSETS_PODS has them: each in the form of `dagster-k8s/config`.
+The pods by work and lane, as the launcher has them: each in the form of `dagster-k8s/config`.
 */ -}}
 {{- define "rag-assets.pods" -}}
 {{- $pods := dict }}

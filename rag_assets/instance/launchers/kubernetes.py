@@ -1,9 +1,12 @@
 """The run launcher of a cluster: dagster-k8s's, with a pod that fits each run's work and lane.
 
-What pods there are is in the setting RAG_ASSETS_PODS, in the form of the tag `dagster-k8s/config`,
-and is looked up when a run is launched. Tags would have to be put on every job and request, would
-not reach a backfill outside of jobs (an asset's op tags come to no run pod), and would be copied
-with their old values when a run is run again. A `dagster-k8s/config` tag has the last word.
+The pods are in the launcher's own configuration in dagster.yaml, each in the form of the tag
+`dagster-k8s/config`. Tags would have to be put on every job and request, would not reach a backfill
+outside of jobs (an asset's op tags come to no run pod), and would be copied with their old values
+when a run is run again. A `dagster-k8s/config` tag has the last word.
+
+What belongs here: launching a run's pod. What does not: which work and lane a run has, and how
+pods are merged (`core/scheduling/pods.py`).
 """
 
 from collections.abc import Mapping
@@ -18,20 +21,30 @@ from dagster_k8s.job import UserDefinedDagsterK8sConfig
 from typing_extensions import override
 
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.scheduling.pods import POD_NAMES, PodConfig, Work, pod_config, work_of
+from rag_assets.core.scheduling.pods import PodConfig, Work, pod_config, require_pods, work_of
 from rag_assets.instance.runs import lane_of_run
-from rag_assets.settings import load_settings
 
 NOT_FOUND = "could not be found"  # how dagster-k8s says that a run's Job is gone
 
 
 class PodRunLauncher(K8sRunLauncher):
-    """Launches each run as a Job whose pod fits it; takes the configuration of dagster-k8s's."""
+    """Launches each run as a Job whose pod fits it; configured as dagster-k8s's, and by `pods`."""
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, pods: Mapping[str, PodConfig] | None = None, **config: Any) -> None:
         super().__init__(**config)
-        self._pods = load_settings().pods
-        require_known_fields(self._pods)
+        self._pods = pods or {}
+        require_known(self._pods)
+
+    @classmethod
+    @override
+    def config_type(cls) -> dict[str, Any]:
+        pods = dg.Field(
+            dict,
+            is_required=False,
+            description="The pods of runs by work (cpu, gpu), lane (stream, bulk) and both"
+            " (gpu_bulk), each in the form of the tag dagster-k8s/config.",
+        )
+        return {**super().config_type(), "pods": pods}  # type: ignore[no-untyped-call]
 
     @classmethod
     @override
@@ -75,18 +88,22 @@ def work_of_run(run: dg.DagsterRun) -> Work:
     return work_of(run.job_name, assets, {key.name for key in run.asset_check_selection or ()})
 
 
-def require_known_fields(pods: Mapping[str, PodConfig]) -> None:
-    """Refuse fields that Kubernetes's containers, pods and Jobs do not have.
+def require_known(pods: Mapping[str, PodConfig]) -> None:
+    """Refuse pods that no run has, and fields that Kubernetes does not have.
 
     Raises:
         ConfigurationError: Names the pod and the field, before any run needs it.
     """
-    for name in POD_NAMES:
+    try:
+        require_pods(pods)
+    except ValueError as error:
+        raise ConfigurationError(f"dagster.yaml, run_launcher.config.pods: {error}.") from None
+    for name, config in pods.items():
         try:
-            _parsed(pods.get(name, {}))
+            _parsed(config)
         except Exception as error:
             raise ConfigurationError(
-                f"Settings are wrong: RAG_ASSETS_PODS: {name}: {error}."
+                f"dagster.yaml, run_launcher.config.pods.{name}: {error}."
             ) from None
 
 

@@ -1,8 +1,9 @@
-"""Removes Jobs whose run has ended while their pod has not: `python -m rag_assets.reaper`.
+"""The reaper: removes Jobs whose run has ended while their pod has not.
 
-A run that waits too long for its pod is marked as failed, but Dagster leaves its Job: the pod
-would go on waiting, and one day hold a GPU for a run that nobody wants any more. The same goes for
-a pod that was out of sight when its run was given up. The chart runs this every minute.
+The chart runs `python -m rag_assets.instance.launchers.reaper` every minute. A run that waits
+too long for its pod is marked as failed, but Dagster leaves its Job: the pod would go on waiting,
+and one day hold a GPU for a run that nobody needs any more. The same goes for a pod that was out of
+sight when its run was given up.
 """
 
 import logging
