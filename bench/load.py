@@ -22,7 +22,7 @@ from typing import TextIO
 import click
 import numpy as np
 
-from rag_assets.adapters.embedders import Embedder
+from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.serving.searcher import Searcher
 

@@ -33,7 +33,7 @@ import numpy.typing as npt
 from dagster._core.execution.plan import compute_generator
 
 from bench.machine import described, report
-from rag_assets.adapters.embedders import Embedder
+from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.cli.ingestion import Metrics, lifecycle, run_job
 from rag_assets.cli.services import prepare_home
 from rag_assets.core.identity import shard_keys, shard_of

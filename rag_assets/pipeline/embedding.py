@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from rag_assets.adapters.embedders import Embedder
+from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.core.diffs import diff
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError

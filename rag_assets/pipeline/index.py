@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from rag_assets.adapters.embedders import Embedder
+from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore

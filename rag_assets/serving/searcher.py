@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from rag_assets.adapters.embedders import Embedder, load_embedder
+from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from pymilvus import MilvusClient
 
-from rag_assets.adapters.embedders import Embedder, load_embedder
-from rag_assets.adapters.milvus.store import GRPC_OPTIONS
+from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
+from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.parsing.parser import parse
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.cli.ingestion import build_first_model

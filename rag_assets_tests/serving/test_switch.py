@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.load import Load, answered_by, ask
-from rag_assets.adapters.embedders import Embedder
+from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rag_assets.adapters.embedders import Embedder
+from rag_assets.adapters.embedders.embedder import Embedder
 
 HELD_AT_MOST = 120  # seconds, so that a failing test ends
 

@@ -13,11 +13,12 @@ from uuid import uuid4
 import polars as pl
 from pymilvus import MilvusClient
 
-from rag_assets.adapters.embedders import Embedder, load_embedder
+from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.milvus.import_files import ImportFiles
-from rag_assets.adapters.milvus.store import GRPC_OPTIONS, MilvusStore
+from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.parsing.parser import parse, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
@@ -90,7 +91,7 @@ class Pipeline:
     def create(
         cls, folder: Path, milvus_uri: str, *, alias: str | None = None
     ) -> Iterator["Pipeline"]:
-        """Open the platform in a folder; collections of an alias that is not named are dropped at the end."""
+        """Open the platform in a folder; without an alias, collections are dropped at the end."""
         documents = folder / "documents"
         documents.mkdir(exist_ok=True)
         pool = ParserPool(workers=2, timeout_seconds=30, memory_bytes=1_000_000_000)

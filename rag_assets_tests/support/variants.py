@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rag_assets.adapters.embedders import Embedder, load_embedder
+from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.core.identity import digest
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets_tests.support.pipeline import wordllama_spec

@@ -14,8 +14,7 @@ what all Milvus engines do alike; where they differ the stricter one sets the ru
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -23,251 +22,31 @@ import numpy.typing as npt
 import polars as pl
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from rag_assets.adapters.milvus.errors import (
-    CollectionMissingError,
-    CollectionNotLoadedError,
-    client_errors,
-    retrying,
-    translated,
-    without_credentials,
-)
+from rag_assets.adapters.milvus.collections import Collections
+from rag_assets.adapters.milvus.connection import BUILT_WITHIN
+from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.rows import (
     HIT_FIELDS,
     SPARSE_FIELD,
     VECTOR_FIELD,
     Hit,
-    IndexParams,
     any_key,
-    collection_schema,
-    dimension_of,
     equals,
-    field_types,
     has_prefix,
     import_file,
-    labelled,
-    lacking,
     requests,
 )
-from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
-from rag_assets.core.models.spec import Sparse
+from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.vectors import SparseVector
 
-if TYPE_CHECKING:
-    from pymilvus import MilvusClient
-
-# A gRPC server may end connections that ping it more often; pymilvus's default is 10 s.
-GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
-
 IMPORT_POLL = 0.5  # seconds
-BUILT_WITHIN = 6 * 3600.0  # seconds that the index of a whole collection, or its load, may take
 RRF_K = 60  # the usual constant of reciprocal-rank fusion
 FUSED = 100  # hits of each ranking that are fused, at the least
 
-__all__ = [
-    "CollectionInfo",
-    "CollectionMissingError",
-    "CollectionNotLoadedError",
-    "Hit",
-    "IndexParams",
-    "MilvusStore",
-]
 
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """What a collection says about itself.
-
-    Attributes:
-        name: The physical name, also when asked for by alias.
-        dimension: Length of its vectors.
-        properties: The key-value pairs given to `MilvusStore.create`, perhaps with the server's.
-        loaded: Whether it can be searched now.
-        indexed: Whether every flushed row is in every index.
-        pending: Flushed rows that are not in an index yet.
-    """
-
-    name: str
-    dimension: int
-    properties: dict[str, str]
-    loaded: bool
-    indexed: bool
-    pending: int
-
-
-class MilvusStore:
+class MilvusStore(Collections):
     """One connection to a Milvus server; get it with `connect` and close it after use."""
-
-    def __init__(
-        self, client: "MilvusClient", address: str, request_timeout: float, replicas: int
-    ) -> None:
-        self._client = client
-        self._address = address
-        self._timeout = request_timeout
-        self._replicas = replicas
-
-    @classmethod
-    def connect(
-        cls,
-        uri: str,
-        token: str = "",
-        *,
-        timeout: float = 10.0,
-        request_timeout: float = 60.0,
-        replicas: int = 1,
-    ) -> Self:
-        """Connect to the server at `uri` (`http://host:19530`), with `token` where it asks for one.
-
-        Args:
-            uri: The server's address; credentials in it never appear in messages.
-            token: `user:password` or an API key.
-            timeout: Seconds within which the server must answer the connection.
-            request_timeout: Seconds that each later request may take.
-            replicas: In how many copies a collection is loaded, on servers with so many nodes.
-
-        Raises:
-            VectorStoreError: The server cannot be reached, or refuses the token.
-        """
-        from pymilvus import MilvusClient  # noqa: PLC0415 - takes most of a second
-
-        address = without_credentials(uri)
-        errors: tuple[type[Exception], ...] = (*client_errors(), ValueError)
-        try:
-            client = MilvusClient(
-                uri, token=token, timeout=timeout, dedicated=True, grpc_options=GRPC_OPTIONS
-            )
-        except errors:
-            # The cause is left out on purpose: it may quote the uri with its credentials.
-            raise VectorStoreUnavailableError(
-                f"Milvus at {address} did not accept a connection within {timeout:g} s. Check"
-                " that the server runs, that the address is its gRPC port, and the token."
-            ) from None
-        return cls(client, address, request_timeout, replicas)
-
-    def close(self) -> None:
-        """Close the connection; closing twice is harmless."""
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    # Collections
-
-    def collections(self) -> list[str]:
-        """Names of all collections, sorted."""
-        return sorted(self._call("list_collections"))
-
-    def exists(self, name: str) -> bool:
-        """Whether a collection or an alias has this name."""
-        return bool(self._call("has_collection", name))
-
-    def create(
-        self,
-        name: str,
-        *,
-        dimension: int,
-        index: IndexParams | None = None,
-        sparse: Sparse = Sparse.NONE,
-        properties: dict[str, str] | None = None,
-    ) -> None:
-        """Make sure that the collection exists, is indexed and is loaded.
-
-        Safe to repeat and to run twice at once: what is missing after a crash is completed.
-
-        Raises:
-            VectorStoreError: It exists with other fields, dimension, index or properties, or the
-                server lacks what `sparse` asks for.
-        """
-        index = index or IndexParams()
-        properties = properties or {}
-        self.create_unindexed(name, dimension=dimension, sparse=sparse, properties=properties)
-        if not self.indexed(name):
-            self._create_index(name, index, sparse)
-        differences = self._differences(name, dimension, index, sparse, properties)
-        if differences:
-            raise VectorStoreError(
-                f"Collection {name!r} exists but differs: {'; '.join(differences)}."
-                " Use another name, or drop the collection if nothing needs it."
-            )
-        self._load(name)
-
-    def create_unindexed(
-        self,
-        name: str,
-        *,
-        dimension: int,
-        sparse: Sparse = Sparse.NONE,
-        properties: dict[str, str] | None = None,
-    ) -> None:
-        """Make sure that the collection exists; `create` indexes and loads it later.
-
-        Until then rows can be written and deleted, and nothing can be read. That is the cheap way
-        to fill it: no node serves what nobody asks, and the index is built once. (Milvus Lite has
-        no such state: there it can be read, and is searched by brute force.)
-
-        Raises:
-            VectorStoreError: The server lacks what `sparse` asks for.
-        """
-        if self.exists(name):
-            return
-        if complaint := self.lacks(sparse):
-            raise VectorStoreError(complaint)
-        self._create_collection(name, dimension, sparse, properties or {})
-
-    def lacks(self, sparse: Sparse) -> str:
-        """Return what the server lacks for a kind of hybrid search, with its version; or nothing.
-
-        Only asked of its version: the attempt would crash an older server.
-        """
-        return lacking(sparse, str(self._call("get_server_version")))
-
-    def indexed(self, name: str) -> bool:
-        """Whether the collection has its index: it is no longer, or never was, a bare one."""
-        return VECTOR_FIELD in self._call("list_indexes", name)
-
-    def info(self, name: str) -> CollectionInfo:
-        """Describe a collection, or what an alias names.
-
-        Raises:
-            CollectionMissingError: There is none of this name.
-        """
-        described = self._call("describe_collection", name)
-        fields = [VECTOR_FIELD] + [SPARSE_FIELD] * (SPARSE_FIELD in field_types(described))
-        indexes = [self._index(name, field) for field in fields]
-        return CollectionInfo(
-            name=described["collection_name"],
-            dimension=dimension_of(described),
-            properties=dict(described["properties"]),
-            loaded=self._loaded(name),
-            indexed=all(index.get("state") == "Finished" for index in indexes),
-            pending=sum(int(index.get("pending_index_rows", 0)) for index in indexes),
-        )
-
-    def drop(self, name: str) -> None:
-        """Delete the collection with its rows; nothing happens where there is none.
-
-        Raises:
-            VectorStoreError: An alias names it: some servers would drop it all the same.
-        """
-        if not self.exists(name):
-            return
-        aliases = self._call("list_aliases", name)["aliases"]
-        if aliases:
-            raise VectorStoreError(
-                f"Collection {name!r} is in use as {', '.join(aliases)}: move the alias first."
-            )
-        self._call("drop_collection", name)
-
-    def compact(self, name: str) -> None:
-        """Have small and half-deleted segments merged; the server does it when it can.
-
-        Milvus Lite takes the request and goes on doing it by itself.
-        """
-        self.info(name)  # neither engine complains of a missing collection
-        self._call("compact", name)
 
     # Rows
 
@@ -279,7 +58,7 @@ class MilvusStore:
 
         Args:
             name: The collection.
-            rows: As `milvus_rows.requests` takes them.
+            rows: As `rows.requests` takes them.
 
         Raises:
             VectorStoreError: A value does not fit (then nothing was written), or the server fails.
@@ -301,7 +80,7 @@ class MilvusStore:
             VectorStoreError: A value does not fit, the server has no such import (Milvus Lite), or
                 it failed, perhaps with some of the rows written.
         """
-        from pymilvus import BulkInsertState as State  # noqa: PLC0415 - as above
+        from pymilvus import BulkInsertState as State  # noqa: PLC0415 - takes most of a second
 
         connection = self._client._get_connection()
         going = (State.ImportPending, State.ImportStarted, State.ImportPersisted)
@@ -391,34 +170,22 @@ class MilvusStore:
             CollectionMissingError: The collection was retired: resolve the release again.
             VectorStoreError: The search failed.
         """
-        condition = has_prefix("document_id", document_prefix or "")
         dense = np.asarray(vector, np.float32)
+        condition = has_prefix("document_id", document_prefix or "")
         params = {"params": {"ef": max(64, 2 * limit)}}
-        requested: dict[str, Any] = {
-            "limit": limit,
-            "output_fields": list(HIT_FIELDS),
-            "consistency_level": consistency,
-        }
         if sparse:
-            from pymilvus import AnnSearchRequest, RRFRanker  # noqa: PLC0415 - as above
-
-            deep = max(FUSED, limit)
-            requests = [
-                AnnSearchRequest([dense], VECTOR_FIELD, params, deep, expr=condition),
-                AnnSearchRequest([sparse], SPARSE_FIELD, {}, deep, expr=condition),
-            ]
-            ranker = RRFRanker(RRF_K)
-            answer = self._read(name, "hybrid_search", reqs=requests, ranker=ranker, **requested)
+            method, request = "hybrid_search", _fused(dense, sparse, limit, condition, params)
         else:
-            answer = self._read(
-                name,
-                "search",
-                data=[dense],
-                anns_field=VECTOR_FIELD,
-                filter=condition,
-                search_params=params,
-                **requested,
-            )
+            method, request = "search", {"data": [dense], "anns_field": VECTOR_FIELD}
+            request |= {"filter": condition, "search_params": params}
+        answer = self._read(
+            name,
+            method,
+            limit=limit,
+            output_fields=list(HIT_FIELDS),
+            consistency_level=consistency,
+            **request,
+        )
         return [Hit(**found["entity"], score=float(found["distance"])) for found in answer[0]]
 
     # Aliases
@@ -449,41 +216,6 @@ class MilvusStore:
                 " somebody else sets it too. Look who does, then repeat."
             )
 
-    # Internals
-
-    def _call(
-        self, method: str, *args: Any, on: Any = None, within: float | None = None, **options: Any
-    ) -> Any:
-        """Call the client with a timeout, repeat what is transient, map what is not.
-
-        The client takes rows only, at five times the processor's time of columns, which its
-        connection takes: where that matters, it is called `on` that.
-        """
-        timeout = within or self._timeout
-        where = f"Milvus at {self._address}: {method} {args[0] if args else ''}".rstrip()
-        function = getattr(on or self._client, method)
-        try:
-            return retrying()(function, *args, timeout=timeout, **options)
-        except client_errors() as error:
-            raise translated(error, where, timeout) from error
-
-    def _read(self, name: str, method: str, **options: Any) -> Any:
-        """Call a reading method, loading the collection first if it is not loaded."""
-        try:
-            return self._call(method, name, **options)
-        except CollectionNotLoadedError:
-            self._load(name)
-            return self._call(method, name, **options)
-
-    def _load(self, name: str) -> None:
-        """Load a collection in as many copies as set; one that is loaded stays as it is."""
-        if not self._loaded(name):
-            count = self._replicas
-            self._call("load_collection", name, within=BUILT_WITHIN, replica_number=count)
-
-    def _loaded(self, name: str) -> bool:
-        return bool(self._call("get_load_state", name)["state"].name == "Loaded")
-
     def _rows(self, name: str, condition: str, fields: list[str]) -> list[dict[str, Any]]:
         """All rows of a condition, with strong consistency.
 
@@ -499,63 +231,20 @@ class MilvusStore:
             )
         )
 
-    def _create_collection(
-        self, name: str, dimension: int, sparse: Sparse, properties: dict[str, str]
-    ) -> None:
-        try:
-            self._call(
-                "create_collection",
-                name,
-                schema=collection_schema(dimension, sparse),
-                properties=properties,
-                consistency_level="Strong",
-            )
-        except VectorStoreError:
-            if not self.exists(name):  # else somebody else was first
-                raise
 
-    def _create_index(self, name: str, index: IndexParams, sparse: Sparse) -> None:
-        params = self._client.prepare_index_params()
-        params.add_index(
-            VECTOR_FIELD,
-            index_type=index.index_type,
-            metric_type=index.metric_type,
-            params=index.params,
-        )
-        if sparse is not Sparse.NONE:
-            metric = "BM25" if sparse is Sparse.BM25 else "IP"
-            params.add_index(SPARSE_FIELD, index_type="SPARSE_INVERTED_INDEX", metric_type=metric)
-        try:
-            self._call("create_index", name, params, within=BUILT_WITHIN)
-        except VectorStoreError:
-            if not self.indexed(name):  # as above
-                raise
+def _fused(
+    dense: npt.NDArray[np.float32],
+    sparse: SparseVector | str,
+    limit: int,
+    condition: str,
+    params: dict[str, Any],
+) -> dict[str, Any]:
+    """What a hybrid search asks for: the rankings by vector and by words, fused."""
+    from pymilvus import AnnSearchRequest, RRFRanker  # noqa: PLC0415 - takes most of a second
 
-    def _index(self, name: str, field: str) -> dict[str, Any]:
-        return dict(self._call("describe_index", name, field) or {})
-
-    def _differences(
-        self,
-        name: str,
-        dimension: int,
-        index: IndexParams,
-        sparse: Sparse,
-        properties: dict[str, str],
-    ) -> list[str]:
-        """What keeps an existing collection from being the wanted one."""
-        described = self._call("describe_collection", name)
-        found = labelled(
-            field=field_types(described),
-            property=described["properties"],
-            index=self._index(name, VECTOR_FIELD),
-        )
-        desired = labelled(
-            field=field_types(collection_schema(dimension, sparse).to_dict()),
-            property=properties,
-            index={"index_type": index.index_type, "metric_type": index.metric_type},
-        )
-        return [
-            f"{key} is {found.get(key)}, not {value}"
-            for key, value in desired.items()
-            if found.get(key) != value
-        ]
+    deep = max(FUSED, limit)
+    rankings = [
+        AnnSearchRequest([dense], VECTOR_FIELD, params, deep, expr=condition),
+        AnnSearchRequest([sparse], SPARSE_FIELD, {}, deep, expr=condition),
+    ]
+    return {"reqs": rankings, "ranker": RRFRanker(RRF_K)}

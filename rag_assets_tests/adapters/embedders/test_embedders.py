@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rag_assets.adapters.embedders import Embedder, load_embedder
+from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.embedders.openai import OpenAIBackend
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.errors import ConfigurationError, EmbeddingError, WeightsMismatchError

@@ -16,7 +16,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from rag_assets.adapters.embedders import load_embedder
+from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.embedders.flag import FlagBackend
 from rag_assets.adapters.package_files import local_path
 from rag_assets.core.models.spec import Backend, ModelClass, ModelSpec, Pooling

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from pymilvus import MilvusClient
 
-from rag_assets.adapters.embedders import load_embedder
+from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.milvus.store import GRPC_OPTIONS
+from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.cli.ingestion import lifecycle
 from rag_assets.core.tables import CHUNKS
 from rag_assets.defs.resources import LakeResource, build_resources
