@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from rag_assets.settings import Settings, load_settings, variable
+from rag_assets.settings import Settings, is_secret, load_settings, variable
 
 HEAD = """\
 # Settings
@@ -37,11 +37,6 @@ def settings(*, markdown: bool) -> None:
         shown = "(hidden)" if is_secret(field) else str(getattr(values, name))
         table.add_row(variable(name), shown, field.description)
     Console().print(table)
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Whether a setting's value may hold a credential: it is never shown."""
-    return field.repr is False or field.annotation is SecretStr
 
 
 def _line(setting: tuple[str, FieldInfo]) -> str:

@@ -71,7 +71,7 @@ def live_alias(
         raise ConfigurationError("`force` needs a `reason`: it is recorded with the promotion.")
     with index.open() as opened:
         promotion = Promotion(opened, gate.policy())
-        model = _desired(config, promotion.registry.read(), gate.first_model)
+        model = _desired(config, promotion.registry.read(), gate.model)
         context.instance.add_run_tags(context.run.run_id, {Tag.MODEL: model})
         rules = INTEGRITY if config.rollback else tuple(Rule)
         try:

@@ -28,7 +28,7 @@ def parsed_documents(
     """Parse what changed."""
     lake = index.open().lake
     with parser.open() as pool:
-        documents = DocumentParser(source.open(), pool, parser.workers, parser_version())
+        documents = DocumentParser(source.open(), pool, parser.parse_workers, parser_version())
         for shard in context.partition_keys:
             with timing() as timed:
                 parsed = parse_shard(lake, documents, shard, parser.micro_batch)

@@ -27,7 +27,7 @@ def source_files(
     with timing() as timed:
         listed = list_source(opened.lake, source.open(), context.partition_keys, opened.shards)
     total = sum(report.documents for report in listed.reports.values())
-    logger.info("listed %d documents in %d shards of %s", total, len(listed.reports), source.url)
+    logger.info("listed %d documents in %d shards of %s", total, len(listed.reports), source.source)
     for shard, report in listed.reports.items():
         context.add_asset_metadata(
             listing_metadata(report) | timed.pace("documents", total), partition_key=shard

@@ -188,7 +188,7 @@ def endpoint_parity(index: IndexResource, gate: GateResource) -> dg.AssetCheckRe
     specs = [opened.find_spec(model) for model in read_records(opened.lake).maintained]
     served = [spec for spec in specs if spec.backend is Backend.OPENAI]
     named = [spec for spec in served if spec.same_as]
-    sample = sampled_chunks(opened.lake, opened.shards, gate.sampled_chunks)
+    sample = sampled_chunks(opened.lake, opened.shards, gate.gate_sampled_chunks)
     found = {spec.key: _parity(opened, spec, sample) for spec in named}
     results = [f"{key}: {finding.evidence}" for key, finding in found.items()]
     results += [

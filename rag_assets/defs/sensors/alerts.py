@@ -36,13 +36,13 @@ def alert_failed_runs(
     context: dg.RunFailureSensorContext, alerts: AlertsResource
 ) -> dg.SkipReason | None:
     """Post a failed run."""
-    if not alerts.webhook_url:
+    if not alerts.alert_webhook_url:
         return dg.SkipReason(OFF)
     failed = _failed_run(context)
-    if _alerted_before(context, alerts.interval_seconds):
+    if _alerted_before(context, alerts.alert_interval_seconds):
         return dg.SkipReason(f"{failed.job} failed as before; an alert was posted recently.")
     try:
-        post(alerts.webhook_url, alert.of_run(failed, alerts.source_url, alerts.webserver_url))
+        post(alerts.alert_webhook_url, alert.of_run(failed, alerts.source, alerts.webserver_url))
     except AlertError as error:
         return dg.SkipReason(f"The alert of run {failed.run_id} is dropped. {error}")
     context.instance.add_run_tags(failed.run_id, {Tag.ALERTED: "yes"})
@@ -60,7 +60,7 @@ def alert_failed_checks(
     context: dg.SensorEvaluationContext, alerts: AlertsResource
 ) -> dg.SensorResult:
     """Post checks that began to fail."""
-    if not alerts.webhook_url:
+    if not alerts.alert_webhook_url:
         return dg.SensorResult(skip_reason=OFF)
     checks = context.repository_def.asset_graph.asset_check_keys if context.repository_def else ()
     evaluations = check_evaluations(context.instance, checks)
@@ -69,10 +69,10 @@ def alert_failed_checks(
     message = f"{len(failed)} checks began to fail."
     for number, name in enumerate(failed):
         body = alert.of_check(
-            _failed_check(*evaluations[name]), alerts.source_url, alerts.webserver_url
+            _failed_check(*evaluations[name]), alerts.source, alerts.webserver_url
         )
         try:
-            post(alerts.webhook_url, body)
+            post(alerts.alert_webhook_url, body)
         except AlertUnavailableError as error:
             now |= dict.fromkeys(failed[number:], True)  # to be posted in the next tick
             message += f" {error} It will be retried."
