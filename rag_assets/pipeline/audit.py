@@ -1,7 +1,7 @@
-"""Audit: shards whose rows in Milvus are not what the lake says, and their repair.
+"""Audit: shards whose rows in Milvus differ from the lake, and their repair.
 
-What belongs here: finding and repairing damage that no run of ours has done. What does not: the
-repair itself, which is a sync.
+What belongs here: finding damage that none of our runs caused. What does not: how rows are written
+(`sync.py`), which is also how a repair is made.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from rag_assets.pipeline.sync import sync_shard, unfilled
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Rows of a shard in Milvus that are not what the lake says: missing or different, or extra."""
+    """Rows of a shard in Milvus that differ from the lake: missing or different, or extra."""
 
     collection: str
     model: str
@@ -26,19 +26,19 @@ class Damage:
 
     @property
     def sentence(self) -> str:
-        """What was found, for people."""
+        """The damage and its repair, in words."""
         return (
             f"{self.collection}, shard {self.shard}: {self.missing} rows were missing or different"
-            f" and {self.extra} extra in Milvus; repaired."
+            f" in Milvus and {self.extra} were extra; repaired."
         )
 
 
 def damages(target: ModelCollection) -> Iterator[Damage]:
-    """Find the shards whose rows in Milvus are not what the lake says they are.
+    """Find the shards whose rows in Milvus differ from the lake.
 
     Yields:
-        What differs; nothing for shards that are not in sync by the lake's own word: the run
-        that will bring them there also sees what there is in Milvus.
+        The damage of each such shard. A shard that is not in sync according to the lake is skipped:
+        the run that brings it in sync compares the rows in Milvus too.
     """
     for shard in target.index.shards:
         try:
@@ -53,13 +53,13 @@ def damages(target: ModelCollection) -> Iterator[Damage]:
 
 
 def audit(target: ModelCollection) -> Iterator[Damage]:
-    """Repair the shards whose rows in Milvus are not what the lake says; yield what was wrong."""
+    """Repair the shards whose rows in Milvus differ from the lake; yield the damage repaired."""
     if target.filling and unfilled(
         target.index.lake.metas(Asset.COLLECTION, {}), target.spec.key, target.index.shards
     ):
-        return  # cannot be read yet
+        return  # not indexed yet, so its rows cannot be read
     target.ensure()
     for damage in damages(target):
-        with suppress(SupersededInputError):  # the run of the newer chunks repairs it
+        with suppress(SupersededInputError):  # the run over the newer chunks repairs it
             sync_shard(target, damage.shard)
             yield damage

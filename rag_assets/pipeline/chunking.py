@@ -1,7 +1,7 @@
-"""Chunking: the text of every parsed document in pieces that can be embedded (`chunks`).
+"""Chunking: the text of every parsed document, split into chunks (`chunks`).
 
-What belongs here: which documents of a shard are cut again, and the commit. What does not: how a
-text is cut (`core/documents/chunking.py`).
+What belongs here: which documents of a shard are split again, and the commit. What does not: how a
+text is split (`core/documents/chunking.py`).
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, content_version
 
 @dataclass(frozen=True, slots=True)
 class ChunkingReport:
-    """What one shard's run did."""
+    """What one run did to a shard; `chunks` and `tokens` are totals of the shard."""
 
     chunks: int
     new: int
@@ -32,8 +32,8 @@ class ChunkingReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunked:
-    """A shard that agrees with its parsed documents: what was done, and its rows."""
+class ChunkedShard:
+    """A shard in sync with its parsed documents: the report of the run, and the rows."""
 
     report: ChunkingReport
     table: pl.DataFrame
@@ -41,7 +41,7 @@ class Chunked:
 
 @dataclass(frozen=True, slots=True)
 class Chunker:
-    """All that decides how a document is cut."""
+    """Everything that determines how a document is split."""
 
     limits: ChunkLimits
     count_tokens: TokenCounter
@@ -49,8 +49,8 @@ class Chunker:
     version: str
 
 
-def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
-    """Make a shard's chunks agree with its parsed documents; cut only documents that changed.
+def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> ChunkedShard:
+    """Bring a shard's chunks in sync with its parsed documents; split only those that changed.
 
     Raises:
         StaleInputError: The shard has never been parsed.
@@ -58,11 +58,11 @@ def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
     return lake.update(lambda: _chunk_once(lake, chunker, shard))
 
 
-def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
+def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkedShard:
     key = PartitionKey(Asset.CHUNKS, shard)
     actual = lake.read(key, CHUNKS)
     if _in_sync(lake, chunker, shard, actual.meta):
-        return Chunked(_report(actual.table, actual.table, 0), actual.table)
+        return ChunkedShard(_report(actual.table, actual.table, 0), actual.table)
     parsed = lake.read(PartitionKey(Asset.PARSED_DOCUMENTS, shard), PARSED_DOCUMENTS)
     if parsed.meta is None:
         raise StaleInputError(
@@ -75,8 +75,8 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
         key="document_id",
         same=["content_digest"],
     )
-    made = chunk_table(change.make, chunker.limits, chunker.count_tokens, chunker.source_uri)
-    table = pl.concat([_with_document_versions(change.keep, parsed.table), made])
+    split = chunk_table(change.make, chunker.limits, chunker.count_tokens, chunker.source_uri)
+    table = pl.concat([_with_document_versions(change.keep, parsed.table), split])
     table = table.sort("document_id", "ordinal")
     rows = diff(table, actual.table, key="chunk_id", same=["row_digest"])
     meta = Meta(
@@ -87,11 +87,11 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> Chunked:
     )
     if meta != actual.meta or not table.equals(actual.table):
         lake.commit(key, table, meta, actual.token)
-    return Chunked(_report(table, actual.table, change.make.height), table)
+    return ChunkedShard(_report(table, actual.table, change.make.height), table)
 
 
 def _in_sync(lake: Lake, chunker: Chunker, shard: str, actual: Meta | None) -> bool:
-    """Tell whether a shard was cut from the documents as they are, without reading them."""
+    """Whether a shard is derived from the current documents, judged by metadata alone."""
     parsed = lake.meta(PartitionKey(Asset.PARSED_DOCUMENTS, shard))
     if actual is None or parsed is None or actual.code_version != chunker.version:
         return False
@@ -99,7 +99,7 @@ def _in_sync(lake: Lake, chunker: Chunker, shard: str, actual: Meta | None) -> b
 
 
 def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
-    """Take over what changed of a document without its text having changed."""
+    """Take over version and modification time of documents whose text is unchanged."""
     versions = documents.select("document_id", "version", "modified_at")
     return kept.update(versions, on="document_id", how="left")
 

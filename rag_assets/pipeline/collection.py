@@ -1,6 +1,6 @@
 """`ModelCollection`: the physical Milvus collection of one model.
 
-What belongs here: making the collection, and comparing the rows it should have with those it has.
+What belongs here: creating the collection, and comparing its desired with its actual rows.
 What does not: writing rows (`sync.py`), and requests to Milvus (`adapters/milvus/`).
 """
 
@@ -29,7 +29,7 @@ class ModelCollection:
     """The physical collection of one model.
 
     Attributes:
-        index: Has the lake with chunks and vectors, and the connection to Milvus.
+        index: The index: lake and Milvus.
         spec: The model.
     """
 
@@ -52,18 +52,18 @@ class ModelCollection:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a collection."""
+        """Whether the collection exists."""
         return self.index.store.exists(self.name)
 
     def key(self, shard: str) -> PartitionKey:
-        """Return the lake's record of a shard in this collection."""
+        """Return the key of a shard's partition of `collection` in the lake."""
         return PartitionKey(Asset.COLLECTION, self.spec.key, shard)
 
     def ensure(self) -> None:
-        """Make sure that the collection exists, indexed and loaded, and is this model's.
+        """Make sure that the collection exists, belongs to this model, and is indexed and loaded.
 
         Raises:
-            SignatureMismatchError: It was filled by another spec under the same key.
+            SignatureMismatchError: It was built from another spec under the same key.
             VectorStoreError: It belongs to another source or has another schema.
         """
         if self.index.store.exists(self.name):
@@ -78,7 +78,7 @@ class ModelCollection:
         )
 
     def begin_filling(self) -> None:
-        """Create the collection without index and unloaded, if there is none."""
+        """Create the collection, unindexed and not loaded, if it does not exist."""
         self.index.store.create_unindexed(
             self.name,
             dimension=self.spec.dimension,
@@ -88,7 +88,7 @@ class ModelCollection:
 
     @property
     def filling(self) -> bool:
-        """Whether it exists, without its index: it cannot be read yet."""
+        """Whether it exists but is not indexed yet, and so cannot be read."""
         return self.index.store.exists(self.name) and not self.index.store.indexed(self.name)
 
     @property
@@ -100,20 +100,21 @@ class ModelCollection:
         }
 
     def refuse_other_spec(self) -> None:
-        """Raise SignatureMismatchError if the collection was filled by another spec."""
+        """Raise SignatureMismatchError if the collection was built from another spec."""
         signature = self.index.store.info(self.name).properties.get("signature")
         if signature != self.spec.signature:
             raise SignatureMismatchError(
-                f"Collection {self.name} holds vectors of signature {signature}; the spec of"
-                f" {self.spec.key} has {self.spec.signature}. Give the changed spec a new key."
+                f"Collection {self.name} was built with signature {signature}, but the spec of"
+                f" {self.spec.key} now has {self.spec.signature}. Give the changed spec a new key."
             )
 
     def desired_rows(self, shard: str) -> tuple[pl.DataFrame, Meta]:
-        """Return the rows that the shard should have, without vectors, and what they derive from.
+        """Return the desired rows of a shard, without vectors, and the metadata they imply.
 
         Raises:
-            StaleInputError: There are no vectors.
-            SupersededInputError: They belong to other chunks than there are now.
+            StaleInputError: The shard has no vectors.
+            SupersededInputError: The vectors belong to earlier chunks.
+            SignatureMismatchError: The vectors were computed with another spec.
         """
         vectors = self.index.lake.meta(self._vectors_key(shard))
         texts = self.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
@@ -128,16 +129,16 @@ class ModelCollection:
             )
         if vectors.code_version != self.spec.signature:
             raise SignatureMismatchError(
-                f"The vectors of shard {shard} were not made by the spec of {self.spec.key}."
+                f"The vectors of shard {shard} were computed with another spec of {self.spec.key}."
             )
         upstream = {Asset.CHUNKS: texts.meta.as_input(), Asset.EMBEDDINGS: vectors.as_input()}
         return texts.table, Meta(texts.meta.data_version, self.spec.signature, upstream)
 
     def for_milvus(self, shard: str, rows: pl.DataFrame, meta: Meta) -> pl.DataFrame:
-        """Complete some of the rows that `desired_rows` has returned with this meta, for Milvus.
+        """Add vectors and shard to rows that `desired_rows` returned with this metadata.
 
         Raises:
-            CommitConflictError: The shard's vectors are others by now.
+            CommitConflictError: The shard's vectors have changed since.
         """
         vectors = self.index.lake.read(self._vectors_key(shard), embeddings_schema(self.spec))
         if vectors.meta is None or not meta.derived_from(Asset.EMBEDDINGS, vectors.meta):
@@ -146,7 +147,7 @@ class ModelCollection:
         return complete.with_columns(shard=pl.lit(shard))
 
     def difference(self, shard: str, rows: pl.DataFrame) -> Diff:
-        """Compare the rows a shard should have with those that Milvus really holds."""
+        """Compare a shard's desired rows with its actual rows in Milvus."""
         actual = self.index.store.shard_rows(self.name, shard)
         desired = rows.select("chunk_id", "row_digest")
         return diff(desired, actual, key="chunk_id", same=["row_digest"])

@@ -1,7 +1,7 @@
 """Counts of documents and chunks, read from the footers of the lake's partitions.
 
-What belongs here: what the lake alone can tell of its content, cheaply. What does not: what is
-stale (`staleness.py`), and what Milvus and Dagster know (`instance/report.py`).
+What belongs here: totals that the lake alone can give, cheaply. What does not: which shards are
+stale (`staleness.py`), and totals from Milvus and Dagster (`instance/report.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ PARTITIONED = (
 
 @dataclass(frozen=True, slots=True)
 class LakeCounts:
-    """The footers of the lake, and its rows by shard.
+    """The metadata of the lake's partitions, and their rows by shard.
 
     Attributes:
         shards: All shards, in order.
-        metas: Of every asset.
-        listed: Documents in the listing.
-        parsed: Rows of `parsed_documents`.
-        chunks: Chunks.
-        quarantine: What could not be parsed.
+        metas: Partition metadata of every asset.
+        listed: Listed documents by shard.
+        parsed: Rows of `parsed_documents` by shard.
+        chunks: Chunks by shard.
+        quarantine: Documents that could not be parsed.
     """
 
     shards: Sequence[str]
@@ -45,7 +45,7 @@ class LakeCounts:
 
     @classmethod
     def read(cls, lake: Lake, shards: Sequence[str]) -> "LakeCounts":
-        """Read it; tables are read only of partitions whose footers do not say enough."""
+        """Read the counts; a table is read only if its footer lacks them."""
         metas = {asset: lake.metas(asset, {}) for asset in PARTITIONED}
         return cls(
             shards=shards,
@@ -57,12 +57,12 @@ class LakeCounts:
         )
 
     def by_position(self, rows: Mapping[str, int]) -> dict[int, int]:
-        """Return rows by the positions of their shards."""
+        """Return row counts by the positions of their shards."""
         return {p: rows[shard] for p, shard in enumerate(self.shards) if shard in rows}
 
 
 def rows_by_shard(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[str, int]:
-    """Return an asset's rows by shard; a table is read only where a footer does not tell."""
+    """Return an asset's row count by shard; a table is read only if its footer lacks the count."""
     unknown = [shard for (shard,), meta in metas[asset].items() if "rows" not in meta.metrics]
     counted = {s: p.table.height for s, p in lake.read_all(asset, unknown, schema).items()}
     known = {s: int(m.metrics["rows"]) for (s,), m in metas[asset].items() if "rows" in m.metrics}
@@ -70,10 +70,10 @@ def rows_by_shard(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[
 
 
 def _quarantine(lake: Lake, metas: Metas) -> Quarantine:
-    """Return what is quarantined; a table is read only where a footer does not tell."""
-    made: Mapping[tuple[str, ...], Meta] = metas[Asset.PARSED_DOCUMENTS]
-    unknown = [shard for (shard,), meta in made.items() if "rows" not in meta.metrics]
+    """Return the quarantined documents; a table is read only if its footer lacks the counts."""
+    parsed: Mapping[tuple[str, ...], Meta] = metas[Asset.PARSED_DOCUMENTS]
+    unknown = [shard for (shard,), meta in parsed.items() if "rows" not in meta.metrics]
     tables = lake.read_all(Asset.PARSED_DOCUMENTS, unknown, PARSED_DOCUMENTS).values()
     counted = [Quarantine.of(quarantined(part.table)) for part in tables]
-    known = [Quarantine.of_metrics(meta.metrics) for meta in made.values()]
+    known = [Quarantine.of_metrics(meta.metrics) for meta in parsed.values()]
     return Quarantine.together([*known, *counted])

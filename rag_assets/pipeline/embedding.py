@@ -1,7 +1,7 @@
 """Embedding: one vector for each distinct text of a shard, for one model (`embeddings`).
 
-What belongs here: which texts are embedded, found elsewhere, checkpointed and committed. What does
-not: how a model is loaded and called (`adapters/embedders/`).
+What belongs here: which texts are embedded, which vectors are reused, checkpoints and the commit.
+What does not: how a model is loaded and called (`adapters/embedders/`).
 """
 
 import logging
@@ -29,12 +29,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingReport:
-    """What one shard's run did.
+    """What one run did to a shard.
 
-    For texts that are new to the shard, `resumed` counts vectors that a killed run left behind,
-    and `reused` those that another shard of the run or another key of the same signature has.
-    `tokens` are those of the computed ones, by the chunker's count, `seconds` the model's own
-    time for them, and `gpu_seconds` that time if this process spent it on a GPU.
+    Attributes:
+        vectors: Vectors of the shard.
+        computed: New vectors that the model computed.
+        resumed: New vectors from the checkpoints of an interrupted run.
+        reused: New vectors taken from another shard of the run or a same-signature model.
+        kept: Vectors that the shard had before.
+        removed: Vectors removed.
+        tokens: Tokens of the texts embedded, as the chunker counts them.
+        seconds: Time that the model took to embed them.
+        gpu_seconds: The same, if this process used a GPU; otherwise 0.
     """
 
     vectors: int
@@ -53,9 +59,9 @@ class ModelRun:
     """One model over the shards of a run.
 
     Attributes:
-        index: Has the lake with chunks and vectors, and loads the model.
+        index: The index: lake and models.
         spec: The model.
-        same_signature: Other keys with the same signature: their vectors are this model's too.
+        same_signature: Keys of the same-signature models, whose vectors can be reused.
     """
 
     index: Index
@@ -64,55 +70,59 @@ class ModelRun:
 
     @property
     def lake(self) -> Lake:
-        """Where chunks and vectors are."""
+        """The lake with chunks and vectors."""
         return self.index.lake
 
     def load(self) -> Embedder:
-        """Load the model; to be called only if there is something to embed."""
+        """Load the model; call it only if there are texts to embed."""
         return self.index.load(self.spec)
 
     @property
     def schema(self) -> Schema:
-        """The columns of this model's vectors."""
+        """The columns of the partitions of `embeddings`."""
         return embeddings_schema(self.spec)
 
     def key(self, shard: str) -> PartitionKey:
-        """Return the partition of a shard."""
+        """Return the key of a shard's partition of `embeddings`."""
         return PartitionKey(Asset.EMBEDDINGS, self.spec.key, shard)
 
     def actual(self, shard: str, columns: list[str] | None = None) -> Partition:
-        """Read a shard's vectors, or some of their columns.
+        """Read a shard's vectors, or some of the columns.
 
         Raises:
-            SignatureMismatchError: They were made with another spec under the same key.
+            SignatureMismatchError: They were computed with another spec under the same key.
         """
         partition = self.lake.read(self.key(shard), self.schema, columns)
         if partition.meta is not None and partition.meta.code_version != self.spec.signature:
             raise SignatureMismatchError(
                 f"Model {self.spec.key} was used with signature {partition.meta.code_version};"
-                f" its spec now has {self.spec.signature}. A used spec is immutable: put it back"
-                " and give the changed one a new key."
+                f" its spec now has {self.spec.signature}. A spec is immutable once used: restore"
+                " it, and give the changed one a new key."
             )
         return partition
 
     def same_signature_vectors(self, shard: str) -> pl.DataFrame:
-        """Read what other keys of the same signature have for a shard."""
+        """Read the vectors that same-signature models have for a shard."""
         keys = [PartitionKey(Asset.EMBEDDINGS, key, shard) for key in self.same_signature]
-        actual = [self.lake.read(key, self.schema) for key in keys]
-        mine = [p.table for p in actual if p.meta and p.meta.code_version == self.spec.signature]
-        return pl.concat([pl.DataFrame(schema=self.schema), *mine])
+        partitions = [self.lake.read(key, self.schema) for key in keys]
+        tables = [
+            partition.table
+            for partition in partitions
+            if partition.meta and partition.meta.code_version == self.spec.signature
+        ]
+        return pl.concat([pl.DataFrame(schema=self.schema), *tables])
 
 
 def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, EmbeddingReport]]:
-    """Make the vectors of each shard agree with its chunks; embed only new texts.
+    """Bring each shard's vectors in sync with its chunks; embed only new texts.
 
-    A text that another shard of the same run already has, or had until this run (a document
-    that was renamed), is not embedded again.
+    A text that another shard of this run has, or had when the run began (a renamed document), is
+    not embedded again.
 
     Raises:
         StaleInputError: A shard has no chunks yet.
         SignatureMismatchError: The key was used with another spec.
-        EmbeddingError: The model's answer is unusable.
+        EmbeddingError: The model returned unusable vectors.
     """
     shared = SharedVectors.between(run, shards)
     for shard in shards:
@@ -120,38 +130,38 @@ def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, Embedd
 
 
 class SharedVectors:
-    """Vectors that one shard of a run has, or will have, and another one lacks.
+    """Vectors that one shard of a run has, or will compute, and another shard lacks.
 
-    Holds no others: a first load would otherwise keep every vector in memory.
+    Keeps only those: otherwise an initial load would keep every vector in memory.
     """
 
     def __init__(self, schema: Schema) -> None:
         self._table = pl.DataFrame(schema=schema)
-        self._lacked_twice = pl.Series(dtype=pl.String)
+        self._missing_twice = pl.Series(dtype=pl.String)
 
     @classmethod
     def between(cls, run: ModelRun, shards: list[str]) -> "SharedVectors":
-        """Collect from all shards what any of them lacks, before the first one changes."""
+        """Collect the vectors that one shard has and another lacks, before any shard is changed."""
         shared = cls(run.schema)
         if len(shards) > 1:
             actual = cache(partial(_embedded_digests, run))
-            lacking = pl.concat([_lacking(run, shard, actual) for shard in shards])
-            shared._lacked_twice = lacking.filter(lacking.is_duplicated()).unique()
-            for shard in shards if len(lacking) else []:
-                if actual(shard).is_in(lacking.implode()).any():
-                    shared._keep(run.actual(shard).table, lacking)
+            missing = pl.concat([_missing_digests(run, shard, actual) for shard in shards])
+            shared._missing_twice = missing.filter(missing.is_duplicated()).unique()
+            for shard in shards if len(missing) else []:
+                if actual(shard).is_in(missing.implode()).any():
+                    shared._keep(run.actual(shard).table, missing)
         return shared
 
     def offer(self, computed: pl.DataFrame) -> None:
-        """Keep those of a shard's new vectors that another shard lacks too."""
-        self._keep(computed, self._lacked_twice)
+        """Keep those of a shard's new vectors that another shard also lacks."""
+        self._keep(computed, self._missing_twice)
 
-    def _keep(self, vectors: pl.DataFrame, desired: pl.Series) -> None:
-        useful = vectors.filter(pl.col("text_digest").is_in(desired.implode()))
+    def _keep(self, vectors: pl.DataFrame, digests: pl.Series) -> None:
+        useful = vectors.filter(pl.col("text_digest").is_in(digests.implode()))
         self._table = pl.concat([self._table, useful]).unique("text_digest")
 
-    def among(self, texts: pl.DataFrame) -> pl.DataFrame:
-        """Return the vectors that there are for these texts."""
+    def of(self, texts: pl.DataFrame) -> pl.DataFrame:
+        """Return the shared vectors of these texts."""
         return self._table.join(texts, on="text_digest", how="semi")
 
 
@@ -161,8 +171,8 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
     actual = run.actual(shard)
     texts, inputs = _desired_texts(run.lake, shard)
     change = diff(texts, actual.table, key="text_digest", same=[])
-    resumed, reused, missing = _found(run, shard, change.make, shared)
-    computed, seconds = _computed(run, shard, missing)
+    resumed, reused, missing = _existing_vectors(run, shard, change.make, shared)
+    computed, seconds = _compute(run, shard, missing)
     shared.offer(computed)
     table = pl.concat([change.keep, resumed, reused, computed]).sort("text_digest")
     meta = Meta(
@@ -188,7 +198,7 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
 
 
 def _in_sync(run: ModelRun, shard: str) -> EmbeddingReport | None:
-    """Return the report of a shard that has its vectors, without reading them; None of another."""
+    """Return the report of a shard in sync, judged by metadata alone; None if it is not."""
     actual = run.lake.meta(run.key(shard))
     texts = run.lake.meta(PartitionKey(Asset.CHUNKS, shard))
     if actual is None or texts is None or "rows" not in actual.metrics:
@@ -199,8 +209,8 @@ def _in_sync(run: ModelRun, shard: str) -> EmbeddingReport | None:
     return EmbeddingReport(vectors, 0, 0, 0, vectors, 0, 0, 0.0, 0.0)
 
 
-def _lacking(run: ModelRun, shard: str, actual: Callable[[str], pl.Series]) -> pl.Series:
-    """Return the digests of the texts that have no vector in their shard."""
+def _missing_digests(run: ModelRun, shard: str, actual: Callable[[str], pl.Series]) -> pl.Series:
+    """Return the digests of a shard's texts that have no vector in it."""
     if _in_sync(run, shard):
         return pl.Series("text_digest", dtype=pl.String)
     texts = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS, ["text_digest"]).table
@@ -209,12 +219,12 @@ def _lacking(run: ModelRun, shard: str, actual: Callable[[str], pl.Series]) -> p
 
 
 def _embedded_digests(run: ModelRun, shard: str) -> pl.Series:
-    """Return the digests of the texts that have a vector in their shard."""
+    """Return the digests of the texts that have a vector in a shard."""
     return run.actual(shard, ["text_digest"]).table["text_digest"]
 
 
 def _desired_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
-    """Return a shard's distinct texts [text_digest, chunk_id, text, tokens] and their Meta."""
+    """Return a shard's distinct texts [text_digest, chunk_id, text, tokens] and their metadata."""
     partition = lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
     if partition.meta is None:
         raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
@@ -222,25 +232,26 @@ def _desired_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
     return texts.unique("text_digest", keep="first", maintain_order=True), partition.meta
 
 
-def _found(
+def _existing_vectors(
     run: ModelRun, shard: str, texts: pl.DataFrame, shared: SharedVectors
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return (vectors left by a killed run, those found elsewhere, the texts without one)."""
+    """Return (checkpointed vectors, vectors reused from elsewhere, texts still without one)."""
     if texts.is_empty():
-        nothing = pl.DataFrame(schema=run.schema)
-        return nothing, nothing, texts
-    checkpointed_partitions = run.lake.checkpointed(run.key(shard), run.schema)
-    resumed = checkpointed_partitions.join(texts, "text_digest", "semi").unique("text_digest")
+        empty = pl.DataFrame(schema=run.schema)
+        return empty, empty, texts
+    checkpointed = run.lake.checkpointed(run.key(shard), run.schema)
+    resumed = checkpointed.join(texts, "text_digest", "semi").unique("text_digest")
     if resumed.height:
-        logger.info("%s: %d texts were embedded before", run.key(shard).path, resumed.height)
+        path, count = run.key(shard).path, resumed.height
+        logger.info("%s: resuming with %d texts embedded before", path, count)
     missing = texts.join(resumed, "text_digest", "anti")
-    elsewhere = pl.concat([shared.among(missing), run.same_signature_vectors(shard)])
+    elsewhere = pl.concat([shared.of(missing), run.same_signature_vectors(shard)])
     reused = elsewhere.join(missing, "text_digest", "semi").unique("text_digest")
     return resumed, reused, missing.join(reused, "text_digest", "anti")
 
 
-def _computed(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFrame, float]:
-    """Embed texts in micro-batches of similar length; keep each aside as it is done.
+def _compute(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFrame, float]:
+    """Embed texts in micro-batches of similar length, with a checkpoint after each.
 
     Returns:
         The vectors, and the seconds that the model took.
@@ -252,20 +263,20 @@ def _computed(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFr
     for batch in by_length.iter_slices(run.index.micro_batch):
         model = run.load()
         started = perf_counter()
-        made = model.encode_passages(batch["text"].to_list(), batch["chunk_id"].to_list())
+        encoded = model.encode_passages(batch["text"].to_list(), batch["chunk_id"].to_list())
         seconds += perf_counter() - started
-        batches.append(_table(run, batch["text_digest"], made))
+        batches.append(_table(run, batch["text_digest"], encoded))
         progress.add(batch.height)
         if progress.done < progress.total:
             run.lake.checkpoint(run.key(shard), batches[-1])
     return pl.concat(batches), seconds
 
 
-def _table(run: ModelRun, digests: pl.Series, made: Encoded) -> pl.DataFrame:
-    columns: dict[str, Any] = {"text_digest": digests, "vector": made.dense}
+def _table(run: ModelRun, digests: pl.Series, encoded: Encoded) -> pl.DataFrame:
+    columns: dict[str, Any] = {"text_digest": digests, "vector": encoded.dense}
     if "sparse" in run.schema:
         columns["sparse"] = [
             [{"token": token, "weight": weight} for token, weight in weights.items()]
-            for weights in made.sparse or ()
+            for weights in encoded.sparse or ()
         ]
     return pl.DataFrame(columns, schema=run.schema)

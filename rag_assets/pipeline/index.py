@@ -1,7 +1,7 @@
 """`Index`: the lake, Milvus, the model specs and their names, opened once.
 
-What belongs here: how the parts of one platform are found. What does not: what is done with them,
-which is in the other modules of `pipeline/` and `models/`.
+What belongs here: access to the parts of one platform. What does not: work on them, which is in the
+other modules of `pipeline/` and in `models/`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,20 +18,20 @@ from rag_assets.core.models.spec import ModelSpec, collection_name
 
 @dataclass(frozen=True)
 class Index:
-    """One platform's index; use it as a context manager where Milvus is asked.
+    """One platform's index; use it as a context manager if Milvus is used.
 
     Attributes:
-        lake: Holds the assets' partitions.
-        connect: Connects to Milvus; called when `store` is first used, so that what needs the
-            lake alone works while Milvus is down.
+        lake: The lake with the assets' partitions.
+        connect: Connects to Milvus; called on first use of `store`, so that work on the lake alone
+            succeeds while Milvus is down.
         find_spec: Returns a model's spec by its key.
-        load: Loads a model, or returns the one loaded before.
+        load: Loads a model, or returns the one already loaded.
         alias: The Milvus alias that names the live collection, and the prefix of collections.
-        source: The source's address; a collection is of one source.
+        source: URL of the source; a collection belongs to one source.
         shards: All shards, in order.
-        replicas: Number of copies in which Milvus loads a collection.
-        micro_batch: Texts embedded between two checkpoints.
-        open_import_files: Returns where Milvus reads files for a bulk import, if that is set up.
+        replicas: Number of in-memory replicas with which Milvus loads a collection.
+        micro_batch: Number of texts embedded between checkpoints.
+        open_import_files: Opens the folder from which Milvus bulk-imports files, if configured.
     """
 
     lake: Lake
@@ -50,16 +50,16 @@ class Index:
         """The connection to Milvus.
 
         Raises:
-            VectorStoreError: Milvus cannot be reached, or refuses the token.
+            VectorStoreError: Milvus is unreachable or refuses the token.
         """
         return self.connect()
 
     @cached_property
     def import_files(self) -> ImportFiles | None:
-        """Where Milvus reads files for a bulk import, if that is set up.
+        """The folder from which Milvus bulk-imports files, if configured.
 
         Raises:
-            ConfigurationError: No file system of this kind can be opened.
+            ConfigurationError: The folder's URL cannot be opened.
         """
         return self.open_import_files()
 

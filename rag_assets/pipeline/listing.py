@@ -1,4 +1,4 @@
-"""Listing: what is in the source, one listing for each shard (`source_files`).
+"""Listing: the documents in the source, one listing per shard (`source_files`).
 
 What belongs here: comparing the source with the listings in the lake, and committing them. What
 does not: how a kind of source is listed (`adapters/source/`), and when (`defs/sensors/source.py`).
@@ -20,16 +20,15 @@ from rag_assets.core.names import Asset
 from rag_assets.core.tables import SOURCE_FILES, content_version
 
 LISTING_VERSION = "1"
-COMMITS = 16  # at once
+CONCURRENT_COMMITS = 16
 
-
-SAME = ["version", "problem"]  # a file for which they differ has to be parsed again
+SAME = ["version", "problem"]  # columns whose change requires parsing the document again
 Shards = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class ListingReport:
-    """What one shard's listing found."""
+    """Documents of one shard, and how its listing changed."""
 
     documents: int
     added: int
@@ -40,12 +39,12 @@ class ListingReport:
 
 @dataclass(frozen=True, slots=True)
 class ListingResult:
-    """What a listing, or a part of one, has done to the shards.
+    """The outcome of a listing, or of a part of one.
 
     Attributes:
-        reports: Shard → what there was; every wanted shard.
-        versions: Shard → data version, of those for which it is a new one.
-        upto: The last document id that was listed; None if the end was reached.
+        reports: Shard → report, for every shard listed.
+        versions: Shard → data version, for shards whose listing changed.
+        upto: The last document id listed; None if the end was reached.
     """
 
     reports: dict[str, ListingReport]
@@ -53,7 +52,7 @@ class ListingResult:
     upto: str | None = None
 
     def add(self, shard: str, report: ListingReport, version: str | None) -> None:
-        """Add what was found in a shard."""
+        """Add the report of a shard, and its data version if that is new."""
         self.reports[shard] = report
         if version is not None:
             self.versions[shard] = version
@@ -62,29 +61,29 @@ class ListingResult:
 def list_source(
     lake: Lake, source: Source, shards: Shards, all_shards: Shards, window: Window = WHOLE
 ) -> ListingResult:
-    """List the source, or a window of it, and commit the listing of each shard that differs.
+    """List the source, or a window of it, and commit the listing of each shard that changed.
 
-    The commit rule holds for each shard: its held listing is read first, then the source; a
-    shard that somebody else commits meanwhile is listed again.
+    The commit rule applies per shard: read the stored listing first, then the source. A shard that
+    another writer commits in between is listed again.
 
     Args:
-        lake: Holds the listings.
+        lake: The lake with the stored listings.
         source: The bucket or folder.
-        shards: Whose documents to list.
-        all_shards: All there are, in order.
-        window: The part to list; outside of it the held listing stays.
+        shards: The shards to list.
+        all_shards: All shards, in order.
+        window: The part to list; outside of it the stored listing is kept.
     """
-    found = ListingResult({}, {})
+    total = ListingResult({}, {})
     missing = set(shards)
 
     def attempt() -> ListingResult:
         result = _list_once(lake, source, sorted(missing), all_shards, window)
-        found.reports.update(result.reports)
-        found.versions.update(result.versions)
+        total.reports.update(result.reports)
+        total.versions.update(result.versions)
         missing.difference_update(result.reports)
         if missing:
-            raise CommitConflictError(f"The listing of {sorted(missing)} is changed by others.")
-        return ListingResult(found.reports, found.versions, result.upto)
+            raise CommitConflictError(f"Another run changed the listing of {sorted(missing)}.")
+        return ListingResult(total.reports, total.versions, result.upto)
 
     return lake.update(attempt)
 
@@ -92,12 +91,12 @@ def list_source(
 def look_up(
     lake: Lake, source: Source, document_ids: Set[str], all_shards: Shards
 ) -> ListingResult:
-    """Bring the listing of just these documents up to date; what is not there is removed.
+    """Update the listing of just these documents; those no longer in the source are removed.
 
-    What a notification says of a document is not used: it may be late, repeated or out of
-    order. Only that it may have changed is, and the source is asked.
+    A notification only tells that a document may have changed. Its content is not used, because it
+    may be late, repeated or out of order: the source is queried instead.
     """
-    found = ListingResult({}, {})
+    result = ListingResult({}, {})
     by_shard: dict[str, set[str]] = {}
     for document_id in document_ids:
         by_shard.setdefault(shard_of(document_id, all_shards), set()).add(document_id)
@@ -107,10 +106,10 @@ def look_up(
             actual = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
             part = pl.col("document_id").is_in(sorted(ids))
             files = source.look_up(ids, actual.table)
-            found.add(shard, *_commit(lake, shard, actual, _replaced(actual, part, files)))
+            result.add(shard, *_commit(lake, shard, actual, _replaced(actual, part, files)))
 
         lake.update(attempt)
-    return found
+    return result
 
 
 def _list_once(
@@ -125,18 +124,18 @@ def _list_once(
     part = pl.col("document_id") > window.after
     if listing.upto is not None:
         part &= pl.col("document_id") <= listing.upto
-    found = ListingResult({}, {}, listing.upto)
+    result = ListingResult({}, {}, listing.upto)
     by_shard = _by_shard(listing.files, all_shards)
     nothing = listing.files.clear()
 
     def commit(shard: str) -> None:
         with suppress(CommitConflictError):
             files = _replaced(actual[shard], part, by_shard.get(shard, nothing))
-            found.add(shard, *_commit(lake, shard, actual[shard], files))
+            result.add(shard, *_commit(lake, shard, actual[shard], files))
 
-    with ThreadPoolExecutor(COMMITS) as threads:
-        list(threads.map(commit, shards))  # raises what one of them raised
-    return found
+    with ThreadPoolExecutor(CONCURRENT_COMMITS) as threads:
+        list(threads.map(commit, shards))  # re-raises an error of any of them
+    return result
 
 
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:
@@ -148,14 +147,14 @@ def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFra
 
 
 def _replaced(actual: Partition, part: pl.Expr, files: pl.DataFrame) -> pl.DataFrame:
-    """Return the held listing with the rows of a part of it replaced."""
+    """Return the stored listing with the rows of one part replaced."""
     return pl.concat([actual.table.filter(~part), files]).sort("document_id")
 
 
 def _commit(
     lake: Lake, shard: str, actual: Partition, listing: pl.DataFrame
 ) -> tuple[ListingReport, str | None]:
-    """Commit a shard's listing if it differs; return its report and, if so, its version."""
+    """Commit a shard's listing if it changed; return its report and, if it is new, its version."""
     change = diff(listing, actual.table, key="document_id", same=SAME)
     version = None
     if actual.token is None or not listing.equals(actual.table):

@@ -1,8 +1,10 @@
-"""What nothing refers to any more: rows, collections, vectors and checkpoints.
+"""Orphans: rows, collections, vectors and checkpoints that nothing refers to any more.
 
-They do no harm but take space. Each is what a step leaves that died half-way: a retirement, or a
-run between its commit and its clearing up. The check `orphans` shows them, the job `compact`
-removes those in the lake and the collections of retired models.
+They do no harm but take up space. An interrupted step leaves them: a retirement, or a run that died
+between its commit and its cleanup.
+
+What belongs here: finding orphans, and removing those that are safe to remove. What does not: when
+that is done (the check `orphans` and the job `compact` in `defs/`).
 """
 
 from collections.abc import Iterator
@@ -21,9 +23,9 @@ class Orphan:
 
     Attributes:
         kind: rows, collection, partitions or checkpoints.
-        name: The collection, or the path in the lake.
-        why: For people.
-        parts: Of a thing in the lake: asset and partition key; empty otherwise.
+        name: Name of the collection, or path in the lake.
+        why: Why it is an orphan, in words.
+        parts: Asset and partition key, if it is in the lake; empty otherwise.
         removable: Whether `compact` removes it.
     """
 
@@ -38,7 +40,7 @@ def find_orphans(index: Index, registry: Registry) -> Iterator[Orphan]:
     """Find all collections, partitions and checkpoints that nothing refers to.
 
     Args:
-        index: Where to look.
+        index: The index to search.
         registry: The models' records.
     """
     yield from _collections(index, registry)
@@ -47,14 +49,14 @@ def find_orphans(index: Index, registry: Registry) -> Iterator[Orphan]:
 
 
 def stray_rows(index: Index, name: str) -> Iterator[Orphan]:
-    """Find rows of a collection that belong to no shard of ours."""
+    """Find rows of a collection that belong to none of the shards."""
     if count := index.store.count_outside(name, index.shards):
-        why = f"{count} rows are of no shard; something else writes to it"
+        why = f"{count} rows belong to no shard: another client writes to it"
         yield Orphan("rows", name, why, removable=False)
 
 
 def remove(index: Index, orphan: Orphan) -> None:
-    """Remove one that is removable."""
+    """Remove an orphan that is removable."""
     if orphan.kind == "collection":
         index.store.drop(orphan.name)
     elif orphan.kind == "checkpoints":
@@ -70,7 +72,7 @@ def _collections(index: Index, registry: Registry) -> Iterator[Orphan]:
         model, source = properties.get("model", ""), properties.get("source")
         role = registry.role(model)
         if source == index.source and role in (None, Role.RETIRED):
-            why = f"{model or 'its model'} is {role or 'not on record'}"
+            why = f"{model or 'its model'} is {role or 'not registered'}"
             yield Orphan("collection", name, why, removable=role is Role.RETIRED)
 
 
@@ -89,12 +91,11 @@ def _checkpoints(index: Index) -> Iterator[Orphan]:
 
 
 def _is_in_sync(lake: Lake, key: PartitionKey) -> bool:
-    """Whether a partition is made from its present inputs, so that no run takes up its work."""
+    """Whether a partition is derived from its current inputs, so that no run resumes its work."""
     meta = lake.meta(key)
     if meta is None:
         return False
     if key.asset == Asset.PARSED_DOCUMENTS and meta.code_version != parser_version():
         return False
-    inputs = {name: PartitionKey(name, key.parts[-1]) for name in meta.upstream}
-    now = {name: lake.meta(of) for name, of in inputs.items()}
-    return all(m is not None and m.as_input() == meta.upstream[n] for n, m in now.items())
+    current = {name: lake.meta(PartitionKey(name, key.parts[-1])) for name in meta.upstream}
+    return all(m is not None and m.as_input() == meta.upstream[n] for n, m in current.items())

@@ -1,4 +1,4 @@
-"""Parsing: every document of a shard as Markdown, or why not (`parsed_documents`).
+"""Parsing: every document of a shard as Markdown, or the reason why not (`parsed_documents`).
 
 What belongs here: which documents of a shard are parsed, checkpointed and committed. What does
 not: how one document is parsed (`adapters/parsing/`).
@@ -31,13 +31,13 @@ from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-SAME = ["version", "parser", "problem"]  # what makes a row still right for a listed file
+SAME = ["version", "parser", "problem"]  # columns that match while a parsed row is current
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ParsingReport:
-    """What one shard's run did; `quarantined` counts the shard, the others this run."""
+    """What one run did to a shard; `documents` and `quarantined` are totals of the shard."""
 
     documents: int
     parsed: int
@@ -48,8 +48,8 @@ class ParsingReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """A shard that agrees with its listing: what was done, and its rows."""
+class ParsedShard:
+    """A shard that is in sync with its listing: the report of the run, and the rows."""
 
     report: ParsingReport
     table: pl.DataFrame
@@ -57,7 +57,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class DocumentParser:
-    """Reads documents from the source and parses them, several at a time."""
+    """Reads documents from the source and parses them concurrently."""
 
     source: Source
     pool: ParserPool
@@ -65,27 +65,29 @@ class DocumentParser:
     version: str
 
     def rows(self, files: pl.DataFrame) -> Iterator[Row]:
-        """Yield a row of `parsed_documents` for each listed file that is still there."""
+        """Yield a row of `parsed_documents` for each listed file that still exists."""
         with ThreadPoolExecutor(self.workers) as threads:
             for rows in threads.map(self._rows, batches(files.rows(named=True))):
                 yield from rows
 
     def _rows(self, files: list[Row]) -> list[Row]:
-        evaluated = {file["document_id"]: _outcome_unread(file) for file in files}
-        desired = [document_id for document_id, document in evaluated.items() if document is None]
-        found = dict(zip(desired, self.source.read_all(desired), strict=True))
-        read = {key: f for key, f in found.items() if isinstance(f, SourceDocument)}
+        documents = {file["document_id"]: _outcome_without_reading(file) for file in files}
+        unread = [document_id for document_id, document in documents.items() if document is None]
+        results = dict(zip(unread, self.source.read_all(unread), strict=True))
+        read = {
+            key: result for key, result in results.items() if isinstance(result, SourceDocument)
+        }
         parsed = self.pool.parse_all([(key, document.content) for key, document in read.items()])
-        evaluated |= zip(read, parsed, strict=True)
-        evaluated |= {
+        documents |= zip(read, parsed, strict=True)
+        documents |= {
             key: ParsedDocument(Outcome.UNREADABLE, error=str(error))
-            for key, error in found.items()
+            for key, error in results.items()
             if isinstance(error, DocumentUnreadableError)
         }
         return [
             self._row(file, document, read.get(file["document_id"]))
             for file in files
-            if (document := evaluated[file["document_id"]])  # else the next listing says it is gone
+            if (document := documents[file["document_id"]])  # else gone: the next listing drops it
         ]
 
     def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
@@ -101,8 +103,8 @@ class DocumentParser:
         }
 
 
-def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> Parsed:
-    """Make a shard's parsed documents agree with its listing; parse only what has changed.
+def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsedShard:
+    """Bring a shard's parsed documents in sync with its listing; parse only what changed.
 
     Raises:
         StaleInputError: The shard has never been listed.
@@ -111,17 +113,17 @@ def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
 
 
 def retry_quarantined(lake: Lake, shard: str, pattern: str) -> list[str]:
-    """Let the quarantined documents of a shard that match a pattern be parsed again.
+    """Mark a shard's quarantined documents that match a pattern for another parse.
 
-    Their rows stay, and the shard becomes stale, so that the next run of it parses them.
+    Their rows stay; the shard becomes stale, so the next run over it parses them again.
 
     Args:
-        lake: Holds the shard.
-        shard: Which.
-        pattern: A pattern of document ids in which `*` matches everything, `/` included.
+        lake: The lake.
+        shard: The shard.
+        pattern: A glob pattern of document ids in which `*` also matches `/`.
 
     Returns:
-        The documents' ids.
+        The ids of the documents marked.
     """
     return lake.update(lambda: _retry_once(lake, shard, pattern))
 
@@ -132,29 +134,29 @@ def _retry_once(lake: Lake, shard: str, pattern: str) -> list[str]:
     ids = [i for i in quarantined(actual.table)["document_id"] if fnmatchcase(i, pattern)]
     if actual.meta is None or not ids:
         return []
-    again = pl.col("document_id").is_in(ids)
-    table = actual.table.with_columns(parser=pl.when(again).then(pl.lit("")).otherwise("parser"))
-    seen = actual.meta.upstream[Asset.SOURCE_FILES].changes - len(ids)
-    meta = replace(actual.meta, upstream={Asset.SOURCE_FILES: Input("", seen)})
+    marked = pl.col("document_id").is_in(ids)
+    table = actual.table.with_columns(parser=pl.when(marked).then(pl.lit("")).otherwise("parser"))
+    changes = actual.meta.upstream[Asset.SOURCE_FILES].changes - len(ids)
+    meta = replace(actual.meta, upstream={Asset.SOURCE_FILES: Input("", changes)})
     lake.commit(key, table, meta, actual.token)
     return ids
 
 
 def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of documents that a person may want to look at."""
+    """Return the rows of documents whose outcome counts as quarantined."""
     return parsed.filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
 
 
 def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int]:
-    """Return the quarantined documents, the longest known first, and the number of documents."""
+    """Return the quarantined documents, oldest first, and the total number of documents."""
     parts = lake.read_all(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS).values()
     columns = ["document_id", "outcome", "error", "judged_at", "size"]
-    found = pl.concat([quarantined(partition.table) for partition in parts]).select(columns)
+    rows = pl.concat([quarantined(partition.table) for partition in parts]).select(columns)
     documents = sum(partition.table.height for partition in parts)
-    return found.sort("judged_at", "document_id"), documents
+    return rows.sort("judged_at", "document_id"), documents
 
 
-def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> Parsed:
+def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsedShard:
     key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
     actual = lake.read(key, PARSED_DOCUMENTS)
     listing = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
@@ -165,8 +167,8 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
     kept = _with_listed_times(change.keep.drop("problem"), listing.table)
     touched = int((kept["modified_at"] != change.keep["modified_at"]).sum())
-    made = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
-    table = pl.concat([kept, made]).sort("document_id")
+    parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
+    table = pl.concat([kept, parsed]).sort("document_id")
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
@@ -185,20 +187,20 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
         removed=len(change.removed),
         quarantined=quarantined(table).height,
     )
-    return Parsed(report, table)
+    return ParsedShard(report, table)
 
 
 def _parse_missing(
     lake: Lake, key: PartitionKey, parser: DocumentParser, files: pl.DataFrame, micro_batch: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return (rows that an earlier, killed run left behind, rows parsed now)."""
+    """Return (rows that an interrupted run checkpointed, rows parsed now)."""
     resumed = pl.DataFrame(schema=PARSED_DOCUMENTS)
     if not files.is_empty():
-        aside = _with_problems(lake.checkpointed(key, PARSED_DOCUMENTS))
-        found = diff(files, aside, key="document_id", same=SAME).keep
-        resumed = found.drop("problem").unique("document_id", maintain_order=True)
+        checkpointed = _with_problems(lake.checkpointed(key, PARSED_DOCUMENTS))
+        current = diff(files, checkpointed, key="document_id", same=SAME).keep
+        resumed = current.drop("problem").unique("document_id", maintain_order=True)
         if resumed.height:
-            logger.info("%s: %d documents were parsed before", key.path, resumed.height)
+            logger.info("%s: resuming with %d documents parsed before", key.path, resumed.height)
     missing = files.join(resumed, on="document_id", how="anti")
     batches = [resumed.clear()]
     progress = Progress(logger, f"{key.path}: parsed", missing.height, "documents")
@@ -211,10 +213,11 @@ def _parse_missing(
 
 
 def _input(listing: Partition, table: pl.DataFrame) -> Input:
-    """Return what the table was made from: the listing, if what was read is what it lists.
+    """Return the listing as the table's input, if the documents read are the ones it lists.
 
-    If a document was gone, or was changed, between listing and reading, the next listing may
-    be the same again (it was put back), so the shard must stay stale until a read agrees.
+    If a document changed or was deleted between listing and reading, the next listing may be the
+    same as this one (the document was restored). So the shard must stay stale until what is read
+    matches what is listed.
     """
     assert listing.meta is not None
     state = listing.meta.as_input()
@@ -222,14 +225,14 @@ def _input(listing: Partition, table: pl.DataFrame) -> Input:
     return Input("", state.changes - differ) if differ else state
 
 
-def _with_first_outcome(made: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFrame:
-    """Keep the time at which the same outcome was first found for the same bytes."""
+def _with_first_outcome(parsed: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFrame:
+    """Keep the time of the first parse that had the same outcome for the same version."""
     earlier = actual.select("document_id", "version", "outcome", "judged_at")
-    return made.update(earlier, on=["document_id", "version", "outcome"], how="left")
+    return parsed.update(earlier, on=["document_id", "version", "outcome"], how="left")
 
 
-def _outcome_unread(file: Row) -> ParsedDocument | None:
-    """Return the outcome of a document whose bytes need not be fetched, or None."""
+def _outcome_without_reading(file: Row) -> ParsedDocument | None:
+    """Return the outcome of a document that need not be read; None for any other."""
     if file["problem"] is not None:
         return ParsedDocument(Outcome(file["problem"]), error=file["error"])
     if not is_supported(file["document_id"]):
@@ -238,17 +241,17 @@ def _outcome_unread(file: Row) -> ParsedDocument | None:
 
 
 def _with_problems(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Add what a listing would have to say for a row to stay as it is.
+    """Add the listed problem that each row's outcome stems from.
 
-    So a document that was too large, or could not be read, is tried again when the limit or
-    the permission changes, though its version does not.
+    This way a document that was too large or unreadable is retried when the limit or the permission
+    changes, although its version does not.
     """
     listed = pl.col("outcome").is_in([Outcome.TOO_LARGE, Outcome.INVALID_KEY, Outcome.UNREADABLE])
     return parsed.with_columns(problem=pl.when(listed).then("outcome"))
 
 
 def _with_listed_times(kept: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
-    """Take over what a listing says without the bytes having changed."""
+    """Take over modification time and size from the listing; the content is unchanged."""
     listed = listing.select("document_id", "modified_at", "size")
     return kept.update(listed, on="document_id", how="left")
 

@@ -1,7 +1,10 @@
-"""Which shards are not what they should be: data versions compared, no table read.
+"""Staleness: which shards differ from their desired state, by comparing versions alone.
 
-What a shard *should* be is named by its input's data version and the version of the code or model
-that makes it; what it *is*, by the versions in the footers of its partitions.
+A shard's desired state is given by the data version of its input and the version of the code or
+model that processes it; its actual state, by the versions in the footers of its partitions.
+
+What belongs here: comparing the two. What does not: what to do about a stale shard
+(`core/scheduling/`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,76 +17,78 @@ from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.pipeline.sync import FILLED
 
 Metas = Mapping[str, Mapping[tuple[str, ...], Meta]]
-"""Asset → parts of the partition key → what the partition says of itself."""
+"""Asset → parts of the partition key → partition metadata."""
 
 
 def stale_documents(
     metas: Metas, shards: Sequence[str], parser_version: str, chunker_version: str
 ) -> list[StaleShard]:
-    """Return the shards whose chunks are not made from the present listing by the present code.
+    """Return the shards whose chunks are not derived from the current listing by the current code.
 
     Args:
-        metas: Of `source_files`, `parsed_documents` and `chunks`.
+        metas: Partition metadata of `source_files`, `parsed_documents` and `chunks`.
         shards: All shards, in order.
-        parser_version: Of the parser that would run.
-        chunker_version: Of the chunker and its limits.
+        parser_version: Current version of the parser.
+        chunker_version: Current version of the chunker, including its limits.
     """
     stale = []
     for position, shard in enumerate(shards):
         listed = metas[Asset.SOURCE_FILES].get((shard,))
         parsed = metas[Asset.PARSED_DOCUMENTS].get((shard,))
-        cut = metas[Asset.CHUNKS].get((shard,))
+        chunks = metas[Asset.CHUNKS].get((shard,))
         if listed is None:
             continue
-        seen = parsed.upstream.get(Asset.SOURCE_FILES) if parsed else None
+        used = parsed.upstream.get(Asset.SOURCE_FILES) if parsed else None
         same_code = (
             parsed is not None
-            and cut is not None
-            and (parsed.code_version, cut.code_version) == (parser_version, chunker_version)
+            and chunks is not None
+            and (parsed.code_version, chunks.code_version) == (parser_version, chunker_version)
         )
         in_sync = (
             same_code
-            and seen == listed.as_input()
+            and used == listed.as_input()
             and parsed is not None
-            and cut is not None
-            and cut.derived_from(Asset.PARSED_DOCUMENTS, parsed)
+            and chunks is not None
+            and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
         )
         if not in_sync:
             desired = digest(listed.data_version, parser_version, chunker_version)
-            stale.append(_stale_shard(position, listed, seen, desired, whole=not same_code))
+            stale.append(_stale_shard(position, listed, used, desired, whole=not same_code))
     return stale
 
 
 def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[StaleShard]:
-    """Return the shards whose rows in a model's collection are not made from the present chunks.
+    """Return the shards whose rows in a model's collection do not match the current chunks.
 
     Args:
-        metas: Of `chunks` and `collection`.
+        metas: Partition metadata of `chunks` and `collection`.
         shards: All shards, in order.
         spec: The model.
     """
     stale = []
     for position, shard in enumerate(shards):
-        cut = metas[Asset.CHUNKS].get((shard,))
+        chunks = metas[Asset.CHUNKS].get((shard,))
         rows = metas[Asset.COLLECTION].get((spec.key, shard))
-        if cut is None:
+        if chunks is None:
             continue
-        seen = rows.upstream.get(Asset.CHUNKS) if rows else None
+        used = rows.upstream.get(Asset.CHUNKS) if rows else None
         unread = rows is not None and rows.data_version == FILLED
         in_sync = (
             rows is not None
-            and seen == cut.as_input()
-            and (rows.data_version, rows.code_version) == (cut.data_version, spec.signature)
+            and used == chunks.as_input()
+            and (rows.data_version, rows.code_version) == (chunks.data_version, spec.signature)
         )
         if not in_sync:
-            # That it was filled is part of what is wanted next: to read it back is other work.
-            desired = digest(cut.data_version, str(cut.changes), spec.signature, str(unread))
-            stale.append(_stale_shard(position, cut, seen, desired, whole=seen is None or unread))
+            # `unread` is part of the desired state: reading a filled shard back is separate work.
+            desired = digest(chunks.data_version, str(chunks.changes), spec.signature, str(unread))
+            stale.append(
+                _stale_shard(position, chunks, used, desired, whole=used is None or unread)
+            )
     return stale
 
 
 def _stale_shard(
-    position: int, given: Meta, seen: Input | None, desired: str, *, whole: bool
+    position: int, source: Meta, used: Input | None, desired: str, *, whole: bool
 ) -> StaleShard:
-    edits = given.changes - seen.changes if seen else 0
-    return StaleShard(position, given.changes if whole else edits, edits, desired[:8])
+    edits = source.changes - used.changes if used else 0
+    return StaleShard(position, source.changes if whole else edits, edits, desired[:8])

@@ -1,7 +1,7 @@
 """Sync: a shard's rows in the Milvus collection of one model (`collection`).
 
 What belongs here: filling a new collection, keeping a shard's rows in sync, and the fence that
-allows one writer. What does not: requests to Milvus (`adapters/milvus/`).
+admits one writer. What does not: requests to Milvus (`adapters/milvus/`).
 """
 
 import logging
@@ -27,14 +27,14 @@ from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-WRITE_ROWS = 1000  # rows between two looks at whether this run still is the writer
-FILLED = "filled"  # the data version of a shard that was written and never read back
-PASSES = 4  # a sync that is not finished after this many reads of the rows is an error
+WRITE_ROWS = 1000  # rows written between checks that this run is still the writer
+FILLED = "filled"  # data version of a shard that was written but not yet read back
+MAX_PASSES = 4  # reads of the rows after which a sync that still finds differences fails
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What one shard's run did to the collection."""
+    """What one run did to a shard's rows; `rows` is the total of the shard."""
 
     rows: int
     written: int
@@ -43,42 +43,42 @@ class SyncReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Synced:
+class SyncedShard:
     """A shard that is in sync.
 
     Attributes:
-        report: What was done.
-        lags: A row [document_id, modified_at, lag_seconds] for each document that changed since
-            the shard was first in sync, by the seconds until it could be found, longest first.
+        report: What the run did.
+        lags: A row [document_id, modified_at, lag_seconds] for each document modified since the
+            shard was first in sync; the lag is the time until it could be found, longest first.
     """
 
     report: SyncReport
     lags: pl.DataFrame
 
 
-def sync_shard(target: ModelCollection, shard: str) -> Synced:
-    """Make a shard's rows in Milvus equal to its chunks and vectors.
+def sync_shard(target: ModelCollection, shard: str) -> SyncedShard:
+    """Bring a shard's rows in Milvus in sync with its chunks and vectors.
 
-    Reads what rows there really are, writes the missing and different ones, then deletes the
-    others (so a document can always be found, I3), flushes, and reads again until nothing
-    differs. While it writes, the lake's record of the shard names this run as the writer; a
-    run that finds another name there stops, so one that was overtaken does no harm (I2).
+    Reads the actual rows, writes those that are missing or different, then deletes the superfluous
+    ones (so that every document can always be found, I3), flushes, and reads again until nothing
+    differs. While it writes, the lake's record of the shard names this run as the writer. A run
+    that reads another name there stops, so a run that was overtaken does no harm (I2).
 
     Raises:
-        StaleInputError: The vectors do not belong to the present chunks.
-        VectorStoreError: Milvus refuses, or its rows still differ after several passes.
+        StaleInputError: The vectors do not belong to the current chunks.
+        VectorStoreError: Milvus refuses, or rows still differ after several passes.
     """
     return target.index.lake.update(partial(_sync_once, target, shard))
 
 
-def _sync_once(target: ModelCollection, shard: str) -> Synced:
+def _sync_once(target: ModelCollection, shard: str) -> SyncedShard:
     record = target.index.lake.read(target.key(shard), COLLECTION)
     rows, meta = target.desired_rows(shard)
     first = change = target.difference(shard, rows)
     if not (change.nothing_to_do and record.meta == meta):
         writer = Writer(target, shard, str(uuid4()), record)
         writer.claim(rows.height)
-        for _ in range(PASSES):
+        for _ in range(MAX_PASSES):
             if change.nothing_to_do:
                 break
             if change.make.height:
@@ -89,9 +89,9 @@ def _sync_once(target: ModelCollection, shard: str) -> Synced:
             change = target.difference(shard, rows)
         else:
             raise VectorStoreError(
-                f"Collection {target.name}, shard {shard}: {change.make.height} rows are still"
-                f" missing and {len(change.removed)} too many after {PASSES} passes. Something"
-                " else writes to it, or Milvus loses writes."
+                f"Collection {target.name}, shard {shard}: after {MAX_PASSES} passes,"
+                f" {change.make.height} rows are still missing and {len(change.removed)} are extra."
+                " Either another client writes to the collection, or Milvus loses writes."
             )
         writer.finish(meta, rows.height)
     report = SyncReport(
@@ -100,18 +100,18 @@ def _sync_once(target: ModelCollection, shard: str) -> Synced:
         deleted=len(first.removed),
         unchanged=first.keep.height,
     )
-    return Synced(report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record))
+    return SyncedShard(report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record))
 
 
 def fill_shard(target: ModelCollection, shard: str) -> SyncReport:
-    """Write all of a shard's rows to a collection that cannot be read yet.
+    """Write all of a shard's rows to a collection that is not indexed yet.
 
-    What is there already is overwritten, and nothing is deleted: when all shards are filled the
-    collection is indexed and loaded, and `sync_shard` reads each of them back and makes it right.
-    A shard of which nothing was written yet is imported in bulk, where that is set up and works.
+    Existing rows are overwritten and none are deleted: once all shards are filled, the collection
+    is indexed and loaded, and `sync_shard` reads each shard back and corrects it. A shard with no
+    rows yet is bulk-imported, if that is configured and works.
 
     Raises:
-        StaleInputError: As `sync_shard`.
+        StaleInputError: The vectors do not belong to the current chunks.
     """
     return target.index.lake.update(partial(_fill_once, target, shard))
 
@@ -130,10 +130,10 @@ def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
 
 
 def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence[str]) -> list[str]:
-    """Return the shards that were not written yet, or not to their end.
+    """Return the shards that have not been written completely.
 
     Args:
-        metas: Of `collection`, by (model, shard).
+        metas: Partition metadata of `collection` by (model, shard).
         model: The model whose collection is being filled.
         shards: All shards.
     """
@@ -146,16 +146,16 @@ def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence
 
 def prepare(
     target: ModelCollection, *, live: str | None
-) -> Callable[[ModelCollection, str], Synced]:
-    """Make the collection ready for what comes next, and return how its shards are written.
+) -> Callable[[ModelCollection, str], SyncedShard]:
+    """Prepare the collection for writing, and return the function that writes a shard.
 
-    A model that is built beside a live one is filled first. As soon as all of its shards are, the
-    collection is indexed and loaded, and from then on its shards are kept in sync like any
-    other's. Where nothing is live the first model's collection serves from its beginning.
+    If another model is live, a new collection is filled first. Once all of its shards are filled,
+    it is indexed and loaded, and its shards are kept in sync from then on. If nothing is live, the
+    collection is indexed from the start, so that it can serve right away.
 
     Args:
         target: The collection.
-        live: The key of the live model, if any.
+        live: Key of the live model, if any.
     """
     if live not in (None, target.spec.key) and not target.exists:
         target.begin_filling()
@@ -163,18 +163,18 @@ def prepare(
         target.refuse_other_spec()
         metas = target.index.lake.metas(Asset.COLLECTION, {})
         if unfilled(metas, target.spec.key, target.index.shards):
-            return lambda to, shard: Synced(fill_shard(to, shard), pl.DataFrame())
-        logger.info("%s: all shards are filled; it is indexed and loaded", target.name)
+            return lambda to, shard: SyncedShard(fill_shard(to, shard), pl.DataFrame())
+        logger.info("%s: all shards are filled; indexing and loading it", target.name)
         target.index.store.flush(target.name)
     target.ensure()
     return sync_shard
 
 
 def _lags(written: pl.DataFrame, record: Partition) -> pl.DataFrame:
-    """Return how long ago each written document had been modified.
+    """Return the time since each written document was modified.
 
-    Only of documents modified since the shard was first in sync: before that, the time says
-    when the collection was built and nothing of how closely it follows the source.
+    Only for documents modified since the shard was first in sync: before that, the time reflects
+    when the collection was built, not how closely it follows the source.
     """
     since = record.table["followed_since"].first()
     documents = written.unique("document_id").select("document_id", "modified_at")
@@ -185,7 +185,7 @@ def _lags(written: pl.DataFrame, record: Partition) -> pl.DataFrame:
 
 @dataclass(slots=True)
 class Writer:
-    """The one run that may write a shard's rows: the fence against overtaken runs."""
+    """The one run that may write a shard's rows: the fence against runs that were overtaken."""
 
     target: ModelCollection
     shard: str
@@ -194,15 +194,15 @@ class Writer:
     token: str | None = None
 
     def claim(self, rows: int) -> None:
-        """Become the writer, if nobody else has since the record was read.
+        """Become the writer, unless another run has since the record was read.
 
-        Until it finishes, the record names no data version: if this run dies, the shard is stale.
+        Until it finishes, the record has no data version: if this run dies, the shard is stale.
         """
         actual = self.record.meta or Meta("", self.target.spec.signature)
         self._record(self.record.token, "writing", replace(actual, data_version=""), rows)
 
     def write(self, rows: pl.DataFrame) -> None:
-        """Upsert rows, in batches, as long as this is the writer."""
+        """Upsert rows in batches while this is the writer."""
         progress = Progress(logger, f"{self.target.name}/{self.shard}: wrote", rows.height, "rows")
         for batch in rows.iter_slices(WRITE_ROWS):
             self._check()
@@ -210,10 +210,10 @@ class Writer:
             progress.add(batch.height)
 
     def bulk_import(self, rows: pl.DataFrame) -> bool:
-        """Have Milvus read rows from a file; False if it could not, and they are to be written.
+        """Have Milvus import rows from a file; return False if they must be upserted instead.
 
-        Nobody may have written any of them: an import replaces nothing. (One that was given up
-        may leave rows twice. Milvus answers with one of them, and the next upsert removes both.)
+        None of the rows may exist yet, because an import replaces nothing. (An abandoned import may
+        leave duplicates. Milvus returns one of them, and the next upsert removes both.)
         """
         files = self.target.index.import_files
         if files is None or self.target.spec.sparse is not Sparse.NONE or rows.is_empty():
@@ -223,13 +223,13 @@ class Writer:
         except VectorStoreUnavailableError:
             raise
         except VectorStoreError as error:
-            logger.warning("No bulk import, rows are written one request after another: %s", error)
+            logger.warning("Bulk import failed, upserting the rows instead: %s", error)
             return False
         logger.info("%s/%s: imported %d rows", self.target.name, self.shard, rows.height)
         return True
 
     def delete(self, chunk_ids: list[str]) -> None:
-        """Delete rows, as long as this is the writer."""
+        """Delete rows while this is the writer."""
         if chunk_ids:
             self._check()
             self.target.index.store.delete(self.target.name, chunk_ids)
@@ -239,13 +239,13 @@ class Writer:
         state = FILLED if meta.data_version == FILLED else "synced"
         self._record(self.token, state, meta, rows)
 
-    def _record(self, on: str | None, state: str, meta: Meta, rows: int) -> None:
+    def _record(self, token: str | None, state: str, meta: Meta, rows: int) -> None:
         since = self.record.table["followed_since"].first()
         if state == "synced":
             since = since or datetime.now(UTC)
         row = [self.target.name, state, self.name, rows, since]
         record = pl.DataFrame([row], schema=COLLECTION, orient="row")
-        self.token = self.target.index.lake.commit(self.target.key(self.shard), record, meta, on)
+        self.token = self.target.index.lake.commit(self.target.key(self.shard), record, meta, token)
 
     def _check(self) -> None:
         if self.target.index.lake.token(self.target.key(self.shard)) != self.token:

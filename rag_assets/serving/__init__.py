@@ -1,1 +1,1 @@
-"""The query side."""
+"""The query side: searching the live collection."""

@@ -1,4 +1,8 @@
-"""The query side: alias → release → the live model's encoder → its physical collection."""
+"""The query side: alias → release → the live model's encoder → its physical collection.
+
+What belongs here: answering a question, and following the alias. What does not: which model is live
+(`models/promotion.py`), and requests to Milvus (`adapters/milvus/`).
+"""
 
 import logging
 from collections.abc import Callable
@@ -21,12 +25,12 @@ from rag_assets.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 
-ENCODERS = 2  # kept warm: the live model's and that of the one before, for a rollback
+ENCODERS = 2  # kept loaded: that of the live model and, for a rollback, of the previous one
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What queries are answered from: a physical collection and the model that filled it."""
+    """What queries are answered from: a physical collection and the model it was built with."""
 
     collection: str
     spec: ModelSpec
@@ -34,7 +38,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A release with the encoder that belongs to it, and no other."""
+    """A release with its own encoder."""
 
     release: Release
     encoder: Embedder
@@ -43,12 +47,12 @@ class Serving:
 class Searcher:
     """Answers questions from the live collection. Thread-safe; close it after use.
 
-    A query is answered from one release, resolved before it begins: its question is encoded by
-    the release's own encoder and searched for in the release's physical collection, by name, so
-    that it never mixes one model's vector with another model's collection while the alias moves.
+    A query is answered from one release, resolved before it begins: the release's own encoder
+    encodes the question, and the search names the release's physical collection. So while the alias
+    moves, a query never searches one model's collection with another model's vector.
 
-    After the alias has moved, queries go on being answered from the release before until the new
-    one's encoder is loaded, so that no query waits for that. The one before stays warm.
+    After the alias has moved, queries are answered from the old release until the new encoder is
+    loaded, so that no query waits for it. The old encoder stays loaded for a rollback.
     """
 
     def __init__(
@@ -60,14 +64,14 @@ class Searcher:
         *,
         refresh_seconds: float = 1.0,
     ) -> None:
-        """Answer from what `alias` names.
+        """Answer from the collection that `alias` names.
 
         Args:
             store: The connection to Milvus.
             alias: The alias.
-            find_spec: Gives a model's spec by its key.
+            find_spec: Returns a model's spec by its key.
             load: Loads a model.
-            refresh_seconds: How long a resolved release is used without a look at the alias.
+            refresh_seconds: Minimum interval between checks of the alias.
         """
         self._store = store
         self._alias = alias
@@ -76,16 +80,16 @@ class Searcher:
         self._refresh_seconds = refresh_seconds
         self._lock = Lock()
         self._serving: Serving | None = None
-        self._looked_at = 0.0
-        self._encoders: dict[str, Future[Embedder]] = {}  # by signature, the last used last
+        self._checked_at = 0.0
+        self._encoders: dict[str, Future[Embedder]] = {}  # by signature, most recently used last
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Self:
-        """Connect with the settings of the environment, or the given ones.
+        """Connect with the given settings, or those of the environment.
 
         Raises:
-            VectorStoreError: Milvus cannot be reached.
+            VectorStoreError: Milvus is unreachable.
         """
         settings = settings or load_settings()
         key = settings.embedding_api_key.get_secret_value()
@@ -106,18 +110,18 @@ class Searcher:
 
         Args:
             question: In the user's words; not empty.
-            limit: The most hits to return, from 1 to 1,000.
-            document_prefix: Only documents whose id starts with this, for instance a folder.
+            limit: Maximum number of hits, from 1 to 1,000.
+            document_prefix: Prefix of the ids of documents to search, for instance a folder.
 
         Returns:
             Hits, best first, each with document, heading, text, score and offsets. The score is
-            the similarity, or with hybrid search the sum of reciprocal ranks.
+            the similarity or, with hybrid search, the sum of reciprocal ranks.
 
         Raises:
-            SearchError: Nothing is live, the question is empty, or the live collection and its
-                model's spec do not belong together.
+            SearchError: Nothing is live, the question is empty, or the live collection was built
+                from another spec of its model.
             ConfigurationError: The live model is unknown or cannot be loaded.
-            VectorStoreError: Milvus cannot be reached.
+            VectorStoreError: Milvus is unreachable.
         """
         if not question.strip():
             raise SearchError("The question is empty.")
@@ -126,29 +130,29 @@ class Searcher:
         serving = self._current()
         try:
             return self._search(serving, question, limit, document_prefix)
-        except CollectionMissingError:  # retired since it was resolved
+        except CollectionMissingError:  # dropped since it was resolved
             return self._search(self._replaced(), question, limit, document_prefix)
 
     def release(self) -> Release:
-        """Resolve what is live now.
+        """Resolve the live release.
 
         Raises:
-            SearchError: Nothing is live, or the collection was made by another spec.
+            SearchError: Nothing is live, or the collection was built from another spec.
             ConfigurationError: Its model is not in the models file.
         """
         collection = self._store.alias_target(self._alias)
         if collection is None:
             raise SearchError(
                 f"Nothing is live: there is no alias {self._alias!r}. Materialise live_alias, or"
-                " set RAG_ASSETS_ALIAS to the alias that is in use."
+                " set RAG_ASSETS_ALIAS to the alias in use."
             )
         properties = self._store.info(collection).properties
         spec = self._find_spec(properties.get("model", ""))
         if properties.get("signature") != spec.signature:
             raise SearchError(
-                f"Collection {collection} was filled by another spec of {spec.key} than the models"
-                " file has: its vectors cannot be compared with this encoder's. Use the models"
-                " file that the collection was built with."
+                f"Collection {collection} was built from another spec of {spec.key} than the one in"
+                " the models file, so its vectors cannot be compared with this encoder's. Use the"
+                " models file that the collection was built with."
             )
         return Release(collection, spec)
 
@@ -181,52 +185,52 @@ class Searcher:
         )
 
     def _current(self) -> Serving:
-        """Return what to answer from, after a look at the alias if that is due.
+        """Return the release to answer from, after a check of the alias if that is due.
 
-        One query looks; the others go on meanwhile.
+        One query checks it; the others go on in the meantime.
         """
         serving = self._serving
         if serving is None:
             with self._lock:
                 return self._serving or self._serve(self.release())
-        due = monotonic() - self._looked_at >= self._refresh_seconds
+        due = monotonic() - self._checked_at >= self._refresh_seconds
         if due and self._lock.acquire(blocking=False):
             try:
-                return self._followed(serving)
+                return self._refresh(serving)
             finally:
                 self._lock.release()
         return serving
 
     def _replaced(self) -> Serving:
-        """Return what is live now, once its encoder is loaded."""
+        """Return the live release, once its encoder is loaded."""
         with self._lock:
             return self._serve(self.release())
 
-    def _followed(self, serving: Serving) -> Serving:
-        """Return what the alias names if its encoder is warm, else what served until now.
+    def _refresh(self, serving: Serving) -> Serving:
+        """Return the live release if its encoder is loaded, else the one that served so far.
 
-        As long as that can be answered from, an alias that leads nowhere stops no query.
+        An alias that cannot be resolved stops no query while the old release can be searched.
         """
-        self._looked_at = monotonic()
+        self._checked_at = monotonic()
         try:
             if self._store.alias_target(self._alias) == serving.release.collection:
                 return serving
             release = self.release()
             return self._serve(release) if self._warm(release.spec).done() else serving
         except RagAssetsError as error:
-            logger.warning("Queries go on from %s. %s", serving.release.collection, error)
+            logger.warning("Still answering from %s: %s", serving.release.collection, error)
             return serving
 
     def _serve(self, release: Release) -> Serving:
         self._serving = Serving(release, self._warm(release.spec).result())
-        self._looked_at = monotonic()
+        self._checked_at = monotonic()
         return self._serving
 
     def _warm(self, spec: ModelSpec) -> Future[Embedder]:
-        """Return the model, perhaps still being loaded.
+        """Return the model, which may still be loading.
 
         Raises:
-            ConfigurationError: It could not be loaded; the next look tries again.
+            ConfigurationError: It could not be loaded; the next check retries.
         """
         loading = self._encoders.pop(spec.signature, None) or self._loader.submit(self._load, spec)
         if loading.done():
@@ -246,15 +250,15 @@ def search_collection(
     *,
     document_prefix: str | None = None,
 ) -> list[Hit]:
-    """Answer a question from one collection, as its model searches: densely, or hybrid.
+    """Answer a question from one collection, by dense or hybrid search as its model specifies.
 
     Args:
         store: The connection to Milvus.
         collection: The physical collection.
-        encoder: The model that filled it.
+        encoder: The model it was built with.
         question: In the user's words.
-        limit: The most hits to return.
-        document_prefix: Only documents whose id starts with this.
+        limit: Maximum number of hits.
+        document_prefix: Prefix of the ids of documents to search.
     """
     encoded = encoder.encode_queries([question])
     sparse = question if encoder.spec.sparse is Sparse.BM25 else _first(encoded)

@@ -12,7 +12,7 @@ from rag_assets.defs.resources import IndexResource
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
 from rag_assets.models.registry import ModelRegistry, require_maintained
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.sync import Synced, prepare
+from rag_assets.pipeline.sync import SyncedShard, prepare
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def _written(
     context: dg.AssetExecutionContext,
     target: ModelCollection,
     shard: str,
-    write: Callable[[ModelCollection, str], Synced],
+    write: Callable[[ModelCollection, str], SyncedShard],
 ) -> bool:
     """Write a shard and report it; False if its chunks have changed since they were embedded.
 
