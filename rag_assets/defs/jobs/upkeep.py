@@ -15,10 +15,10 @@ from rag_assets.defs.jobs.selections import (
 from rag_assets.defs.metadata import as_metadata
 from rag_assets.defs.resources import IndexResource
 from rag_assets.instance.partitions import model_shard_key
+from rag_assets.models.orphans import find_orphans, remove
 from rag_assets.models.registry import ModelRegistry, maintained_collections
 from rag_assets.pipeline.audit import Damage
 from rag_assets.pipeline.audit import audit as audit_collection
-from rag_assets.pipeline.orphans import find_orphans, remove
 
 report = dg.define_asset_job(
     Job.REPORT,
