@@ -50,7 +50,7 @@ def evaluated(pipeline: Pipeline, **policy: Any) -> dict[Rule, Finding]:
 
 
 def refused_by(pipeline: Pipeline, rule: Rule, complaint: str, **policy: Any) -> None:
-    """Only this rule refuses; promoting says so and moves nothing."""
+    """Only this rule refuses; promoting reports it and moves nothing."""
     before = pipeline.store.alias_target(pipeline.alias)
     found = evaluated(pipeline, **policy)
     refusing = [name for name, finding in found.items() if not finding.passed]
@@ -160,7 +160,7 @@ def test_a_collection_whose_index_was_not_built_is_refused_and_not_read(live: Pi
     found = evaluated(other)
 
     assert found[Rule.SIGNATURE].passed
-    assert "has no index yet" in found[Rule.INDEX].evidence
+    assert "is not indexed yet" in found[Rule.INDEX].evidence
     assert not any(finding.passed for rule, finding in found.items() if rule != Rule.SIGNATURE)
     assert not other.store.indexed(other.collection)
 
@@ -207,7 +207,7 @@ def test_on_the_full_engine_a_collection_without_its_index_is_refused(
     on_full_engine.witness.release_collection(on_full_engine.collection)
     on_full_engine.witness.drop_index(on_full_engine.collection, "vector")
 
-    assert "has no index yet" in evaluated(on_full_engine)[Rule.INDEX].evidence
+    assert "is not indexed yet" in evaluated(on_full_engine)[Rule.INDEX].evidence
     assert on_full_engine.sync_all()["sync.written"] == 0
     assert evaluated(on_full_engine)[Rule.INDEX].passed
 

@@ -75,13 +75,13 @@ def test_a_build_killed_at_random_points_embeds_no_more_than_it_must_again(
 
 
 def embedded(server: EmbeddingServer) -> list[str]:
-    """Every text of which a vector of the new model was asked for, answered or not."""
+    """Every text of which a vector of the new model was requested, answered or not."""
     requested = [request for request in server.requests if request["model"] == "new"]
     return [text for request in requested for text in request["input"]]
 
 
 def killed_before_an_answer_about(text: str, server: EmbeddingServer, steps: Upgrade) -> None:
-    """Kill the run that the sensor asks for while it waits for the vector of a text."""
+    """Kill the run that the sensor requests while it waits for the vector of a text."""
     server.hold(text, "new")
     process = start_run(steps)
     try:
@@ -98,7 +98,7 @@ def killed_after_a_write(number: int, steps: Upgrade) -> None:
 
 
 def start_run(steps: Upgrade, last_write: int = 0) -> subprocess.Popen[bytes]:
-    """Start the one run that the sensor asks for in a process of its own."""
+    """Start the one run that the sensor requests in a process of its own."""
     [request] = steps.index.tick().run_requests or ()
     arguments = [NEW, str(last_write), dg.serialize_value(request)]
     return subprocess.Popen(

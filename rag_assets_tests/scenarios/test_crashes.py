@@ -161,7 +161,7 @@ with Pipeline.create(Path(sys.argv[1]), sys.argv[2], collection=sys.argv[3]) as 
 
 
 def start_run(pipeline: Pipeline, milvus_uri: str) -> subprocess.Popen[bytes]:
-    """Start a process of its own that runs both hops over all shards."""
+    """Start a process of its own that runs both stages over all shards."""
     folder = str(pipeline.documents.parent)
     return subprocess.Popen(
         [sys.executable, "-c", RUN, folder, milvus_uri, pipeline.collection],

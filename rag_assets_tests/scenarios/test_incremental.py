@@ -14,7 +14,7 @@ from rag_assets_tests.support.pipeline import Pipeline, Work
 
 
 def done(work: Work) -> dict[str, int]:
-    """Return the figures that mean work, without the zeros."""
+    """Return the metrics that mean work, without the zeros."""
     metrics = (
         "parsing.parsed",
         "parsing.removed",

@@ -243,7 +243,7 @@ def test_a_listing_in_windows_finds_what_one_listing_finds(
 
 def test_looking_up_documents_updates_just_these(filled: Pipeline) -> None:
     filled.write("1.md", document("edited"))
-    filled.write("2.md", document("edited, but nobody said so"))
+    filled.write("2.md", document("edited, but nobody announced it"))
     filled.remove("3.md")
 
     found = look_up(filled.lake, filled.source, {"1.md", "3.md", "none.md"}, filled.shards)

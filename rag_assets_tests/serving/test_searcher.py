@@ -1,4 +1,4 @@
-"""Queries: what is found, and what is said when nothing can be."""
+"""Queries: what is found, and what the error says when nothing can be."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

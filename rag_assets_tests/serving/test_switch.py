@@ -1,6 +1,6 @@
 """I8, moment by moment: what a searcher does while the alias moves.
 
-Also that the proof which an upgrade is judged by finds a wrong searcher out. The two models have
+Also that the proof which an upgrade is evaluated by finds a wrong searcher out. The two models have
 the same dimension, so that mixing them up raises no error.
 """
 
@@ -288,7 +288,7 @@ def test_a_collection_of_a_model_that_is_not_known_stops_no_query(switch: Switch
         assert switch.answering(searcher) == OLD
 
 
-def test_the_alias_is_looked_at_no_more_often_than_asked_for(
+def test_the_alias_is_looked_at_no_more_often_than_set(
     switch: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0

@@ -24,7 +24,7 @@ class EmbeddingServer:
     """The server's state; tests change it while it runs."""
 
     model: Embedder
-    others: dict[str, Embedder] = field(default_factory=dict)  # by the name that is asked for
+    others: dict[str, Embedder] = field(default_factory=dict)  # by the name that is requested
     requests: list[dict[str, Any]] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     refusal: int | None = None
@@ -35,7 +35,7 @@ class EmbeddingServer:
 
     @property
     def texts(self) -> list[str]:
-        """Every text that a request asked to embed, refused ones included."""
+        """Every text that was requested, refused ones included."""
         return [text for request in self.requests for text in request["input"]]
 
     def hold(self, marker: str, model: str) -> None:
@@ -88,7 +88,7 @@ def embedding_server(
                 self.end_headers()
                 self.wfile.write(content)
             except ConnectionError:
-                pass  # the client was killed while it was held
+                pass  # the client was killed while it waited
 
         def log_message(self, *_: object) -> None:
             pass

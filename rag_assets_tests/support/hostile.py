@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 
 from rag_assets.core.documents.document import Outcome
-from rag_assets_tests import documents as good
+from rag_assets_tests.support import documents as good
 from rag_assets_tests.support.documents import zip_bytes
 
 HostileFile = tuple[bytes, set[Outcome]]

@@ -53,7 +53,7 @@ def wordllama_spec() -> ModelSpec:
 
 
 class CountingEmbedder(Embedder):
-    """An embedder that notes what it was asked to embed."""
+    """An embedder that notes what it was requested to embed."""
 
     def __init__(self, inner: Embedder) -> None:
         super().__init__(inner.spec, inner._backend)
@@ -222,7 +222,7 @@ class Pipeline:
         return pl.concat([self.lake.read(key, CHUNKS).table for key in keys])
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what Milvus really holds, asked for past our own adapter."""
+        """Return the actual rows in Milvus, read past our own adapter."""
         return self.witness.query(
             self.collection,
             filter='chunk_id != ""',

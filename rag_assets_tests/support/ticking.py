@@ -1,4 +1,4 @@
-"""Sensors ticked by hand on a real instance, bucket and Milvus, and what they ask for run here."""
+"""Sensors ticked manually on a real instance, bucket and Milvus, and their requests run here."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def instance(empty_bucket: None) -> Iterator[dg.DagsterInstance]:  # noqa: ARG00
 
 
 class Ticking:
-    """A sensor that is ticked by hand, with its cursor carried on."""
+    """A sensor that is ticked manually, with its cursor carried on."""
 
     def __init__(self, instance: dg.DagsterInstance, name: str) -> None:
         self.repository = definitions().get_repository_def()
@@ -68,7 +68,7 @@ class Ticking:
         return result
 
     def run(self, request: dg.RunRequest) -> None:
-        """Run what was asked for, in this process."""
+        """Run what was requested, in this process."""
         assert request.job_name is not None
         result = self.repository.get_job(request.job_name).get_subset(
             asset_selection=set(request.asset_selection or []) or None,
@@ -94,7 +94,7 @@ def put(bucket: Bucket, *names: str) -> None:
 
 
 def settle(source: Ticking, index: Ticking) -> None:
-    """Run everything that the sensors ask for until they ask for nothing."""
+    """Run everything that the sensors request until they request nothing."""
     for _ in range(10):
         requests = [*(source.tick().run_requests or ()), *(index.tick().run_requests or ())]
         for request in requests:

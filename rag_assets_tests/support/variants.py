@@ -1,4 +1,4 @@
-"""Other models made from the small real one: what upgrades are tried with.
+"""Other models derived from the small real one: what upgrades are tried with.
 
 `rotated` has the same dimension and finds much the same, in a space of its own: mixing it up with
 the original raises no error and ruins every result. `short` has another dimension. `blind` is a

@@ -121,7 +121,7 @@ class Registry:
             raise MoveRefusedError(
                 f"{key} is not built: {', '.join(others)} is a candidate already, and two builds"
                 " at once take twice the storage and slow each other down. Promote, cancel or"
-                " retire that one first, or ask for both (--beside; `concurrent` in the job)."
+                " retire that one first, or request both (--concurrent; `concurrent` in the job)."
             )
         return self._with(replace(record, building=True))
 

@@ -101,9 +101,9 @@ def test_passages_and_queries_get_their_own_prefix(embedder: Embedder) -> None:
     passage = prefixed.encode_passages(TEXTS[:1], NAMES[:1]).dense[0]
     query = prefixed.encode_queries(TEXTS[:1]).dense[0]
 
-    by_hand = embedder.encode_queries([f"passage: {TEXTS[0]}", f"query: {TEXTS[0]}"]).dense
-    assert passage == pytest.approx(by_hand[0], abs=1e-4)
-    assert query == pytest.approx(by_hand[1], abs=1e-4)
+    prefixed = embedder.encode_queries([f"passage: {TEXTS[0]}", f"query: {TEXTS[0]}"]).dense
+    assert passage == pytest.approx(prefixed[0], abs=1e-4)
+    assert query == pytest.approx(prefixed[1], abs=1e-4)
     assert np.abs(passage - query).max() > 1e-3
 
 
@@ -192,7 +192,7 @@ def test_an_answer_that_is_no_json_is_shown(server: EmbeddingServer) -> None:
         remote(server.url).encode_queries(TEXTS[:1])
 
 
-def test_a_server_that_is_busy_is_asked_again(server: EmbeddingServer) -> None:
+def test_a_server_that_is_busy_is_retried(server: EmbeddingServer) -> None:
     server.answers = [(429, {"Retry-After": "0"}, b""), (503, {}, b"")]
 
     vectors = remote(server.url).encode_queries(TEXTS[:1]).dense
@@ -212,7 +212,7 @@ def test_a_server_that_stays_busy_is_an_error_that_can_be_tried_again(
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
-def test_a_refusal_is_not_asked_again(server: EmbeddingServer, status: int) -> None:
+def test_a_refusal_is_not_retried(server: EmbeddingServer, status: int) -> None:
     server.answers = [(status, {}, b"refused for a reason")] * 5
 
     with pytest.raises(ConfigurationError, match=f"{status}: refused for a reason"):

@@ -91,6 +91,6 @@ def test_no_batch_is_computed_twice(spec: ModelSpec) -> None:
 
     first, again = backend.encode(TEXTS), backend.encode(TEXTS)
 
-    assert sizes == [2, 2, 1] * 2  # as FlagEmbedding asks for them
+    assert sizes == [2, 2, 1] * 2  # as FlagEmbedding requests them
     assert computed == [2, 1] * 2
     assert np.array_equal(first, again)

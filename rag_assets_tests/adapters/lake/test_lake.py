@@ -58,7 +58,7 @@ def test_a_footer_says_how_many_rows_there_are_and_what_the_asset_says_besides(l
     found = lake.meta(KEY)
     assert found is not None
     assert found.metrics == {"empty": 2, "rows": 2}
-    assert found == META  # figures follow from the content
+    assert found == META  # metrics follow from the content
 
 
 def test_what_a_large_partition_says_of_itself_is_in_its_last_bytes(lake: Lake) -> None:
@@ -150,7 +150,7 @@ def test_a_lake_belongs_to_the_first_that_binds_it(lake: Lake) -> None:
         lake.bind(source="s3://b", shards="8")
 
 
-def test_work_kept_aside_is_found_once_and_never_read_as_the_partition(lake: Lake) -> None:
+def test_checkpointed_work_is_found_once_and_never_read_as_the_partition(lake: Lake) -> None:
     lake.checkpoint(KEY, table(("a", 1)))
     lake.checkpoint(KEY, table(("b", 2)))
     lake.checkpoint(KEY, table(("a", 1)))

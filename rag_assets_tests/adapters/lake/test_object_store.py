@@ -178,8 +178,8 @@ WRITE = """
 import sys
 from rag_assets.adapters.object_store import open_object_store
 store = open_object_store(sys.argv[1])
-held = store.get("big")
-token = held.token if held else None
+stored = store.get("big")
+token = stored.token if stored else None
 number = 0
 while True:
     number = (number + 1) % 256
@@ -228,7 +228,7 @@ def test_a_folder_that_fills_while_it_is_listed_is_no_object(bucket: Bucket) -> 
     client = fsspec.asyn.sync(store._fs.loop, store._fs.set_session)
     client.meta.events.register_first("after-call.s3.ListObjectsV2", fill)
 
-    assert store.list("folder/") == {}  # as it was when it was asked
+    assert store.list("folder/") == {}  # as it was when it was listed
     assert list(store.list("folder/")) == ["folder/first"]
 
 

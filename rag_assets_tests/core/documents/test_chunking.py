@@ -52,7 +52,7 @@ def test_chunks_are_exact_ordered_within_budget_and_complete(markdown: str) -> N
     for chunk in chunks:
         assert markdown[chunk.start : chunk.end] == chunk.text
         assert chunk.text.strip()
-        assert not markdown[position : chunk.start].strip()  # only white space is left out
+        assert not markdown[position : chunk.start].strip()  # only white space is skipped
         assert chunk.start >= position
         assert len(chunk.text) <= SMALL.characters
         assert chunk.tokens == COUNT([chunk.text])[0]

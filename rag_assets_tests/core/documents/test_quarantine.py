@@ -1,4 +1,4 @@
-"""Figures in a footer say of the quarantine what the table would."""
+"""Metrics in a footer describe the quarantine as the table would."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -23,7 +23,7 @@ def rows(found: list[tuple[Outcome, int]]) -> pl.DataFrame:
 
 
 @given(documents)
-def test_figures_say_all_that_the_table_does(found: list[tuple[Outcome, int]]) -> None:
+def test_metrics_hold_all_that_the_table_does(found: list[tuple[Outcome, int]]) -> None:
     counted = Quarantine.of(rows(found))
 
     assert Quarantine.of_metrics({**counted.as_metrics(), "rows": 17.0}) == counted

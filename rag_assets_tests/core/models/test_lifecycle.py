@@ -37,7 +37,7 @@ def test_a_model_goes_from_registered_to_retired() -> None:
     assert registry.register("a-v1", "sa").role("a-v1") is Role.REGISTERED
 
 
-def test_candidate_live_and_previous_are_fed_and_no_others() -> None:
+def test_candidate_live_and_previous_are_maintained_and_no_others() -> None:
     registry = upgraded().register("c-v1", "sc")
     assert registry.maintained == ["a-v1", "b-v1"]
     assert registry.build("c-v1").maintained == ["a-v1", "b-v1", "c-v1"]
@@ -65,10 +65,10 @@ def test_a_step_that_is_not_allowed_is_refused_with_the_reason(step, complaint) 
         step(upgraded())
 
 
-def test_a_second_build_is_refused_unless_asked_for() -> None:
+def test_a_second_build_is_refused_unless_requested() -> None:
     registry = upgraded().register("c-v1", "sc").build("c-v1").register("d-v1", "sd")
 
-    with pytest.raises(MoveRefusedError, match=r"c-v1 is a candidate already.*--beside"):
+    with pytest.raises(MoveRefusedError, match=r"c-v1 is a candidate already.*--concurrent"):
         registry.build("d-v1")
 
     assert registry.build("d-v1", concurrent=True).having(Role.CANDIDATE) == ["c-v1", "d-v1"]
@@ -109,7 +109,7 @@ def test_a_model_made_live_by_other_means_is_taken_on_record() -> None:
     assert promoted.role("a-v1") is Role.PREVIOUS
 
 
-def test_keys_of_one_signature_are_twins() -> None:
+def test_models_of_the_same_signature_are_found() -> None:
     registry = upgraded().register("c-v1", "sb")
     assert registry.same_signature("c-v1", "sb") == ["b-v1"]
     assert registry.same_signature("unheard-of", "sx") == []
@@ -119,7 +119,7 @@ steps = st.sampled_from(["register", "build", "cancel", "begin", "alias", "end",
 
 
 @given(st.lists(st.tuples(steps, st.sampled_from(KEYS)), max_size=40))
-def test_whatever_is_asked_the_live_model_stays_fed_and_every_step_repeats(
+def test_whatever_is_requested_the_live_model_stays_maintained_and_every_step_repeats(
     requested: list[tuple[str, str]],
 ) -> None:
     registry = Registry()

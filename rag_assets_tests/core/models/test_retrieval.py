@@ -1,4 +1,4 @@
-"""Ranking measures, against values worked by hand."""
+"""Ranking measures, against values worked out manually."""
 
 from math import log2
 

@@ -1,4 +1,4 @@
-"""A report's states, figures and words."""
+"""A report's states, metrics and words."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SHARDS = ("s000", "s001", "s002", "s003")
 
 
-def a_hop(
+def a_stage(
     *stale: StaleShard,
     rows: Mapping[int, int] | None = None,
     in_flight: tuple[InFlight, ...] = (),
@@ -66,7 +66,7 @@ def a_report(
         listed=40,
         parsed=40,
         chunks=100,
-        documents=documents or a_hop(),
+        documents=documents or a_stage(),
         quarantine=quarantine,
         models=models,
         spending=spending,
@@ -75,8 +75,8 @@ def a_report(
     )
 
 
-def test_a_shard_is_in_step_unless_it_is_stale_or_has_no_input() -> None:
-    found = a_hop(StaleShard(1, 3, 3), rows={0: 10, 1: 10, 3: 10})
+def test_a_shard_is_in_sync_unless_it_is_stale_or_has_no_input() -> None:
+    found = a_stage(StaleShard(1, 3, 3), rows={0: 10, 1: 10, 3: 10})
 
     assert found.states == (
         ShardState.IN_SYNC,
@@ -88,7 +88,7 @@ def test_a_shard_is_in_step_unless_it_is_stale_or_has_no_input() -> None:
 
 
 def test_what_is_to_be_made_as_a_whole_is_behind_by_its_rows_not_by_all_changes_ever() -> None:
-    found = a_hop(StaleShard(0, work=500, edits=0), StaleShard(1, work=500, edits=20))
+    found = a_stage(StaleShard(0, work=500, edits=0), StaleShard(1, work=500, edits=20))
 
     assert [b.state for b in found.behind] == [ShardState.TO_BE_MADE] * 2
     assert found.backlog == 20
@@ -98,7 +98,7 @@ def test_a_stale_shard_that_a_run_has_is_left_to_it() -> None:
     waits = {1: Wait(5.0, 1, "SourceError")}
     runs = (InFlight(Lane.BULK, range(1, 3)),)
 
-    found = a_hop(StaleShard(1, 3, 3), in_flight=runs, waits=waits)
+    found = a_stage(StaleShard(1, 3, 3), in_flight=runs, waits=waits)
 
     assert found.states[1:3] == (ShardState.RUNNING, ShardState.IN_SYNC)
 
@@ -107,7 +107,7 @@ def test_a_failure_says_its_error_and_comes_first() -> None:
     waits = {1: Wait(9.0, 2, "SourceError"), 2: Wait(None, 1, "ConfigurationError")}
     stale = [StaleShard(0, 9, 9), StaleShard(1, 1, 1), StaleShard(2, 1, 1)]
 
-    found = a_hop(*stale, waits=waits)
+    found = a_stage(*stale, waits=waits)
 
     assert [(b.shard, b.state, b.error) for b in found.worst] == [
         (2, ShardState.REFUSED, "ConfigurationError"),
@@ -149,15 +149,15 @@ def test_a_grid_is_small_and_hides_no_failure(states: list[ShardState]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "shown"),
     [(0, "0 s"), (0.84, "0.8 s"), (42.4, "42 s"), (210, "3.5 min"), (7200, "2 h"), (4e5, "4.6 d")],
 )
-def test_a_duration_is_said_in_the_unit_that_fits(seconds: float, message: str) -> None:
-    assert duration(seconds) == message
+def test_a_duration_is_shown_in_the_unit_that_fits(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
 
 
 def test_the_headline_says_what_is_behind() -> None:
-    live = ModelStatus("a-v1", "live", "x_a", stage=a_hop(StaleShard(3, 7, 7)))
+    live = ModelStatus("a-v1", "live", "sa", "x_a", stage=a_stage(StaleShard(3, 7, 7)))
 
     message = headline(a_report(models=(live,)))
 
@@ -166,21 +166,24 @@ def test_the_headline_says_what_is_behind() -> None:
 
 
 def test_the_headline_claims_nothing_of_a_live_model_while_milvus_is_down() -> None:
-    message = headline(a_report(models=(ModelStatus("a-v1", "fed", "x_a"),), milvus="It is down."))
+    message = headline(
+        a_report(models=(ModelStatus("a-v1", "maintained", "sa", "x_a"),), milvus="It is down.")
+    )
 
     assert "which model is live is not known: It is down." in message
     assert "answered from" not in message
 
 
-def test_figures_are_those_of_the_live_model() -> None:
+def test_metrics_are_those_of_the_live_model() -> None:
     live = ModelStatus(
-        "a-v1", "live", "x_a", stage=a_hop(), lags=Lags.of(pl.Series([1.0, 2.0, 30.0]))
+        "a-v1", "live", "sa", "x_a", stage=a_stage(), lags=Lags.of(pl.Series([1.0, 2.0, 30.0]))
     )
     new = ModelStatus(
         "b-v1",
         "candidate",
+        "sb",
         "x_b",
-        stage=a_hop(StaleShard(0, 9, 0)),
+        stage=a_stage(StaleShard(0, 9, 0)),
         lags=Lags.of(pl.Series([900.0])),
     )
     report = a_report(
@@ -213,25 +216,29 @@ def test_text_from_outside_cannot_break_the_markdown() -> None:
 
 
 def test_the_markdown_shows_every_section_and_the_chart_of_shards() -> None:
-    model = ModelStatus("a-v1", "live", "x_a", stage=a_hop(), lags=Lags.of(pl.Series([1.0])))
-    report = a_report(documents=a_hop(StaleShard(2, 3, 3)), models=(model,))
+    model = ModelStatus(
+        "a-v1", "live", "sa", "x_a", stage=a_stage(), lags=Lags.of(pl.Series([1.0]))
+    )
+    report = a_report(documents=a_stage(StaleShard(2, 3, 3)), models=(model,))
 
-    message = markdown(sections(report))
+    shown = markdown(sections(report))
 
     for title in ("Models", "Shards", "Shards that are behind", "Lag", "Quarantine", "Sensors"):
-        assert f"## {title}\n" in message
-    assert "s000  ██▒█" in message
-    assert "| s002 | documents | stale | 3 documents |  |" in message
+        assert f"## {title}\n" in shown
+    assert "s000  ██▒█" in shown
+    assert "| s002 | documents | stale | 3 documents |  |" in shown
 
 
 def test_it_is_json_all_the_way_down() -> None:
     lags = Lags.of(pl.Series([1.0, 9e9]))
     report = a_report(
-        models=(ModelStatus("a-v1", "live", "x_a", stage=a_hop(StaleShard(0, 1, 1)), lags=lags),)
+        models=(
+            ModelStatus("a-v1", "live", "sa", "x_a", stage=a_stage(StaleShard(0, 1, 1)), lags=lags),
+        )
     )
 
-    message = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    loaded = json.loads(json.dumps(report.as_dict(), allow_nan=False))
 
-    assert message["models"][0]["hop"]["states"][0] == "stale"
-    assert message["models"][0]["lags"]["classes"]["inf"] == 1
-    assert message["figures"]["chunks_behind"] == 1
+    assert loaded["models"][0]["stage"]["states"][0] == "stale"
+    assert loaded["models"][0]["lags"]["classes"]["inf"] == 1
+    assert loaded["metrics"]["chunks_behind"] == 1

@@ -25,14 +25,14 @@ def shown(runs: Sequence[PlannedRun]) -> list[tuple[str, int, int]]:
     return [(run.lane.value, run.first, run.last) for run in runs]
 
 
-def test_a_few_changes_go_out_as_one_stream_run_over_shards_in_step() -> None:
+def test_a_few_changes_go_out_as_one_stream_run_over_shards_in_sync() -> None:
     plan = plan_runs(stale(2, 4, 8), [], POLICY)
 
     assert shown(plan.runs) == [("stream", 2, 8)]
     assert plan.runs[0].work == 3
 
 
-def test_a_long_stretch_of_shards_in_step_is_not_visited() -> None:
+def test_a_long_stretch_of_shards_in_sync_is_not_visited() -> None:
     assert shown(plan_runs(stale(0, 5), [], POLICY).runs) == [("stream", 0, 0), ("stream", 5, 5)]
 
 
@@ -98,7 +98,7 @@ def test_a_shard_loading_with_many_edits_waits_for_the_load() -> None:
     assert (plan.runs, len(plan.waiting)) == ((), 1)
 
 
-def test_with_enough_runs_in_flight_nothing_is_asked_for() -> None:
+def test_with_enough_runs_in_flight_nothing_is_requested() -> None:
     flying = [InFlight(Lane.STREAM, range(20, 21)), InFlight(Lane.STREAM, range(30, 31))]
 
     plan = plan_runs(stale(1, 2), flying, POLICY)
@@ -128,7 +128,7 @@ RUNS = st.lists(
 
 
 @given(SHARDS, RUNS)
-def test_every_stale_shard_is_asked_for_or_waits_and_never_twice(
+def test_every_stale_shard_is_requested_or_waits_and_never_twice(
     shards: list[StaleShard], in_flight: list[InFlight]
 ) -> None:
     plan = plan_runs(shards, in_flight, POLICY)

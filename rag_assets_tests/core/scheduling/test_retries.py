@@ -1,4 +1,4 @@
-"""When a failed shard is asked for again: backoff, no treadmill, nothing permanent repeated."""
+"""When a failed shard is retried: backoff, no treadmill, nothing permanent repeated."""
 
 from dataclasses import replace
 
@@ -16,13 +16,13 @@ def run(ended_at: float, ending: Ending, desired: str = "", shards: range = rang
 
 
 def until(*history: PastRun, shard: int = 1, configured: str = NOW) -> float | None:
-    wait = must_wait(shard, "wanted", history, replace(POLICY, configured=configured))
+    wait = must_wait(shard, "desired", history, replace(POLICY, configured=configured))
     assert wait is not None
     return wait.until
 
 
 @pytest.mark.parametrize(("failures", "delay"), [(1, 10), (2, 20), (3, 40), (4, 60), (9, 60)])
-def test_the_delay_doubles_up_to_the_longest(failures: int, delay: int) -> None:
+def test_the_delay_doubles_up_to_the_maximum(failures: int, delay: int) -> None:
     history = [run(1000 - number, Ending.FAILED) for number in range(failures)]
 
     assert until(*history) == 1000 + delay
@@ -35,34 +35,34 @@ def test_a_success_starts_the_count_anew() -> None:
 
 
 def test_without_failures_nothing_waits() -> None:
-    assert must_wait(1, "wanted", [], POLICY) is None
-    assert must_wait(1, "wanted", [run(1, Ending.SUCCEEDED)], POLICY) is None
+    assert must_wait(1, "desired", [], POLICY) is None
+    assert must_wait(1, "desired", [run(1, Ending.SUCCEEDED)], POLICY) is None
 
 
 def test_failures_of_other_shards_do_not_count() -> None:
-    assert must_wait(7, "wanted", [run(1000, Ending.FAILED)], POLICY) is None
+    assert must_wait(7, "desired", [run(1000, Ending.FAILED)], POLICY) is None
 
 
 def test_an_unavailable_server_uses_up_no_attempt() -> None:
     down = [run(1000 - number, Ending.UNAVAILABLE) for number in range(30)]
 
-    assert until(*down) == 1040  # the first delay, doubled twice
+    assert until(*down) == 1040  # the initial delay, doubled twice
     assert until(down[0]) == 1010
     assert until(run(2000, Ending.FAILED), *down) == 2010
 
 
-def test_what_cannot_succeed_is_not_asked_for_until_the_configuration_changes() -> None:
+def test_what_cannot_succeed_is_not_retried_until_the_configuration_changes() -> None:
     refused = run(1000, Ending.PERMANENT)
 
     assert until(refused) is None
     assert (
-        must_wait(1, "wanted", [refused], replace(POLICY, configured="another configuration"))
+        must_wait(1, "desired", [refused], replace(POLICY, configured="another configuration"))
         is None
     )
 
 
 def test_a_success_that_left_the_shard_as_stale_counts_as_a_failure() -> None:
-    useless = run(1000, Ending.SUCCEEDED, desired="wanted")
+    useless = run(1000, Ending.SUCCEEDED, desired="desired")
 
     assert until(useless) == 1010
     assert must_wait(1, "newer", [useless], POLICY) is None
