@@ -1,1 +1,1 @@
-"""The life of an embedding model, without Dagster: registry, gate, promotion."""
+"""The lifecycle of an embedding model, without Dagster: registry, gate, promotion."""

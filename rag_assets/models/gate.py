@@ -1,4 +1,8 @@
-"""Measures what a model must prove before it is made live; `core/promotion_gate.py` judges it."""
+"""The gate: measures what a model must prove before it goes live.
+
+What belongs here: measurements on collections and models. What does not: whether a measurement
+passes (`core/models/gate.py`), and what follows from it (`promotion.py`).
+"""
 
 import logging
 import time
@@ -36,24 +40,24 @@ from rag_assets.serving.searcher import search_collection
 
 logger = logging.getLogger(__name__)
 
-DEPTH = 100  # chunks asked for, to have ten documents
-LOOK_AGAIN = 0.5  # seconds
-VECTORS_AT_ONCE = 10_000
+SEARCH_LIMIT = 100  # chunks per query, enough to yield ten documents
+POLL_SECONDS = 0.5
+VECTORS_PER_READ = 10_000
 STORED_TOLERANCE = 1e-5  # between a vector in Milvus and in the lake; both are float32
 
 
 @dataclass(frozen=True, slots=True)
 class GatePolicy:
-    """The gate's numbers.
+    """The gate's thresholds and sample sizes.
 
     Attributes:
-        margin: How much lower than live's each retrieval score may be.
-        latency_factor: How many times live's 95th percentile a query may take.
-        latency_seconds: What a query may take whatever live's does.
-        sampled_chunks: Chunks embedded again.
-        queries: Known-item queries, where there is no file of labelled ones.
-        timed_queries: Queries that are timed.
-        wait_seconds: How long a shard that is being written is waited for.
+        margin: Maximum amount by which a retrieval score may be below the live model's.
+        latency_factor: Maximum query latency (p95), as a multiple of the live model's.
+        latency_seconds: Query latency (p95) that always passes.
+        sampled_chunks: Number of chunks embedded again.
+        queries: Number of known-item queries, used if there is no file of labelled queries.
+        timed_queries: Number of queries timed.
+        wait_seconds: Maximum wait for shards that are being written.
         queries_file: Labelled queries, or None.
     """
 
@@ -69,12 +73,12 @@ class GatePolicy:
 
 @dataclass(frozen=True)
 class Gate:
-    """One model on its way to be live.
+    """The evaluation of one model.
 
     Attributes:
-        target: Its collection.
-        live: The live model's, or None if nothing is live or this one is.
-        policy: The numbers.
+        target: The model's collection.
+        live: The live model's collection; None if nothing is live or this model is.
+        policy: Thresholds and sample sizes.
     """
 
     target: ModelCollection
@@ -83,30 +87,30 @@ class Gate:
 
     @property
     def index(self) -> Index:
-        """Where the collections are."""
+        """The index that the collections belong to."""
         return self.target.index
 
     def evaluate(self, rules: Sequence[Rule]) -> list[Finding]:
-        """Evaluate the rules, in their order.
+        """Evaluate rules, in the order of `Rule`.
 
-        What cannot be judged, because the collection is another spec's or cannot be read, is not
-        passed.
+        A rule that cannot be evaluated, because the collection was built from another spec or
+        cannot be read, fails.
 
         Raises:
-            ConfigurationError: The model cannot be loaded, or the file of queries is wrong.
-            VectorStoreError: Milvus cannot be reached.
+            ConfigurationError: The model cannot be loaded, or the file of queries is invalid.
+            VectorStoreError: Milvus is unreachable.
         """
-        found: list[Finding] = []
+        findings: list[Finding] = []
         for rule in Rule:
             if rule in rules:
-                found.append(self._evaluated(rule, found))
-                logger.info("%s: %s", self.target.spec.key, found[-1].sentence)
-        return found
+                findings.append(self._evaluate(rule, findings))
+                logger.info("%s: %s", self.target.spec.key, findings[-1].sentence)
+        return findings
 
-    def _evaluated(self, rule: Rule, before: Sequence[Finding]) -> Finding:
+    def _evaluate(self, rule: Rule, before: Sequence[Finding]) -> Finding:
         basic = [f.rule for f in before if not f.passed and f.rule in (Rule.SIGNATURE, Rule.INDEX)]
         if basic:
-            return Finding(rule, False, f"not judged, as {basic[0]} was refused")
+            return Finding(rule, False, f"not evaluated, because {basic[0]} failed")
         evaluators = {
             Rule.SIGNATURE: self._signature,
             Rule.INDEX: self._index,
@@ -123,10 +127,10 @@ class Gate:
         if not target.exists:
             evidence = f"there is no collection {target.name}; build the model first"
             return Finding(Rule.SIGNATURE, False, evidence)
-        found = target.index.store.info(target.name).properties.get("signature", "none")
+        actual = target.index.store.info(target.name).properties.get("signature", "none")
         desired = target.spec.signature
-        evidence = f"the collection's is {found}, the spec's {desired}"
-        return Finding(Rule.SIGNATURE, found == desired, evidence)
+        evidence = f"the collection has {actual}, the spec {desired}"
+        return Finding(Rule.SIGNATURE, actual == desired, evidence)
 
     def _index(self) -> Finding:
         def state() -> tuple[bool, str, int]:
@@ -138,43 +142,44 @@ class Gate:
             return info.indexed and info.loaded and not info.pending, message, info.pending
 
         if self.target.filling:
-            evidence = "the collection has no index yet: its shards are still being filled"
+            evidence = "the collection is not indexed yet: its shards are still being filled"
             return Finding(Rule.INDEX, False, evidence)
-        for _ in self._patiently():
+        for _ in self._attempts():
             passed, message, pending = state()
             if passed:
                 break
         return Finding(Rule.INDEX, passed, message, {"pending_rows": pending})
 
     def _complete(self) -> Finding:
-        """Find each shard complete at one moment: edits go on while this looks."""
-        waiting: dict[str, str] = dict.fromkeys(self.index.shards, "")
-        wrong: dict[str, str] = {}
+        """See every shard complete at some moment; documents may change in the meantime."""
+        pending: dict[str, str] = dict.fromkeys(self.index.shards, "")
+        incomplete: dict[str, str] = {}
         rows = 0
-        for _ in self._patiently():
-            for shard in list(waiting):
-                look = _look(self.target, shard)
-                if look.complaint and look.may_come:
-                    waiting[shard] = look.complaint
+        for _ in self._attempts():
+            for shard in list(pending):
+                state = _completeness(self.target, shard)
+                if state.problem and state.transient:
+                    pending[shard] = state.problem
                     continue
-                del waiting[shard]
-                rows += look.rows
-                if look.complaint:
-                    wrong[shard] = look.complaint
-            if not waiting:
+                del pending[shard]
+                rows += state.rows
+                if state.problem:
+                    incomplete[shard] = state.problem
+            if not pending:
                 break
-        wrong |= waiting
+        incomplete |= pending
         evidence = f"{rows} rows in {len(self.index.shards)} shards are exactly the chunks"
-        if wrong:
-            evidence = "; ".join(wrong.values()) + ". Materialise the shards named, in flow order"
-        metrics = {"rows": rows, "incomplete_shards": len(wrong)}
-        return Finding(Rule.COMPLETE, not wrong, evidence, metrics)
+        if incomplete:
+            problems = "; ".join(incomplete.values())
+            evidence = f"{problems}. Materialise these shards, in the order of the flow"
+        metrics = {"rows": rows, "incomplete_shards": len(incomplete)}
+        return Finding(Rule.COMPLETE, not incomplete, evidence, metrics)
 
     def _vectors(self) -> Finding:
         target = self.target
-        found = target.index.store.info(target.name).dimension
-        if found != target.spec.dimension:
-            evidence = f"vectors of {found} numbers, and the spec says {target.spec.dimension}"
+        actual, desired = target.index.store.info(target.name).dimension, target.spec.dimension
+        if actual != desired:
+            evidence = f"vectors have {actual} dimensions, the spec {desired}"
             return Finding(Rule.VECTORS, False, evidence)
         faults = (vector_faults(target, shard) for shard in self.index.shards)
         return evaluate_vectors(sum(faults, VectorFaults()))
@@ -183,29 +188,28 @@ class Gate:
         sample = self._sample.head(self.policy.sampled_chunks)
         ids = sample["chunk_id"].to_list()
         stored = self.target.index.store.vectors(self.target.name, ids)
-        again = (
-            self.index.load(self.target.spec).encode_passages(sample["text"].to_list(), ids).dense
-        )
-        pairs = zip(ids, again, strict=True)
+        model = self.index.load(self.target.spec)
+        computed = model.encode_passages(sample["text"].to_list(), ids).dense
+        pairs = zip(ids, computed, strict=True)
         return evaluate_reproduction(
-            [_cosine(stored[key], now) for key, now in pairs if key in stored]
+            [_cosine(stored[key], vector) for key, vector in pairs if key in stored]
         )
 
     def _retrieval(self) -> Finding:
         kind = self._queries[1]
-        mine, other = self._scores(self.target), self._scores(self.live) if self.live else None
-        return evaluate_retrieval(mine, other, self.policy.margin, kind)
+        own, live = self._scores(self.target), self._scores(self.live) if self.live else None
+        return evaluate_retrieval(own, live, self.policy.margin, kind)
 
     def _latency(self) -> Finding:
-        """Time whole queries, both models in turn, each after a first one that is not counted."""
+        """Time whole queries, alternating between the models; the first of each is a warm-up."""
         questions = [query.question for query in self._queries[0][: self.policy.timed_queries]]
         both = [target for target in (self.target, self.live) if target]
         seconds: dict[str, list[float]] = {target.name: [] for target in both}
         for number, question in enumerate([*questions[:1], *questions]):
             for target in both:
-                taken = self._time(target, question)
+                elapsed = self._time(target, question)
                 if number:
-                    seconds[target.name].append(taken)
+                    seconds[target.name].append(elapsed)
         live = seconds[self.live.name] if self.live else []
         policy = self.policy
         return evaluate_latency(
@@ -219,7 +223,7 @@ class Gate:
         return time.perf_counter() - started
 
     def scores(self) -> tuple[Scores, str]:
-        """Return how well the model finds, and the kind of the queries."""
+        """Return the model's retrieval scores, and the kind of the queries."""
         return self._scores(self.target), self._queries[1]
 
     def _scores(self, target: ModelCollection) -> Scores:
@@ -228,14 +232,14 @@ class Gate:
         rankings = []
         for query in queries:
             hits = search_collection(
-                target.index.store, target.name, encoder, query.question, DEPTH
+                target.index.store, target.name, encoder, query.question, SEARCH_LIMIT
             )
             rankings.append(list(dict.fromkeys(hit.document_id for hit in hits)))
         return mean_scores(queries, rankings)
 
     @cached_property
     def _queries(self) -> tuple[list[LabelledQuery], QueryKind]:
-        """The queries, and their kind: the user's, or known items of the corpus."""
+        """The queries and their kind: labelled by the user, or known items of the corpus."""
         if self.policy.queries_file:
             return read_queries(self.policy.queries_file), QueryKind.LABELLED
         items = self._sample.unique("document_id", keep="first", maintain_order=True)
@@ -248,80 +252,79 @@ class Gate:
 
     @cached_property
     def _sample(self) -> pl.DataFrame:
-        """The chunks that queries and vectors are judged by."""
-        desired = max(self.policy.sampled_chunks, self.policy.queries)
-        return sampled_chunks(self.index.lake, self.index.shards, desired)
+        """The chunks used to evaluate vectors and to draw queries."""
+        count = max(self.policy.sampled_chunks, self.policy.queries)
+        return sampled_chunks(self.index.lake, self.index.shards, count)
 
-    def _patiently(self) -> Iterator[None]:
-        """Yield at once, and again while there is time for what is being written to arrive."""
+    def _attempts(self) -> Iterator[None]:
+        """Yield at once, then at an interval while there is time for pending writes to arrive."""
         until = time.monotonic() + self.policy.wait_seconds
         yield
         while time.monotonic() < until:
-            time.sleep(LOOK_AGAIN)
+            time.sleep(POLL_SECONDS)
             yield
 
 
-_SAMPLED = {name: CHUNKS[name] for name in ("chunk_id", "document_id", "text")}
+_SAMPLE_SCHEMA = {name: CHUNKS[name] for name in ("chunk_id", "document_id", "text")}
 
 
-def sampled_chunks(lake: Lake, shards: Sequence[str], desired: int) -> pl.DataFrame:
-    """Draw chunks [chunk_id, document_id, text] evenly from all shards, the same each time."""
-    sample = pl.DataFrame(schema={**_SAMPLED, "drawn": pl.String()})
+def sampled_chunks(lake: Lake, shards: Sequence[str], count: int) -> pl.DataFrame:
+    """Draw a uniform, repeatable sample of all chunks [chunk_id, document_id, text]."""
+    sample = pl.DataFrame(schema={**_SAMPLE_SCHEMA, "order": pl.String()})
     for shard in shards:
         table = lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
-        drawn = table.select(
-            *_SAMPLED,
-            drawn=pl.col("chunk_id").map_elements(digest, pl.String),
+        ordered = table.select(
+            *_SAMPLE_SCHEMA, order=pl.col("chunk_id").map_elements(digest, pl.String)
         )
-        sample = pl.concat([sample, drawn]).sort("drawn").head(desired)
-    return sample.drop("drawn")
+        sample = pl.concat([sample, ordered]).sort("order").head(count)
+    return sample.drop("order")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look at a shard: its rows, or what is wrong and whether that may pass by itself."""
+class Completeness:
+    """Completeness of a shard: its rows, or the problem and whether a run may still solve it."""
 
     rows: int = 0
-    complaint: str = ""
-    may_come: bool = False
+    problem: str = ""
+    transient: bool = False
 
 
-def _look(target: ModelCollection, shard: str) -> Look:
+def _completeness(target: ModelCollection, shard: str) -> Completeness:
     before = target.index.lake.meta(target.key(shard))
     desired = target.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
     if desired.meta is None:
-        return Look(complaint=f"shard {shard} has never been chunked")
+        return Completeness(problem=f"shard {shard} has never been chunked")
     if before is None:
-        return Look(complaint=f"shard {shard} was never written to {target.name}")
+        return Completeness(problem=f"shard {shard} was never written to {target.name}")
     change = target.difference(shard, desired.table)
     if change.nothing_to_do:
-        return Look(rows=desired.table.height)
-    # Wrong for good only if the lake said before and after that the shard is in sync.
+        return Completeness(rows=desired.table.height)
+    # Permanent only if the shard was in sync according to the lake both before and after.
     in_sync = before == target.index.lake.meta(target.key(shard)) and (
         before.derived_from(Asset.CHUNKS, desired.meta)
         and before.data_version == desired.meta.data_version
     )
-    return Look(
-        complaint=f"shard {shard} lacks {change.make.height} rows, {len(change.removed)} too many",
-        may_come=not in_sync,
+    return Completeness(
+        problem=f"shard {shard}: {change.make.height} rows missing, {len(change.removed)} extra",
+        transient=not in_sync,
     )
 
 
-def vector_faults(target: ModelCollection, shard: str, most: int | None = None) -> VectorFaults:
-    """Compare the vectors of a shard's rows, or of the first so many, with those in the lake."""
+def vector_faults(target: ModelCollection, shard: str, limit: int | None = None) -> VectorFaults:
+    """Compare a shard's vectors in Milvus with those in the lake, up to a limit of rows."""
     faults = VectorFaults()
     try:
         rows, meta = target.desired_rows(shard)
-        rows = rows if most is None else rows.sort("chunk_id").head(most)
+        rows = rows if limit is None else rows.sort("chunk_id").head(limit)
         rows = target.for_milvus(shard, rows, meta)
     except (SupersededInputError, CommitConflictError):
-        return faults  # an edit is on its way; its run writes what it embeds
-    for part in rows.iter_slices(VECTORS_AT_ONCE):
-        found = target.index.store.vectors(target.name, part["chunk_id"].to_list())
-        there = part.filter(pl.col("chunk_id").is_in(list(found)))
-        if there.height:
-            stored = np.stack([found[key] for key in there["chunk_id"]])
-            faults += _faults(target.spec, there, stored)
+        return faults  # the shard is changing; the run in flight writes the new vectors
+    for part in rows.iter_slices(VECTORS_PER_READ):
+        stored = target.index.store.vectors(target.name, part["chunk_id"].to_list())
+        present = part.filter(pl.col("chunk_id").is_in(list(stored)))
+        if present.height:
+            vectors = np.stack([stored[key] for key in present["chunk_id"]])
+            faults += _faults(target.spec, present, vectors)
     return faults
 
 

@@ -1,6 +1,6 @@
-"""The steps in a model's life, as jobs and the command line take them. Each can be repeated.
+"""The steps of a model's lifecycle, as jobs and the command line run them. All are repeatable.
 
-What belongs here: what a step does beyond its record. What does not: which step is allowed
+What belongs here: the effects of a step beyond the registry. What does not: which step is allowed
 (`core/models/lifecycle.py`), and going live (`promotion.py`).
 """
 
@@ -24,33 +24,33 @@ from rag_assets.pipeline.index import Index
 
 logger = logging.getLogger(__name__)
 
-RATE_TEXTS = 64  # embedded to measure a rate
+RATE_TEXTS = 64  # texts embedded to measure the rate
 
 
 class Orchestrator(Protocol):
-    """What a model's life needs of whatever runs the pipeline."""
+    """What the lifecycle requires of the orchestrator."""
 
     def add_model(self, key: str) -> None:
-        """Make a model's key a partition; it may be one already."""
+        """Add a model's key to the partitions, unless it is there."""
 
     def remove_model(self, key: str) -> None:
-        """Make a model's key a partition no more; it need not be one."""
+        """Remove a model's key from the partitions, if it is there."""
 
     def end_runs(self, key: str) -> None:
-        """Cancel the runs that write for a model, and wait until they have ended.
+        """Cancel the runs that write for a model, and wait for them to end.
 
         Raises:
             ConfigurationError: A run does not end.
         """
 
     def tokens_per_second(self, key: str) -> float:
-        """Return the rate that a model's last runs measured; 0 without one."""
+        """Return the rate measured by a model's recent runs; 0 if there are none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """One platform's models."""
+    """The lifecycle of one platform's models."""
 
     index: Index
     orchestrator: Orchestrator
@@ -60,29 +60,29 @@ class Lifecycle:
         return ModelRegistry(self.index)
 
     def register(self, key: str) -> Registry:
-        """Record a model of the models file and make its key a partition.
+        """Register a model of the models file and add its key to the partitions.
 
         Raises:
             ConfigurationError: The models file has no such model.
-            MoveRefusedError: The key was used for another spec, or Milvus lacks what it asks for.
+            MoveRefusedError: The key was used for another spec, or Milvus lacks a required feature.
         """
         spec = self.index.find_spec(key)
-        if complaint := self.index.store.lacks(spec.sparse):
-            raise MoveRefusedError(f"{key} is not registered: {complaint}")
+        if problem := self.index.store.lacks(spec.sparse):
+            raise MoveRefusedError(f"{key} is not registered: {problem}")
         changed = self._registry.change(lambda now: now.register(key, spec.signature))
         self.orchestrator.add_model(key)
         return changed
 
     def build(self, key: str, *, concurrent: bool = False) -> Registry:
-        """Make a registered model a candidate: from now on the index sensor has it built.
+        """Make a registered model a candidate, whose collection the index sensor then has built.
 
         Raises:
-            MoveRefusedError: It is not registered, or there is a candidate already.
+            MoveRefusedError: It is not registered, or another candidate is being built.
         """
         return self._registry.change(lambda now: now.build(key, concurrent=concurrent))
 
     def cancel(self, key: str) -> Registry:
-        """Stop building a candidate; what was built stays, and the next build goes on from it.
+        """Stop building a candidate; what was built is kept, and the next build resumes from it.
 
         Raises:
             MoveRefusedError: It is or was live.
@@ -94,21 +94,23 @@ class Lifecycle:
     def retire(self, key: str, grace_seconds: float) -> Registry:
         """Remove a model that is not live: its runs, collection, vectors and partition.
 
-        Nothing is dropped before queries that were being answered from it had their time.
+        The collection is dropped after a grace period, so that running queries can finish.
 
         Raises:
-            MoveRefusedError: It is live or about to be, or was registered again meanwhile.
+            MoveRefusedError: It is live or about to be, or was registered again in the meantime.
             ConfigurationError: A run that writes for it does not end.
         """
         self._registry.change(lambda now: now.retire(key))
         self.orchestrator.end_runs(key)
         name = self.index.collection_name(key)
         if self.index.store.exists(name):
-            logger.info("%s: dropped in %g s, when queries have ended", name, grace_seconds)
+            logger.info(
+                "%s: dropping it in %g s; running queries finish first", name, grace_seconds
+            )
             time.sleep(grace_seconds)
         changed = self._registry.read()
         if changed.role(key) is not Role.RETIRED:
-            raise MoveRefusedError(f"{key} is {changed.role(key)} again; nothing was removed.")
+            raise MoveRefusedError(f"{key} is {changed.role(key)} again, so nothing was removed.")
         self.index.store.drop(name)
         for asset in (Asset.COLLECTION, Asset.EMBEDDINGS):
             self.index.lake.remove(asset, key)
@@ -116,19 +118,19 @@ class Lifecycle:
         return changed
 
     def preview(self, key: str, tokens_per_second: float = 0.0) -> Preview:
-        """Estimate what building a model takes, before anything is built.
+        """Estimate the cost of building a model, without building anything.
 
         Args:
             key: A model of the models file; it need not be registered.
-            tokens_per_second: The rate of one GPU. 0: as its last runs measured it, or as this
-                machine does now on a sample.
+            tokens_per_second: Rate of one GPU. 0: as measured by the model's recent runs, or else
+                on a sample on this machine.
         """
         spec = self.index.find_spec(key)
         same = read_records(self.index.lake).same_signature(key, spec.signature)
         corpus, sample = _corpus(ModelRun(self.index, spec, same))
         rate, rate_from = tokens_per_second, "given"
         if not rate:
-            rate, rate_from = self.orchestrator.tokens_per_second(key), "the model's last runs"
+            rate, rate_from = self.orchestrator.tokens_per_second(key), "the model's recent runs"
         if not rate:
             rate, rate_from = self._rate_here(spec, sample), "a sample on this machine"
         return preview(corpus, spec, rate, rate_from, self.index.replicas)
@@ -145,24 +147,21 @@ class Lifecycle:
 
 
 def _corpus(run: ModelRun) -> tuple[Corpus, pl.DataFrame]:
-    """Return what is to be embedded, and a sample of it [text_digest, text, tokens]."""
-    total, rows = (
-        Corpus(0, 0, 0, 0),
-        pl.col("text", "title", "heading", "document_id", "source_uri"),
-    )
+    """Return the size of the texts to embed, and a sample of them [text_digest, text, tokens]."""
+    total = Corpus(0, 0, 0, 0)
+    stored = pl.col("text", "title", "heading", "document_id", "source_uri")
     sample = pl.DataFrame(schema={name: CHUNKS[name] for name in ("text_digest", "text", "tokens")})
     for shard in run.index.shards:
         table = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
-        have = pl.concat([run.actual(shard).table, run.same_signature_vectors(shard)])
-        missing = table.unique("text_digest", keep="first", maintain_order=True).join(
-            have, "text_digest", "anti"
-        )
+        vectors = pl.concat([run.actual(shard).table, run.same_signature_vectors(shard)])
+        texts = table.unique("text_digest", keep="first", maintain_order=True)
+        missing = texts.join(vectors, "text_digest", "anti")
+        row_bytes = table.select(pl.sum_horizontal(stored.str.len_bytes()).sum()).item()
         total = Corpus(
             total.chunks + table.height,
             total.texts + missing.height,
             total.tokens + int(missing["tokens"].sum()),
-            total.row_bytes
-            + int(table.select(pl.sum_horizontal(rows.str.len_bytes()).sum()).item()),
+            total.row_bytes + int(row_bytes),
         )
         sample = pl.concat([sample, missing.select(sample.columns)]).head(RATE_TEXTS)
     return total, sample

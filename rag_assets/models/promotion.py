@@ -1,6 +1,6 @@
 """Promotion: the only writer of the live alias (`live_alias`).
 
-What belongs here: moving the alias after proof, and the records around it. What does not: the proof
+What belongs here: moving the alias after the gate, and recording it. What does not: the gate itself
 (`models/gate.py`), and which step is allowed (`core/models/lifecycle.py`).
 """
 
@@ -17,7 +17,7 @@ from rag_assets.pipeline.index import Index
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What was made live."""
+    """A promotion that took effect: the model made live and the one it replaced."""
 
     model: str
     collection: str
@@ -31,8 +31,8 @@ class Promotion:
     """Makes models live.
 
     Attributes:
-        index: Where.
-        policy: The gate's numbers.
+        index: The index.
+        policy: Thresholds and sample sizes of the gate.
     """
 
     index: Index
@@ -40,11 +40,11 @@ class Promotion:
 
     @property
     def registry(self) -> ModelRegistry:
-        """The models' records, and the alias."""
+        """The registry of the models, and the alias."""
         return ModelRegistry(self.index)
 
     def evaluate(self, model: str, rules: Sequence[Rule] = tuple(Rule)) -> list[Finding]:
-        """Evaluate a model against the live one, if that is another."""
+        """Evaluate a model, against the live model if that is another one."""
         live = self.registry.read().live
         other = ModelCollection.of(self.index, live) if live not in (None, model) else None
         return Gate(ModelCollection.of(self.index, model), other, self.policy).evaluate(rules)
@@ -52,30 +52,30 @@ class Promotion:
     def make_live(
         self, model: str, rules: Sequence[Rule] = tuple(Rule), *, force: bool = False
     ) -> tuple[Release, list[Finding]]:
-        """Point the alias at a model's collection, after proof that it is fit (I9).
+        """Point the alias at a model's collection, if the model passes the gate (I9).
 
-        Safe to repeat: a model that is live is evaluated and stays.
+        Repeatable: a model that is already live is evaluated and stays live.
 
         Args:
-            model: The key.
-            rules: What it must prove.
-            force: Whether to go on although a rule refuses.
+            model: Key of the model.
+            rules: Rules that it must pass.
+            force: Whether to promote even if a rule fails.
 
         Returns:
-            What is live now, and the gate's findings.
+            The live release, and the gate's findings.
 
         Raises:
-            MoveRefusedError: Its role does not allow it.
-            PromotionRefusedError: The gate refuses; with the evidence of each rule that does.
+            MoveRefusedError: The model's role does not allow it.
+            PromotionRefusedError: A rule failed; the message has the evidence.
         """
         before = self.registry.read()
         before.begin_promotion(model)
         findings = self.evaluate(model, rules)
-        refused = [finding.sentence for finding in findings if not finding.passed]
-        if refused and not force:
+        failed = [finding.sentence for finding in findings if not finding.passed]
+        if failed and not force:
             raise PromotionRefusedError(
-                f"{model} cannot be made live. {'. '.join(refused)}. Put that right and promote"
-                " again; or force it, which is recorded.",
+                f"{model} cannot be made live. {'. '.join(failed)}. Fix this and promote again, or"
+                " force the promotion, which is recorded.",
                 findings,
             )
         target, store = ModelCollection.of(self.index, model), self.index.store

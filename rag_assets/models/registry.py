@@ -1,7 +1,7 @@
-"""The models' records, kept in the lake; which model is live is what Milvus's alias names.
+"""The registry of models, stored in the lake; Milvus's alias determines which model is live.
 
-What belongs here: reading and changing the records. What does not: which change is allowed
-(`core/models/lifecycle.py`), and what else a change takes (`models/lifecycle.py`).
+What belongs here: reading and changing the registry. What does not: which change is allowed
+(`core/models/lifecycle.py`), and its other effects (`models/lifecycle.py`).
 """
 
 import logging
@@ -24,15 +24,15 @@ _KEY = PartitionKey("models", "registry")
 
 
 def read_records(lake: Lake) -> Registry:
-    """Read the records alone, without asking Milvus which model is live.
+    """Read the registry without asking Milvus which model is live.
 
-    Enough to know which models are maintained: a live one is among the candidates then.
+    This is enough to know which models are maintained: the live one appears as a candidate.
     """
     return _registry(lake.read(_KEY, MODELS))
 
 
 def maintained_collections(index: Index) -> Iterator[ModelCollection]:
-    """Yield the collection of each maintained model; one without a spec is skipped."""
+    """Yield the collection of each maintained model; a model without a spec is skipped."""
     for model in read_records(index.lake).maintained:
         try:
             yield ModelCollection.of(index, model)
@@ -41,7 +41,7 @@ def maintained_collections(index: Index) -> Iterator[ModelCollection]:
 
 
 def require_maintained(lake: Lake, model: str) -> None:
-    """Refuse to write vectors or rows of a model whose collection was not requested.
+    """Refuse to write vectors or rows for a model that is not maintained.
 
     Raises:
         ConfigurationError: It is not registered, not built, or retired.
@@ -57,18 +57,18 @@ def require_maintained(lake: Lake, model: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistry:
-    """The records of one platform's models, changed by compare-and-swap."""
+    """The registry of one platform's models, changed by compare-and-swap."""
 
     index: Index
 
     def read(self) -> Registry:
-        """Return the registry as it is now; the alias says which model is live."""
+        """Return the current registry; the alias determines which model is live."""
         return self._opened(self.index.lake.read(_KEY, MODELS))
 
     def change(self, move: Callable[[Registry], Registry]) -> Registry:
-        """Apply a move, again from the start whenever somebody else was first; return the result.
+        """Apply a move, retrying on conflict with another writer, and return the new registry.
 
-        Idempotent if the move is: nothing is written where nothing changes.
+        Idempotent if the move is: nothing is written if nothing changes.
         """
         return self.index.lake.update(lambda: self._change_once(move))
 

@@ -1,7 +1,7 @@
-"""Where every model stands, by the lake's footers.
+"""The status of every model, from the lake's partition metadata.
 
-What belongs here: counting a model's shards. What does not: rows in Milvus, lags and runs, which a
-report adds (`instance/report.py`).
+What belongs here: counting a model's shards. What does not: rows in Milvus, lags and runs, which
+the report adds (`instance/report.py`).
 """
 
 from rag_assets.core.models.lifecycle import Registry
@@ -13,10 +13,10 @@ from rag_assets.pipeline.staleness import Metas
 
 
 def read_statuses(index: Index) -> list[ModelStatus]:
-    """Return where every model stands, in order of registration.
+    """Return the status of every model, in order of registration.
 
     Raises:
-        VectorStoreError: Milvus cannot be asked which model is live.
+        VectorStoreError: Milvus is unreachable, so that the live model is unknown.
     """
     assets = (Asset.CHUNKS, Asset.EMBEDDINGS, Asset.COLLECTION)
     metas = {asset: index.lake.metas(asset, {}) for asset in assets}
@@ -25,13 +25,13 @@ def read_statuses(index: Index) -> list[ModelStatus]:
 
 
 def model_status(index: Index, registry: Registry, metas: Metas, key: str) -> ModelStatus:
-    """Return where a model stands.
+    """Return the status of a model.
 
     Args:
-        index: Has the shards, and names the collection.
-        registry: The models' records; this one is among them.
-        metas: Of `chunks`, `embeddings` and `collection`.
-        key: The model.
+        index: The index.
+        registry: The registry, which contains the model.
+        metas: Partition metadata of `chunks`, `embeddings` and `collection`.
+        key: Key of the model.
     """
     shards = index.shards
     return ModelStatus(
@@ -52,5 +52,5 @@ def _rows_version(metas: Metas, key: str, shard: str) -> str:
 
 
 def _in_sync(metas: Metas, key: str, shard: str) -> bool:
-    cut = metas[Asset.CHUNKS].get((shard,))
-    return cut is not None and _rows_version(metas, key, shard) == cut.data_version
+    chunks = metas[Asset.CHUNKS].get((shard,))
+    return chunks is not None and _rows_version(metas, key, shard) == chunks.data_version

@@ -127,7 +127,7 @@ def test_an_incomplete_collection_is_not_made_live(settings: Settings) -> None:
         lost = store.shard_rows(name, "s001")["chunk_id"].to_list()
         store.delete(name, lost)
 
-        with pytest.raises(PromotionRefusedError, match=f"s001 lacks {len(lost)} rows"):
+        with pytest.raises(PromotionRefusedError, match=f"s001: {len(lost)} rows missing"):
             ingestion.run_job("promote")
 
 

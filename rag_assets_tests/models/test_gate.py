@@ -95,7 +95,7 @@ def test_a_missing_document_is_refused(candidate: Pipeline) -> None:
     lost = [row["chunk_id"] for row in candidate.rows() if row["document_id"] == "3.md"]
     candidate.store.delete(candidate.collection, lost)
 
-    refused_by(candidate, Rule.COMPLETE, f"lacks {len(lost)} rows, 0 too many")
+    refused_by(candidate, Rule.COMPLETE, f"{len(lost)} rows missing, 0 extra")
 
 
 def test_a_document_that_is_gone_and_still_in_the_collection_is_refused(
@@ -107,7 +107,7 @@ def test_a_document_that_is_gone_and_still_in_the_collection_is_refused(
     many = len(candidate.indexed()["3.md"])
     candidate.embed_all()
 
-    refused_by(candidate, Rule.COMPLETE, f"lacks 0 rows, {many} too many")
+    refused_by(candidate, Rule.COMPLETE, f"0 rows missing, {many} extra")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_wrong_signature_is_refused_and_nothing_else_is_judged(candidate: Pipe
 
     assert not any(finding.passed for finding in found.values())
     assert signed in found[Rule.SIGNATURE].evidence
-    assert "not judged, as signature was refused" in found[Rule.LATENCY].evidence
+    assert "not evaluated, because signature failed" in found[Rule.LATENCY].evidence
 
 
 def test_a_collection_whose_index_was_not_built_is_refused_and_not_read(live: Pipeline) -> None:
@@ -173,7 +173,7 @@ def test_on_the_full_engine_a_lost_row_is_refused(on_full_engine: Pipeline) -> N
     lost = on_full_engine.rows()[0]["chunk_id"]
     on_full_engine.store.delete(on_full_engine.collection, [lost])
 
-    refused_by(on_full_engine, Rule.COMPLETE, "lacks 1 rows, 0 too many")
+    refused_by(on_full_engine, Rule.COMPLETE, "1 rows missing, 0 extra")
 
     assert on_full_engine.sync_all()["sync.written"] == 1
 

@@ -13,11 +13,10 @@ from pymilvus import MilvusClient
 from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
-from rag_assets.cli.ingestion import lifecycle
+from rag_assets.cli.ingestion import statuses
 from rag_assets.core.models.gate import Rule
 from rag_assets.core.models.spec import collection_name
-from rag_assets.instance.partitions import MODEL_DIMENSION
-from rag_assets.instance.runs import ENDING, RANGE_START
+from rag_assets.core.names import Partition, Tag
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import Bucket
@@ -85,11 +84,10 @@ class Models:
         self.settle()
 
     def roles(self) -> dict[str, str]:
-        found = lifecycle(self.instance, load_settings()).statuses()
-        return {status.model: status.role for status in found}
+        return {status.model: status.role for status in statuses(load_settings())}
 
     def partitions(self) -> set[str]:
-        return set(self.instance.get_dynamic_partitions(MODEL_DIMENSION))
+        return set(self.instance.get_dynamic_partitions(Partition.MODEL))
 
     def rows(self, model: str) -> int:
         name = collection_name(self.settings.alias, model)
@@ -98,7 +96,7 @@ class Models:
         return int(count["count(*)"])
 
     def embedded(self, model: str) -> dict[str, float]:
-        """Sums of what the model's materialisations of `embeddings` say."""
+        """Sums of the metrics in the model's materialisations of `embeddings`."""
         sums: dict[str, float] = {}
         for record in self.instance.fetch_materializations(
             dg.AssetKey("embeddings"), limit=100
@@ -218,13 +216,13 @@ def test_a_key_means_one_spec_for_ever_even_when_it_was_retired(models: Models) 
     assert "give the changed one a new key" in message
 
 
-def test_two_builds_at_once_have_to_be_asked_for(models: Models) -> None:
+def test_two_builds_at_once_have_to_be_requested(models: Models) -> None:
     models.build(TWIN)
     models.done("register_model", register={"model": BM25})
 
     assert f"{TWIN} is a candidate already" in models.refused("build_model", build={"model": BM25})
 
-    models.done("build_model", build={"model": BM25, "beside": True})
+    models.done("build_model", build={"model": BM25, "concurrent": True})
     models.settle()
     assert models.rows(BM25) == models.rows(TWIN) == models.rows(LIVE)
 
@@ -252,22 +250,22 @@ def test_a_run_of_a_retired_model_writes_nothing(models: Models) -> None:
     models.done("build_model", build={"model": BM25})
     [request, *_] = models.index.tick().run_requests or []
     models.done("retire_model", retire={"model": BM25})
-    models.instance.add_dynamic_partitions(MODEL_DIMENSION, [BM25])  # as a late run would find it
+    models.instance.add_dynamic_partitions(Partition.MODEL, [BM25])  # as a late run would find it
 
     result = models.source.repository.get_job("index_chunks").execute_in_process(
         instance=models.instance, tags=dict(request.tags), raise_on_error=False
     )
 
-    assert request.tags[RANGE_START].startswith(BM25)
+    assert request.tags[Tag.RANGE_START].startswith(BM25)
     assert not result.success
     run = models.instance.get_run_by_id(result.run_id)
     assert run is not None
-    assert run.tags[ENDING] == "permanent"
+    assert run.tags[Tag.ENDING] == "permanent"
     names = models.witness.list_collections()
     assert collection_name(models.settings.alias, BM25) not in names
 
 
-def test_a_candidate_is_judged_by_checks_of_its_collection(models: Models) -> None:
+def test_a_candidate_is_evaluated_by_checks_of_its_collection(models: Models) -> None:
     models.build(TWIN)
     name = collection_name(models.settings.alias, TWIN)
     models.witness.delete(name, filter='document_id == "3.md"')
@@ -278,11 +276,11 @@ def test_a_candidate_is_judged_by_checks_of_its_collection(models: Models) -> No
     assert len(found) == len(Rule)
     assert all(check.blocking for check in checks)
     assert not found["gate_complete"].passed
-    assert "0 too many" in str(found["gate_complete"].description)
+    assert "0 extra" in str(found["gate_complete"].description)
     assert found["gate_signature"].passed
 
 
-def test_one_rule_of_the_gate_can_be_judged_alone(models: Models) -> None:
+def test_one_rule_of_the_gate_can_be_evaluated_alone(models: Models) -> None:
     models.build(TWIN)
     key = dg.AssetCheckKey(dg.AssetKey("collection"), "gate_complete")
 
@@ -309,7 +307,7 @@ def test_a_refused_promotion_shows_the_evidence_as_a_failed_check_and_moves_noth
     assert not check.passed
     assert f"The gate refuses {TWIN}: complete" in str(check.description)
     rules = {row.data["rule"]: row.data for row in check.metadata["rag_assets/gate"].records}
-    assert "0 too many" in rules["complete"]["evidence"]
+    assert "0 extra" in rules["complete"]["evidence"]
     assert not result.asset_materializations_for_node("live_alias")
     assert models.roles() == {LIVE: "live", TWIN: "candidate"}
 
