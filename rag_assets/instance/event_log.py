@@ -50,6 +50,14 @@ class Materialization:
         return float(str(recorded.value or 0)) if recorded else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class RunProcess:
+    """The process of a run, which noted its id at a time in seconds since the epoch."""
+
+    pid: int
+    noted_at: float
+
+
 def latest(instance: dg.DagsterInstance, asset: str) -> Materialization | None:
     """Return an asset's newest materialisation, if there is one."""
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
@@ -150,6 +158,15 @@ def check_evaluations(
         if record is not None and record.evaluation is not None:
             found[key.to_user_string()] = (record.evaluation, record.run_id)
     return found
+
+
+def run_process(instance: dg.DagsterInstance, run_id: str) -> RunProcess | None:
+    """Return the process that was started for a run; None if none was, or not yet."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        metadata = entry.get_dagster_event().engine_event_data.metadata
+        if "pid" in metadata and "step_keys" not in metadata:  # steps note their process as well
+            return RunProcess(int(str(metadata["pid"].value)), entry.timestamp)
+    return None
 
 
 def _read(records: Iterable[dg.EventLogRecord]) -> Iterator[Materialization]:

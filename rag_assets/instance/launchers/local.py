@@ -4,17 +4,22 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import dagster as dg
-from dagster._core.errors import DagsterUserCodeUnreachableError
+import psutil
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._serdes import ConfigurableClassData
 from typing_extensions import override
+
+from rag_assets.instance.event_log import RunProcess, run_process
+
+CLOCK_SLACK = 60.0  # seconds by which the clock may have been set since a process started
 
 
 class LocalRunLauncher(DefaultRunLauncher):
     """Dagster's default launcher, with health checks for its run monitoring.
 
-    A run whose code server was killed together with it would be shown as started for ever, and
-    what it holds would be held for ever. The code server is asked which runs it has.
+    A run whose process was killed would be shown as started for ever, and what it holds would be
+    held for ever. The operating system is asked whether the process is there: the code server of
+    `dagster dev` cannot be, it answers for another one that it may have replaced.
     """
 
     @classmethod
@@ -31,12 +36,17 @@ class LocalRunLauncher(DefaultRunLauncher):
 
     @override
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
-        if client is None:  # finished since, or not launched by a launcher: it watches itself
+        process = run_process(self._instance, run.run_id)
+        if process is None or is_running(process):  # None: another launched it, and watches it
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        try:
-            if run.run_id in client.get_current_runs():
-                return CheckRunHealthResult(WorkerStatus.RUNNING)
-        except DagsterUserCodeUnreachableError:
-            return CheckRunHealthResult(WorkerStatus.FAILED, "Its code server is gone.")
         return CheckRunHealthResult(WorkerStatus.FAILED, "Its process is gone.")
+
+
+def is_running(process: RunProcess) -> bool:
+    """Tell whether a process is still there, and no later one has its id."""
+    try:
+        found = psutil.Process(process.pid)
+        dead = found.status() == psutil.STATUS_ZOMBIE
+        return not dead and found.create_time() <= process.noted_at + CLOCK_SLACK
+    except psutil.NoSuchProcess:
+        return False
