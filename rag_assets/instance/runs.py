@@ -132,6 +132,11 @@ def request(
     )
 
 
+def is_in_flight(instance: dg.DagsterInstance, job: str) -> bool:
+    """Whether a run of a job is queued or started."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=NOT_FINISHED_STATUSES)) > 0
+
+
 def runs_of_model(instance: dg.DagsterInstance, model: str) -> list[dg.DagsterRun]:
     """Return the unfinished runs over partitions of a model."""
     found = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))

@@ -20,6 +20,7 @@ from rag_assets.defs.resources import ChunkerResource, IndexResource
 from rag_assets.defs.sensors.tick import Tick, lane_policy
 from rag_assets.instance.freshness import is_alive
 from rag_assets.instance.partitions import model_shard_key
+from rag_assets.instance.runs import is_in_flight
 from rag_assets.models.registry import read_records
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.index import Index
@@ -128,6 +129,8 @@ def _due(
 
 def _go_live(tick: Tick, index: Index, model: str) -> str | None:
     """Request the promotion of the first model if nothing is live yet; return the cursor."""
+    if is_in_flight(tick.instance, Job.PROMOTE):
+        return None
     try:
         if index.store.alias_target(index.alias) is not None:
             return LIVE
