@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import dagster as dg
 import psutil
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 from dagster._serdes import ConfigurableClassData
 from typing_extensions import override
@@ -17,9 +18,10 @@ CLOCK_SLACK = 60.0  # seconds by which the clock may have been set since a proce
 class LocalRunLauncher(DefaultRunLauncher):
     """Dagster's default launcher, with health checks for its run monitoring.
 
-    A run whose process was killed would be shown as started for ever, and what it holds would be
-    held for ever. The operating system is asked whether the process is there: the code server of
-    `dagster dev` cannot be, it answers for another one that it may have replaced.
+    Without them, a run whose process was killed would be shown as started for ever, and would hold
+    its place in the queue for ever. A run is gone if neither its code server knows it nor this
+    machine has its process: a code server that was reloaded, as `dagster dev` reloads it, no longer
+    knows the runs of before, and one in another container has its processes there.
     """
 
     @classmethod
@@ -37,9 +39,17 @@ class LocalRunLauncher(DefaultRunLauncher):
     @override
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         process = run_process(self._instance, run.run_id)
-        if process is None or is_running(process):  # None: another launched it, and watches it
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        if process is None or self._is_known(run) or is_running(process):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)  # without one, another launched it
         return CheckRunHealthResult(WorkerStatus.FAILED, "Its process is gone.")
+
+    def _is_known(self, run: dg.DagsterRun) -> bool:
+        """Whether the code server that launched a run answers, and still has it."""
+        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
+        try:
+            return client is not None and run.run_id in client.get_current_runs()
+        except DagsterUserCodeUnreachableError:
+            return False
 
 
 def is_running(process: RunProcess) -> bool:
