@@ -6,7 +6,7 @@ import pytest
 
 from rag_assets.adapters.yaml_files import find_model_spec, read_model_specs
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.settings import Settings, load_settings
+from rag_assets.settings import RENAMED, Settings, load_settings, variable
 
 
 def test_the_defaults_need_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +42,26 @@ def test_a_list_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("RAG_ASSETS_INCLUDE", "*.md")
 
     with pytest.raises(ConfigurationError, match="include"):
+        load_settings()
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_setting_is_refused_with_its_new_name(
+    monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    monkeypatch.setenv(variable(old), "1")
+
+    with pytest.raises(ConfigurationError, match=f"{variable(old)} is now {variable(new)}"):
+        load_settings()
+
+    assert old not in Settings.model_fields
+    assert new in Settings.model_fields
+
+
+def test_a_setting_that_moved_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_ASSETS_PODS", "{}")
+
+    with pytest.raises(ConfigurationError, match=r"PODS is now run_launcher\.config\.pods"):
         load_settings()
 
 

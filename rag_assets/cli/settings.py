@@ -1,4 +1,4 @@
-"""`rag-assets settings`: every setting, from the code."""
+"""`rag-assets settings`: every setting with its description, generated from the code."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,18 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from rag_assets.settings import Settings, is_secret, load_settings, variable
+from rag_assets.settings import AREAS, Area, is_secret, load_settings, variable
 
 HEAD = """\
 # Settings
 
-Every setting is an environment variable. Lists and mappings are written as JSON. Credentials of
-S3 come from the usual AWS variables, profiles and roles. `rag-assets settings` shows the values
-that are in force. This page is made by `rag-assets settings --markdown > docs/settings.md`.
+Every setting is an environment variable. Lists and mappings are written as JSON. Credentials for S3 come from the usual
+AWS variables, profiles and roles. `rag-assets settings` shows the current values. This page is generated:
+`rag-assets settings --markdown > docs/settings.md`.
+"""  # noqa: E501 - lines of Markdown
+
+TABLE = """
+## {title}
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -25,30 +29,38 @@ that are in force. This page is made by `rag-assets settings --markdown > docs/s
 
 
 @click.command()
-@click.option("--markdown", is_flag=True, help="Print docs/settings.md: defaults, not values.")
+@click.option(
+    "--markdown", is_flag=True, help="Print docs/settings.md, with defaults instead of values."
+)
 def settings(*, markdown: bool) -> None:
-    """List every setting, its value now, and what it does. Secrets are hidden."""
+    """List every setting with its current value and description. Secrets are hidden."""
     if markdown:
-        click.echo(HEAD + "\n".join(map(_line, Settings.model_fields.items())))
+        click.echo(HEAD + "".join(map(_section, AREAS)), nl=False)
         return
-    table = Table("variable", "value", "meaning")
     values = load_settings()
-    for name, field in Settings.model_fields.items():
-        shown = "(hidden)" if is_secret(field) else str(getattr(values, name))
-        table.add_row(variable(name), shown, field.description)
+    table = Table("variable", "value", "meaning")
+    for area in AREAS:
+        for name, field in area.model_fields.items():
+            value = "(hidden)" if is_secret(field) else str(getattr(values, name))
+            table.add_row(variable(name), value, field.description)
+        table.add_section()
     Console().print(table)
 
 
-def _line(setting: tuple[str, FieldInfo]) -> str:
-    name, field = setting
+def _section(area: type[Area]) -> str:
+    rows = "".join(_row(name, field) for name, field in area.model_fields.items())
+    return TABLE.format(title=area.title()) + rows
+
+
+def _row(name: str, field: FieldInfo) -> str:
     secret = " Never shown." if is_secret(field) else ""
     meaning = f"{field.description}{secret}".replace("|", "\\|")
     default = _default(field.get_default(call_default_factory=True))
-    return f"| `{variable(name)}` | {default} | {meaning} |"
+    return f"| `{variable(name)}` | {default} | {meaning} |\n"
 
 
 def _default(value: Any) -> str:
-    """Return a default as one would write it; that of a file of ours without its folder."""
+    """Return a default as a user would write it; for a file of the package, without its folder."""
     if isinstance(value, Path) and value.is_absolute():
         return f"`{value.name}` of the package"
     if isinstance(value, SecretStr):

@@ -52,7 +52,7 @@ def test_a_wrong_setting_is_one_line_and_no_traceback() -> None:
     result = rag_assets("search", "x", RAG_ASSETS_SHARDS="-1")
 
     assert result.returncode == 1
-    assert result.stderr.startswith("Error: Settings are wrong: RAG_ASSETS_SHARDS")
+    assert result.stderr.startswith("Error: Invalid settings: RAG_ASSETS_SHARDS")
     assert "Traceback" not in result.stderr
 
 

@@ -1,0 +1,28 @@
+"""What all settings have in common: their variable, and whether they are secret."""
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "RAG_ASSETS_"
+
+
+class Area(BaseSettings):
+    """Base of each area's settings; the first line of an area's docstring is its title."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    @classmethod
+    def title(cls) -> str:
+        """Return the area's title."""
+        return (cls.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting's value may contain a credential and is therefore never shown."""
+    return field.repr is False or field.annotation is SecretStr
