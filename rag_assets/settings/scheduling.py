@@ -56,7 +56,8 @@ class SensorSettings(Area):
     retry_initial_seconds: float = Field(
         default=20,
         gt=0,
-        description="Delay before the first retry of a failed run; it doubles with each further failure.",
+        description="Delay before the first retry of a failed run; doubles with each further"
+        " failure.",
     )
     retry_max_seconds: float = Field(default=900, gt=0, description="Maximum delay before a retry.")
 
