@@ -1,6 +1,6 @@
 {{- /*
-dagster.yaml: the one at the top of the repository, with what a cluster does otherwise laid over it.
-Mappings are merged; the tag limits are the repository's, with the numbers of the values if given.
+dagster.yaml: the one at the top of the repository, overlaid with what differs in a cluster. Mappings
+are merged; the tag limits are the repository's, with numbers from the values if given.
 */ -}}
 {{- define "rag-assets.dagster" -}}
 {{- $local := .Files.Get "files/dagster.yaml" | fromYaml }}
@@ -44,7 +44,7 @@ storage:
 {{- define "rag-assets.dagster.overlay" -}}
 {{- $full := include "rag-assets.fullname" . }}
 {{ include "rag-assets.storage" . }}
-local_artifact_storage: # the root is read-only, and nothing is passed between pods
+local_artifact_storage: # the root is read-only, and pods exchange no files
   module: dagster._core.storage.root
   class: LocalArtifactStorage
   config: {base_dir: /tmp/dagster}
@@ -91,12 +91,12 @@ run_launcher:
         init_containers: {{ include "rag-assets.weightsInit" . | nindent 10 }}
         {{- end }}
       job_spec_config:
-        backoff_limit: 0 # the sensors ask again, with what has changed since
+        backoff_limit: 0 # the sensors retry, including what has changed since
         ttl_seconds_after_finished: {{ int .Values.runs.ttlSecondsAfterFinished }}
 {{- end }}
 
 {{- /*
-The pods by work and lane, as the launcher has them: each in the form of `dagster-k8s/config`.
+The pods by work and lane, as the launcher takes them: each in the form of `dagster-k8s/config`.
 */ -}}
 {{- define "rag-assets.pods" -}}
 {{- $pods := dict }}
