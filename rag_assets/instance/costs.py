@@ -1,7 +1,6 @@
-"""The cost model of this instance: what its own runs have measured, and what it is told.
+"""Inputs of the cost model: measurements of this instance's own runs, settings and assumptions.
 
-What belongs here: the inputs that can be read off an instance. What does not: the model itself
-(`core/costs/`).
+What belongs here: collecting the inputs. What does not: the cost model itself (`core/costs/`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,17 +22,17 @@ from rag_assets.pipeline.counts import rows_by_shard
 from rag_assets.pipeline.index import Index
 
 CONFIGURED = ("shards", "shards_per_run", "stream_documents", "replicas")
-"""Settings that are inputs of the model, by the same names."""
+"""Settings that are inputs of the cost model under the same names."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostInputs:
-    """Inputs of the model that are not measured.
+    """Inputs of the cost model that are not measured.
 
     Attributes:
-        configured: The platform's settings, by the inputs' names.
-        assumptions: The user's file, or None.
-        given: What the user states beyond that, by the inputs' names.
+        configured: Settings, by the names of the inputs.
+        assumptions: The user's file of assumptions, or None.
+        given: Inputs given on the command line, by name.
     """
 
     configured: Mapping[str, float]
@@ -41,7 +40,9 @@ class CostInputs:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def evaluate(self, measured: Mapping[str, float]) -> CostReport:
-        """Evaluate the model: assumptions, then settings, measurements, the file, those given.
+        """Evaluate the cost model.
+
+        Later inputs override earlier ones: defaults, settings, measurements, the file, given ones.
 
         Raises:
             ConfigurationError: The file cannot be read, or has an unknown input.
@@ -53,10 +54,10 @@ class CostInputs:
 
 
 def measured(instance: dg.DagsterInstance, index: Index) -> dict[str, float]:
-    """Return the cost model's inputs that can be read off this instance's own runs.
+    """Return the cost model's inputs that this instance's own runs have measured.
 
-    Rates are those of the model on which most tokens were spent; one is missing as long as there
-    was no run of its lane.
+    Rates are those of the model with the most tokens embedded; the rate of a lane is missing until
+    the lane has had a run.
     """
     tables = {Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS, Asset.CHUNKS: CHUNKS}
     metas = {asset: index.lake.metas(asset, {}) for asset in tables}
@@ -64,13 +65,13 @@ def measured(instance: dg.DagsterInstance, index: Index) -> dict[str, float]:
         sum(rows_by_shard(index.lake, metas, asset, schema).values())
         for asset, schema in tables.items()
     )
-    found = {
+    inputs = {
         **_embedding(event_log.spending(instance).spent),
         "chunks_a_document": chunks / parsed if parsed else 0.0,
         "parse_s": event_log.parse_seconds(instance),
         "run_start_s": start_seconds(instance, Job.INGEST_DOCUMENTS),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in inputs.items() if value}
 
 
 def _embedding(spent: Iterable[Spent]) -> dict[str, float]:

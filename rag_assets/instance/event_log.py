@@ -1,7 +1,7 @@
 """The one reader of Dagster's event log.
 
-What belongs here: what earlier materialisations and check evaluations recorded, as plain values.
-What does not: runs and their tags (`runs.py`), and writing events, which sensors and assets do.
+What belongs here: records of past materialisations, checks and processes, as plain values. What
+does not: runs and their tags (`runs.py`), and writing events, which sensors and assets do.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ from rag_assets.core.reports.spending import Spending, Spent
 from rag_assets.instance.partitions import split_model_shard
 from rag_assets.instance.runs import lanes_of_runs
 
-LAG_EVENTS = 200  # materialisations that lags are read from
-RATE_EVENTS = 50  # materialisations that a model's rate is read from
-PARSE_EVENTS = 500  # materialisations that the seconds to parse a document are read from
-PAGE = 500  # events read at once
-PAGES = 10  # of them in one report: what is left is added up by the next ones
+LAG_EVENTS = 200  # materialisations to read lags from
+RATE_EVENTS = 50  # materialisations to read a model's rate from
+PARSE_EVENTS = 500  # materialisations to read the parse time per document from
+PAGE_SIZE = 500  # events per request
+MAX_PAGES = 10  # per report; the next report continues with the rest
 
-LAGS = "rag_assets/lags"  # the table of lags in a materialisation of `collection`
-SPENDING = "rag_assets/spending"  # the sum so far, from which the next report continues
+LAGS = "rag_assets/lags"  # metadata of `collection`: the table of lags
+SPENDING = "rag_assets/spending"  # metadata of a report: the total so far
 _SPENDING = TypeAdapter(Spending)
 
 
@@ -33,10 +33,10 @@ class Materialization:
     """One materialisation of an asset.
 
     Attributes:
-        partition: The partition key; empty without one.
-        run_id: Of the run that made it; empty if a sensor reported it.
+        partition: The partition key; empty if there is none.
+        run_id: Id of the run; empty if a sensor reported the materialisation.
         timestamp: Seconds since the epoch.
-        metadata: What it recorded.
+        metadata: Its metadata.
     """
 
     partition: str
@@ -45,26 +45,33 @@ class Materialization:
     metadata: Mapping[str, Any]
 
     def metric(self, name: str) -> float:
-        """Return a number that it recorded as `rag_assets/<name>`; 0 if it has none."""
+        """Return the number in the metadata `rag_assets/<name>`; 0 if there is none."""
         recorded = self.metadata.get(f"rag_assets/{name}")
         return float(str(recorded.value or 0)) if recorded else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class RunProcess:
-    """The process of a run, which noted its id at a time in seconds since the epoch."""
+    """The process of a run.
+
+    Attributes:
+        pid: Its process id.
+        noted_at: When it recorded the id, in seconds since the epoch.
+    """
 
     pid: int
     noted_at: float
 
 
 def latest(instance: dg.DagsterInstance, asset: str) -> Materialization | None:
-    """Return an asset's newest materialisation, if there is one."""
+    """Return an asset's latest materialisation, if there is one."""
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
     if event is None or event.asset_materialization is None:
         return None
-    made = event.asset_materialization
-    return Materialization(made.partition or "", event.run_id, event.timestamp, made.metadata)
+    materialization = event.asset_materialization
+    return Materialization(
+        materialization.partition or "", event.run_id, event.timestamp, materialization.metadata
+    )
 
 
 def recent(
@@ -74,24 +81,24 @@ def recent(
     *,
     partitions: Sequence[str] | None = None,
 ) -> list[Materialization]:
-    """Return an asset's newest materialisations, the newest first.
+    """Return an asset's latest materialisations, newest first.
 
     Args:
-        instance: Has the events.
-        asset: Its name.
-        limit: Maximum number of them.
-        partitions: Only of these partitions; None: of all.
+        instance: The Dagster instance.
+        asset: Name of the asset.
+        limit: Maximum number of materialisations.
+        partitions: The partitions to consider; None: all.
     """
-    desired = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=partitions)
-    return list(_read(instance.fetch_materializations(desired, limit=limit).records))
+    selected = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=partitions)
+    return list(_read(instance.fetch_materializations(selected, limit=limit).records))
 
 
 def recent_lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None = None) -> pl.Series:
-    """Return the seconds until recent changes could be found, float64, one for each document.
+    """Return the lags of recent changes in seconds, float64, one for each changed document.
 
     Args:
-        instance: Has the events.
-        partitions: Only of these partitions of `collection`; None: of all.
+        instance: The Dagster instance.
+        partitions: The partitions of `collection` to consider; None: all.
     """
     tables = [
         event.metadata.get(LAGS)
@@ -107,7 +114,7 @@ def recent_lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None =
 
 
 def tokens_per_second(instance: dg.DagsterInstance, model: str) -> float:
-    """Return the rate at which a model's last runs embedded; 0 without one."""
+    """Return a model's embedding rate in its recent runs; 0 if there are none."""
     events = [
         event
         for event in recent(instance, Asset.EMBEDDINGS, RATE_EVENTS)
@@ -118,7 +125,7 @@ def tokens_per_second(instance: dg.DagsterInstance, model: str) -> float:
 
 
 def parse_seconds(instance: dg.DagsterInstance) -> float:
-    """Return the mean seconds in which recent runs parsed a document; 0 without one."""
+    """Return the mean parse time per document in recent runs; 0 if there are none."""
     events = recent(instance, Asset.PARSED_DOCUMENTS, PARSE_EVENTS)
     parsing = [event for event in events if event.metric("parsed")]
     documents = sum(event.metric("parsed") for event in parsing)
@@ -127,14 +134,17 @@ def parse_seconds(instance: dg.DagsterInstance) -> float:
 
 
 def spending(instance: dg.DagsterInstance) -> Spending:
-    """Return what embedding has cost so far: the last report's sum, and what came since.
+    """Return the total spent on embedding: that of the last report, plus later events.
 
-    Reads a bounded part of the event log; `complete` of the result tells whether that was all.
+    Reads a bounded part of the event log; the result's `complete` tells whether that was all.
     """
     total = _reported_spending(instance)
-    for _ in range(PAGES):
+    for _ in range(MAX_PAGES):
         page = instance.fetch_materializations(
-            dg.AssetKey(Asset.EMBEDDINGS), limit=PAGE, cursor=total.upto or None, ascending=True
+            dg.AssetKey(Asset.EMBEDDINGS),
+            limit=PAGE_SIZE,
+            cursor=total.upto or None,
+            ascending=True,
         )
         events = [event for event in _read(page.records) if event.partition]
         total = total.plus(_spent(instance, events), page.cursor, complete=not page.has_more)
@@ -144,41 +154,41 @@ def spending(instance: dg.DagsterInstance) -> Spending:
 
 
 def spending_metadata(total: Spending) -> dict[str, Any]:
-    """Return a sum as metadata of a report, from which `spending` continues."""
+    """Return a total as metadata of a report, from which `spending` continues."""
     return {SPENDING: dg.MetadataValue.json(_SPENDING.dump_python(total, mode="json"))}
 
 
 def check_evaluations(
     instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
 ) -> dict[str, tuple[dg.AssetCheckEvaluation, str]]:
-    """Return the last evaluation and its run's id of each check that has one, by its name."""
-    found = {}
+    """Return the latest (evaluation, run id) of each check that has one, by the check's name."""
+    latest_by_check = {}
     for key in checks:
         record = instance.get_latest_asset_check_evaluation_record(key)
         if record is not None and record.evaluation is not None:
-            found[key.to_user_string()] = (record.evaluation, record.run_id)
-    return found
+            latest_by_check[key.to_user_string()] = (record.evaluation, record.run_id)
+    return latest_by_check
 
 
 def run_process(instance: dg.DagsterInstance, run_id: str) -> RunProcess | None:
-    """Return the process that was started for a run; None if none was, or not yet."""
+    """Return the process of a run; None if none has been started yet, or another launcher did."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         metadata = entry.get_dagster_event().engine_event_data.metadata
-        if "pid" in metadata and "step_keys" not in metadata:  # steps note their process as well
+        if "pid" in metadata and "step_keys" not in metadata:  # steps record their process too
             return RunProcess(int(str(metadata["pid"].value)), entry.timestamp)
     return None
 
 
 def _read(records: Iterable[dg.EventLogRecord]) -> Iterator[Materialization]:
     for record in records:
-        if made := record.asset_materialization:
+        if event := record.asset_materialization:
             yield Materialization(
-                made.partition or "", record.run_id, record.timestamp, made.metadata
+                event.partition or "", record.run_id, record.timestamp, event.metadata
             )
 
 
 def _reported_spending(instance: dg.DagsterInstance) -> Spending:
-    """Return the last report's sum; an empty one if there is none that can be read."""
+    """Return the total of the last report; an empty one if there is no readable report."""
     report = latest(instance, Asset.INGESTION_REPORT)
     recorded = report.metadata.get(SPENDING) if report else None
     try:

@@ -1,10 +1,10 @@
-"""Heartbeats: what the UI's freshness is evaluated by.
+"""Heartbeats: the materialisations by which the UI evaluates freshness.
 
-Dagster's freshness policies ask when an asset was last materialised. Ours are materialised when
-something changed, and a bucket in which nothing changes is not stale. So the sensors report that
-they looked, from time to time: `source_files` as long as the source can be listed, `collection` as
-long as every shard is in sync with a source that is. If a sensor stops, or its ticks fail, or
-shards stay stale, the reports cease and the assets turn yellow, then red (docs/adr/0005).
+Dagster's freshness policies consider when an asset was last materialised. Our assets are
+materialised when something changes, and a bucket in which nothing changes is not stale. So the
+sensors report heartbeats: `source_files` while the source can be listed, `collection` while, in
+addition, every shard is in sync. If a sensor stops, its ticks fail, or shards stay stale, the
+heartbeats cease and the assets turn yellow, then red (docs/adr/0005).
 """
 
 import time
@@ -15,17 +15,17 @@ import dagster as dg
 from rag_assets.instance import event_log
 from rag_assets.settings import Settings
 
-HEARTBEATS = 3  # within the time after which the UI warns
+HEARTBEATS = 3  # per period after which the UI warns
 
 
 def last_heartbeat(instance: dg.DagsterInstance, asset: str) -> float:
     """Return when an asset was last materialised, in seconds since the epoch; 0 if never."""
-    newest = event_log.latest(instance, asset)
-    return newest.timestamp if newest else 0.0
+    event = event_log.latest(instance, asset)
+    return event.timestamp if event else 0.0
 
 
 def is_alive(instance: dg.DagsterInstance, settings: Settings, asset: str) -> bool:
-    """Whether an asset was materialised within the time after which the UI warns."""
+    """Whether an asset's last heartbeat is recent enough that the UI does not warn."""
     warn, _ = settings.fresh_within
     return time.time() - last_heartbeat(instance, asset) < warn.total_seconds()
 
@@ -37,15 +37,15 @@ def heartbeats(
     message: str,
     metrics: Mapping[str, float],
 ) -> list[dg.AssetMaterialization]:
-    """Return a heartbeat of an asset, or nothing if there was one recently.
+    """Return an asset's heartbeat if one is due, else nothing.
 
-    It is a materialisation of no partition: nothing of any partition has changed.
+    It is a materialisation without a partition, because no partition has changed.
 
     Args:
-        instance: Knows the last one.
-        settings: Say how often.
-        asset: Its name.
-        message: What its sensor found, for people.
+        instance: The Dagster instance.
+        settings: The settings, for the interval.
+        asset: Name of the asset.
+        message: The message of the sensor's tick.
         metrics: Further numbers by name.
     """
     warn, _ = settings.fresh_within

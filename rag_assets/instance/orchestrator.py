@@ -1,4 +1,8 @@
-"""What a model's life needs of Dagster: its partition, its runs, and their rate."""
+"""The lifecycle's access to Dagster: a model's partition, its runs, and their rate.
+
+What belongs here: implementing `models.lifecycle.Orchestrator`. What does not: the steps of the
+lifecycle (`models/lifecycle.py`).
+"""
 
 import time
 from dataclasses import dataclass
@@ -10,8 +14,8 @@ from rag_assets.core.names import Partition
 from rag_assets.instance import event_log
 from rag_assets.instance.runs import runs_of_model
 
-RUNS_END_WITHIN = 120.0  # seconds, after they were cancelled
-POLL = 0.5  # seconds
+CANCEL_TIMEOUT = 120.0  # seconds for cancelled runs to end
+POLL_INTERVAL = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +34,22 @@ class DagsterOrchestrator:
             self.instance.delete_dynamic_partition(Partition.MODEL, key)
 
     def end_runs(self, key: str) -> None:
-        """Cancel the model's unfinished runs, and wait until they have ended.
+        """Cancel the model's unfinished runs, and wait for them to end.
 
         Raises:
             ConfigurationError: A run does not end within two minutes.
         """
-        until = time.monotonic() + RUNS_END_WITHIN
+        until = time.monotonic() + CANCEL_TIMEOUT
         for run in runs_of_model(self.instance, key):
             self.instance.run_coordinator.cancel_run(run.run_id)
         while running := runs_of_model(self.instance, key):
             if time.monotonic() > until:
                 raise ConfigurationError(
-                    f"Runs of {key} do not end: {', '.join(run.run_id for run in running)}."
-                    " Terminate them in the UI, then repeat."
+                    f"Runs of {key} have not ended: {', '.join(run.run_id for run in running)}."
+                    " Terminate them in the UI, then repeat this step."
                 )
-            time.sleep(POLL)
+            time.sleep(POLL_INTERVAL)
 
     def tokens_per_second(self, key: str) -> float:
-        """Return the rate that the model's last runs measured; 0 without one."""
+        """Return the model's embedding rate in its recent runs; 0 if there are none."""
         return event_log.tokens_per_second(self.instance, key)

@@ -1,4 +1,8 @@
-"""The two partition dimensions: shard (static) and embedding model (dynamic)."""
+"""The two partition dimensions: shard (static) and embedding model (dynamic).
+
+What belongs here: Dagster's partition definitions and keys. What does not: which document is in
+which shard (`core/identity.py`).
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,12 +15,12 @@ EMBEDDING_MODELS = dg.DynamicPartitionsDefinition(name=Partition.MODEL)
 
 
 def shard_partitions(shards: int) -> dg.StaticPartitionsDefinition:
-    """Return dimension 1: the shards, in order."""
+    """Return the first dimension: the shards, in order."""
     return dg.StaticPartitionsDefinition(shard_keys(shards))
 
 
 def model_shard_partitions(shards: int) -> dg.MultiPartitionsDefinition:
-    """Return embedding model by shard; the shards of one model are a contiguous range."""
+    """Return both dimensions; the shards of one model are a contiguous range."""
     return dg.MultiPartitionsDefinition(
         {Partition.MODEL: EMBEDDING_MODELS, Partition.SHARD: shard_partitions(shards)}
     )
@@ -32,15 +36,15 @@ def partitions_of(asset: str, shards: int) -> dg.PartitionsDefinition[str] | Non
 
 
 def bulk_ranges(shards_per_run: int) -> dg.BackfillPolicy:
-    """Return how a backfill is cut into runs: contiguous ranges of shards.
+    """Return the policy that splits a backfill into runs over contiguous ranges of shards.
 
-    The same for all assets, because a job over several takes the smallest.
+    It is the same for all assets, because a job over several uses the smallest of them.
     """
     return dg.BackfillPolicy.multi_run(max_partitions_per_run=shards_per_run)
 
 
 def shards_by_model(partition_keys: Iterable[str]) -> dict[str, list[str]]:
-    """Group a run's `model|shard` keys by model, in order."""
+    """Group the `model|shard` keys of a run by model, in order."""
     grouped: dict[str, list[str]] = {}
     for key in partition_keys:
         model, shard = split_model_shard(key)

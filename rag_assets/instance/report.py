@@ -1,7 +1,7 @@
-"""Reads a report: the lake's footers, the instance's runs and events, and Milvus if it answers.
+"""The report: reads the state of the lake, the Dagster instance and, if it responds, Milvus.
 
-What belongs here: bringing together what a report shows. What does not: what follows from it
-(`core/reports/report.py`), and its words (`core/reports/sections.py`).
+What belongs here: collecting the content of a report. What does not: its structure
+(`core/reports/report.py`) and its wording (`core/reports/sections.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,12 +28,12 @@ from rag_assets.pipeline.counts import LakeCounts
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.staleness import stale_documents, stale_rows
 
-MAINTAINED = "maintained"  # the role of a model while Milvus does not tell which one is live
+MAINTAINED = "maintained"  # role of a model while Milvus cannot tell which one is live
 
 
 @dataclass(frozen=True, slots=True)
 class StageJob:
-    """A stage: what its input is counted in, its job, and the assets of that job."""
+    """A stage: the unit of its input, its job, and that job's assets."""
 
     unit: str
     job: str
@@ -46,7 +46,7 @@ SECOND = StageJob("chunks", Job.INDEX_CHUNKS, (Asset.EMBEDDINGS, Asset.COLLECTIO
 
 @dataclass(frozen=True, slots=True)
 class MilvusState:
-    """The models, the rows of their collections, and Milvus's error if it cannot be asked."""
+    """The models, the rows of their collections, and the error if Milvus is unreachable."""
 
     registry: Registry
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -55,13 +55,13 @@ class MilvusState:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Where a report is read from.
+    """Reads reports.
 
     Attributes:
-        instance: Has runs, events and sensors.
-        index: Has the lake and Milvus.
-        retries: How failures are retried.
-        chunker_version: Of the chunker and its limits.
+        instance: The Dagster instance, for runs, events and sensors.
+        index: The index: lake and Milvus.
+        retries: The retry policy.
+        chunker_version: Current version of the chunker, including its limits.
     """
 
     instance: dg.DagsterInstance
@@ -70,7 +70,7 @@ class Reporter:
     chunker_version: str
 
     def read(self) -> Report:
-        """Read the state of everything; changes nothing.
+        """Read the state of the platform; changes nothing.
 
         Raises:
             LakeError: The lake cannot be read.

@@ -1,6 +1,6 @@
-"""Our runs on the Dagster instance: which are in flight, how the others ended, and requests.
+"""Runs on the Dagster instance: those in flight, how others ended, and run requests.
 
-What belongs here: reading runs and their tags, and making run requests. What does not: when to
+What belongs here: reading runs and their tags, and creating run requests. What does not: when to
 request a run (`core/scheduling/`), and what runs recorded (`event_log.py`).
 """
 
@@ -19,37 +19,37 @@ from rag_assets.core.scheduling.lanes import InFlight, Lane, PlannedRun
 from rag_assets.core.scheduling.retries import Ending, PastRun
 
 PRIORITIES = {Lane.STREAM: "10", Lane.BULK: "-10"}
-HISTORY = 200  # ended runs looked at
-START_RUNS = 20  # runs that the seconds to start one are read from
+HISTORY = 200  # finished runs to consider
+START_RUNS = 20  # runs from which to measure the time to start one
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The runs of a job over some partitions; `ended` has the newest first."""
+    """The runs of a job over some partitions; `ended` is newest first."""
 
     in_flight: tuple[InFlight, ...]
     ended: tuple[PastRun, ...]
 
 
 def lane_of_run(run: dg.DagsterRun) -> Lane:
-    """Return a run's lane; a run that was started manually has none and may be of any size."""
+    """Return a run's lane; a run started manually counts as bulk, as it may be of any size."""
     return Lane.STREAM if run.tags.get(Tag.LANE) == Lane.STREAM else Lane.BULK
 
 
 def lanes_of_runs(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, str]:
-    """Return each run's lane by its id, or `manual`; also of runs that are no longer there."""
+    """Return each run's lane by run id; `manual` if it has none or no longer exists."""
     lanes = dict.fromkeys(run_ids, MANUAL)
     runs = instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
     return lanes | {run.run_id: run.tags.get(Tag.LANE, MANUAL) for run in runs}
 
 
 def start_seconds(instance: dg.DagsterInstance, job: str) -> float:
-    """Return the median seconds from a job's launch until its process begins to work; 0 if none."""
+    """Return the median time from launch to start of a job's recent runs; 0 if there are none."""
     succeeded = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
     runs = instance.get_runs(succeeded, limit=START_RUNS)
-    stats = [instance.get_run_stats(run.run_id) for run in runs]
+    times = [instance.get_run_stats(run.run_id) for run in runs]
     waits = [
-        one.start_time - one.launch_time for one in stats if one.start_time and one.launch_time
+        run.start_time - run.launch_time for run in times if run.start_time and run.launch_time
     ]
     return median(waits) if waits else 0.0
 
@@ -57,10 +57,10 @@ def start_seconds(instance: dg.DagsterInstance, job: str) -> float:
 def read_runs(
     instance: dg.DagsterInstance, job: str, assets: Collection[str], partitions: Sequence[str]
 ) -> Runs:
-    """Read the runs of a job that touch the given partitions, which are in order.
+    """Read the runs of a job that cover any of the given partitions, which are in order.
 
-    Backfills and materialisations that somebody started by hand are not runs of the job; in
-    flight they count all the same, if they are of one of its assets.
+    Backfills and manual materialisations are not runs of the job, but those of one of its assets
+    count as in flight too.
     """
     positions = {key: number for number, key in enumerate(partitions)}
     unfinished = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
@@ -92,20 +92,21 @@ def request(
     assets: Collection[str],
     source: str,
 ) -> dg.RunRequest:
-    """Return the request of a planned run.
+    """Return the request for a planned run.
 
-    The run key names what is wanted and the newest run before: Dagster never starts two runs of
-    one key, and a try after a failure, or a return to an earlier state, has another one.
+    The run key identifies the desired state and the latest run before. Dagster never starts two
+    runs with the same key; a retry after a failure, or a return to an earlier state, gets a new
+    one.
 
     Args:
         job: The job.
-        run: Its shards and lane.
+        run: Shards and lane of the run.
         partitions: The partition keys by position.
-        runs: What was read of the same job and partitions.
-        reason: Why, for people.
-        configured: Names the configuration.
+        runs: The runs of the same job and partitions.
+        reason: Reason for the run, in words.
+        configured: Fingerprint of the configuration.
         assets: The assets of the job to run.
-        source: The source's address.
+        source: URL of the source.
     """
     first, last = partitions[run.first], partitions[run.last]
     desired = " ".join(f"{shard.position}:{shard.desired}" for shard in run.stale)
@@ -116,7 +117,7 @@ def request(
         run_key=digest(job, first, last, desired, before),
         job_name=job,
         asset_selection=[dg.AssetKey(name) for name in assets],
-        asset_check_keys=[],  # they read whole tables, and have a job of their own
+        asset_check_keys=[],  # checks read whole tables and have their own job
         tags={
             Tag.RANGE_START: first,
             Tag.RANGE_END: last,
@@ -139,9 +140,9 @@ def is_in_flight(instance: dg.DagsterInstance, job: str) -> bool:
 
 def runs_of_model(instance: dg.DagsterInstance, model: str) -> list[dg.DagsterRun]:
     """Return the unfinished runs over partitions of a model."""
-    found = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     tags = (Tag.RANGE_START, PARTITION_NAME_TAG)
-    return [run for run in found if any(run.tags.get(t, "").startswith(f"{model}|") for t in tags)]
+    return [run for run in runs if any(run.tags.get(t, "").startswith(f"{model}|") for t in tags)]
 
 
 def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
@@ -154,7 +155,9 @@ def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
         shards=shards,
         desired=_desired(run.tags.get(Tag.DESIRED, "")),
         configured=run.tags.get(Tag.CONFIGURED, ""),
-        error="left it stale" if succeeded else run.tags.get(Tag.ERROR, run.status.value.lower()),
+        error="shard still stale"
+        if succeeded
+        else run.tags.get(Tag.ERROR, run.status.value.lower()),
     )
 
 
@@ -168,7 +171,7 @@ def _desired(tag: str) -> dict[int, str]:
 
 
 def _shards(run: dg.DagsterRun, positions: Mapping[str, int]) -> range:
-    """Return the positions of a run's partitions; empty if they are of another kind."""
+    """Return the positions of a run's partitions; empty if they belong to other definitions."""
     one = run.tags.get(PARTITION_NAME_TAG, "")
     first = positions.get(run.tags.get(Tag.RANGE_START, one))
     last = positions.get(run.tags.get(Tag.RANGE_END, one))

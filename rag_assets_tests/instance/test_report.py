@@ -140,8 +140,8 @@ def test_a_long_event_log_is_added_up_by_one_report_after_the_other(
     put(bucket, "a.md", "b.md", "c.md", "d.md")
     settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
     at_once = report.spending(instance, Spending())
-    monkeypatch.setattr(report, "PAGE", 1)
-    monkeypatch.setattr(report, "PAGES", 2)
+    monkeypatch.setattr(report, "PAGE_SIZE", 1)
+    monkeypatch.setattr(report, "MAX_PAGES", 2)
 
     first = report.spending(instance, Spending())
     found = first

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rag_assets.core.models.spec import IndexSpec, ModelSpec
-from rag_assets.instance.orchestrator import RUNS_END_WITHIN
+from rag_assets.instance.orchestrator import CANCEL_TIMEOUT
 from rag_assets.settings import HIDDEN, Settings
 from rag_assets_tests.kubernetes.helm import (
     CHART,
@@ -173,7 +173,7 @@ def test_the_instance_is_the_repositorys_but_for_what_a_cluster_does_otherwise()
         assert added not in expected
         del found[added]
     assert found.pop("run_launcher")["class"] != expected.pop("run_launcher")["class"]
-    assert found["run_monitoring"].pop("cancel_timeout_seconds") < RUNS_END_WITHIN
+    assert found["run_monitoring"].pop("cancel_timeout_seconds") < CANCEL_TIMEOUT
     pods, processes = (
         config["run_monitoring"].pop("start_timeout_seconds") for config in (found, expected)
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rag_assets.instance.orchestrator import RUNS_END_WITHIN
+from rag_assets.instance.orchestrator import CANCEL_TIMEOUT
 from rag_assets_tests.kubernetes.helm import EXAMPLES, Manifest, example, one, render, rendered
 
 
@@ -47,7 +47,7 @@ def test_a_cancelled_run_is_given_up_only_after_its_pod(name: str) -> None:
     config = yaml.safe_load(one(rendered(name), "ConfigMap", "-instance")["data"]["dagster.yaml"])
     pod = config["run_launcher"]["config"]["run_k8s_config"]["pod_spec_config"]
     waits = config["run_monitoring"]["cancel_timeout_seconds"]
-    assert pod["termination_grace_period_seconds"] < waits < RUNS_END_WITHIN
+    assert pod["termination_grace_period_seconds"] < waits < CANCEL_TIMEOUT
 
 
 def test_no_budget_holds_up_a_drain_even_of_a_pod_that_does_not_get_ready() -> None:

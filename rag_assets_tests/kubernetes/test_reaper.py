@@ -82,6 +82,6 @@ def test_a_run_that_has_worked_may_end_its_pod_itself_but_not_for_ever(
 
     assert reaper.reap(instance, api, NAMESPACE) == []
 
-    later = time.time() + reaper.CLOSING + 1
+    later = time.time() + reaper.GRACE_SECONDS + 1
     monkeypatch.setattr(time, "time", lambda: later)
     assert reaper.reap(instance, api, NAMESPACE) == [name]

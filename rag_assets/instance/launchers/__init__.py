@@ -1,1 +1,1 @@
-"""How runs are launched: on one machine, and as pods on Kubernetes."""
+"""Run launchers: for one machine, and for pods on Kubernetes."""

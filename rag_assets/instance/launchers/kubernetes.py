@@ -1,9 +1,10 @@
-"""The run launcher of a cluster: dagster-k8s's, with a pod that fits each run's work and lane.
+"""The run launcher for Kubernetes: that of dagster-k8s, with a pod to suit each run.
 
-The pods are in the launcher's own configuration in dagster.yaml, each in the form of the tag
-`dagster-k8s/config`. Tags would have to be put on every job and request, would not reach a backfill
-outside of jobs (an asset's op tags come to no run pod), and would be copied with their old values
-when a run is run again. A `dagster-k8s/config` tag has the last word.
+Pods are configured per work and lane in the launcher's own section of dagster.yaml, each in the
+form of the tag `dagster-k8s/config`. Tags alone would not do: every job and run request would need
+them, they would not reach a backfill outside of a job (an asset's op tags do not reach the run
+pod), and a re-executed run would copy the old values. A run's own `dagster-k8s/config` tag takes
+precedence.
 
 What belongs here: launching a run's pod. What does not: which work and lane a run has, and how
 pods are merged (`core/scheduling/pods.py`).
@@ -24,11 +25,11 @@ from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.scheduling.pods import PodConfig, Work, pod_config, require_pods, work_of
 from rag_assets.instance.runs import lane_of_run
 
-NOT_FOUND = "could not be found"  # how dagster-k8s says that a run's Job is gone
+NOT_FOUND = "could not be found"  # end of dagster-k8s's message that a run's Job is gone
 
 
 class PodRunLauncher(K8sRunLauncher):
-    """Launches each run as a Job whose pod fits it; configured as dagster-k8s's, and by `pods`."""
+    """Launches each run as a Job with a pod to suit it; adds `pods` to dagster-k8s's config."""
 
     def __init__(self, pods: Mapping[str, PodConfig] | None = None, **config: Any) -> None:
         super().__init__(**config)
@@ -41,7 +42,7 @@ class PodRunLauncher(K8sRunLauncher):
         pods = dg.Field(
             dict,
             is_required=False,
-            description="The pods of runs by work (cpu, gpu), lane (stream, bulk) and both"
+            description="Pods of runs by work (cpu, gpu), lane (stream, bulk) and both"
             " (gpu_bulk), each in the form of the tag dagster-k8s/config.",
         )
         return {**super().config_type(), "pods": pods}  # type: ignore[no-untyped-call]
@@ -55,44 +56,44 @@ class PodRunLauncher(K8sRunLauncher):
 
     @override
     def get_container_context_for_run(self, dagster_run: dg.DagsterRun) -> K8sContainerContext:
-        """Merge, the later ones winning: the launcher, work and lane, the run's own tag."""
+        """Merge, in ascending precedence: launcher, pod for work and lane, the run's own tag."""
         work, lane = work_of_run(dagster_run), lane_of_run(dagster_run)
         own = K8sContainerContext.create_for_run(dagster_run, None, include_run_tags=True)
         allowed = own.validate_user_k8s_config_for_run(
             self.only_allow_user_defined_k8s_config_fields, self.only_allow_user_defined_env_vars
         )
-        fitting = K8sContainerContext(
+        suited = K8sContainerContext(
             labels={"rag-assets/work": str(work), "rag-assets/lane": str(lane)},
             run_k8s_config=_parsed(pod_config(self._pods, work, lane)),
         )
         general = K8sContainerContext.create_for_run(dagster_run, self, include_run_tags=False)
-        return general.merge(fitting).merge(allowed)
+        return general.merge(suited).merge(allowed)
 
     @override
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """As dagster-k8s's, but an API server that does not answer says nothing of the run.
+        """Check as dagster-k8s does, but count a run as running if the API server is unavailable.
 
-        Otherwise every run would be marked as failed, and asked for again beside its living pod,
-        whenever the control plane is away for half a minute.
+        Otherwise, whenever the control plane is unavailable for half a minute, every run would be
+        marked as failed and retried while its pod is still running.
         """
-        found = super().check_run_worker_health(run)
-        unknown = found.status is WorkerStatus.UNKNOWN
-        if unknown and not (found.msg or "").endswith(NOT_FOUND):
-            return CheckRunHealthResult(WorkerStatus.RUNNING, found.msg)
-        return CheckRunHealthResult(found.status, found.msg)
+        health = super().check_run_worker_health(run)
+        unknown = health.status is WorkerStatus.UNKNOWN
+        if unknown and not (health.msg or "").endswith(NOT_FOUND):
+            return CheckRunHealthResult(WorkerStatus.RUNNING, health.msg)
+        return CheckRunHealthResult(health.status, health.msg)
 
 
 def work_of_run(run: dg.DagsterRun) -> Work:
-    """Return what a run works on."""
+    """Return the work of a run: what it needs of its pod."""
     assets = {key.to_user_string() for key in run.asset_selection or ()}
     return work_of(run.job_name, assets, {key.name for key in run.asset_check_selection or ()})
 
 
 def require_known(pods: Mapping[str, PodConfig]) -> None:
-    """Refuse pods that no run has, and fields that Kubernetes does not have.
+    """Refuse pods that no run uses, and fields that Kubernetes does not know.
 
     Raises:
-        ConfigurationError: Names the pod and the field, before any run needs it.
+        ConfigurationError: A pod or field is unknown; the message names it.
     """
     try:
         require_pods(pods)

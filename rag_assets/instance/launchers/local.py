@@ -1,4 +1,8 @@
-"""The run launcher of a single machine, which can tell whether a run's process is still there."""
+"""The run launcher for one machine, which detects runs whose process is gone.
+
+What belongs here: launching a run's process, and its health. What does not: pods
+(`kubernetes.py`).
+"""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -12,16 +16,16 @@ from typing_extensions import override
 
 from rag_assets.instance.event_log import RunProcess, run_process
 
-CLOCK_SLACK = 60.0  # seconds by which the clock may have been set since a process started
+CLOCK_SLACK = 60.0  # seconds by which the clock may have been adjusted since
 
 
 class LocalRunLauncher(DefaultRunLauncher):
-    """Dagster's default launcher, with health checks for its run monitoring.
+    """Dagster's default launcher, with health checks for run monitoring.
 
-    Without them, a run whose process was killed would be shown as started for ever, and would hold
-    its place in the queue for ever. A run is gone if neither its code server knows it nor this
-    machine has its process: a code server that was reloaded, as `dagster dev` reloads it, no longer
-    knows the runs of before, and one in another container has its processes there.
+    Without them, a run whose process was killed would be shown as started for ever, and keep its
+    place in the queue. A run counts as gone if its code server does not know it and its process is
+    not on this machine. Both are checked because a code server that was reloaded, as `dagster dev`
+    does, no longer knows earlier runs, and one in another container has its processes there.
     """
 
     @classmethod
@@ -40,11 +44,11 @@ class LocalRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         process = run_process(self._instance, run.run_id)
         if process is None or self._is_known(run) or is_running(process):
-            return CheckRunHealthResult(WorkerStatus.RUNNING)  # without one, another launched it
+            return CheckRunHealthResult(WorkerStatus.RUNNING)  # no process: launched elsewhere
         return CheckRunHealthResult(WorkerStatus.FAILED, "Its process is gone.")
 
     def _is_known(self, run: dg.DagsterRun) -> bool:
-        """Whether the code server that launched a run answers, and still has it."""
+        """Whether the code server that launched a run responds and still knows it."""
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         try:
             return client is not None and run.run_id in client.get_current_runs()
@@ -53,10 +57,10 @@ class LocalRunLauncher(DefaultRunLauncher):
 
 
 def is_running(process: RunProcess) -> bool:
-    """Tell whether a process is still there, and no later one has its id."""
+    """Whether a process is still running, and its id has not been reused by a later one."""
     try:
-        found = psutil.Process(process.pid)
-        dead = found.status() == psutil.STATUS_ZOMBIE
-        return not dead and found.create_time() <= process.noted_at + CLOCK_SLACK
+        current = psutil.Process(process.pid)
+        dead = current.status() == psutil.STATUS_ZOMBIE
+        return not dead and current.create_time() <= process.noted_at + CLOCK_SLACK
     except psutil.NoSuchProcess:
         return False

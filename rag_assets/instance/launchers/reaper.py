@@ -1,9 +1,9 @@
-"""The reaper: removes Jobs whose run has ended while their pod has not.
+"""The reaper: deletes Jobs whose run has ended but whose pod has not.
 
-The chart runs `python -m rag_assets.instance.launchers.reaper` every minute. A run that waits
-too long for its pod is marked as failed, but Dagster leaves its Job: the pod would go on waiting,
-and one day hold a GPU for a run that nobody needs any more. The same goes for a pod that was out of
-sight when its run was given up.
+The chart runs `python -m rag_assets.instance.launchers.reaper` every minute. When a run waits too
+long for its pod, Dagster marks it as failed but leaves its Job. The pod would stay pending, and
+eventually occupy a GPU for a run that nobody needs any more. The same applies to a pod that was
+unreachable when its run was given up.
 """
 
 import logging
@@ -17,28 +17,28 @@ import kubernetes as k8s
 logger = logging.getLogger(__name__)
 
 RUN_ID = "dagster/run-id"
-CLOSING = 60  # seconds that a run which has worked is given to end its pod
+GRACE_SECONDS = 60  # for the pod to end after a run that had started
 
 
 def reap(instance: dg.DagsterInstance, api: k8s.client.BatchV1Api, namespace: str) -> list[str]:
     """Delete the unfinished Jobs of finished runs, with their pods; return the Jobs' names.
 
-    Jobs that have finished are left to their `ttlSecondsAfterFinished`; so are, for a minute, those
-    whose run has ended just now, or the log of a failed run would be gone. A Job without a run in
-    this instance's storage belongs to another instance, and is left alone.
+    Finished Jobs are left to their `ttlSecondsAfterFinished`. Jobs whose run has only just ended
+    are kept for a minute, or the log of a failed run would be lost. A Job without a run in this
+    instance's storage belongs to another instance and is left alone.
     """
     jobs = api.list_namespaced_job(namespace, label_selector=RUN_ID).items
     unfinished = {job.metadata.name: job.metadata.labels[RUN_ID] for job in jobs if not _done(job)}
     ended = _ended(instance, unfinished.values())
-    doomed = [name for name, run_id in unfinished.items() if run_id in ended]
-    for name in doomed:
+    orphaned = [name for name, run_id in unfinished.items() if run_id in ended]
+    for name in orphaned:
         try:
             api.delete_namespaced_job(name, namespace, propagation_policy="Background")
         except k8s.client.ApiException as error:
-            if error.status != 404:  # noqa: PLR2004 - somebody else was faster
+            if error.status != 404:  # noqa: PLR2004 - already deleted
                 raise
         logger.info("Deleted Job %s: its run has ended.", name)
-    return doomed
+    return orphaned
 
 
 def _done(job: k8s.client.V1Job) -> bool:
@@ -47,20 +47,20 @@ def _done(job: k8s.client.V1Job) -> bool:
 
 
 def _ended(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
-    requested = list(run_ids)
-    if not requested:  # Dagster refuses a filter of no runs
+    ids = list(run_ids)
+    if not ids:  # Dagster refuses a filter without runs
         return set()
-    closed = time.time() - CLOSING
+    ended_before = time.time() - GRACE_SECONDS
     return {
         record.dagster_run.run_id
-        for record in instance.get_run_records(dg.RunsFilter(run_ids=requested))
+        for record in instance.get_run_records(dg.RunsFilter(run_ids=ids))
         if record.dagster_run.is_finished
-        and (record.start_time is None or (record.end_time or 0) < closed)
+        and (record.start_time is None or (record.end_time or 0) < ended_before)
     }
 
 
 def main() -> None:
-    """Reap once, in the namespace of POD_NAMESPACE, with the pod's account or KUBECONFIG."""
+    """Reap once, in the namespace POD_NAMESPACE, as the pod's service account or by KUBECONFIG."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     k8s.config.load_config()
     with dg.DagsterInstance.get() as instance:
