@@ -31,7 +31,9 @@ def serving(kind: str) -> Iterator[str]:
 
 
 @click.command()
-@click.option("--kind", required=True, help="Of the new model, as in rag_assets_tests/variants.py.")
+@click.option(
+    "--kind", required=True, help="Of the new model, as in rag_assets_tests/support/variants.py."
+)
 def main(kind: str) -> None:
     """Serve until the standard input ends."""
     with two_models(variant(kind)) as server:

@@ -91,7 +91,7 @@ def footprint(settings: Settings, step: str, shards: list[str]) -> dict[str, Any
 @click.command()
 @click.option("--documents", default=2000, show_default=True)
 @click.option("--shards", default=8, show_default=True)
-@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the metrics here.")
 def main(documents: int, shards: int, to: Path | None) -> None:
     """Count, and print a table."""
     facts = described()

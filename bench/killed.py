@@ -4,7 +4,7 @@
 
 Loads a corpus in a process of its own, which kills itself (SIGKILL) when half, or 97%, of the texts
 are embedded: in the middle of a micro-batch, the worst moment. Then it is loaded again. Counted is
-what the embedder was asked for in both runs, against the texts that there are.
+what the embedder was asked to embed in both runs, against the texts that there are.
 
 Ceiling: nothing in vain. What can be lost is the micro-batch that was in work.
 """
@@ -29,7 +29,7 @@ KILL_AT = "BENCH_KILL_AT"  # texts
 
 
 class Mortal(LookUp):
-    """Notes what it is asked for, and kills its process at some text."""
+    """Notes the texts it is asked for, and kills its process at some text."""
 
     def encode(self, texts: list[str]) -> npt.NDArray[Any]:
         """Return a row of the table for each text, if the process lives on."""
@@ -81,7 +81,7 @@ def measured(documents: int, share: float, texts: int) -> dict[str, Any]:
 
 @click.command()
 @click.option("--documents", default=500, show_default=True)
-@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the metrics here.")
 def main(documents: int, to: Path | None) -> None:
     """Measure, and print a table."""
     facts = described()

@@ -54,7 +54,7 @@ def tick_once() -> None:
         "peak MB": round(peak_memory() - base),
         "ticks": ticks,
         "longest tick": round(longest, 1),
-        "runs asked for": requested,
+        "runs requested": requested,
     }
     print(json.dumps(metrics))
 

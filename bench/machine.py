@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def described() -> dict[str, Any]:
-    """Return the command and what its figures depend on, for a result's JSON."""
+    """Return the command and what its metrics depend on, for a result's JSON."""
     model = [
         line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]

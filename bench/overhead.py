@@ -1,4 +1,4 @@
-"""What does a run cost before and beside its work?
+"""What does a run cost before and besides its work?
 
     python -m bench.overhead --repeats 5
 
@@ -20,7 +20,7 @@ import click
 from bench.machine import described, report
 from bench.throughput import LOOK_UP, Cost, measured, warm_platform
 
-RUN = "from rag_assets.ingestion import run_job; run_job"
+RUN = "from rag_assets.cli.ingestion import run_job; run_job"
 BUILT = "build the definitions"
 STAGES = {  # code, and the stage that it adds to
     "interpreter": ("pass", None),
@@ -43,7 +43,7 @@ def cost(code: str) -> Cost:
 
 @click.command()
 @click.option("--repeats", default=5, show_default=True)
-@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the metrics here.")
 def main(repeats: int, to: Path | None) -> None:
     """Measure, and print a table."""
     facts, rows = described(), dict[str | None, dict[str, Any]]()

@@ -4,9 +4,9 @@
 
 The folder has `batches.jsonl` (batch 0 is the snapshot, each later line one commit, with `put`
 [[path, blob]], `delete` [path] and `rename` [[from, to, blob]]) and `blobs/`. Each batch is applied
-to a bucket of moto's S3 server; then the sensors are ticked, and what they ask for is run in this
-process, until they ask for nothing. At the end the same bucket is built afresh into another lake
-and collection, and both are compared row by row, vectors included.
+to a bucket of moto's S3 server; then the sensors are ticked, and the runs that they request are
+executed in this process, until they request none. At the end the same bucket is built afresh into
+another lake and collection, and both are compared row by row, vectors included.
 
 Floor: the distinct texts of a batch that no chunk had before.
 """
@@ -32,7 +32,7 @@ from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.support.milvus_servers import lite_server
 from rag_assets_tests.support.s3_server import Bucket, new_bucket, s3_server
 
-HOPS = ("source_sensor", "index_sensor")
+STAGES = ("source_sensor", "index_sensor")
 
 
 class Platform:
@@ -47,9 +47,9 @@ class Platform:
         build_first_model(instance, settings)
 
     def settle(self) -> None:
-        """Tick and run until the sensors ask for nothing."""
+        """Tick and run until the sensors request no runs."""
         while True:
-            requests = [request for name in HOPS for request in self._tick(name)]
+            requests = [request for name in STAGES for request in self._tick(name)]
             if not requests:
                 return
             for request in requests:
@@ -64,7 +64,7 @@ class Platform:
         context = dg.build_sensor_context(
             instance=self.instance,
             repository_def=self.repository,
-            cursor="{}" if name == HOPS[0] else "live",
+            cursor="{}" if name == STAGES[0] else "live",
             resources=self.resources,
         )
         result = self.repository.get_sensor_def(name)(context)

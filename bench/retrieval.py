@@ -70,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("beir", type=Path, help="folder in BEIR's format")
     parser.add_argument("--model", default="wordllama-256-v1")
-    parser.add_argument("--documents", type=int, default=100_000, help="at most so many")
+    parser.add_argument("--documents", type=int, default=100_000, help="maximum documents")
     parser.add_argument("--milvus", help="URI of a running server; default: start Milvus Lite")
     return parser.parse_args()
 
@@ -94,8 +94,8 @@ def _write_corpus(beir: Path, folder: Path, documents: int) -> tuple[dict[str, s
     with (beir / "qrels/test.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     corpus = {row["_id"]: row for row in _jsonl(beir / "corpus.jsonl")}
-    evaluated = [row["corpus-id"] for row in rows]
-    kept = list(dict.fromkeys([*evaluated, *corpus]))[:documents]
+    judged = [row["corpus-id"] for row in rows]
+    kept = list(dict.fromkeys([*judged, *corpus]))[:documents]
     for name in kept:
         (folder / f"{name}.txt").write_text(f"{corpus[name]['title']}\n\n{corpus[name]['text']}\n")
     judgements: Judgements = {}

@@ -49,7 +49,7 @@ def percentiles(name: str, values: list[float]) -> dict[str, Any]:
 @click.option("--documents", default=2000, show_default=True)
 @click.option("--queries", default=500, show_default=True)
 @click.option("--model", default="wordllama-256-v1", show_default=True)
-@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the metrics here.")
 def main(documents: int, queries: int, model: str, to: Path | None) -> None:
     """Measure, and print a table."""
     facts, draw = described(), random.Random(0)

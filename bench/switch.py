@@ -64,9 +64,9 @@ class Metrics:
     p99_ms: float
 
     @classmethod
-    def of(cls, phase: Phase, evaluated: Sequence[tuple[Answer, str]]) -> "Figures":
+    def of(cls, phase: Phase, attributed: Sequence[tuple[Answer, str]]) -> "Metrics":
         """Sum up the queries that began in a phase."""
-        within = [(a, by) for a, by in evaluated if phase.begin <= a.at < phase.end]
+        within = [(a, by) for a, by in attributed if phase.begin <= a.at < phase.end]
         taken = [1000 * answer.seconds for answer, _ in within] or [float("nan")]
         p50, p99 = (round(float(found), 1) for found in np.percentile(taken, [50, 99]))
         failed = sum(not answer.hits for answer, _ in within)
@@ -98,11 +98,11 @@ def _answered(steps: Upgrade, load: LoadProcess, model: str) -> None:
         time.sleep(0.05)
 
 
-def moves(phases: Sequence[Phase], evaluated: Sequence[tuple[Answer, str]]) -> Iterator[Phase]:
+def moves(phases: Sequence[Phase], attributed: Sequence[tuple[Answer, str]]) -> Iterator[Phase]:
     """Yield the time around each move of the alias, by the first answer of the model it names."""
     for phase in phases:
         if phase.name in MOVES:
-            first = min(a.at for a, by in evaluated if by == phase.live and a.at >= phase.begin)
+            first = min(a.at for a, by in attributed if by == phase.live and a.at >= phase.begin)
             yield Phase(f"around {phase.name}", first - AROUND, first + AROUND, phase.live)
 
 
@@ -122,7 +122,7 @@ def milvus(engine: str, folder: Path) -> Iterator[str]:
 def measure(
     folder: Path, uri: str, kind: str, *, documents: int, clients: int, steady: float
 ) -> dict[str, Any]:
-    """Run the upgrade under load; return the figures."""
+    """Run the upgrade under load; return the metrics."""
     (folder / "home").mkdir()
     with (
         embeddings.serving(kind) as models,
@@ -134,9 +134,9 @@ def measure(
                 phases.append(phase)
                 click.echo(f"{phase.name}: {phase.end - phase.begin:.1f} s", err=True)
         answers = load.answers()
-        evaluated = list(zip(answers, answered_by(answers, steps.encoders), strict=True))
-    around = [Metrics.of(move, evaluated) for move in moves(phases, evaluated)]
-    before, *_ = found = [Metrics.of(phase, evaluated) for phase in phases]
+        attributed = list(zip(answers, answered_by(answers, steps.encoders), strict=True))
+    around = [Metrics.of(move, attributed) for move in moves(phases, attributed)]
+    before, *_ = found = [Metrics.of(phase, attributed) for phase in phases]
     return {
         "phases": [asdict(metrics) for metrics in found + around],
         "p99 over that before": {
@@ -144,7 +144,7 @@ def measure(
         },
         "queries": len(answers),
         "failed": sum(not answer.hits for answer in answers),
-        "mixed": sum(by == MIXED and bool(answer.hits) for answer, by in evaluated),
+        "mixed": sum(by == MIXED and bool(answer.hits) for answer, by in attributed),
         "errors": sorted({answer.error for answer in answers if answer.error}),
     }
 

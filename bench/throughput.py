@@ -1,4 +1,4 @@
-"""How many CPU seconds do a first load and the small changes after it take, beside the work itself?
+"""How many CPU seconds do a first load and small changes after it take, besides the work itself?
 
     python -m bench.throughput --documents 2000 --model look-up
 
@@ -34,7 +34,7 @@ from dagster._core.execution.plan import compute_generator
 
 from bench.machine import described, report
 from rag_assets.adapters.embedders.embedder import Embedder
-from rag_assets.cli.ingestion import Metrics, lifecycle, run_job
+from rag_assets.cli.ingestion import Metrics, open_lifecycle, run_job
 from rag_assets.cli.services import prepare_home
 from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.defs import resources
@@ -172,7 +172,7 @@ class Load:
 
 
 def load(settings: Settings, shards: Sequence[str] = ()) -> Load:
-    """Run both jobs over these shards, which the sensors would ask for, or over all."""
+    """Run both jobs over these shards, which the sensors would request, or over all."""
     shards = shards or shard_keys(settings.shards)
     rows = [str(model_shard_key(settings.model, shard)) for shard in shards]
     with inside_assets() as inside:
@@ -184,8 +184,7 @@ def load(settings: Settings, shards: Sequence[str] = ()) -> Load:
 
 def start(settings: Settings) -> None:
     """Register the model, and have its collection filled by ordinary runs."""
-    with dg.DagsterInstance.get() as instance:
-        life = lifecycle(instance, settings)
+    with dg.DagsterInstance.get() as instance, open_lifecycle(instance, settings) as life:
         life.register(settings.model)
         life.build(settings.model)
 
@@ -213,9 +212,9 @@ def edit_some(source: Path, documents: int) -> None:
 @click.option("--documents", default=2000, show_default=True)
 @click.option("--model", default=LOOK_UP, show_default=True, help="Or a key of models.yaml.")
 @click.option("--shards", default=0, help="By default one for a thousand documents.")
-@click.option("--repeats", default=1, show_default=True, help="Report the medians of so many.")
+@click.option("--repeats", default=1, show_default=True, help="Runs to report the medians of.")
 @click.option("--profile", type=click.Path(path_type=Path), help="Profile the first load to here.")
-@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--json", "to", type=click.Path(path_type=Path), help="Write the metrics here.")
 def main(
     *, documents: int, model: str, shards: int, repeats: int, profile: Path | None, to: Path | None
 ) -> None:
@@ -264,7 +263,7 @@ def steps(documents: int, model: str, shards: int, take: Take) -> list[dict[str,
 
 
 def medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the median of each figure of equal rows."""
+    """Return the median of each metric of equal rows."""
     return {
         name: value if isinstance(value, str) else type(value)(median(row[name] for row in rows))
         for name, value in rows[0].items()
