@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rag_assets.defs.jobs.ingestion import audit
+from rag_assets.core.names import Job
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.texts import document, paragraph
 
@@ -52,7 +52,7 @@ class Soak:
         desired = self.platform.await_convergence(settle_seconds)
         taken = time.monotonic() - settling
         self.platform.await_idle()
-        run = self.platform.await_run(self.platform.launch(audit.name))
+        run = self.platform.await_run(self.platform.launch(Job.AUDIT))
         assert run.is_success
         for model in self.platform.models():
             assert self.platform.indexed(model) == desired == self.platform.expected()

@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
+from rag_assets.core.names import Tag
 from rag_assets.core.scheduling.lanes import Lane
-from rag_assets.instance.runs import LANE
 from rag_assets_tests.scenarios.platform import Indexed, Platform, awaited
 from rag_assets_tests.scenarios.texts import document
 
@@ -31,7 +31,7 @@ def outcome(platform: Platform) -> dict[str, Indexed]:
     platform.await_idle()
 
     backfill = start_held_backfill(platform)
-    assert backfill.tags[LANE] == Lane.BULK
+    assert backfill.tags[Tag.LANE] == Lane.BULK
     change(platform)
     await_in(platform, STEADY)  # the stream lane passes the bulk load
     assert platform.embeddings.holding("HOLD", CANDIDATE)

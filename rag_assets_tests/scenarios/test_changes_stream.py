@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import dagster as dg
 import polars as pl
 import pytest
-from rag_assets.defs.checks.ingestion import recent_lags
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
+from rag_assets.instance.event_log import recent_lags
 from rag_assets_tests.scenarios.platform import SHARDS, Indexed, Platform
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.hostile import hostile_files

@@ -9,9 +9,8 @@ import pytest
 from pymilvus import MilvusClient
 
 from rag_assets.cli import services as dev
+from rag_assets.core.names import Job, Tag
 from rag_assets.core.scheduling.retries import Ending
-from rag_assets.defs.jobs.ingestion import audit, index_chunks, ingest_documents, retry_quarantined
-from rag_assets.instance.runs import ENDING, ERROR
 from rag_assets_tests.scenarios.platform import Platform, awaited
 from rag_assets_tests.scenarios.texts import document
 
@@ -37,7 +36,7 @@ def endings(platform: Platform, job: str, since: int) -> list[str | None]:
     """Return how the runs of a job ended that came after the first `since`, the newest first."""
     runs = list(platform.instance.get_runs(dg.RunsFilter(job_name=job)))
     new = runs[: len(runs) - since]
-    return [run.tags.get(ENDING) for run in new if run.status is dg.DagsterRunStatus.FAILURE]
+    return [run.tags.get(Tag.ENDING) for run in new if run.status is dg.DagsterRunStatus.FAILURE]
 
 
 def count(platform: Platform, job: str) -> int:
@@ -47,11 +46,11 @@ def count(platform: Platform, job: str) -> int:
 def test_an_embedding_server_that_refuses_for_a_while_costs_no_document(
     platform: Platform,
 ) -> None:
-    before = count(platform, index_chunks.name)
+    before = count(platform, Job.INDEX_CHUNKS)
     platform.embeddings.answers = [(429, {"Retry-After": "1"}, b"slow down")] * 2
     platform.embeddings.refusal = 503
     platform.put("refused.md", "# Refused\n\nThe server was busy.\n")
-    awaited(lambda: endings(platform, index_chunks.name, before), "a run to give up")
+    awaited(lambda: endings(platform, Job.INDEX_CHUNKS, before), "a run to give up")
     message = awaited(
         lambda: next(
             (t["skipReason"] for t in platform.ticks("index_sensor", 5)
@@ -62,7 +61,7 @@ def test_an_embedding_server_that_refuses_for_a_while_costs_no_document(
 
     platform.await_convergence()
 
-    assert set(endings(platform, index_chunks.name, before)) == {Ending.UNAVAILABLE}
+    assert set(endings(platform, Job.INDEX_CHUNKS, before)) == {Ending.UNAVAILABLE}
     assert "EmbeddingUnavailableError" in message
     assert platform.indexed()["refused.md"] == ["# Refused\n\nThe server was busy."]
 
@@ -70,7 +69,7 @@ def test_an_embedding_server_that_refuses_for_a_while_costs_no_document(
 def test_refused_credentials_are_not_asked_for_again_until_others_are_set(
     platform: Platform,
 ) -> None:
-    before = count(platform, index_chunks.name)
+    before = count(platform, Job.INDEX_CHUNKS)
     platform.embeddings.refusal = 401
     platform.put("secret.md", "# Secret\n\nThe key was wrong.\n")
     message = "cannot succeed as configured (CredentialsError)"
@@ -85,7 +84,7 @@ def test_refused_credentials_are_not_asked_for_again_until_others_are_set(
     )
 
     assert len(platform.embeddings.requests) == requested
-    assert endings(platform, index_chunks.name, before) == [Ending.PERMANENT]
+    assert endings(platform, Job.INDEX_CHUNKS, before) == [Ending.PERMANENT]
     platform.embeddings.refusal = None
     platform.stop("daemon")
     platform.environment["RAG_ASSETS_EMBEDDING_API_KEY"] = "the right one"
@@ -94,7 +93,7 @@ def test_refused_credentials_are_not_asked_for_again_until_others_are_set(
 
 
 def test_milvus_that_is_down_is_waited_for_without_runs(platform: Platform) -> None:
-    before = count(platform, index_chunks.name)
+    before = count(platform, Job.INDEX_CHUNKS)
     platform.milvus.kill()
     platform.put("down.md", "# Down\n\nMilvus was down.\n")
     platform.delete("00.md")
@@ -102,7 +101,7 @@ def test_milvus_that_is_down_is_waited_for_without_runs(platform: Platform) -> N
         lambda: "wait for Milvus" in (platform.ticks("index_sensor", 1)[0]["skipReason"] or ""),
         "a tick that says so",
     )
-    assert count(platform, index_chunks.name) == before
+    assert count(platform, Job.INDEX_CHUNKS) == before
     platform.milvus.start()
 
     platform.await_convergence()
@@ -115,7 +114,7 @@ def test_the_audit_finds_and_repairs_rows_that_milvus_lost(platform: Platform) -
     assert "03.md" not in platform.indexed()
     lost = len(platform.expected()["03.md"])
 
-    run = platform.await_run(platform.launch(audit.name))
+    run = platform.await_run(platform.launch(Job.AUDIT))
 
     assert run.status is dg.DagsterRunStatus.SUCCESS
     assert platform.indexed() == platform.expected()
@@ -143,7 +142,7 @@ def test_a_zombie_that_wakes_after_its_successor_has_finished_changes_nothing(
     platform.embeddings.release("HOLD", CANDIDATE)
     partitions = [f"{CANDIDATE}|s{number:03}" for number in range(platform.settings.shards)]
     awaited(lambda: platform.indexed() == platform.expected(), "the newer text")
-    platform.await_run(platform.launch(index_chunks.name, partitions=partitions))
+    platform.await_run(platform.launch(Job.INDEX_CHUNKS, partitions=partitions))
     assert platform.indexed(CANDIDATE) == platform.expected()
 
     platform.signal_run(zombie, signal.SIGCONT)
@@ -158,11 +157,11 @@ def test_runs_by_hand_and_by_the_sensor_on_the_same_shards_agree(platform: Platf
     shards = [f"s{number:03}" for number in range(platform.settings.shards)]
     for number in range(10):
         platform.put(f"both-{number}.md", document(f"both {number}"))
-    by_hand = [platform.launch(ingest_documents.name, partitions=shards) for _ in range(2)]
+    by_hand = [platform.launch(Job.INGEST_DOCUMENTS, partitions=shards) for _ in range(2)]
     for run in by_hand:
         assert platform.await_run(run).is_success
     partitions = [f"{STEADY}|{shard}" for shard in shards]
-    by_hand = [platform.launch(index_chunks.name, partitions=partitions) for _ in range(2)]
+    by_hand = [platform.launch(Job.INDEX_CHUNKS, partitions=partitions) for _ in range(2)]
 
     platform.await_convergence()
 
@@ -176,11 +175,11 @@ def test_runs_by_hand_and_by_the_sensor_on_the_same_shards_agree(platform: Platf
 DYING_TICK = """
 import os
 import dagster as dg
-from rag_assets import sensors
 from rag_assets.definitions import definitions
-from rag_assets.resources import build_resources
+from rag_assets.defs.resources import build_resources
+from rag_assets.defs.sensors.tick import Tick
 from rag_assets.settings import load_settings
-sensors.Tick.ask = lambda *_, **__: os._exit(9)
+Tick.request_runs = lambda *_, **__: os._exit(9)
 with dg.DagsterInstance.get() as instance:
     repository = definitions().get_repository_def()
     context = dg.build_sensor_context(
@@ -223,15 +222,15 @@ def test_quarantined_documents_are_tried_again_when_asked_for(platform: Platform
     platform.put("fine.md", "# Fine\n\nBeside a broken one.\n")
     platform.await_convergence()
     platform.await_idle()
-    before = count(platform, ingest_documents.name)
+    before = count(platform, Job.INGEST_DOCUMENTS)
 
-    config = {"ops": {"ask_for_quarantined_again": {"config": {"pattern": "*.pdf"}}}}
-    run = platform.await_run(platform.launch(retry_quarantined.name, config))
+    config = {"ops": {"mark_quarantined": {"config": {"pattern": "*.pdf"}}}}
+    run = platform.await_run(platform.launch(Job.RETRY_QUARANTINED, config))
 
     assert run.status is dg.DagsterRunStatus.SUCCESS
-    awaited(lambda: count(platform, ingest_documents.name) > before, "a run that parses it again")
+    awaited(lambda: count(platform, Job.INGEST_DOCUMENTS) > before, "a run that parses it again")
     platform.await_idle()
-    newest = platform.instance.get_runs(dg.RunsFilter(job_name=ingest_documents.name), limit=1)[0]
+    newest = platform.instance.get_runs(dg.RunsFilter(job_name=Job.INGEST_DOCUMENTS), limit=1)[0]
     records = platform.instance.get_records_for_run(
         newest.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
     ).records
@@ -245,6 +244,6 @@ def test_quarantined_documents_are_tried_again_when_asked_for(platform: Platform
 
 def test_an_error_has_its_name_on_the_run(platform: Platform) -> None:
     failed = platform.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-    names = {run.tags.get(ERROR) for run in failed}
+    names = {run.tags.get(Tag.ERROR) for run in failed}
 
     assert "EmbeddingUnavailableError" in names
