@@ -101,7 +101,7 @@ def settle(source: Ticking, index: Ticking) -> None:
             (source if request.job_name == "ingest_documents" else index).run(request)
         if not requests:
             return
-    pytest.fail("The sensors never stop asking.")
+    pytest.fail("The sensors never stop requesting runs.")
 
 
 def observed(result: dg.SensorResult) -> list[dg.AssetObservation]:

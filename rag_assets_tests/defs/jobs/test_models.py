@@ -1,7 +1,7 @@
 """A model's life as jobs: what each does, that it can be repeated, and what it refuses."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +16,42 @@ from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.cli.ingestion import statuses
 from rag_assets.core.models.gate import Rule
 from rag_assets.core.models.spec import collection_name
-from rag_assets.core.names import Partition, Tag
+from rag_assets.core.names import Partition, Sensor, Tag
 from rag_assets.settings import load_settings
+from rag_assets_tests.support.filled import Filling, Platform, fillings
 from rag_assets_tests.support.pipeline import wordllama_spec
-from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.support.ticking import Ticking, instance, launch, put, settle
+from rag_assets_tests.support.ticking import launch, settle
 
-__all__ = ["instance"]
+__all__ = ["fillings"]
 
 LIVE, TWIN, BM25 = "wordllama-256-v1", "twin-v1", "bm25-v1"
 
 
 @pytest.fixture
-def models(
-    instance: dg.DagsterInstance, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator["Models"]:
+def models(fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch) -> Iterator["Models"]:
     """A platform with twelve documents, a live model, and two more in its models file."""
-    spec = wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_defaults=True)
-    file = tmp_path / "models.yaml"
-    specs = {LIVE: spec, TWIN: spec, BM25: spec | {"sparse": "bm25"}}
-    file.write_text(yaml.safe_dump({"models": specs}))
-    monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(file))
-    monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
-    created = Models(instance, file)
-    put(bucket, *(f"{number}.md" for number in range(12)))
-    created.settle()
-    yield created
-    created.witness.close()
+    documents = tuple(f"{number}.md" for number in range(12))
+    with fillings(*documents).restored(monkeypatch) as platform:
+        spec = wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_defaults=True)
+        file = platform.home / "models.yaml"
+        specs = {LIVE: spec, TWIN: spec, BM25: spec | {"sparse": "bm25"}}
+        file.write_text(yaml.safe_dump({"models": specs}))
+        monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(file))
+        monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
+        created = Models(platform, file)
+        yield created
+        created.witness.close()
 
 
 class Models:
     """The jobs, launched in this process, and what is seen of their work from outside."""
 
-    def __init__(self, instance: dg.DagsterInstance, file: Path) -> None:
-        self.instance = instance
+    def __init__(self, platform: Platform, file: Path) -> None:
+        self.platform = platform
+        self.instance = platform.instance
         self.file = file
-        self.source = Ticking(instance, "source_sensor")
-        self.index = Ticking(instance, "index_sensor")
+        self.source = platform.sensor(Sensor.SOURCE)
+        self.index = platform.sensor(Sensor.INDEX)
         self.settings = load_settings()
         self.witness = MilvusClient(self.settings.milvus_uri, grpc_options=GRPC_OPTIONS)
 
@@ -153,9 +152,9 @@ def test_a_key_of_equal_signature_is_built_from_the_vectors_that_there_are(model
     assert metrics["reused"] == models.embedded(LIVE)["computed"] > 0
 
 
-def test_a_build_reads_stored_chunks_and_never_the_source(models: Models, bucket: Bucket) -> None:
+def test_a_build_reads_stored_chunks_and_never_the_source(models: Models) -> None:
     for number in range(12):
-        bucket.delete(f"docs/{number}.md")  # and nobody lists the bucket
+        models.platform.delete(f"{number}.md")  # and nobody lists the folder
     models.done("register_model", register={"model": TWIN})
     models.done("build_model", build={"model": TWIN})
     while requests := models.index.tick().run_requests:
