@@ -1,7 +1,7 @@
-"""What the UI shows of assets: owners, tags, columns, lineage, links, partitions, freshness.
+"""The catalog: owners, tags, columns, lineage, links, partitions and freshness of the assets.
 
-What belongs here: what an asset gets from the settings, beyond its own decorator. What does not:
-metadata of its materialisations (`metadata.py`).
+What belongs here: properties of an asset that depend on the settings or on its table. What does
+not: metadata of its materialisations (`metadata.py`).
 """
 
 import warnings
@@ -30,16 +30,16 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     Asset.EMBEDDINGS: {"text_digest": CHUNKS["text_digest"], **VECTOR},
     Asset.COLLECTION: {name: CHUNKS.get(name, pl.String()) for name in ROW_FIELDS} | VECTOR,
 }
-"""Asset → column → dtype, or how the UI names it."""
+"""Asset → column → dtype, or the type's name in the UI."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What assets get from the settings.
+    """Configures assets by the settings.
 
     Attributes:
         settings: The settings.
-        chunker_version: The code version of `chunks`, which its limits are part of.
+        chunker_version: Code version of `chunks`, including its limits.
     """
 
     settings: Settings
@@ -49,8 +49,8 @@ class Catalog:
         """Return assets with their partitions, backfill policies and presentation."""
         ranges = bulk_ranges(self.settings.shards_per_run)
         with warnings.catch_warnings():
-            # Backfill policies are the documented way to give one run many partitions; Dagster
-            # still calls the argument a beta, once for every asset, whatever command is run.
+            # Backfill policies are the documented way to give a run several partitions, but
+            # Dagster still warns that the argument is in beta, once per asset in every command.
             warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
             return [
                 presented.with_attributes(backfill_policy=ranges)
@@ -60,25 +60,25 @@ class Catalog:
             ]
 
     def presented(self, spec: dg.AssetSpec) -> dg.AssetSpec:
-        """Return an asset's spec with all that the UI can show of it."""
+        """Return an asset's spec with everything that the UI can show."""
         name, settings = spec.key.to_user_string(), self.settings
         tags = {
             "rag_assets/alias": settings.alias,
             "rag_assets/runs_on": str(work_of("", [name])),
         }
         parents = [dep.asset_key.to_user_string() for dep in spec.deps]
-        shown = spec.merge_attributes(
+        presented = spec.merge_attributes(
             owners=settings.owners, tags=tags, metadata=self._metadata(name, parents)
         )
         if name == Asset.SOURCE_FILES:
-            shown = shown.replace_attributes(kinds={source_kind(settings.source)})
+            presented = presented.replace_attributes(kinds={source_kind(settings.source)})
         if name == Asset.CHUNKS:
-            shown = shown.replace_attributes(code_version=self.chunker_version)
+            presented = presented.replace_attributes(code_version=self.chunker_version)
         if name in (Asset.SOURCE_FILES, Asset.COLLECTION):  # docs/adr/0005 explains why these
             warn, fail = settings.fresh_within
             policy = dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=warn)
-            shown = shown.replace_attributes(freshness_policy=policy)
-        return shown.replace_attributes(partitions_def=partitions_of(name, settings.shards))
+            presented = presented.replace_attributes(freshness_policy=policy)
+        return presented.replace_attributes(partitions_def=partitions_of(name, settings.shards))
 
     def _metadata(self, name: str, parents: Sequence[str]) -> dict[str, Any]:
         milvus = without_credentials(self.settings.milvus_uri)
@@ -98,7 +98,7 @@ class Catalog:
 
 
 def source_kind(url: str) -> str:
-    """Return the icon of a source: of its kind of store."""
+    """Return the kind of a source's store, for its icon."""
     return "s3" if urlsplit(url).scheme == "s3" else "file"
 
 
@@ -107,7 +107,7 @@ def column_schema(
 ) -> dg.TableSchema:
     """Return columns with their types, meanings and origins.
 
-    The origins are in `column_lineage` too, which the open-source UI does not draw.
+    The origins are also in `column_lineage`, which the open-source UI does not draw.
     """
     return dg.TableSchema(
         [
@@ -118,7 +118,7 @@ def column_schema(
 
 
 def column_lineage(origins: Mapping[str, Sequence[Column]]) -> dg.TableColumnLineage:
-    """Return which columns of other assets each column is made from."""
+    """Return the columns of other assets from which each column is derived."""
     return dg.TableColumnLineage(
         {
             column: [dg.TableColumnDep(dg.AssetKey(asset), of) for asset, of in inputs]
@@ -133,7 +133,7 @@ def _described(column: str, origins: Sequence[Column]) -> str:
 
 
 def _type(dtype: Any) -> str:
-    """Return a dtype's name, short enough for a table's head."""
+    """Return a short name of a dtype."""
     if isinstance(dtype, pl.List):
         return "list"
     return "timestamp" if isinstance(dtype, pl.Datetime) else str(dtype)

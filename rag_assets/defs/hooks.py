@@ -1,4 +1,4 @@
-"""Hooks of runs: a failed run is tagged with its error, and whether a retry can help."""
+"""Run hooks: tags a failed run with its error and whether a retry can help."""
 
 import dagster as dg
 

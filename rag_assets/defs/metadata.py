@@ -1,7 +1,7 @@
-"""How results become metadata of materialisations, observations and checks.
+"""Metadata of materialisations, observations and checks.
 
-What belongs here: turning a report, a table or figures into what the UI shows. What does not: what
-columns mean (`catalog.py`), and the texts of reports (`core/reports/`).
+What belongs here: turning reports, tables and metrics into what the UI shows. What does not: the
+meaning of columns (`catalog.py`), and the texts of reports (`core/reports/`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ from rag_assets.pipeline.listing import ListingReport
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SHOWN_LAGS = 100  # documents in the table of one materialisation
+MAX_LAG_ROWS = 100  # in the table of one materialisation
 GATE_TABLE = "rag_assets/gate"
 
 
 def as_metadata(report: "DataclassInstance") -> dict[str, Any]:
-    """Return a report's values by name; the UI plots numbers over time."""
+    """Return a report's fields as metadata; the UI plots numbers over time."""
     return {f"rag_assets/{name}": value for name, value in asdict(report).items()}
 
 
@@ -36,12 +36,12 @@ def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
 
 
 def listing_metadata(report: ListingReport) -> dict[str, Any]:
-    """Return what a shard's listing found."""
+    """Return metadata of a shard's listing."""
     return as_metadata(report) | {"dagster/partition_row_count": report.documents}
 
 
 def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:
-    """Return lags as numbers to plot, and a table of them; nothing without lags.
+    """Return lags as metrics and a table; nothing if there are none.
 
     Args:
         lags: A row [document_id, modified_at, lag_seconds] for each document, longest lag first.
@@ -52,12 +52,12 @@ def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:
         "rag_assets/lag_seconds_median": float(lags.select(pl.median("lag_seconds")).item()),
         "rag_assets/lag_seconds_max": float(lags.select(pl.max("lag_seconds")).item()),
         "rag_assets/lag_documents": lags.height,
-        LAGS: dg.MetadataValue.table(_records(lags.head(SHOWN_LAGS))),
+        LAGS: dg.MetadataValue.table(_records(lags.head(MAX_LAG_ROWS))),
     }
 
 
 def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the gate's findings as a table, and their numbers to plot."""
+    """Return the gate's findings as a table, and their metrics."""
     records = [
         dg.TableRecord(
             {"rule": str(f.rule), "passed": "yes" if f.passed else "NO", "evidence": f.evidence}
@@ -74,16 +74,16 @@ def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Timing:
-    """How long a partition's share of a step took; `seconds` is set at its end."""
+    """Duration of a partition's share of a step; `seconds` is set at its end."""
 
     seconds: float = 0.0
 
     def pace(self, unit: str, count: int) -> dict[str, float]:
-        """Return the seconds as metadata and, if anything was done, the rate.
+        """Return the duration as metadata and, if the count is not 0, the rate.
 
         Args:
-            unit: What was done, in the plural.
-            count: How many.
+            unit: What was processed, in the plural.
+            count: How many were processed.
         """
         rate = {f"rag_assets/{unit}_per_second": count / self.seconds} if count else {}
         return {"rag_assets/stage_seconds": self.seconds, **rate}
@@ -92,9 +92,9 @@ class Timing:
 @contextmanager
 def timing() -> Iterator[Timing]:
     """Time a partition's share of a step."""
-    timed, started = Timing(), perf_counter()
-    yield timed
-    timed.seconds = perf_counter() - started
+    timing, started = Timing(), perf_counter()
+    yield timing
+    timing.seconds = perf_counter() - started
 
 
 def _records(rows: pl.DataFrame) -> list[dg.TableRecord]:

@@ -1,8 +1,8 @@
 """Resources: what assets, checks, jobs and sensors open, configured by the settings.
 
-What belongs here: the one way from a setting to what uses it. A field has the name of its setting,
-is what is used, and is what the UI shows; of a secret the UI shows the variable's name. What does
-not: what is opened (`pipeline/index.py`, `adapters/`).
+What belongs here: the only path from a setting to its use. A field has the name of its setting; its
+value is what is used and what the UI shows, except that for a secret the UI shows the name of the
+variable. What does not: the objects opened (`pipeline/index.py`, `adapters/`).
 """
 
 import json
@@ -43,7 +43,7 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
     max_document_bytes: int
 
     def open(self) -> Source:
-        """Open the source; no request is made yet."""
+        """Open the source, without a request yet."""
         return open_source(
             self.source,
             options=_options(self.source_options),
@@ -71,7 +71,7 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
 
 
 class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
-    """Limits of a chunk, and the tokenizer that counts."""
+    """Limits of a chunk, and the tokenizer that counts its tokens."""
 
     chunk_characters: int
     chunk_tokens: int
@@ -87,7 +87,7 @@ class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
 
     @property
     def version(self) -> str:
-        """What changes whenever the same document would be cut differently."""
+        """The chunker's version, which changes whenever a document would be split differently."""
         return _chunker_version(self.limits(), self.tokenizer)
 
 
@@ -111,11 +111,11 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
     retire_grace_seconds: float
 
     def open(self) -> Index:
-        """Open the index; use it as a context manager where Milvus is queried.
+        """Open the index; use it as a context manager if Milvus is queried.
 
         Raises:
             LakeError: The lake cannot be read.
-            ConfigurationError: The lake belongs to another source or number of shards.
+            ConfigurationError: The lake belongs to another source or has another number of shards.
         """
         lake = Lake(open_object_store(self.lake, _options(self.lake_options)))
         lake.bind(source=self.source, shards=str(self.shards))
@@ -145,7 +145,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
 
 
 class GateResource(dg.ConfigurableResource["GateResource"]):
-    """What a model must prove before it goes live, and the model that goes live first."""
+    """The promotion gate, and the model that goes live first."""
 
     model: str
     gate_margin: float
@@ -158,7 +158,7 @@ class GateResource(dg.ConfigurableResource["GateResource"]):
     queries_file: str
 
     def policy(self) -> GatePolicy:
-        """Return the gate's numbers."""
+        """Return the gate's thresholds and sample sizes."""
         return GatePolicy(
             margin=self.gate_margin,
             latency_factor=self.gate_latency_factor,
@@ -172,7 +172,7 @@ class GateResource(dg.ConfigurableResource["GateResource"]):
 
 
 class ThresholdsResource(dg.ConfigurableResource["ThresholdsResource"]):
-    """When a check fails."""
+    """Thresholds of the asset checks."""
 
     max_quarantine_rate: float
     min_text_characters: int
@@ -181,7 +181,7 @@ class ThresholdsResource(dg.ConfigurableResource["ThresholdsResource"]):
 
 
 class RetriesResource(dg.ConfigurableResource["RetriesResource"]):
-    """When a failed run is retried; `fingerprint` names the present configuration."""
+    """The retry policy of failed runs; `fingerprint` identifies the current configuration."""
 
     retry_initial_seconds: float
     retry_max_seconds: float
@@ -193,7 +193,7 @@ class RetriesResource(dg.ConfigurableResource["RetriesResource"]):
 
 
 class CostsResource(dg.ConfigurableResource["CostsResource"]):
-    """Inputs of the cost model: settings, and the user's file."""
+    """Inputs of the cost model: settings, and the user's file of assumptions."""
 
     shards: int
     shards_per_run: int
@@ -208,7 +208,7 @@ class CostsResource(dg.ConfigurableResource["CostsResource"]):
 
 
 class AlertsResource(dg.ConfigurableResource["AlertsResource"]):
-    """Where alerts are posted, and how often; without an address there are none."""
+    """The alerts' webhook and interval; without a URL there are no alerts."""
 
     alert_webhook_url: str
     alert_interval_seconds: float
@@ -236,7 +236,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
 
 
 def resolved(settings: Settings, kind: type[Resource]) -> Resource:
-    """Return a resource for use outside of Dagster, with its secrets read."""
+    """Return a resource for use outside of Dagster, with its secrets resolved."""
     resource: Resource = _configured(settings, kind).process_config_and_initialize()
     return resource
 
@@ -246,7 +246,7 @@ def _configured(settings: Settings, kind: type[Resource]) -> Resource:
 
 
 def _value(settings: Settings, name: str) -> Any:
-    """Return a setting as a resource's field holds it; a secret by its variable, if that is set."""
+    """Return the value of a resource's field; for a secret, its variable if that is set."""
     if name in Settings.model_fields and is_secret(Settings.model_fields[name]):
         return dg.EnvVar(variable(name)) if name in settings.model_fields_set else ""
     value = getattr(settings, name)
@@ -254,7 +254,7 @@ def _value(settings: Settings, name: str) -> Any:
 
 
 def _options(text: str) -> dict[str, Any]:
-    """Return options, which settings hold as JSON."""
+    """Parse options given as JSON."""
     return dict(json.loads(text)) if text else {}
 
 

@@ -1,4 +1,4 @@
-"""Schedules: when the jobs run that no sensor requests; each time is a setting."""
+"""Schedules of the jobs that no sensor requests; each is a setting."""
 
 import dagster as dg
 
@@ -13,18 +13,18 @@ CRONS = (
     (upkeep.compact, "compact_cron"),
     (upkeep.report, "report_cron"),
 )
-"""Job, and the setting with its time."""
+"""(Job, setting with its schedule)."""
 
 
 def schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """Return the schedules, which run as soon as they are loaded."""
+    """Return the schedules; they are running by default."""
     return [
         dg.ScheduleDefinition(
             job=job,
             cron_schedule=getattr(settings, name),
             tags={Tag.SOURCE: settings.source},
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=f"{job.name}, {getattr(settings, name)} in UTC ({variable(name)}).",
+            description=f"Runs {job.name} at {getattr(settings, name)} UTC ({variable(name)}).",
         )
         for job, name in CRONS
     ]

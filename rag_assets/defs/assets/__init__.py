@@ -1,4 +1,4 @@
-"""The assets, one file each, named as the asset. Their partitions are set in `catalog.py`."""
+"""The assets, one file each, named after the asset. `catalog.py` sets their partitions."""
 
 from rag_assets.defs.assets.chunks import chunks
 from rag_assets.defs.assets.collection import collection

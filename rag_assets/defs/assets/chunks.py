@@ -1,4 +1,4 @@
-"""`chunks`: the text of every parsed document, cut into pieces that can be embedded and found."""
+"""`chunks`: the text of every parsed document, split into pieces that can be embedded."""
 
 import logging
 from typing import Any
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
     deps=[Asset.PARSED_DOCUMENTS],
     group_name="documents",
     kinds={"parquet"},
-    description="The text of every parsed document in pieces within the token budget, with"
-    " heading path and offsets. Only documents whose text changed are cut again.",
+    description="The text of every parsed document, split into chunks within the token limit, with"
+    " heading path and offsets. Only documents whose text changed are split again.",
 )
 def chunks(
     context: dg.AssetExecutionContext,
@@ -30,12 +30,12 @@ def chunks(
     index: IndexResource,
     chunker: ChunkerResource,
 ) -> None:
-    """Cut what changed."""
+    """Split the documents that changed."""
     limits, count = chunker.limits(), chunker.token_count()
-    cutter, lake = Chunker(limits, count, source.open().uri, chunker.version), index.open().lake
+    splitter, lake = Chunker(limits, count, source.open().uri, chunker.version), index.open().lake
     for shard in context.partition_keys:
         with timing() as timed:
-            chunked = chunk_shard(lake, cutter, shard)
+            chunked = chunk_shard(lake, splitter, shard)
         report = chunked.report
         logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
         context.add_asset_metadata(
@@ -47,7 +47,7 @@ def chunks(
 
 
 def _preview(table: pl.DataFrame, limits: ChunkLimits) -> dict[str, Any]:
-    """Return a partition's chunks as metadata: some of them, and how long they are."""
+    """Return metadata of a partition: a preview of its chunks, and their sizes."""
     tokens = table["tokens"]
     return {
         "dagster/partition_row_count": table.height,

@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
     deps=[Asset.CHUNKS, Asset.EMBEDDINGS],
     group_name="index",
     kinds={"milvus"},
-    description="The shard's rows in the model's Milvus collection. New rows are written"
-    " before old ones are deleted; the rows are read back until nothing differs. A candidate's"
-    " collection is first filled, then indexed and loaded, then read back.",
+    description="The shard's rows in the model's Milvus collection. New rows are written before old"
+    " ones are deleted, and rows are read back until nothing differs. A candidate's collection is"
+    " first filled, then indexed and loaded, then read back.",
 )
 def collection(context: dg.AssetExecutionContext, index: IndexResource) -> None:
-    """Bring Milvus in sync."""
+    """Bring the shards' rows in Milvus in sync."""
     with index.open() as opened:
         for model, shards in shards_by_model(context.partition_keys).items():
             target = ModelCollection.of(opened, model)
@@ -47,17 +47,17 @@ def _written(
     shard: str,
     write: Callable[[ModelCollection, str], SyncedShard],
 ) -> bool:
-    """Write a shard and report it; False if its chunks have changed since they were embedded.
+    """Write a shard and report it; return False if its chunks changed since they were embedded.
 
-    Such a shard is left to the run that embeds the new chunks: an edit must not fail the load
-    that it happens in.
+    Such a shard is left to the run that embeds the new chunks, so that an edit during a load does
+    not make the load fail.
     """
     partition = model_shard_key(target.spec.key, shard)
     try:
         with timing() as timed:
             synced = write(target, shard)
     except SupersededInputError as error:
-        logger.warning("%s: left to the run of its newer chunks. %s", partition, error)
+        logger.warning("%s: left to the run over its newer chunks. %s", partition, error)
         context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)
         return False
     context.add_asset_metadata(

@@ -1,4 +1,4 @@
-"""`cost_report`: what streaming, batch and hybrid cost, with this instance's own rates."""
+"""`cost_report`: the cost of streaming, batch and hybrid at this instance's own rates."""
 
 import dagster as dg
 
@@ -14,10 +14,9 @@ from rag_assets.instance.costs import measured
     deps=[Asset.INGESTION_REPORT],
     group_name="operations",
     kinds={"markdown"},
-    description="What pure streaming, pure batch and hybrid cost a day and what freshness each"
-    " gives, with the rates of this instance's own runs. `rag-assets cost` shows the same in a"
-    " terminal, and evaluates other cases. Prices are examples until"
-    " RAG_ASSETS_COST_ASSUMPTIONS names a file with your own.",
+    description="Daily cost and freshness of pure streaming, pure batch and hybrid, at the rates of"
+    " this instance's own runs. `rag-assets cost` shows the same in a terminal and evaluates other"
+    " cases. Prices are examples until RAG_ASSETS_COST_ASSUMPTIONS names a file with your own.",
 )
 def cost_report(
     context: dg.AssetExecutionContext, index: IndexResource, costs: CostsResource

@@ -21,7 +21,7 @@ from rag_assets.pipeline.embedding import EmbeddingReport, ModelRun, embed_shard
     " model's signature are embedded; work is checkpointed after every micro-batch.",
 )
 def embeddings(context: dg.AssetExecutionContext, index: IndexResource) -> None:
-    """Embed what is new."""
+    """Embed the new texts."""
     opened = index.open()
     for model, shards in shards_by_model(context.partition_keys).items():
         spec = opened.find_spec(model)
@@ -38,7 +38,7 @@ def embeddings(context: dg.AssetExecutionContext, index: IndexResource) -> None:
 
 
 def _rates(report: EmbeddingReport) -> dict[str, Any]:
-    """Return the table's size and, if the model did anything, its own rate as metadata."""
+    """Return metadata: the row count and, if the model was used, its rate."""
     rate = report.tokens / report.seconds if report.seconds else 0.0
     pace = {"rag_assets/tokens_per_second": rate} if rate else {}
     return {"dagster/partition_row_count": report.vectors, **pace}

@@ -1,4 +1,4 @@
-"""`ingestion_report`: the state of the whole ingestion, for people, with metrics to plot."""
+"""`ingestion_report`: the state of the whole ingestion, to read, with metrics to plot."""
 
 import dagster as dg
 
@@ -14,9 +14,10 @@ from rag_assets.instance.report import Reporter
     deps=[Asset.PARSED_DOCUMENTS, Asset.COLLECTION, Asset.LIVE_ALIAS],
     group_name="operations",
     kinds={"markdown"},
-    description="The state of ingestion: every shard, the backlog, lags, quarantine, cost so far,"
-    " and the models. `rag-assets status` shows the same in a terminal. A schedule makes it"
-    " (RAG_ASSETS_REPORT_CRON); it reads footers and recent events, also while Milvus is down.",
+    description="The state of ingestion: shards, backlog, lags, quarantine, cost so far, and"
+    " models. `rag-assets status` shows the same in a terminal. It is updated on a schedule"
+    " (RAG_ASSETS_REPORT_CRON) from partition metadata and recent events, also while Milvus is"
+    " down.",
 )
 def ingestion_report(
     context: dg.AssetExecutionContext,

@@ -1,4 +1,4 @@
-"""`live_alias`: which model's collection queries are answered from. The only writer of it."""
+"""`live_alias`: the alias of the collection that queries are answered from, and its only writer."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -19,29 +19,29 @@ logger = logging.getLogger(__name__)
 
 
 class LiveAliasConfig(dg.Config):
-    """Which model to make live, by whom and why."""
+    """The model to make live, and the reason."""
 
     model: str = Field(
         default="",
-        description="The model key to make live. Empty: keep the live one, or the setting"
-        " RAG_ASSETS_MODEL if nothing is live yet.",
+        description="Key of the model to make live. Empty: the live model or, if nothing is live"
+        " yet, RAG_ASSETS_MODEL.",
     )
     rollback: bool = Field(
         default=False,
-        description="Whether to return to the previously live model, whatever `model` is.",
+        description="Whether to return to the previously live model, regardless of `model`.",
     )
     leave: str = Field(
         default="",
-        description="With `rollback`: the model to leave. If it is no longer live, nothing is"
-        " done, so that a repeated run does not switch forward again.",
+        description="With `rollback`, the key of the model to leave. If it is no longer live,"
+        " nothing changes, so that a repeated run does not switch forward again.",
     )
     force: bool = Field(
         default=False,
-        description="Whether to promote although the gate refuses. Requires a reason, which is"
+        description="Whether to promote even if the gate refuses. Requires a reason, which is"
         " recorded.",
     )
-    reason: str = Field(default="", description="Reason, for the record.")
-    by: str = Field(default="", description="Who requested it, for the record.")
+    reason: str = Field(default="", description="Reason for the promotion, to be recorded.")
+    by: str = Field(default="", description="Name of whoever requested it, to be recorded.")
 
 
 @dg.asset(
@@ -52,13 +52,13 @@ class LiveAliasConfig(dg.Config):
             Check.GATE,
             asset=Asset.LIVE_ALIAS,
             blocking=True,
-            description="What the model had to prove before the alias was moved, rule by rule.",
+            description="Requirements that the model had to meet before the alias moved, by rule.",
         )
     ],
     group_name="serving",
     kinds={"milvus"},
-    description="The Milvus alias that names the live collection. Materialising it evaluates the"
-    " model against the gate and points the alias at its collection, in one atomic step.",
+    description="The Milvus alias of the live collection. Materialising it evaluates the model by"
+    " the gate and, if it passes, points the alias at its collection in one atomic step.",
 )
 def live_alias(
     context: dg.AssetExecutionContext,
@@ -68,7 +68,7 @@ def live_alias(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     """Make a model live."""
     if config.force and not config.reason.strip():
-        raise ConfigurationError("`force` needs a `reason`: it is recorded with the promotion.")
+        raise ConfigurationError("`force` requires a `reason`, which is recorded.")
     with index.open() as opened:
         promotion = Promotion(opened, gate.policy())
         model = _desired(config, promotion.registry.read(), gate.model)
@@ -96,13 +96,13 @@ def _gate_result(
 ) -> dg.AssetCheckResult:
     """Return the gate's findings as a check of the alias, with the evidence as a table.
 
-    What is refused and was forced is a warning: as an error it would fail the run.
+    If a refusal was forced it is a warning, because an error would fail the run.
     """
-    refused = [str(finding.rule) for finding in findings if not finding.passed]
-    verdict = f"refuses {model}: {', '.join(refused)}" if refused else f"passes {model}"
+    failed = [str(finding.rule) for finding in findings if not finding.passed]
+    verdict = f"refuses {model}: {', '.join(failed)}" if failed else f"passes {model}"
     return dg.AssetCheckResult(
         check_name=Check.GATE,
-        passed=not refused,
+        passed=not failed,
         severity=dg.AssetCheckSeverity.WARN if forced else dg.AssetCheckSeverity.ERROR,
         description=f"The gate {verdict}.",
         metadata=gate_metadata(findings),
@@ -112,7 +112,7 @@ def _gate_result(
 def _record(
     config: LiveAliasConfig, release: Release, findings: Sequence[Finding]
 ) -> dict[str, Any]:
-    """Return who made what live, why, and with which proof."""
+    """Return metadata of a promotion: what went live, by whom, why, and the gate's evidence."""
     return (
         as_metadata(release)
         | {

@@ -1,4 +1,4 @@
-"""`parsed_documents`: every document of a shard as Markdown, or why it could not be parsed."""
+"""`parsed_documents`: every document as Markdown, or the reason why it could not be parsed."""
 
 import dagster as dg
 
@@ -16,8 +16,8 @@ from rag_assets.pipeline.parsing import DocumentParser, parse_shard
     group_name="documents",
     kinds={"parquet"},
     code_version=parser_version(),
-    description="Every document as Markdown with its headings and pages, or the outcome that"
-    " explains why not. Only new and changed documents are parsed.",
+    description="Every document as Markdown with its headings and pages, or the reason why it could"
+    " not be parsed. Only new and changed documents are parsed.",
 )
 def parsed_documents(
     context: dg.AssetExecutionContext,
@@ -25,7 +25,7 @@ def parsed_documents(
     index: IndexResource,
     parser: ParserResource,
 ) -> None:
-    """Parse what changed."""
+    """Parse the documents that changed."""
     lake = index.open().lake
     with parser.open() as pool:
         documents = DocumentParser(source.open(), pool, parser.parse_workers, parser_version())

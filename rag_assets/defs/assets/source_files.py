@@ -1,4 +1,4 @@
-"""`source_files`: what is in the bucket or folder, one listing for each shard."""
+"""`source_files`: the listing of the bucket or folder, by shard."""
 
 import logging
 
@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
     name=Asset.SOURCE_FILES,
     group_name="documents",
     code_version=LISTING_VERSION,
-    description="What is in the source: key, version, size and modification time of every"
-    " document. A run lists the source once, whatever its number of shards.",
+    description="The listing of the source: key, version, size and modification time of every"
+    " document. A run lists the source once, regardless of its number of shards.",
 )
 def source_files(
     context: dg.AssetExecutionContext, source: SourceResource, index: IndexResource

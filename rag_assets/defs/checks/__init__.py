@@ -1,4 +1,8 @@
-"""Asset checks: what a person should know, with the evidence. They change nothing."""
+"""Asset checks: problems that need attention, with the evidence. They change nothing.
+
+What belongs here: turning a finding into a check's result. What does not: how it is found
+(`pipeline/`, `models/`, `core/`).
+"""
 
 from rag_assets.defs.checks import documents, gate, index
 

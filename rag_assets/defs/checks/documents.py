@@ -1,4 +1,4 @@
-"""Checks of documents, texts and chunks. They read whole tables and change nothing."""
+"""Checks of documents, texts and chunks. They read whole tables."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +8,7 @@ import polars as pl
 from rag_assets.core.documents.quality import cut_off, offenders, out_of_bounds, tiny_texts
 from rag_assets.core.names import Asset, Check, Job
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
-from rag_assets.defs.checks.scope import SHOWN, Scope, selected_shards
+from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards
 from rag_assets.defs.metadata import table
 from rag_assets.defs.resources import ChunkerResource, IndexResource, ThresholdsResource
 from rag_assets.models.registry import read_records
@@ -22,26 +22,26 @@ from rag_assets.pipeline.parsing import read_quarantined
     " if their share exceeds RAG_ASSETS_MAX_QUARANTINE_RATE.",
 )
 def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.AssetCheckResult:
-    """Show what could not be parsed."""
+    """List the documents that could not be parsed."""
     opened = index.open()
-    found, documents = read_quarantined(opened.lake, opened.shards)
-    rate = found.height / documents if documents else 0.0
-    many = rate > thresholds.max_quarantine_rate
-    age = datetime.now(UTC) - found["judged_at"].to_list()[0] if found.height else timedelta()
+    rows, documents = read_quarantined(opened.lake, opened.shards)
+    rate = rows.height / documents if documents else 0.0
+    exceeded = rate > thresholds.max_quarantine_rate
+    age = datetime.now(UTC) - rows["judged_at"].to_list()[0] if rows.height else timedelta()
     hours = age.total_seconds() / 3600
     return dg.AssetCheckResult(
-        passed=found.is_empty(),
-        severity=dg.AssetCheckSeverity.ERROR if many else dg.AssetCheckSeverity.WARN,
-        description=f"{found.height} of {documents} documents are quarantined, the oldest for"
+        passed=rows.is_empty(),
+        severity=dg.AssetCheckSeverity.ERROR if exceeded else dg.AssetCheckSeverity.WARN,
+        description=f"{rows.height} of {documents} documents are quarantined, the oldest for"
         f" {hours:.1f} h. The job {Job.RETRY_QUARANTINED} retries them."
-        if found.height
+        if rows.height
         else "No document is quarantined.",
         metadata={
-            "rag_assets/quarantined": found.height,
+            "rag_assets/quarantined": rows.height,
             "rag_assets/rate": rate,
-            "rag_assets/worst": table(offenders(found).head(SHOWN)),
+            "rag_assets/worst": table(offenders(rows).head(MAX_ROWS)),
             "rag_assets/oldest_hours": hours,
-            "rag_assets/documents": table(found.head(SHOWN)),
+            "rag_assets/documents": table(rows.head(MAX_ROWS)),
         },
     )
 
@@ -49,8 +49,8 @@ def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.Asset
 @dg.asset_check(
     name=Check.TEXT,
     asset=Asset.PARSED_DOCUMENTS,
-    description="Documents that were parsed and have hardly any text: fewer characters than"
-    " RAG_ASSETS_MIN_TEXT_CHARACTERS. Often a scan, or a page that is made by scripts.",
+    description="Documents that were parsed but have hardly any text: fewer characters than"
+    " RAG_ASSETS_MIN_TEXT_CHARACTERS. Often a scan, or a page that is rendered by scripts.",
 )
 def text(
     config: Scope, index: IndexResource, thresholds: ThresholdsResource
@@ -68,7 +68,7 @@ def text(
         f" {minimum} characters of text.",
         metadata={
             "rag_assets/tiny": tiny.height,
-            "rag_assets/documents": table(tiny.head(SHOWN)),
+            "rag_assets/documents": table(tiny.head(MAX_ROWS)),
         },
     )
 
@@ -76,28 +76,28 @@ def text(
 @dg.asset_check(
     name=Check.CHUNK_BOUNDS,
     asset=Asset.CHUNKS,
-    description="Chunks that are blank or larger than the limits they were cut by.",
+    description="Chunks that are blank or exceed the limits they were split with.",
 )
 def chunk_bounds(
     config: Scope, index: IndexResource, chunker: ChunkerResource
 ) -> dg.AssetCheckResult:
-    """Find chunks beyond their limits."""
+    """Find chunks that exceed their limits."""
     version, limits, opened = chunker.version, chunker.limits(), index.open()
     parts = opened.lake.read_all(Asset.CHUNKS, selected_shards(config, opened.shards), CHUNKS)
-    cut = [p.table for p in parts.values() if p.meta and p.meta.code_version == version]
-    found = pl.concat([pl.DataFrame(schema=CHUNKS), *cut])
-    wrong = out_of_bounds(found, limits)
-    later = f" {len(parts) - len(cut)} shards were not cut by these limits yet."
+    current = [p.table for p in parts.values() if p.meta and p.meta.code_version == version]
+    chunks = pl.concat([pl.DataFrame(schema=CHUNKS), *current])
+    exceeding = out_of_bounds(chunks, limits)
+    outdated = f" {len(parts) - len(current)} shards have not been split with these limits yet."
     return dg.AssetCheckResult(
-        passed=wrong.is_empty(),
+        passed=exceeding.is_empty(),
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{wrong.height} of {found.height} chunks are blank or exceed"
+        description=f"{exceeding.height} of {chunks.height} chunks are blank or exceed"
         f" {limits.tokens} tokens or {limits.characters} characters."
-        + (later if len(cut) < len(parts) else ""),
+        + (outdated if len(current) < len(parts) else ""),
         metadata={
-            "rag_assets/chunks": found.height,
-            "rag_assets/out_of_bounds": wrong.height,
-            "rag_assets/worst": table(wrong.head(SHOWN)),
+            "rag_assets/chunks": chunks.height,
+            "rag_assets/out_of_bounds": exceeding.height,
+            "rag_assets/worst": table(exceeding.head(MAX_ROWS)),
         },
     )
 
@@ -105,22 +105,23 @@ def chunk_bounds(
 @dg.asset_check(
     name=Check.CUT_OFF_BY_MODEL,
     asset=Asset.CHUNKS,
-    description="Chunks with more tokens than a model reads: it does not see their ends. Lower"
-    " RAG_ASSETS_CHUNK_TOKENS, or use a model that reads more.",
+    description="Chunks with more tokens than a model accepts, which ignores the rest. Lower"
+    " RAG_ASSETS_CHUNK_TOKENS, or use a model that accepts more.",
 )
 def cut_off_by_model(config: Scope, index: IndexResource) -> dg.AssetCheckResult:
-    """Find chunks that a model reads only in part."""
+    """Find chunks that a model truncates."""
     opened = index.open()
     parts = opened.lake.read_all(Asset.CHUNKS, selected_shards(config, opened.shards), CHUNKS)
-    found = pl.concat([partition.table for partition in parts.values()])
+    chunks = pl.concat([partition.table for partition in parts.values()])
     maintained = read_records(opened.lake).maintained
-    losses = cut_off(found, {model: opened.find_spec(model).max_tokens for model in maintained})
+    losses = cut_off(chunks, {model: opened.find_spec(model).max_tokens for model in maintained})
     lost = int(losses["tokens_lost"].sum())
     return dg.AssetCheckResult(
         passed=losses.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{', '.join(losses['model'])} do not see {lost} tokens at chunks' ends."
+        description=f"{lost} tokens at the ends of chunks are ignored by"
+        f" {', '.join(losses['model'])}."
         if lost
-        else f"{len(maintained)} models see all of {found.height} chunks.",
+        else f"{len(maintained)} models read all of {chunks.height} chunks.",
         metadata={"rag_assets/tokens_lost": lost, "rag_assets/models": table(losses)},
     )

@@ -1,4 +1,4 @@
-"""The gate as checks of candidates: what a model must prove before it goes live, rule by rule."""
+"""The gate as checks of candidates: the requirements for going live, one check per rule."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -17,14 +17,14 @@ from rag_assets.models.promotion import Promotion
         dg.AssetCheckSpec(
             f"{Check.GATE_RULE}{rule}",
             asset=Asset.COLLECTION,
-            description=f"Of each candidate. {description}",
+            description=f"For each candidate. {description}",
             blocking=True,
         )
         for rule, description in RULES.items()
     ],
     can_subset=True,
-    description="What a model must prove before it goes live; the promotion itself evaluates it"
-    " again.",
+    description="Requirements that a model must meet before it goes live; a promotion evaluates"
+    " them again.",
 )
 def promotion_gate(
     context: dg.AssetCheckExecutionContext, index: IndexResource, gate: GateResource
@@ -32,7 +32,7 @@ def promotion_gate(
     """Evaluate every candidate."""
     selected = {key.name for key in context.selected_asset_check_keys}
     requested = [rule for rule in Rule if f"{Check.GATE_RULE}{rule}" in selected]
-    rules = {Rule.SIGNATURE, Rule.INDEX, *requested}  # without these two nothing can be read
+    rules = {Rule.SIGNATURE, Rule.INDEX, *requested}  # the others depend on these two
     with index.open() as opened:
         promotion = Promotion(opened, gate.policy())
         candidates = promotion.registry.read().having(Role.CANDIDATE)
@@ -43,7 +43,12 @@ def promotion_gate(
 
 def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:
     """Return the result of a rule for each candidate."""
-    findings = {m: f for m, found in evaluated.items() for f in found if f.rule is rule}
+    findings = {
+        model: finding
+        for model, results in evaluated.items()
+        for finding in results
+        if finding.rule is rule
+    }
     numbers = {f"{m} {n}": v for m, f in findings.items() for n, v in f.metrics.items()}
     return dg.AssetCheckResult(
         check_name=f"{Check.GATE_RULE}{rule}",

@@ -1,4 +1,4 @@
-"""Which shards a check evaluates: configuration that checks share."""
+"""The shards that a check evaluates: configuration that checks share."""
 
 from collections.abc import Sequence
 
@@ -7,23 +7,25 @@ from pydantic import Field
 
 from rag_assets.core.errors import ConfigurationError
 
-SHOWN = 50  # rows of evidence
+MAX_ROWS = 50  # of a table of evidence
 
 
 class Scope(dg.Config):
-    """Which shards a check evaluates, when it is run manually."""
+    """The shards that a check evaluates when it is run manually."""
 
-    shards: list[str] = Field(default=[], description="For instance s003. Empty: all shards.")
+    shards: list[str] = Field(
+        default=[], description="Names of the shards, for instance s003. Empty: all shards."
+    )
 
 
 def selected_shards(scope: Scope, known: Sequence[str]) -> list[str]:
-    """Return the shards that a check is to evaluate.
+    """Return the shards to evaluate.
 
     Raises:
         ConfigurationError: There is no such shard.
     """
     if unknown := sorted(set(scope.shards) - set(known)):
         raise ConfigurationError(
-            f"There is no shard {', '.join(unknown)}: they are {known[0]} to {known[-1]}."
+            f"There is no shard {', '.join(unknown)}; the shards are {known[0]} to {known[-1]}."
         )
     return scope.shards or list(known)

@@ -1,4 +1,4 @@
-"""Jobs: the stages of ingestion, upkeep, and the steps of a model's life."""
+"""Jobs: the stages of ingestion, maintenance, and the steps of a model's lifecycle."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Jobs of a model's life: register, preview, build, cancel, evaluate, promote, roll back, retire.
+"""Jobs of a model's lifecycle: from registering to retiring it.
 
-Each is a step of `core/models/lifecycle.py` and can be repeated; docs/upgrade.md goes through them.
+Each is a repeatable step of `core/models/lifecycle.py`; docs/upgrade.md walks through them.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ ONE_AT_A_TIME = {Tag.WRITES: "models"}
 
 
 class ModelConfig(dg.Config):
-    """Which model."""
+    """The model."""
 
-    model: str = Field(description="The model's key in the models file.")
+    model: str = Field(description="Key of the model in the models file.")
 
 
 class BuildConfig(ModelConfig):
-    """Which model to build."""
+    """The model to build."""
 
     concurrent: bool = Field(
         default=False, description="Whether to build even if another candidate is being built."
@@ -36,12 +36,12 @@ class BuildConfig(ModelConfig):
 
 
 class PreviewConfig(ModelConfig):
-    """Which model's build to estimate."""
+    """The model whose build to estimate."""
 
     tokens_per_second: float = Field(
         default=0.0,
-        description="Rate of one GPU. 0: the rate that the model's last runs measured, or that of"
-        " this machine on a sample.",
+        description="Rate of one GPU. 0: as measured by the model's recent runs, or else on a"
+        " sample on this machine.",
     )
 
 
@@ -52,9 +52,9 @@ def register(context: dg.OpExecutionContext, config: ModelConfig, index: IndexRe
         _record(context, config.model, life.register(config.model))
 
 
-@dg.op(description="Estimate a build.")
+@dg.op(description="Estimate the cost of building a model.")
 def preview(context: dg.OpExecutionContext, config: PreviewConfig, index: IndexResource) -> None:
-    """Estimate what building a model takes."""
+    """Estimate the cost of building a model."""
     with _lifecycle(context, index, config.model) as life:
         estimate = life.preview(config.model, config.tokens_per_second)
     context.add_output_metadata(asdict(estimate))
@@ -62,7 +62,7 @@ def preview(context: dg.OpExecutionContext, config: PreviewConfig, index: IndexR
 
 @dg.op(name=Op.BUILD, description="Make a model a candidate.")
 def build(context: dg.OpExecutionContext, config: BuildConfig, index: IndexResource) -> None:
-    """Have a model built."""
+    """Make a model a candidate."""
     with _lifecycle(context, index, config.model) as life:
         registry = life.build(config.model, concurrent=config.concurrent)
     _record(context, config.model, registry)
@@ -86,7 +86,7 @@ def retire(context: dg.OpExecutionContext, config: ModelConfig, index: IndexReso
     name=Job.REGISTER_MODEL,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
-    description="Register a model of the models file and make its key a partition.",
+    description="Register a model of the models file and add its key to the partitions.",
 )
 def register_model() -> None:
     """Register a model."""
@@ -96,7 +96,7 @@ def register_model() -> None:
 @dg.job(
     name=Job.PREVIEW_BUILD,
     hooks={note_failure},
-    description="Estimate what building a model takes: GPU hours and storage. Builds nothing.",
+    description="Estimate the GPU hours and storage that building a model takes. Builds nothing.",
 )
 def preview_build() -> None:
     """Estimate a build."""
@@ -107,8 +107,9 @@ def preview_build() -> None:
     name=Job.BUILD_MODEL,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
-    description="Make a registered model a candidate: the index sensor requests bulk runs until its"
-    " collection is filled, indexed, loaded and read back, and applies every change to it.",
+    description="Make a registered model a candidate. The index sensor then requests bulk runs"
+    " until its collection is filled, indexed, loaded and read back, and keeps it in sync"
+    " afterwards.",
 )
 def build_model() -> None:
     """Have a model built."""
@@ -119,7 +120,7 @@ def build_model() -> None:
     name=Job.CANCEL_BUILD,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
-    description="Stop building a candidate. What was built stays for the next build.",
+    description="Stop building a candidate. What was built is kept for the next build.",
 )
 def cancel_build() -> None:
     """Stop a build."""
@@ -151,8 +152,8 @@ promote = dg.define_asset_job(
     selection=_promotion,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
-    description="Evaluate the model that `live_alias` is configured with, and point the live alias"
-    " at its collection.",
+    description="Evaluate the model that `live_alias` is configured with and, if it passes, point"
+    " the live alias at its collection.",
 )
 
 rollback = dg.define_asset_job(
@@ -162,7 +163,7 @@ rollback = dg.define_asset_job(
     tags=ONE_AT_A_TIME,
     config={"ops": {Asset.LIVE_ALIAS: {"config": {"rollback": True}}}},
     description="Point the live alias back at the previously live model, after checking its data."
-    " It has received every change since.",
+    " It has been kept in sync since.",
 )
 
 
@@ -170,7 +171,7 @@ rollback = dg.define_asset_job(
 def _lifecycle(
     context: dg.OpExecutionContext, index: IndexResource, model: str
 ) -> Iterator[Lifecycle]:
-    """Open the models' life; the run is found by its model in the UI from here on."""
+    """Open the lifecycle, and tag the run with the model so that the UI can filter by it."""
     context.instance.add_run_tags(context.run_id, {Tag.MODEL: model})
     with index.open() as opened:
         yield Lifecycle(opened, DagsterOrchestrator(context.instance))

@@ -7,7 +7,7 @@ from rag_assets.core.names import Asset, Check
 
 
 def without_checks(*assets: str) -> dg.AssetSelection:
-    """Select assets without their checks, which read whole tables: they have their own job."""
+    """Select assets without their checks, which read whole tables and have their own job."""
     return dg.AssetSelection.assets(*assets).without_checks()
 
 
@@ -21,5 +21,5 @@ CANDIDATE_CHECKS = checks(Asset.COLLECTION, *(f"{Check.GATE_RULE}{rule}" for rul
 MODEL_CHECKS = checks(Asset.LIVE_ALIAS, Check.RETRIEVAL) | checks(
     Asset.EMBEDDINGS, Check.ENDPOINT_PARITY
 )
-"""Those that embed texts, and so load models: they run less often than the others."""
+"""Checks that load a model to embed texts, and so run less often than the others."""
 PROMOTION_CHECK = checks(Asset.LIVE_ALIAS, Check.GATE)

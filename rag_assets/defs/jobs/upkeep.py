@@ -1,4 +1,4 @@
-"""Jobs that keep all in order: audit, checks, compaction, reports."""
+"""Jobs that maintain the platform: audit, checks, compaction, reports."""
 
 import time
 
@@ -24,7 +24,7 @@ report = dg.define_asset_job(
     Job.REPORT,
     selection=without_checks(Asset.INGESTION_REPORT, Asset.COST_REPORT),
     description="Report the state of ingestion and its cost, in the assets ingestion_report and"
-    " cost_report; changes nothing.",
+    " cost_report. Changes nothing else.",
 )
 
 run_checks = dg.define_asset_job(
@@ -34,22 +34,22 @@ run_checks = dg.define_asset_job(
     - MODEL_CHECKS
     - PROMOTION_CHECK,
     hooks={note_failure},
-    description="Evaluate the asset checks, except those that embed texts and the gate's, which are"
-    " for candidates.",
+    description="Evaluate the asset checks, except those that embed texts and those of the gate,"
+    " which are for candidates.",
 )
 
 evaluate_live = dg.define_asset_job(
     Job.EVALUATE_LIVE,
     selection=MODEL_CHECKS,
     hooks={note_failure},
-    description="Evaluate the checks that embed texts: how well the live model retrieves, and"
-    " whether endpoints give the vectors of their models.",
+    description="Evaluate the checks that embed texts: retrieval of the live model, and parity of"
+    " endpoints.",
 )
 
 
-@dg.op(description="Compare Milvus's rows with the lake, in all shards of all models, and repair.")
+@dg.op(description="Compare all rows in Milvus with the lake, and repair differences.")
 def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
-    """Repair what differs; a shard whose chunks are being indexed is left to that run."""
+    """Repair differences; a shard with a run in flight is left to that run."""
     damages: list[Damage] = []
     with index.open() as opened:
         for target in maintained_collections(opened):
@@ -70,30 +70,31 @@ def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
 @dg.job(
     name=Job.AUDIT,
     hooks={note_failure},
-    description="Find rows that Milvus lost, or kept although the lake has none, and repair them.",
+    description="Find rows that are missing or extra in Milvus compared with the lake, and repair"
+    " them.",
 )
 def audit() -> None:
-    """Compare Milvus's real rows with the lake."""
+    """Compare the rows in Milvus with the lake."""
     compare_rows()
 
 
-@dg.op(description="Compact the collections and remove what nothing refers to.")
+@dg.op(description="Compact the collections and remove orphans.")
 def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> None:
     """Compact each maintained collection, then remove orphans that are safe to remove."""
     with index.open() as opened:
         names = [target.name for target in maintained_collections(opened) if target.exists]
         for name in names:
             opened.store.compact(name)
-            context.log.info("%s: requested a compaction from Milvus.", name)
+            context.log.info("%s: requested compaction.", name)
         registry = ModelRegistry(opened).read()
-        found = [orphan for orphan in find_orphans(opened, registry) if orphan.removable]
-        if any(orphan.kind == "collection" for orphan in found):
-            time.sleep(index.retire_grace_seconds)  # queries that are being answered from it
-        for orphan in found:
+        orphans = [orphan for orphan in find_orphans(opened, registry) if orphan.removable]
+        if any(orphan.kind == "collection" for orphan in orphans):
+            time.sleep(index.retire_grace_seconds)  # running queries finish first
+        for orphan in orphans:
             remove(opened, orphan)
             context.log.info("Removed %s %s: %s.", orphan.kind, orphan.name, orphan.why)
     context.add_output_metadata(
-        {"collections compacted": len(names), "orphans removed": len(found)}
+        {"collections compacted": len(names), "orphans removed": len(orphans)}
     )
 
 
@@ -101,16 +102,16 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
     name=Job.COMPACT,
     hooks={note_failure},
     tags={Tag.WRITES: "models"},
-    description="Have Milvus merge small and half-deleted segments, and remove what nothing refers"
-    " to: vectors and collections of retired models, checkpoints that no run will resume.",
+    description="Have Milvus merge small and partly deleted segments, and remove orphans: vectors"
+    " and collections of retired models, checkpoints that no run will resume.",
 )
 def compact() -> None:
-    """Compact the collections."""
+    """Compact the collections and remove orphans."""
     compact_storage()
 
 
 def _observation(damage: Damage) -> dg.AssetObservation:
-    """Return damage as an event of the asset's partition."""
+    """Return damage as an observation of the asset's partition."""
     return dg.AssetObservation(
         Asset.COLLECTION,
         partition=model_shard_key(damage.model, damage.shard),

@@ -9,7 +9,7 @@ from rag_assets.settings import Settings
 
 
 def configured(settings: Settings) -> list[dg.SensorDefinition]:
-    """Return all sensors; those of ingestion look as often as the settings tell."""
+    """Return all sensors; the interval of those of ingestion is a setting."""
     return [
         source_sensor(settings),
         index_sensor(settings),

@@ -1,8 +1,8 @@
-"""Sensors that post failed runs and checks to a webhook, if one is set.
+"""Sensors that post failed runs and checks to a webhook, if one is configured.
 
-Nothing waits for the webhook. While it does not answer, alerts of runs are dropped after a few
-tries, which the tick's message reports; a check is tried again in the next tick as long as it
-fails. The UI shows both all the same.
+Nothing waits for the webhook. While it is unavailable, alerts for runs are dropped after a few
+attempts, as the tick's message reports; an alert for a check is retried in the next tick while the
+check fails. The UI shows failed runs and checks in any case.
 """
 
 import json
@@ -20,7 +20,7 @@ from rag_assets.core.scheduling.retries import Ending
 from rag_assets.defs.resources import AlertsResource
 from rag_assets.instance.event_log import check_evaluations
 
-SHOWN_TAGS = (Tag.SOURCE, Tag.MODEL, Tag.LANE, Tag.RANGE_START, Tag.RANGE_END)
+ALERT_TAGS = (Tag.SOURCE, Tag.MODEL, Tag.LANE, Tag.RANGE_START, Tag.RANGE_END)
 TICK_SECONDS = 30
 OFF = "No alerts: RAG_ASSETS_ALERT_WEBHOOK_URL is not set."
 
@@ -40,11 +40,13 @@ def alert_failed_runs(
         return dg.SkipReason(OFF)
     failed = _failed_run(context)
     if _alerted_before(context, alerts.alert_interval_seconds):
-        return dg.SkipReason(f"{failed.job} failed as before; an alert was posted recently.")
+        return dg.SkipReason(
+            f"{failed.job} failed with the same error as before; an alert was posted recently."
+        )
     try:
         post(alerts.alert_webhook_url, alert.of_run(failed, alerts.source, alerts.webserver_url))
     except AlertError as error:
-        return dg.SkipReason(f"The alert of run {failed.run_id} is dropped. {error}")
+        return dg.SkipReason(f"The alert for run {failed.run_id} was dropped. {error}")
     context.instance.add_run_tags(failed.run_id, {Tag.ALERTED: "yes"})
     return None
 
@@ -53,20 +55,20 @@ def alert_failed_runs(
     name=Sensor.ALERT_FAILED_CHECKS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=TICK_SECONDS,
-    description="Posts checks that passed before and now fail to"
-    " RAG_ASSETS_ALERT_WEBHOOK_URL, once each.",
+    description="Posts checks that start to fail to RAG_ASSETS_ALERT_WEBHOOK_URL, once per"
+    " failure.",
 )
 def alert_failed_checks(
     context: dg.SensorEvaluationContext, alerts: AlertsResource
 ) -> dg.SensorResult:
-    """Post checks that began to fail."""
+    """Post checks that started to fail."""
     if not alerts.alert_webhook_url:
         return dg.SensorResult(skip_reason=OFF)
     checks = context.repository_def.asset_graph.asset_check_keys if context.repository_def else ()
     evaluations = check_evaluations(context.instance, checks)
-    now = {name: found.passed for name, (found, _) in evaluations.items()}
-    failed = alert.newly_failed(json.loads(context.cursor or "{}"), now)
-    message = f"{len(failed)} checks began to fail."
+    passed = {name: evaluation.passed for name, (evaluation, _) in evaluations.items()}
+    failed = alert.newly_failed(json.loads(context.cursor or "{}"), passed)
+    message = f"{len(failed)} checks started to fail."
     for number, name in enumerate(failed):
         body = alert.of_check(
             _failed_check(*evaluations[name]), alerts.source, alerts.webserver_url
@@ -74,12 +76,12 @@ def alert_failed_checks(
         try:
             post(alerts.alert_webhook_url, body)
         except AlertUnavailableError as error:
-            now |= dict.fromkeys(failed[number:], True)  # to be posted in the next tick
+            passed |= dict.fromkeys(failed[number:], True)  # so that the next tick posts them
             message += f" {error} It will be retried."
             break
         except AlertError as error:
-            message += f" The alert of {name} is dropped. {error}"
-    return dg.SensorResult(skip_reason=message, cursor=json.dumps(now))
+            message += f" The alert for {name} was dropped. {error}"
+    return dg.SensorResult(skip_reason=message, cursor=json.dumps(passed))
 
 
 def _failed_run(context: dg.RunFailureSensorContext) -> alert.FailedRun:
@@ -91,31 +93,31 @@ def _failed_run(context: dg.RunFailureSensorContext) -> alert.FailedRun:
         job=run.job_name,
         error=_message(cause) if cause else context.failure_event.message or "",
         will_retry=Tag.LANE in run.tags and run.tags.get(Tag.ENDING) != Ending.PERMANENT,
-        tags={name: run.tags[name] for name in SHOWN_TAGS if name in run.tags},
+        tags={name: run.tags[name] for name in ALERT_TAGS if name in run.tags},
     )
 
 
 def _message(error: SerializableErrorInfo) -> str:
-    """Return an error's name and message, without the module that the name is from."""
+    """Return an error's class name and message, without the module."""
     return f"{error.cls_name}: {error.message.partition(': ')[2]}"
 
 
-def _alerted_before(context: dg.RunFailureSensorContext, every_seconds: float) -> bool:
-    """Whether a run of the same job, model and error was alerted of not long ago."""
+def _alerted_before(context: dg.RunFailureSensorContext, interval_seconds: float) -> bool:
+    """Whether an alert for the same job, model and error was posted within the interval."""
     tags = {name: context.dagster_run.tags.get(name, "") for name in (Tag.ERROR, Tag.MODEL)}
-    alike = dg.RunsFilter(
+    similar = dg.RunsFilter(
         job_name=context.dagster_run.job_name,
         tags={Tag.ALERTED: "yes"} | {name: value for name, value in tags.items() if value},
-        updated_after=datetime.fromtimestamp(time.time() - every_seconds, UTC),
+        updated_after=datetime.fromtimestamp(time.time() - interval_seconds, UTC),
     )
-    return every_seconds > 0 and bool(context.instance.get_runs(alike, limit=1))
+    return interval_seconds > 0 and bool(context.instance.get_runs(similar, limit=1))
 
 
-def _failed_check(found: dg.AssetCheckEvaluation, run_id: str) -> alert.FailedCheck:
+def _failed_check(evaluation: dg.AssetCheckEvaluation, run_id: str) -> alert.FailedCheck:
     return alert.FailedCheck(
         run_id=run_id,
-        asset=found.asset_key.to_user_string(),
-        check=found.check_name,
-        severity=found.severity.value,
-        description=found.description or "",
+        asset=evaluation.asset_key.to_user_string(),
+        check=evaluation.check_name,
+        severity=evaluation.severity.value,
+        description=evaluation.description or "",
     )

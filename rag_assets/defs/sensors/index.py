@@ -1,6 +1,6 @@
-"""`index_sensor`: the reconciler of the collections: requests runs of shards that are not in sync.
+"""`index_sensor`: the reconciler of the collections: requests runs over stale shards.
 
-It is level-triggered, as `source.py` is, and does no work itself.
+Like `source_sensor` it is level-triggered; it does no work itself.
 """
 
 import time
@@ -28,22 +28,21 @@ from rag_assets.pipeline.staleness import Metas, stale_documents, stale_rows
 from rag_assets.pipeline.sync import unfilled
 from rag_assets.settings import Settings
 
-SECONDS_TO_PROMOTE = 60  # the first promotion is requested once in this time
-LIVE = "live"  # the sensor's cursor, once it has seen an alias
+SECONDS_TO_PROMOTE = 60  # minimum interval between requests of the first promotion
+LIVE = "live"  # the sensor's cursor once an alias exists
 
 
 def index_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Return the sensor, which runs as soon as it is loaded; its interval is a setting."""
-    known: KnownMetas = {}  # what was read of the lake, from tick to tick
+    """Return the sensor; it is running by default, and its interval is a setting."""
+    known: KnownMetas = {}  # partition metadata, kept from tick to tick
 
     @dg.sensor(
         name=Sensor.INDEX,
         jobs=[index_chunks, promote],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Finds shards whose chunks are not yet in a model's collection and requests"
-        " runs of them, for each candidate, the live model and previous ones. Makes the first"
-        " model live once it is complete.",
+        description="Finds shards that are not in sync in a maintained model's collection and"
+        " requests runs over them. Requests the promotion of the first model once it is complete.",
     )
     def evaluate(
         context: dg.SensorEvaluationContext, index: IndexResource, chunker: ChunkerResource
@@ -53,7 +52,7 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
             names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS, Asset.COLLECTION)
             metas = {name: opened.lake.metas(name, known) for name in names}
             registry = read_records(opened.lake)
-            _name_unregistered(tick, registry)
+            _report_unregistered(tick, registry)
             for model in registry.maintained:
                 try:
                     cursor = _reconcile(tick, opened, model, metas, cursor)
@@ -77,11 +76,11 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
     return evaluate
 
 
-def _name_unregistered(tick: Tick, registry: Registry) -> None:
-    """Say which partitions are no models of ours."""
+def _report_unregistered(tick: Tick, registry: Registry) -> None:
+    """Add a message for each partition of a model that is not registered."""
     for model in tick.instance.get_dynamic_partitions(Partition.MODEL):
         if registry.role(model) is None:
-            tick.messages.append(f"{model} is skipped: it is a partition, but not registered.")
+            tick.messages.append(f"{model} is skipped: it is a partition but not registered.")
 
 
 def _reconcile(
@@ -91,7 +90,7 @@ def _reconcile(
 
     Raises:
         ConfigurationError: The model has no spec.
-        VectorStoreError: Milvus cannot be reached.
+        VectorStoreError: Milvus is unreachable.
     """
     shards, target = list(index.shards), ModelCollection.of(index, model)
     stale = stale_rows(metas, shards, target.spec)
@@ -114,13 +113,13 @@ def _reconcile(
 def _due(
     stale: list[StaleShard], target: ModelCollection, rows: Mapping[tuple[str, ...], Meta]
 ) -> list[StaleShard]:
-    """Return the stale shards to request runs for now.
+    """Return the stale shards over which to request runs now.
 
-    While a collection is being filled these are the shards that were not filled yet; edits of the
-    others come when it is read back.
+    While a collection is being filled, these are the shards not filled yet; changes to the others
+    follow when it is read back.
 
     Raises:
-        VectorStoreError: Milvus cannot be reached: a run would only find out the same.
+        VectorStoreError: Milvus is unreachable, so that a run would fail too.
     """
     shards = target.index.shards
     missing = set(unfilled(rows, target.spec.key, shards)) if target.filling else set()
@@ -137,7 +136,7 @@ def _go_live(tick: Tick, index: Index, model: str) -> str | None:
     except VectorStoreError as error:
         tick.messages.append(str(error))
         return None
-    tick.messages.append(f"Nothing is live, and {model} is complete → promotion")
+    tick.messages.append(f"Nothing is live and {model} is complete → promotion")
     tick.requests.append(
         dg.RunRequest(
             run_key=f"{model} is the first, {time.time() // SECONDS_TO_PROMOTE:.0f}",
@@ -149,7 +148,7 @@ def _go_live(tick: Tick, index: Index, model: str) -> str | None:
                         "config": {
                             "model": model,
                             "by": "index_sensor",
-                            "reason": "the first model is complete, and nothing is live",
+                            "reason": "the first model is complete and nothing is live",
                         }
                     }
                 }

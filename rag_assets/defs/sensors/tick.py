@@ -1,7 +1,7 @@
-"""`Tick`: what both ingestion sensors do alike.
+"""`Tick`: what the ingestion sensors have in common.
 
 What belongs here: turning stale shards into run requests, and findings into messages and events.
-What does not: what each sensor looks at (`source.py`, `index.py`), and which runs are requested
+What does not: what each sensor compares (`source.py`, `index.py`), and which runs to request
 (`core/scheduling/`).
 """
 
@@ -29,7 +29,7 @@ class Tick:
     """Collects one sensor tick's run requests, messages and asset events.
 
     Attributes:
-        behind: Names of what is stale for another reason than the hours of bulk runs.
+        behind: What is stale for another reason than a closed bulk window.
     """
 
     instance: dg.DagsterInstance
@@ -50,15 +50,15 @@ class Tick:
         unit: str,
         assets: Sequence[str],
     ) -> None:
-        """Request runs over stale partitions, by the policies of lanes and retries.
+        """Request runs over stale partitions, by the lane and retry policies.
 
         Args:
             job: The job to run.
-            stale: The shards, by their positions among `partitions`.
+            stale: The stale shards, by their positions in `partitions`.
             partitions: All partition keys, in order.
-            lanes: The policy.
+            lanes: The lane policy.
             unit: What changes: documents or chunks.
-            assets: Those of the job that are to run.
+            assets: The assets of the job to materialise.
         """
         if not stale:
             return
@@ -92,7 +92,7 @@ class Tick:
 
     @property
     def bulk_from(self) -> datetime | None:
-        """When bulk runs may be requested again; None if they may now."""
+        """When the bulk window opens; None if it is open."""
         return closed_until(self.settings.bulk_window, self.began)
 
     @property
@@ -101,10 +101,10 @@ class Tick:
         return " ".join(self.messages)
 
     def observe(self, found: ListingResult) -> None:
-        """Report the listings that have changed.
+        """Report the listings that changed, as observations and materialisations.
 
-        As observations of `source_files`, and as materialisations, because the listing has been
-        written and the UI's staleness looks at nothing else where an asset can be materialised.
+        Materialisations, because the listing has been written, and because the UI determines the
+        staleness of an asset that can be materialised by nothing else.
         """
         for shard, version in found.versions.items():
             for event in (dg.AssetMaterialization, dg.AssetObservation):
@@ -118,13 +118,14 @@ class Tick:
                 )
 
     def heartbeat(self, asset: str, **metrics: float) -> None:
-        """Report a heartbeat of an asset at an end of the flow, if it is time for one."""
+        """Report a heartbeat of an asset, if one is due."""
         if not self.events:
-            beats = heartbeats(self.instance, self.settings, asset, self.message, metrics)
-            self.events.extend(beats)
+            self.events.extend(
+                heartbeats(self.instance, self.settings, asset, self.message, metrics)
+            )
 
     def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
-        """Return it as Dagster takes it."""
+        """Return the tick's result for Dagster."""
         context.log.info(self.message)
         return dg.SensorResult(
             run_requests=self.requests,
@@ -139,7 +140,7 @@ def lane_policy(settings: Settings, stream_changes: int) -> LanePolicy:
 
     Args:
         settings: The settings.
-        stream_changes: Maximum changes that one tick processes as stream runs.
+        stream_changes: Maximum number of changes per tick to process as stream runs.
     """
     return LanePolicy(
         stream_changes=stream_changes,

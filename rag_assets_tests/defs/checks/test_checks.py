@@ -1,6 +1,5 @@
 """What the asset checks say, on a platform that is in order and on one that is not."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +11,27 @@ from pymilvus import MilvusClient
 from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
-from rag_assets.cli.ingestion import lifecycle
+from rag_assets.cli.ingestion import open_lifecycle
+from rag_assets.core.names import Job, Sensor
 from rag_assets.core.tables import CHUNKS
-from rag_assets.defs.resources import LakeResource, build_resources
+from rag_assets.defs.resources import IndexResource, resolved
 from rag_assets.settings import load_settings
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.embedding_server import embedding_server
+from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
-from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.support.ticking import Ticking, instance, put, settle
+from rag_assets_tests.support.ticking import Ticking
 
-__all__ = ["instance"]
+__all__ = ["filled", "fillings"]
 
 
 @pytest.fixture
-def settled(bucket: Bucket, instance: dg.DagsterInstance) -> Ticking:
+def settled(filled: Platform) -> Ticking:
     """Three documents, indexed."""
-    put(bucket, "a.md", "b.md", "c.md")
-    source = Ticking(instance, "source_sensor")
-    settle(source, Ticking(instance, "index_sensor"))
-    return source
+    return filled.sensor(Sensor.SOURCE)
 
 
 def evaluate(
-    ticking: Ticking, job: str = "run_checks", **config: dict[str, Any]
+    ticking: Ticking, job: str = Job.RUN_CHECKS, **config: dict[str, Any]
 ) -> dict[str, dg.AssetCheckEvaluation]:
     """Run all checks of a job as it does."""
     result = ticking.repository.get_job(job).execute_in_process(
@@ -59,10 +55,10 @@ def test_on_a_platform_that_is_in_order_every_check_passes(settled: Ticking) -> 
         "lag",
     }
     assert all(check.passed for check in found.values()), found
-    assert "vectors, all as they should be" in str(found["vectors"].description)
+    assert "vectors, all valid" in str(found["vectors"].description)
 
 
-def test_the_live_model_is_judged_by_what_it_finds(settled: Ticking) -> None:
+def test_the_live_model_is_evaluated_by_what_it_finds(settled: Ticking) -> None:
     found = evaluate(settled, "evaluate_live")
 
     assert set(found) == {"retrieval", "endpoint_parity"}
@@ -73,10 +69,10 @@ def test_the_live_model_is_judged_by_what_it_finds(settled: Ticking) -> None:
 
 
 def test_quarantined_documents_are_counted_with_their_age_and_reasons(
-    bucket: Bucket, settled: Ticking, instance: dg.DagsterInstance
+    filled: Platform, settled: Ticking
 ) -> None:
-    bucket.put("docs/broken.pdf", b"%PDF-1.7\nno document")
-    settle(settled, Ticking(instance, "index_sensor"))
+    filled.put("broken.pdf", b"%PDF-1.7\nno document")
+    filled.settle()
 
     check = evaluate(settled)["quarantine"]
 
@@ -106,44 +102,34 @@ def test_rows_that_milvus_lost_fail_a_check_with_the_shard_as_evidence(settled: 
 
 
 def test_changes_that_took_too_long_fail_the_lag_check(
-    bucket: Bucket,
-    settled: Ticking,
-    instance: dg.DagsterInstance,
-    monkeypatch: pytest.MonkeyPatch,
+    filled: Platform, settled: Ticking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_sync = time.time()
-    awaited(lambda: time.time() > in_sync + 1, "the next second: S3 tells times in seconds")
-    bucket.put("docs/a.md", b"# Edited\n\nSome time ago.\n")
-    settle(settled, Ticking(instance, "index_sensor"))
+    filled.put("a.md", b"# Edited\n\nSome time ago.\n")
+    filled.settle()
     assert evaluate(settled)["lag"].passed
     monkeypatch.setenv("RAG_ASSETS_MAX_LAG_SECONDS", "0.000001")
 
-    check = evaluate(Ticking(instance, "source_sensor"))["lag"]
+    check = evaluate(filled.sensor(Sensor.SOURCE))["lag"]
 
     assert not check.passed
     assert check.metadata["rag_assets/changes"].value == 1
 
 
 def test_a_few_quarantined_documents_are_a_warning_and_many_an_error(
-    bucket: Bucket,
-    settled: Ticking,
-    instance: dg.DagsterInstance,
-    monkeypatch: pytest.MonkeyPatch,
+    filled: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket.put("docs/broken.pdf", b"%PDF-1.7\nno document")
-    settle(settled, Ticking(instance, "index_sensor"))
+    filled.put("broken.pdf", b"%PDF-1.7\nno document")
+    filled.settle()
     monkeypatch.setenv("RAG_ASSETS_MAX_QUARANTINE_RATE", "0.3")
 
-    check = evaluate(Ticking(instance, "source_sensor"))["quarantine"]
+    check = evaluate(filled.sensor(Sensor.SOURCE))["quarantine"]
 
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
-def test_a_document_with_hardly_any_text_is_shown(
-    bucket: Bucket, settled: Ticking, instance: dg.DagsterInstance
-) -> None:
-    bucket.put("docs/tiny.md", b"# Scan\n")
-    settle(settled, Ticking(instance, "index_sensor"))
+def test_a_document_with_hardly_any_text_is_shown(filled: Platform, settled: Ticking) -> None:
+    filled.put("tiny.md", b"# Scan\n")
+    filled.settle()
 
     check = evaluate(settled)["text"]
 
@@ -152,11 +138,9 @@ def test_a_document_with_hardly_any_text_is_shown(
     assert (row.data["document_id"], row.data["characters"]) == ("tiny.md", "6")
 
 
-def test_a_check_can_be_run_by_hand_for_some_shards(
-    bucket: Bucket, settled: Ticking, instance: dg.DagsterInstance
-) -> None:
-    bucket.put("docs/tiny.md", b"# Scan\n")
-    settle(settled, Ticking(instance, "index_sensor"))
+def test_a_check_can_be_run_manually_for_some_shards(filled: Platform, settled: Ticking) -> None:
+    filled.put("tiny.md", b"# Scan\n")
+    filled.settle()
     shards = [f"s{number:03}" for number in range(3)]
 
     found = [
@@ -168,7 +152,7 @@ def test_a_check_can_be_run_by_hand_for_some_shards(
 
 
 def test_a_shard_that_there_is_not_is_named_beside_those_that_there_are(settled: Ticking) -> None:
-    with pytest.raises(Exception, match=r"no shard s999: they are s000 to s002"):
+    with pytest.raises(Exception, match=r"no shard s999; the shards are s000 to s002"):
         evaluate(settled, parsed_documents_text={"shards": ["s999"]})
 
 
@@ -229,20 +213,22 @@ def test_what_is_left_over_is_shown_and_compacted_away(settled: Ticking) -> None
     client.close()
 
 
-def test_work_that_a_run_will_take_up_again_is_no_orphan(bucket: Bucket, settled: Ticking) -> None:
+def test_work_that_a_run_will_take_up_again_is_no_orphan(
+    filled: Platform, settled: Ticking
+) -> None:
     lake = opened()
     for shard in ("s000", "s001", "s002"):
         table = lake.read(PartitionKey("chunks", shard), CHUNKS).table
         lake.checkpoint(PartitionKey("parsed_documents", shard), table)
-    put(bucket, *(f"new{number}.md" for number in range(20)))
+    for number in range(20):
+        filled.put(f"new{number}.md")
     settled.tick()  # all shards are stale now
 
     assert evaluate(settled)["orphans"].passed
 
 
-@pytest.mark.usefixtures("settled")
-def test_an_endpoint_that_gives_other_vectors_than_its_twin_fails_a_check(
-    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_endpoint_that_gives_other_vectors_than_the_same_model_in_process_fails_a_check(
+    filled: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with embedding_server(load_embedder(wordllama_spec())) as server:
         models = yaml.safe_load(load_settings().models_file.read_text())["models"]
@@ -250,23 +236,23 @@ def test_an_endpoint_that_gives_other_vectors_than_its_twin_fails_a_check(
             "backend": "openai", "name": "wordllama", "endpoint": server.url, "dimension": 256,
         }  # fmt: skip
         path = tmp_path / "models.yaml"
-        same_signature = {
+        endpoints = {
             "served-v1": served | {"same_as": WORDLLAMA},
             "prefixed-v1": served | {"same_as": WORDLLAMA, "passage_prefix": "passage: "},
             "alone-v1": served,
         }
-        path.write_text(yaml.safe_dump({"models": models | same_signature}))
+        path.write_text(yaml.safe_dump({"models": models | endpoints}))
         monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(path))
-        life = lifecycle(instance, load_settings())
-        maintained = Ticking(instance, "source_sensor")
-        for model in ("served-v1", "alone-v1"):
-            life.register(model)
-            life.build(model, concurrent=True)
+        ticking = filled.sensor(Sensor.SOURCE)
+        with open_lifecycle(filled.instance, load_settings()) as life:
+            for model in ("served-v1", "alone-v1"):
+                life.register(model)
+                life.build(model, concurrent=True)
 
-        same = evaluate(maintained, "evaluate_live")["endpoint_parity"]
-        life.register("prefixed-v1")
-        life.build("prefixed-v1", concurrent=True)
-        other = evaluate(maintained, "evaluate_live")["endpoint_parity"]
+            same = evaluate(ticking, Job.EVALUATE_LIVE)["endpoint_parity"]
+            life.register("prefixed-v1")
+            life.build("prefixed-v1", concurrent=True)
+            other = evaluate(ticking, Job.EVALUATE_LIVE)["endpoint_parity"]
 
     assert same.passed
     assert "alone-v1: not applicable" in str(same.description)
@@ -276,6 +262,4 @@ def test_an_endpoint_that_gives_other_vectors_than_its_twin_fails_a_check(
 
 
 def opened() -> Lake:
-    lake = build_resources(load_settings())["lake"]
-    assert isinstance(lake, LakeResource)
-    return lake.open()
+    return resolved(load_settings(), IndexResource).open().lake

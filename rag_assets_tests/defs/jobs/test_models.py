@@ -200,7 +200,7 @@ def test_force_without_a_reason_is_refused(models: Models) -> None:
 
     message = models.refused("rollback", live_alias={"model": TWIN, "force": True})
 
-    assert "`force` needs a `reason`" in message
+    assert "`force` requires a `reason`" in message
     assert models.roles()[TWIN] == "candidate"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rag_assets.adapters import webhook as adapter
 from rag_assets.core.errors import AlertError, AlertUnavailableError
-from rag_assets.core.reports.alert import LONGEST, FailedRun, newly_failed, of_run, shortened
+from rag_assets.core.reports.alert import MAX_LENGTH, FailedRun, newly_failed, of_run, shortened
 from rag_assets.definitions import definitions
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.milvus_servers import free_ports
@@ -109,7 +109,7 @@ def test_a_webhook_that_is_down_costs_an_alert_and_nothing_else(
     message = alerts.tick("alert_failed_runs")
     again = alerts.tick("alert_failed_runs")
 
-    assert "is dropped. The webhook cannot be reached" in message
+    assert "was dropped. The webhook cannot be reached" in message
     assert "secret" not in message
     assert "dropped" not in again
 
@@ -168,8 +168,8 @@ def test_an_alert_is_bounded_and_serialisable() -> None:
 
     body = of_run(failed, "s3://b", "")
 
-    assert len(body["error"]) == LONGEST
-    assert "asked for again by itself" in body["text"]
+    assert len(body["error"]) == MAX_LENGTH
+    assert "It will be retried automatically." in body["text"]
     assert body["link"] == ""
     assert json.loads(json.dumps(body)) == body
     assert shortened("a\n  b") == "a b"

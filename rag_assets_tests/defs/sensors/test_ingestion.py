@@ -1,4 +1,4 @@
-"""The sensors' ticks on a real instance and bucket: what they list, ask for, hold back and say."""
+"""The sensors' ticks on a real instance and bucket: what they list, request, hold back and say."""
 
 import json
 from collections.abc import Iterator
@@ -14,9 +14,8 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from rag_assets.core.errors import CredentialsError, SourceError
+from rag_assets.core.names import Asset, Partition, Tag
 from rag_assets.core.scheduling.lanes import Lane
-from rag_assets.instance.partitions import MODEL_DIMENSION
-from rag_assets.instance.runs import LANE, RANGE_END, RANGE_START, REASON, WRITES
 from rag_assets.settings import load_settings
 from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.pipeline import WORDLLAMA
@@ -40,7 +39,7 @@ def message(result: dg.SensorResult) -> str:
     return str(result.skip_reason.skip_message) if result.skip_reason else ""
 
 
-def test_a_first_tick_lists_the_bucket_and_asks_for_one_run(
+def test_a_first_tick_lists_the_bucket_and_requests_one_run(
     bucket: Bucket, source: Ticking
 ) -> None:
     put(bucket, "a.md", "b.md", "c.md")
@@ -49,8 +48,8 @@ def test_a_first_tick_lists_the_bucket_and_asks_for_one_run(
 
     [request] = result.run_requests or []
     assert request.job_name == "ingest_documents"
-    assert request.tags[LANE] == Lane.STREAM
-    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("s000", "s002")
+    assert request.tags[Tag.LANE] == Lane.STREAM
+    assert (request.tags[Tag.RANGE_START], request.tags[Tag.RANGE_END]) == ("s000", "s002")
     assert [key.to_user_string() for key in request.asset_selection or []] == [
         "parsed_documents",
         "chunks",
@@ -75,7 +74,7 @@ def test_listings_are_observed_so_that_the_ui_knows_of_them(
     assert one.tags["dagster/data_version"]
 
 
-def test_after_everything_has_run_the_sensors_ask_for_nothing(
+def test_after_everything_has_run_the_sensors_request_nothing(
     bucket: Bucket, source: Ticking, index: Ticking
 ) -> None:
     put(bucket, "a.md", "b.md", "c.md")
@@ -99,7 +98,7 @@ def test_the_first_model_goes_live_by_itself(
     assert jobs == ["ingest_documents", "index_chunks", "promote"]
 
 
-def test_one_edit_is_one_stream_run_of_its_shard_in_each_hop(
+def test_one_edit_is_one_stream_run_of_its_shard_in_each_stage(
     bucket: Bucket, source: Ticking, index: Ticking
 ) -> None:
     put(bucket, "a.md", "b.md", "c.md")
@@ -110,11 +109,11 @@ def test_one_edit_is_one_stream_run_of_its_shard_in_each_hop(
     source.run(first)
     [second] = index.tick().run_requests or []
 
-    assert first.tags[RANGE_START] == first.tags[RANGE_END]
-    assert second.tags[RANGE_START] == f"{WORDLLAMA}|{first.tags[RANGE_START]}"
-    assert second.tags[RANGE_START] == second.tags[RANGE_END]
-    assert {first.tags[LANE], second.tags[LANE]} == {Lane.STREAM}
-    assert first.tags[WRITES] != second.tags[WRITES]
+    assert first.tags[Tag.RANGE_START] == first.tags[Tag.RANGE_END]
+    assert second.tags[Tag.RANGE_START] == f"{WORDLLAMA}|{first.tags[Tag.RANGE_START]}"
+    assert second.tags[Tag.RANGE_START] == second.tags[Tag.RANGE_END]
+    assert {first.tags[Tag.LANE], second.tags[Tag.LANE]} == {Lane.STREAM}
+    assert first.tags[Tag.WRITES] != second.tags[Tag.WRITES]
 
 
 def test_many_changes_go_in_bulk(bucket: Bucket, source: Ticking) -> None:
@@ -122,10 +121,10 @@ def test_many_changes_go_in_bulk(bucket: Bucket, source: Ticking) -> None:
 
     [request] = source.tick().run_requests or []
 
-    assert request.tags[LANE] == Lane.BULK
+    assert request.tags[Tag.LANE] == Lane.BULK
 
 
-def test_while_a_run_is_in_flight_its_shards_are_not_asked_for_again(
+def test_while_a_run_is_in_flight_its_shards_are_not_requested_again(
     bucket: Bucket, source: Ticking, instance: dg.DagsterInstance
 ) -> None:
     put(bucket, "a.md", "b.md", "c.md")
@@ -140,10 +139,10 @@ def test_while_a_run_is_in_flight_its_shards_are_not_asked_for_again(
     result = source.tick()
 
     assert not result.run_requests
-    assert "3 shards with changes left to 1 run in flight" in message(result)
+    assert "3 shards with changes waiting for 1 run in flight" in message(result)
 
 
-def test_a_failed_run_is_asked_for_again_later_and_with_another_key(
+def test_a_failed_run_is_retried_later_and_with_another_key(
     bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAG_ASSETS_RETRY_INITIAL_SECONDS", "3")
@@ -166,7 +165,7 @@ def test_a_listing_goes_on_where_the_tick_before_stopped(
     bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, *(f"{number:02}.md" for number in range(25)))
-    monkeypatch.setattr("rag_assets.adapters.source.source.stores.PAGE", 10)
+    monkeypatch.setattr("rag_assets.adapters.source.stores.PAGE", 10)
     monkeypatch.setenv("RAG_ASSETS_LIST_OBJECTS", "10")
     monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", folder_of(bucket, monkeypatch))
     monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(load_settings().home / "lake of its own"))
@@ -211,20 +210,20 @@ def test_a_bucket_that_is_not_there_fails_the_tick_with_a_reason(
         Ticking(instance, "source_sensor").tick()
 
 
-def test_a_partition_that_was_not_registered_is_named_and_left_out(
+def test_a_partition_that_was_not_registered_is_named_and_skipped(
     bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
 ) -> None:
-    instance.add_dynamic_partitions(MODEL_DIMENSION, ["unheard-of-v1"])
+    instance.add_dynamic_partitions(Partition.MODEL, ["unheard-of-v1"])
     put(bucket, "a.md")
     settle(source, index)
 
     result = index.tick()
 
     assert not result.run_requests
-    assert "unheard-of-v1 is left out: it is a partition, but not registered" in message(result)
+    assert "unheard-of-v1 is skipped: it is a partition but not registered" in message(result)
 
 
-def test_a_model_that_the_models_file_has_lost_is_named_and_left_out(
+def test_a_model_that_the_models_file_has_lost_is_named_and_skipped(
     bucket: Bucket, source: Ticking, index: Ticking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "a.md")
@@ -235,7 +234,7 @@ def test_a_model_that_the_models_file_has_lost_is_named_and_left_out(
     result = index.tick()
 
     assert not result.run_requests
-    assert f"{WORDLLAMA} is left out" in message(result)
+    assert f"{WORDLLAMA} is skipped" in message(result)
 
 
 @pytest.fixture
@@ -332,7 +331,7 @@ def test_a_lost_notification_is_made_good_by_the_next_listing(
 
     [request] = source.tick().run_requests or []
 
-    assert request.tags[LANE] == Lane.STREAM
+    assert request.tags[Tag.LANE] == Lane.STREAM
 
 
 def test_a_queue_that_is_not_there_leaves_it_to_the_listing(
@@ -344,8 +343,8 @@ def test_a_queue_that_is_not_there_leaves_it_to_the_listing(
 
     [request] = Ticking(instance, "source_sensor").tick().run_requests or []
 
-    assert "Changes are found by listing." in request.tags[REASON]
-    assert "1 documents listed" in request.tags[REASON]
+    assert "Changes will be found by listing." in request.tags[Tag.REASON]
+    assert "1 documents listed" in request.tags[Tag.REASON]
 
 
 def test_wrong_credentials_fail_the_tick_and_say_so(
@@ -364,7 +363,7 @@ def test_wrong_credentials_fail_the_tick_and_say_so(
         httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"inf")
 
 
-def test_what_is_observed_makes_the_assets_made_from_it_stale_in_the_ui(
+def test_what_is_observed_makes_the_assets_derived_from_it_stale_in_the_ui(
     bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
 ) -> None:
     put(bucket, "a.md", "b.md", "c.md")
@@ -406,7 +405,7 @@ def test_outside_the_bulk_window_a_load_waits_and_an_edit_does_not(
     assert f"3 shards held back: the bulk window opens at {opens:%H:%M} UTC." in message(held_back)
     monkeypatch.setenv("RAG_ASSETS_STREAM_DOCUMENTS", "40")
     [streamed] = Ticking(instance, "source_sensor").tick().run_requests or []
-    assert streamed.tags[LANE] == Lane.STREAM
+    assert streamed.tags[Tag.LANE] == Lane.STREAM
 
 
 def test_inside_the_bulk_window_a_load_goes_out(
@@ -421,4 +420,4 @@ def test_inside_the_bulk_window_a_load_goes_out(
 
     [request] = Ticking(instance, "source_sensor").tick().run_requests or []
 
-    assert request.tags[LANE] == Lane.BULK
+    assert request.tags[Tag.LANE] == Lane.BULK
