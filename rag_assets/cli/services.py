@@ -89,7 +89,7 @@ def project_file(name: str) -> Path:
     Raises:
         ConfigurationError: It is in neither.
     """
-    for folder in (Path.cwd(), Path(__file__).parent.parent):
+    for folder in (Path.cwd(), Path(__file__).parents[2]):
         if (folder / name).exists():
             return folder / name
     raise ConfigurationError(f"There is no {name} here. Run this in a checkout of rag-assets.")
