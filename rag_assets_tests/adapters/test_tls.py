@@ -19,13 +19,13 @@ from rag_assets_tests.support.s3_server import Bucket
 # In a process of its own: gRPC reads its roots once.
 MILVUS = """
 import sys
-from rag_assets.adapters.milvus import MilvusStore
+from rag_assets.adapters.milvus.store import MilvusStore
 with MilvusStore.connect(sys.argv[1], token="root:Milvus", timeout=5) as store:
     print("collections", len(store.collections()))
 """
 S3 = """
 import sys
-from rag_assets.adapters.object_store import open_object_store
+from rag_assets.adapters.lake.object_store import open_object_store
 store = open_object_store(sys.argv[1], {})
 store.put("over/tls", b"content", None)
 print(store.get("over/tls").data.decode())

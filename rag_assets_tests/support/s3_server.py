@@ -16,6 +16,20 @@ import s3fs
 from rag_assets_tests.support.milvus_servers import free_ports
 
 START_SECONDS = 60
+SERVE = """
+import threading
+from moto.s3.responses import S3Response
+from moto.server import main
+
+lock, put = threading.Lock(), S3Response.put_object
+
+def one_at_a_time(self):  # moto looks at If-Match and writes later; S3 does both in one step
+    with lock:
+        return put(self)
+
+S3Response.put_object = one_at_a_time
+main()
+"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ def s3_server() -> Iterator[str]:
     [port] = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, "-c", SERVE, "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -120,10 +120,10 @@ def count(url: str, times: int, options: dict[str, str]) -> None:
     store = open_object_store(url, options)
     done = 0
     while done < times:
-        actual = store.get("counter")
-        value = int(actual.data) if actual else 0
+        stored = store.get("counter")
+        value = int(stored.data) if stored else 0
         try:
-            store.put("counter", str(value + 1).encode(), actual.token if actual else None)
+            store.put("counter", str(value + 1).encode(), stored.token if stored else None)
         except CommitConflictError:
             continue
         done += 1
@@ -176,7 +176,7 @@ def test_a_reader_never_sees_a_part(place: Place) -> None:
 
 WRITE = """
 import sys
-from rag_assets.adapters.object_store import open_object_store
+from rag_assets.adapters.lake.object_store import open_object_store
 store = open_object_store(sys.argv[1])
 stored = store.get("big")
 token = stored.token if stored else None

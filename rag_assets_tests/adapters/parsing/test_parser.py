@@ -245,9 +245,10 @@ def test_the_version_follows_the_revision_and_every_library(monkeypatch):
     assert parser_version() != version
 
 
-def test_asking_for_the_version_loads_no_parsing_library():
+def test_reading_the_version_loads_no_parsing_library():
     script = (
-        "import sys; from rag_assets.adapters.parser import parser_version; parser_version();"
+        "import sys; from rag_assets.adapters.parsing.parser import parser_version;"
+        "parser_version();"
         "print({'xberg', 'selectolax', 'pypdfium2', 'markdown_it', 'dagster'} & set(sys.modules))"
     )
     done = subprocess.run(

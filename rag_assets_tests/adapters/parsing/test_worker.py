@@ -154,7 +154,7 @@ def test_leaving_the_pool_ends_its_children():
 def test_a_child_ends_when_its_parent_is_killed():
     script = (
         "import os, signal\n"
-        "from rag_assets.adapters.parse_worker import ParserPool\n"
+        "from rag_assets.adapters.parsing.worker import ParserPool\n"
         "pool = ParserPool(1, 10, 1 << 30)\n"
         "pool.parse('a.txt', b'text')\n"
         "print(pool.pids[0], flush=True)\n"

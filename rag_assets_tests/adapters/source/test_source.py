@@ -11,9 +11,9 @@ from uuid import uuid4
 import fsspec
 import polars as pl
 import pytest
-from rag_assets.adapters.source.source.source import Source, Window, open_source
-from rag_assets.adapters.source.source.stores import FolderSource, SourceDocument
 
+from rag_assets.adapters.source.source import Source, Window, open_source
+from rag_assets.adapters.source.stores import FolderSource, SourceDocument
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import DocumentGoneError, SourceError
 from rag_assets.core.tables import SOURCE_FILES
@@ -272,9 +272,7 @@ class CountingFolder(FolderSource):
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as changed long enough ago."""
-    monkeypatch.setattr(
-        "rag_assets.adapters.source.source.stores.SETTLES_AFTER", timedelta(seconds=-1)
-    )
+    monkeypatch.setattr("rag_assets.adapters.source.stores.SETTLES_AFTER", timedelta(seconds=-1))
 
 
 def test_a_file_changed_just_now_is_hashed_again(tmp_path: Path) -> None:
