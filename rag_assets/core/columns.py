@@ -1,82 +1,90 @@
-"""What the columns of the tables mean, and from which columns of other tables they are made."""
+"""The meaning and the lineage of each column, for the UI.
+
+Dtypes are in `core/tables.py`.
+"""
 
 from collections.abc import Iterable, Mapping
+
+from rag_assets.core.names import Asset
 
 Column = tuple[str, str]
 """(asset, column)."""
 
 MEANINGS = {
     "document_id": "The document's key, relative to the source's root.",
-    "version": "Of the document's bytes: ETag, or a hash of the content.",
-    "size": "Bytes.",
-    "modified_at": "When the source says that the document was changed.",
-    "stamp": "Where content is hashed: the file is unchanged while this is the same.",
-    "problem": "The outcome, if the object cannot be read at all.",
-    "error": "Why it could not be parsed, in one sentence.",
-    "parser": "Version of the parser that made this row.",
-    "judged_at": "When this outcome was first found for these bytes.",
-    "outcome": "`parsed`, or what kept it from being parsed.",
-    "media_type": "For instance application/pdf.",
-    "title": "The document's own title, else its first heading.",
-    "markdown": "The document's text.",
-    "headings": "In reading order, with their offsets in the text.",
+    "version": "Version of the document's bytes: the ETag, or a hash of the content.",
+    "size": "Size in bytes.",
+    "modified_at": "When the document was last modified, according to the source.",
+    "stamp": "Set where content is hashed; equal as long as the file is unchanged.",
+    "problem": "Outcome of a document that cannot be read at all; otherwise null.",
+    "error": "Why the document could not be parsed, in one sentence.",
+    "parser": "Version of the parser that produced this row.",
+    "judged_at": "When this version of the document first had this outcome.",
+    "outcome": "`parsed`, or the reason that the document was not parsed.",
+    "media_type": "Media type, for instance application/pdf.",
+    "title": "The document's title, or its first heading if it has none.",
+    "markdown": "The document's text, as Markdown.",
+    "headings": "Headings in reading order, with their offsets in the text.",
     "pages": "Pages, slides or sheets, with their offsets in the text.",
-    "content_digest": "Of all that chunks are made from.",
-    "ordinal": "Counts the chunks of a document from 0.",
-    "chunk_id": "Digest of document, text and occurrence.",
-    "text": "The chunk's text: characters `start` to `end` of the document's.",
-    "text_digest": "Digest of the text; vectors are kept by it.",
+    "content_digest": "Digest of everything that chunks are derived from.",
+    "ordinal": "Position of the chunk in its document, counting from 0.",
+    "chunk_id": "Digest of the document's id, the text and its occurrence in the document.",
+    "text": "The chunk's text: characters `start` to `end` of the document.",
+    "text_digest": "Digest of the text, under which its vector is stored and reused.",
     "start": "Offset of the first character in the document's text.",
-    "end": "Offset behind the last character.",
-    "tokens": "By the tokenizer of the settings.",
-    "page": "Where the chunk begins; 0 where the format has no pages.",
-    "heading": "Path of titles above the chunk.",
-    "source_uri": "The document's address.",
-    "row_digest": "Of all of the row that Milvus holds, the vector aside.",
-    "vector": "The embedding.",
-    "sparse": "Weights of tokens, where the model or the engine gives them.",
-    "shard": "The partition that the document lives in.",
+    "end": "Offset after the last character.",
+    "tokens": "Number of tokens, by the configured tokenizer.",
+    "page": "Page on which the chunk begins; 0 if the format has no pages.",
+    "heading": "Titles of the headings above the chunk, outermost first.",
+    "source_uri": "The document's URI.",
+    "row_digest": "Digest of everything Milvus stores for the row except the vector.",
+    "vector": "The embedding vector.",
+    "sparse": "Sparse vector for hybrid search, from the model or from Milvus's BM25.",
+    "shard": "The shard that the document belongs to.",
 }
 
 _PARSED = ("media_type", "title", "markdown", "headings", "pages", "content_digest")
 _CUT = ("chunk_id", "ordinal", "text", "text_digest", "start", "end", "tokens")
 
 DERIVED_FROM: Mapping[str, Mapping[str, tuple[Column, ...]]] = {
-    "parsed_documents": {
-        "outcome": (("source_files", "version"), ("source_files", "problem")),
-        "judged_at": (("source_files", "version"),),
-        **dict.fromkeys(_PARSED, (("source_files", "version"),)),
+    Asset.PARSED_DOCUMENTS: {
+        "outcome": ((Asset.SOURCE_FILES, "version"), (Asset.SOURCE_FILES, "problem")),
+        "judged_at": ((Asset.SOURCE_FILES, "version"),),
+        **dict.fromkeys(_PARSED, ((Asset.SOURCE_FILES, "version"),)),
     },
-    "chunks": {
-        **dict.fromkeys(_CUT, (("parsed_documents", "markdown"),)),
-        "heading": (("parsed_documents", "headings"),),
-        "page": (("parsed_documents", "pages"),),
-        "source_uri": (("parsed_documents", "document_id"),),
+    Asset.CHUNKS: {
+        **dict.fromkeys(_CUT, ((Asset.PARSED_DOCUMENTS, "markdown"),)),
+        "heading": ((Asset.PARSED_DOCUMENTS, "headings"),),
+        "page": ((Asset.PARSED_DOCUMENTS, "pages"),),
+        "source_uri": ((Asset.PARSED_DOCUMENTS, "document_id"),),
     },
-    "embeddings": {"vector": (("chunks", "text"),)},
-    "collection": {"sparse": (("chunks", "text"),), "shard": (("chunks", "document_id"),)},
+    Asset.EMBEDDINGS: {"vector": ((Asset.CHUNKS, "text"),)},
+    Asset.COLLECTION: {
+        "sparse": ((Asset.CHUNKS, "text"),),
+        "shard": ((Asset.CHUNKS, "document_id"),),
+    },
 }
-"""Asset → column → what it is made from, where that is not a column of the same name."""
+"""Asset → column → the columns it is derived from, unless that is one of the same name."""
 
 
 def lineage(
     asset: str, columns: Iterable[str], upstream: Mapping[str, Iterable[str]]
 ) -> dict[str, list[Column]]:
-    """Return what each column of an asset is made from.
+    """Return the columns that each column of an asset is derived from.
 
     Args:
         asset: The asset.
         columns: Its columns.
-        upstream: Asset → columns, of those that it depends on.
+        upstream: The assets it depends on, with their columns.
 
     Returns:
-        Column → (asset, column) of its inputs; columns that are made from nothing are left out.
+        Column → its input columns; columns without inputs are omitted.
     """
-    known = {name: set(columns_of) for name, columns_of in upstream.items()}
+    columns_of = {name: set(parent_columns) for name, parent_columns in upstream.items()}
     explicit = DERIVED_FROM.get(asset, {})
-    found = {
+    inputs = {
         column: list(explicit.get(column, ()))
-        or [(parent, column) for parent, of in known.items() if column in of]
+        or [(parent, column) for parent in columns_of if column in columns_of[parent]]
         for column in columns
     }
-    return {column: derived_from for column, derived_from in found.items() if derived_from}
+    return {column: derived_from for column, derived_from in inputs.items() if derived_from}

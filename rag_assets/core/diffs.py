@@ -1,7 +1,7 @@
-"""What has changed between the rows a partition should have and those it has.
+"""The difference between the rows that a partition should have and those it has.
 
-Pure set work on tables, the same shape everywhere: `keep` what is right, `make` what is
-missing or different, drop the rest (invariant I4).
+Every step of the pipeline uses it in the same way: `keep` the rows that are right, `make` those
+that are missing or different, drop the rest (invariant I4).
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ import polars as pl
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """A partition's way from what it holds to what it should hold.
+    """The changes that turn a partition's actual rows into the desired ones.
 
     Attributes:
-        keep: Rows held that are right; columns of the held table.
-        make: Rows wanted that are not held, or held differently; columns of the wanted table.
-        removed: Keys held and no longer wanted.
+        keep: Actual rows that are right; with the columns of the actual table.
+        make: Desired rows that are missing or different; with the columns of the desired table.
+        removed: Keys of actual rows that are no longer desired.
     """
 
     keep: pl.DataFrame
@@ -25,29 +25,29 @@ class Diff:
 
     @property
     def nothing_to_do(self) -> bool:
-        """True if the partition already is what it should be."""
+        """Whether the partition already is as desired."""
         return self.size == 0
 
     @property
     def size(self) -> int:
-        """The number of rows to make or to remove."""
+        """The number of rows to make plus those to remove."""
         return self.make.height + len(self.removed)
 
 
 def diff(desired: pl.DataFrame, actual: pl.DataFrame, *, key: str, same: list[str]) -> Diff:
-    """Compare two tables by `key`; rows are equal if the columns in `same` are.
+    """Compare two tables by `key`; two rows match if their columns in `same` do.
 
     Args:
-        desired: Has `key` and the columns in `same`; one row a key.
-        actual: Likewise; several rows may share a key (the chunks of a document).
-        key: The column that names a row.
-        same: Columns that must be equal, null equal to null; may be empty.
+        desired: A table with `key` and the columns in `same`; one row per key.
+        actual: Likewise, but rows may share a key (the chunks of a document).
+        key: The column that identifies a row.
+        same: Columns that must be equal, null being equal to null; may be empty.
 
     Returns:
-        The difference; every wanted key is in exactly one of `keep` and `make`.
+        The difference; every desired key is in exactly one of `keep` and `make`.
     """
     on = [key, *same]
-    if actual.is_empty():  # the two common cases, without joins
+    if actual.is_empty():  # the two common cases need no joins
         return Diff(actual, desired, actual[key])
     if desired.select(on).equals(actual.select(on)):
         return Diff(actual, desired.clear(), actual[key].clear())

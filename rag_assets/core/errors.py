@@ -1,29 +1,29 @@
-"""Every error that rag-assets raises on purpose.
+"""The errors that rag-assets raises deliberately.
 
     RagAssetsError
-    ├── ConfigurationError        a setting, model spec or key is wrong: retrying cannot help
-    │   ├── SignatureMismatchError   a model key is used with another spec than before
-    │   ├── WeightsMismatchError     weights on disk are not the pinned ones
-    │   └── CredentialsError         a server refuses the credentials that it was given
+    ├── ConfigurationError        a setting, model spec or key is wrong; retrying cannot help
+    │   ├── SignatureMismatchError   a model key is reused with a different spec
+    │   ├── WeightsMismatchError     the weights on disk are not the pinned ones
+    │   └── CredentialsError         a server rejects the credentials
     ├── SourceError               the bucket or folder cannot be listed or read
     │   ├── DocumentGoneError        the object vanished between listing and reading
-    │   └── DocumentUnreadableError  this one object is refused; others are not
-    ├── LakeError                 a lake object is unreadable or the store refuses
-    │   ├── StaleInputError          an input is missing or older than it must be
-    │   │   └── SupersededInputError    an input has moved on since; its own run will follow
-    │   └── CommitConflictError      somebody else committed first: read again and repeat
-    ├── ParserStartError          no parser process starts: the installation is broken
-    ├── EmbeddingError            a model returned something that is not a vector per text
-    ├── VectorStoreError          Milvus refused, is unreachable or disagrees after a write
-    ├── MoveRefusedError          a step in a model's life that is not allowed from where it is
-    │   └── PromotionRefusedError    a collection is not fit to be live; lists every reason
+    │   └── DocumentUnreadableError  the store denies access to this object only
+    ├── LakeError                 a lake object cannot be read or written
+    │   ├── StaleInputError          an input is missing or out of date
+    │   │   └── SupersededInputError    an input has changed since; a run for it will follow
+    │   └── CommitConflictError      another writer committed first: read again and retry
+    ├── ParserStartError          the parser process does not start: the installation is broken
+    ├── EmbeddingError            a model did not return one valid vector per text
+    ├── VectorStoreError          Milvus failed, is unreachable, or does not hold what was written
+    ├── MoveRefusedError          a lifecycle step that the model's current role does not allow
+    │   └── PromotionRefusedError    a collection is not fit to go live; lists every reason
     ├── AlertError                an alert was not delivered
     ├── SearchError               a query cannot be answered: no release, no model
-    └── UnavailableError          a server is down or limits the rate: mixed into the kind of its
-                                  error, so a run that ends with it is asked for again soon
+    └── UnavailableError          a server is down or rate-limited. Mixed into the specific error,
+                                  so that a run that fails with it is retried soon
 
-Messages say what is wrong and what to do about it. Errors of one document are not exceptions
-but outcomes (`core.documents.Outcome`): one bad document stops nothing.
+Messages state what is wrong and what to do about it. A problem with a single document is not an
+exception but an outcome (`core.documents.document.Outcome`): one bad document stops nothing.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class RagAssetsError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base class of all errors that rag-assets raises deliberately."""
 
 
 class ConfigurationError(RagAssetsError):
@@ -42,19 +42,19 @@ class ConfigurationError(RagAssetsError):
 
 
 class SignatureMismatchError(ConfigurationError):
-    """A model key was used before with another spec."""
+    """A model key was used before with a different spec."""
 
 
 class WeightsMismatchError(ConfigurationError):
-    """The weights on disk are not the ones that the spec pins."""
+    """The weights on disk are not the ones the spec pins."""
 
 
 class CredentialsError(ConfigurationError):
-    """A server refuses the credentials; others have to be set."""
+    """A server rejects the credentials; they have to be corrected."""
 
 
 class UnavailableError(RagAssetsError):
-    """A server is down, or asks for patience; the work itself is not at fault."""
+    """A server is down or rate-limited; the work itself is not at fault."""
 
 
 class SourceError(RagAssetsError):
@@ -62,15 +62,15 @@ class SourceError(RagAssetsError):
 
 
 class SourceUnavailableError(SourceError, UnavailableError):
-    """The bucket does not answer."""
+    """The bucket does not respond."""
 
 
 class DocumentGoneError(SourceError):
-    """The object is no longer there."""
+    """The object no longer exists."""
 
 
 class DocumentUnreadableError(SourceError):
-    """The store refuses this one object."""
+    """The store denies access to this object only."""
 
 
 class LakeError(RagAssetsError):
@@ -78,7 +78,7 @@ class LakeError(RagAssetsError):
 
 
 class LakeUnavailableError(LakeError, UnavailableError):
-    """The lake's store does not answer."""
+    """The lake's store does not respond."""
 
 
 class StaleInputError(LakeError):
@@ -86,42 +86,42 @@ class StaleInputError(LakeError):
 
 
 class SupersededInputError(StaleInputError):
-    """An input has moved on since the other one was made from it."""
+    """An input has changed since the other input was derived from it."""
 
 
 class CommitConflictError(LakeError):
-    """Another writer committed this partition since it was read."""
+    """Another writer has committed this partition since it was read."""
 
 
 class ParserStartError(RagAssetsError):
-    """The parser's process does not even start; that says nothing about any document."""
+    """The parser process does not start, which is not the fault of any document."""
 
 
 class EmbeddingError(RagAssetsError):
-    """A model's answer is not one finite vector of the right dimension for each text."""
+    """A model did not return one finite vector of the right dimension per text."""
 
 
 class EmbeddingUnavailableError(EmbeddingError, UnavailableError):
-    """The embedding server does not answer, or has refused for too long."""
+    """The embedding server does not respond, or has been rate-limiting for too long."""
 
 
 class VectorStoreError(RagAssetsError):
-    """Milvus refused, cannot be reached, or holds other rows than were written."""
+    """Milvus failed, cannot be reached, or does not hold the rows that were written."""
 
 
 class VectorStoreUnavailableError(VectorStoreError, UnavailableError):
-    """Milvus does not answer."""
+    """Milvus does not respond."""
 
 
 class MoveRefusedError(RagAssetsError):
-    """A model's role does not allow this step; the message says which one would."""
+    """A model's role does not allow this step; the message names one that would help."""
 
 
 class PromotionRefusedError(MoveRefusedError):
-    """The collection is not fit to be live; the message lists every reason.
+    """The collection is not fit to go live; the message lists every reason.
 
     Attributes:
-        findings: Of all rules, for those who show them.
+        findings: The findings of all rules that were evaluated, for display.
     """
 
     def __init__(self, message: str, findings: "Sequence[Finding]" = ()) -> None:
@@ -130,11 +130,11 @@ class PromotionRefusedError(MoveRefusedError):
 
 
 class AlertError(RagAssetsError):
-    """A webhook refused an alert."""
+    """A webhook rejected an alert."""
 
 
 class AlertUnavailableError(AlertError, UnavailableError):
-    """A webhook does not answer, or not now."""
+    """A webhook does not respond, or is temporarily unavailable."""
 
 
 class SearchError(RagAssetsError):

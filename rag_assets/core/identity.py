@@ -1,7 +1,7 @@
-"""Stable names for things: shards, chunks, texts, and digests of what content is a function of.
+"""Stable identifiers: the shards of documents, the ids of chunks, and digests of content.
 
-Everything here is a pure function of its arguments and the same on every machine and Python,
-because the results are stored in the lake and in Milvus.
+The results are stored in the lake and in Milvus, so each function depends on its arguments alone
+and gives the same result on every machine and Python version.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ DIGEST_BYTES = 16
 
 
 def digest(*parts: str | bytes) -> str:
-    """Return 32 hex characters that name the sequence of parts.
+    """Return 32 hex characters that identify the sequence of parts.
 
     Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
     """
@@ -24,27 +24,28 @@ def digest(*parts: str | bytes) -> str:
 
 
 def shard_keys(count: int) -> list[str]:
-    """Return the shards' partition keys in order: `s000` … for up to 1,000 shards."""
+    """Return the partition keys of the shards in order: `s000`, `s001` and so on."""
     width = max(3, len(str(count - 1)))
     return [f"s{number:0{width}d}" for number in range(count)]
 
 
 def shard_of(document_id: str, keys: Sequence[str]) -> str:
-    """Return the one shard that a document lives in, whichever lane brings it."""
+    """Return the shard that a document belongs to, whichever lane processes it."""
     number = int.from_bytes(blake2b(document_id.encode(), digest_size=8).digest(), "big")
     return keys[number % len(keys)]
 
 
 def text_digest(text: str) -> str:
-    """Return the name under which a text's vector is kept and reused."""
+    """Return the digest under which a text's vector is stored and reused."""
     return blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def chunk_ids(document_id: str, texts: Iterable[str]) -> list[str]:
     """Return the ids of a document's chunks, in the order of `texts` (design I11).
 
-    The id is a digest of document, text and occurrence: the n-th chunk with the same text in
-    one document. A chunk's position is no part of it, so an edit elsewhere leaves it alone.
+    An id is a digest of the document's id, the text and its occurrence: n for the n-th chunk with
+    the same text in the document. It does not depend on the chunk's position, so an edit elsewhere
+    in the document does not change it.
     """
     seen: Counter[str] = Counter()
     ids = []

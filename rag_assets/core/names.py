@@ -1,8 +1,8 @@
-"""The names of assets, jobs, checks, ops and run tags, each written once.
+"""The names of assets, jobs, ops, checks, sensors, run tags and partition dimensions.
 
-What belongs here: a name by which Dagster, the lake or an operator knows something of ours. What
-does not: settings, columns of tables (`core/tables.py`), and values that a name may have.
-Everything else refers to these, so that a name that is changed or added is changed everywhere.
+What belongs here: the names by which Dagster, the lake and operators know these things, each
+defined once and referred to everywhere else. What does not: settings, columns
+(`core/tables.py`), and the values that a tag or partition may have.
 """
 
 from typing import Final
@@ -22,7 +22,7 @@ class Asset:
 
 
 class Job:
-    """Jobs; `core/scheduling/pods.py` says of each whether it needs a GPU."""
+    """Jobs; `core/scheduling/pods.py` lists those that need a GPU."""
 
     INGEST_DOCUMENTS: Final = "ingest_documents"
     INDEX_CHUNKS: Final = "index_chunks"
@@ -45,7 +45,7 @@ class Job:
 
 
 class Op:
-    """Ops that take configuration, by which a run request or the command line names them."""
+    """Ops that take configuration from a run request or the command line."""
 
     REGISTER: Final = "register"
     BUILD: Final = "build"
@@ -66,8 +66,8 @@ class Check:
     ORPHANS: Final = "orphans"
     LAG: Final = "lag"
     RETRIEVAL: Final = "retrieval"
-    GATE: Final = "gate"  # of a promotion, as a whole
-    GATE_RULE: Final = "gate_"  # of a candidate; the rule's name follows
+    GATE: Final = "gate"  # all rules of one promotion
+    GATE_RULE: Final = "gate_"  # prefix of the checks on candidates; followed by the rule
 
 
 class Sensor:
@@ -80,18 +80,18 @@ class Sensor:
 
 
 class Tag:
-    """Tags of runs; docs/architecture.md describes them."""
+    """Run tags; docs/architecture.md describes them."""
 
     LANE: Final = "rag_assets/lane"
     SOURCE: Final = "rag_assets/source"
     MODEL: Final = "rag_assets/model"
-    WRITES: Final = "rag_assets/writes"  # what the run alone may write; dagster.yaml limits it
-    DESIRED: Final = "rag_assets/desired"  # a digest of each stale shard's desired state
-    REASON: Final = "rag_assets/reason"  # why a sensor requested it, for people
-    CONFIGURED: Final = "rag_assets/configured"  # the configuration it was requested with
-    ENDING: Final = "rag_assets/ending"  # of a failed run: whether and when to retry it
-    ERROR: Final = "rag_assets/error"  # of a failed run: the name of the error
-    ALERTED: Final = "rag_assets/alerted"  # of a failed run: an alert was posted
+    WRITES: Final = "rag_assets/writes"  # limited to one run at a time by dagster.yaml
+    DESIRED: Final = "rag_assets/desired"  # a digest of the desired state for each stale shard
+    REASON: Final = "rag_assets/reason"  # why a sensor requested the run, for display
+    CONFIGURED: Final = "rag_assets/configured"  # the configuration at the time of the request
+    ENDING: Final = "rag_assets/ending"  # of a failed run: how it ended, which decides on retries
+    ERROR: Final = "rag_assets/error"  # of a failed run: the name of its error
+    ALERTED: Final = "rag_assets/alerted"  # of a failed run: an alert has been posted
     RANGE_START: Final = "dagster/asset_partition_range_start"
     RANGE_END: Final = "dagster/asset_partition_range_end"
 

@@ -1,7 +1,8 @@
-"""The tables of the lake: columns, dtypes, and what makes two versions of a table the same.
+"""The tables of the lake: columns, dtypes, and the version of a table's content.
 
-One partition of an asset is one table. Rows are sorted by the table's key, so that equal
-content gives equal versions whatever produced it.
+One partition of an asset is one table. Rows are sorted by the table's key, so that equal content
+gives equal versions, however it was produced. What the columns mean to a reader is in
+`core/columns.py`.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ SOURCE_FILES: Schema = {
     "version": pl.String(),
     "size": pl.Int64(),  # bytes
     "modified_at": pl.Datetime("us", "UTC"),
-    "stamp": pl.String(),  # where content is hashed: the file is unchanged while this is the same
+    "stamp": pl.String(),  # where content is hashed: equal as long as the file is unchanged
     "problem": pl.String(),  # an Outcome, if the object cannot be read at all
     "error": pl.String(),
 }
@@ -29,11 +30,11 @@ PAGES = pl.List(pl.Struct({"number": pl.Int64(), "start": pl.Int64(), "end": pl.
 
 PARSED_DOCUMENTS: Schema = {
     "document_id": pl.String(),
-    "version": pl.String(),  # of the bytes that were parsed
+    "version": pl.String(),  # of the parsed bytes
     "modified_at": pl.Datetime("us", "UTC"),
     "size": pl.Int64(),
-    "parser": pl.String(),  # version of the parser that made this row
-    "judged_at": pl.Datetime("us", "UTC"),  # when this outcome was first found for these bytes
+    "parser": pl.String(),  # version of the parser that produced this row
+    "judged_at": pl.Datetime("us", "UTC"),  # when these bytes first had this outcome
     "outcome": pl.String(),
     "error": pl.String(),
     "media_type": pl.String(),
@@ -41,7 +42,7 @@ PARSED_DOCUMENTS: Schema = {
     "markdown": pl.String(),
     "headings": HEADINGS,
     "pages": PAGES,
-    "content_digest": pl.String(),  # of all that chunks are made from
+    "content_digest": pl.String(),  # of everything that chunks are derived from
 }
 
 CHUNKS: Schema = {
@@ -54,18 +55,18 @@ CHUNKS: Schema = {
     "end": pl.Int64(),
     "tokens": pl.Int64(),
     "page": pl.Int64(),  # 0 where the format has no pages
-    "heading": pl.String(),  # path of titles, " > " between
+    "heading": pl.String(),  # path of titles, separated by " > "
     "title": pl.String(),
     "source_uri": pl.String(),
-    "row_digest": pl.String(),  # of all of the row that Milvus holds, the vector aside
-    "content_digest": pl.String(),  # of the parsed document it was cut from
+    "row_digest": pl.String(),  # of everything Milvus stores for the row except the vector
+    "content_digest": pl.String(),  # of the parsed document that the chunk was cut from
     "version": pl.String(),
     "modified_at": pl.Datetime("us", "UTC"),
 }
 
 COLLECTION: Schema = {
     "collection": pl.String(),
-    "state": pl.String(),  # "writing" by `writer`, "filled", or "synced"
+    "state": pl.String(),  # "writing" (by `writer`), "filled" or "synced"
     "writer": pl.String(),
     "rows": pl.Int64(),
     "followed_since": pl.Datetime("us", "UTC"),  # when the shard was first in sync
@@ -75,9 +76,9 @@ COLLECTION: Schema = {
 MODELS: Schema = {
     "key": pl.String(),
     "signature": pl.String(),  # of the spec it was registered with
-    "building": pl.Boolean(),  # its collection was asked for
-    "last_live": pl.Int64(),  # orders the models by when they stopped being live; 0: never were
-    "promoting": pl.Boolean(),  # a promotion has begun and its end was not recorded
+    "building": pl.Boolean(),  # a build of its collection was requested
+    "last_live": pl.Int64(),  # orders models by when they stopped being live; 0: never live
+    "promoting": pl.Boolean(),  # a promotion has begun and has not been recorded as finished
     "retired": pl.Boolean(),
 }
 
@@ -86,7 +87,7 @@ SPARSE = pl.List(pl.Struct({"token": pl.UInt32(), "weight": pl.Float32()}))
 
 
 def embeddings_schema(spec: ModelSpec) -> Schema:
-    """Return the schema of a model's `embeddings`: one float32 vector per distinct text."""
+    """Return the schema of `embeddings` for a model: one float32 vector per distinct text."""
     schema: Schema = {
         "text_digest": pl.String(),
         "vector": pl.Array(pl.Float32(), spec.dimension),

@@ -19,11 +19,11 @@ def test_an_ordinary_key_is_fine(key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        ("../a", "leave the source's root"),
-        ("a/../../b", "leave the source's root"),
-        ("/etc/passwd", "leave the source's root"),
+        ("../a", "escape the source's root"),
+        ("a/../../b", "escape the source's root"),
+        ("/etc/passwd", "escape the source's root"),
         ("a//b", "empty"),
-        ("a/./b", "parts"),
+        ("a/./b", "segments"),
         ("", "empty"),
         ("a/", "empty"),
         ("a\0b", "control"),

@@ -62,7 +62,7 @@ def test_the_report_says_what_is_in_step_what_is_behind_and_what_it_cost(
     settle(source, index)
     text, metrics = reported(source)
     assert f"Queries are answered from {WORDLLAMA}." in text
-    assert "Everything that is listed is in sync." in text
+    assert "Everything listed is in sync." in text
     assert (metrics["documents"], metrics["quarantined"]) == (5, 1)
     assert metrics["shards_behind"] == 0
     assert metrics["texts_embedded"] > 4
@@ -108,7 +108,7 @@ def test_without_milvus_the_report_is_made_and_says_so(
 
     text, metrics = reported(Ticking(instance, "source_sensor"))
 
-    assert "Milvus cannot be asked, so which model is live is not known: Milvus at" in text
+    assert "Milvus cannot be reached, so the live model is unknown: Milvus at" in text
     assert str(port) in text
     assert metrics["milvus_answers"] == 0
     assert metrics["documents"] == 1
@@ -228,7 +228,7 @@ def test_status_without_a_lake_says_that_nothing_is_there(
 
     assert result.exit_code == 0, result.output
     assert "0 documents listed" in result.output
-    assert "Milvus cannot be asked" in result.output
+    assert "Milvus cannot be reached" in result.output
 
 
 @pytest.mark.usefixtures("ingested")

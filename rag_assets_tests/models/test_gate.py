@@ -220,7 +220,7 @@ def test_worse_retrieval_is_refused_by_questions_drawn_from_the_corpus(live: Pip
 
     assert [rule for rule, finding in found.items() if not finding.passed] == [Rule.RETRIEVAL]
     assert "known-item queries: recall" in found[Rule.RETRIEVAL].evidence
-    with pytest.raises(PromotionRefusedError, match="below it: recall"):
+    with pytest.raises(PromotionRefusedError, match="exceeded by recall"):
         blind.promote()
 
 
@@ -237,7 +237,7 @@ def test_labelled_queries_decide_where_the_user_gives_them(
 
 def test_a_slower_model_is_refused(candidate: Pipeline) -> None:
     policy = {"latency_factor": 1e-6, "latency_seconds": 0.0}
-    refused_by(candidate, Rule.LATENCY, "ms is fine", **policy)
+    refused_by(candidate, Rule.LATENCY, "the limit is", **policy)
 
 
 def test_a_forced_promotion_goes_through_and_says_what_refused(live: Pipeline) -> None:

@@ -54,7 +54,7 @@ def test_an_embedding_server_that_refuses_for_a_while_costs_no_document(
     message = awaited(
         lambda: next(
             (t["skipReason"] for t in platform.ticks("index_sensor", 5)
-             if "asked for again" in (t["skipReason"] or "")), None
+             if "will be retried" in (t["skipReason"] or "")), None
         ), "a tick that says so"
     )  # fmt: skip
     platform.embeddings.refusal = None

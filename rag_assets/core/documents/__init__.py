@@ -1,1 +1,1 @@
-"""Rules of documents and chunks: keys, outcomes, splitting, quality."""
+"""Rules for documents and chunks: keys, outcomes, chunking, quality."""

@@ -1,11 +1,11 @@
-"""What a bucket's event notifications say: which keys may have changed, and nothing more.
+"""Bucket event notifications: the keys that they name, which may have changed.
 
-Formats, as they come out of a queue:
+Nothing else in them is used. Supported formats:
 
-- S3's own: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+- S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
   (keys are URL-encoded like form data, `+` is a space),
-- the same inside an SNS notification's `Message`,
-- EventBridge's, with keys as they are:
+- the same in the `Message` of an SNS notification,
+- EventBridge, with keys that are not encoded:
   https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 """
 
@@ -15,11 +15,11 @@ from urllib.parse import unquote_plus
 
 
 def changed_keys(body: str, bucket: str) -> set[str] | None:
-    """Return the keys of a bucket that a message names; they may be there, changed, or gone.
+    """Return the keys of a bucket that a message names, of objects that may also be gone.
 
     Returns:
-        Keys; none for messages of other buckets and S3's test message. None for a message that
-        cannot be understood: the next listing finds what it was about.
+        The keys; an empty set for messages about other buckets and for S3's test message. None if
+        the message is in an unknown format; the next listing will find the change.
     """
     try:
         return _keys(json.loads(body), bucket)

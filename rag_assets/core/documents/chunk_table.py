@@ -1,4 +1,4 @@
-"""From rows of `parsed_documents` to rows of `chunks`."""
+"""Derives the rows of `chunks` from rows of `parsed_documents`."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -11,9 +11,9 @@ from rag_assets.core.documents.document import Heading, Page
 from rag_assets.core.identity import chunk_ids, digest, text_digest
 from rag_assets.core.tables import CHUNKS
 
-MAX_TITLE = 1000  # characters, of a title or a path of headings
+MAX_TITLE = 1000  # characters of a title or a path of headings
 
-INDEXED = (  # what a row in Milvus says beside its vector; a change of any of these rewrites it
+INDEXED = (  # columns in Milvus other than the vector; a change to any of them rewrites the row
     "document_id",
     "ordinal",
     "title",
@@ -26,7 +26,7 @@ INDEXED = (  # what a row in Milvus says beside its vector; a change of any of t
 )
 
 CUT = {name: CHUNKS[name] for name in (f.name for f in fields(Chunk))}
-"""The columns that a chunk itself has."""
+"""The columns that come from the chunk itself."""
 
 
 def chunk_table(
@@ -39,25 +39,25 @@ def chunk_table(
 
     Args:
         documents: Rows of `parsed_documents` that have Markdown.
-        limits: Upper bounds of every chunk.
+        limits: Upper bounds for every chunk.
         count_tokens: Counts the tokens of many texts at once.
-        source_uri: Gives a document's address from its id.
+        source_uri: Returns the URI of a document id.
 
     Returns:
-        A table of schema `CHUNKS`, in the documents' order and by ordinal.
+        A table with the schema `CHUNKS`, in the order of the documents, then by ordinal.
     """
-    found: list[Chunk] = []
-    of_document: list[int] = []  # the row of `documents` that each chunk was cut from
+    all_chunks: list[Chunk] = []
+    sources: list[int] = []  # the row of `documents` that each chunk was cut from
     ids: list[str] = []
     ordinals: list[int] = []
     for number, document in enumerate(documents.iter_rows(named=True)):
         chunks = _chunks(document, limits, count_tokens)
-        found += chunks
-        of_document += [number] * len(chunks)
+        all_chunks += chunks
+        sources += [number] * len(chunks)
         ids += chunk_ids(document["document_id"], [chunk.text for chunk in chunks])
         ordinals += range(len(chunks))
-    cut = pl.DataFrame(found, schema=CUT)
-    same_in_a_document = documents.select(
+    cut = pl.DataFrame(all_chunks, schema=CUT)
+    per_document = documents.select(
         "document_id",
         _shortened("title"),
         pl.Series("source_uri", map(source_uri, documents["document_id"]), pl.String),
@@ -65,7 +65,7 @@ def chunk_table(
     )
     table = cut.with_columns(
         _shortened("heading"),
-        *same_in_a_document[of_document],
+        *per_document[sources],
         ordinal=pl.Series(ordinals, dtype=pl.Int64),
         chunk_id=pl.Series(ids, dtype=pl.String),
         text_digest=pl.Series(map(text_digest, cut["text"]), dtype=pl.String),
@@ -87,7 +87,7 @@ def _chunks(
 
 
 def _shortened(column: str) -> pl.Expr:
-    """Cut what only looks like a title: a whole paragraph set as a heading."""
+    """Cut an overlong title, such as a whole paragraph marked up as a heading."""
     title = pl.col(column)
     cut = title.str.slice(0, MAX_TITLE - 1) + "…"
     return pl.when(title.str.len_chars() > MAX_TITLE).then(cut).otherwise(title)

@@ -1,9 +1,9 @@
-"""Cuts a document's Markdown into chunks: headings first, then by structure, never over budget.
+"""Cuts a document's Markdown into chunks: at headings, then by structure, within a token budget.
 
-Sizing every chunk through a tokenizer is several hundred times slower than sizing by
-characters, so chunks are cut by characters, counted in one batch, and only those over the
-token budget are cut again. A section (a heading and the text up to the next one) is cut by
-itself, and a long one by blocks, which keeps an edit's effect near the edit.
+Measuring every chunk with a tokenizer is several hundred times slower than counting characters, so
+chunks are cut by characters, their tokens counted in one batch, and only those over the budget are
+cut again. Each section (a heading and the text up to the next one) is cut separately, and a long
+section is cut into blocks first, so that an edit affects only chunks near it.
 """
 
 import re
@@ -26,8 +26,8 @@ from rag_assets.core.identity import digest
 CHUNKER_REVISION = 1
 HEADING_SEPARATOR = " > "
 
-BLOCK_CHUNKS = 2  # a block's length in chunks
-FOLLOWS = 64  # characters behind a boundary that decide its rank
+BLOCK_CHUNKS = 2  # maximum length of a block, in chunks
+FOLLOWS = 64  # characters after a boundary that determine its rank
 LONG_LINE = 10_000  # characters
 _LINE_END = re.compile(r"\n(\s*\n)?")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)", re.MULTILINE)
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ChunkLimits:
-    """No chunk is longer than `characters`, nor has more than `tokens` tokens."""
+    """The maximum characters and tokens of a chunk."""
 
     characters: int
     tokens: int
@@ -65,7 +65,7 @@ class Chunk:
 
 
 def chunker_version(limits: ChunkLimits, tokenizer_version: str) -> str:
-    """Return a digest that changes whenever the same document would be cut otherwise."""
+    """Return a digest that changes whenever the same document would be cut differently."""
     splitter = version("semantic-text-splitter")
     return digest(
         str(CHUNKER_REVISION), splitter, tokenizer_version, f"{limits.characters}/{limits.tokens}"
@@ -74,7 +74,7 @@ def chunker_version(limits: ChunkLimits, tokenizer_version: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range of characters of the Markdown, not yet named."""
+    """A range of characters of the Markdown."""
 
     start: int
     end: int
@@ -91,13 +91,13 @@ def chunk_document(
 
     Args:
         markdown: The document's text.
-        headings: Its headings with offsets into `markdown`, in order.
-        pages: Its pages with offsets into `markdown`, in order; may be empty.
-        limits: Upper bounds of every chunk.
+        headings: Its headings, with offsets into `markdown`, in order.
+        pages: Its pages, with offsets into `markdown`, in order; may be empty.
+        limits: Upper bounds for every chunk.
         count_tokens: Counts the tokens of many texts at once, without truncation.
 
     Returns:
-        The chunks; text that is only white space is in none.
+        The chunks, none of which is blank.
     """
     spans = [
         span
@@ -123,7 +123,7 @@ def chunk_document(
 
 
 def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
-    """Return the document's sections; a heading without text of its own joins the next one."""
+    """Return the sections; a heading without text of its own is joined with the next section."""
     starts = sorted({0, *(heading.start for heading in headings)})
     bodiless = {
         start
@@ -138,22 +138,22 @@ def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
     return [Span(start, end) for start, end in pairwise([*kept, len(markdown)])]
 
 
-def blocks(markdown: str, section: Span, longest: int) -> list[Span]:
-    """Cut a long section into blocks of at most `longest` characters where lines allow.
+def blocks(markdown: str, section: Span, max_length: int) -> list[Span]:
+    """Cut a long section into blocks of at most `max_length` characters, where lines allow it.
 
-    The splitter fills one chunk after the other, so that an edit could move all boundaries
-    behind it. Blocks stop that: a section is cut where the text itself ranks lowest, then each
-    part again, until none is too long. A boundary thus depends on the text next to it and no
-    further away than `longest`, whatever stands before. (Content-defined chunking, with the
-    ranks of a treap: Seidel and Aragon 1996.)
+    The splitter fills one chunk after the other, so an edit could move all boundaries after it.
+    Blocks prevent that: a section is cut at the boundary with the lowest rank, then each part
+    again, until none is too long. A boundary therefore depends only on text that is at most
+    `max_length` away, and not on everything before it. (Content-defined chunking, with ranks as in
+    a treap: Seidel and Aragon 1996.)
     """
-    boundaries = _ranked_boundaries(markdown, section) if _length(section) > longest else []
+    boundaries = _ranked_boundaries(markdown, section) if _length(section) > max_length else []
     positions = [position for position, _ in boundaries]
     done, todo = [], [section]
     while todo:
         span = todo.pop()
         inside = boundaries[bisect_right(positions, span.start) : bisect_left(positions, span.end)]
-        if _length(span) <= longest or not inside:
+        if _length(span) <= max_length or not inside:
             done.append(span)
         else:
             cut_at, _ = min(inside, key=itemgetter(1))
@@ -162,16 +162,16 @@ def blocks(markdown: str, section: Span, longest: int) -> list[Span]:
 
 
 def _ranked_boundaries(markdown: str, section: Span) -> list[tuple[int, tuple[int, bytes]]]:
-    """Return where a section may be cut, in order, each with its rank: low ranks are cut first.
+    """Return the positions where a section may be cut, in order, with their ranks.
 
-    Paragraphs rank before lines, and either by a digest of what follows. Equal lines (of a
-    table, say) are told apart by their occurrence.
+    The lowest rank is cut first. Ends of paragraphs rank before ends of lines, and each by a digest
+    of the text that follows; equal text (of rows in a table, say) is told apart by its occurrence.
     """
     seen: Counter[str] = Counter()
     fences = [fence.start() for fence in _FENCE.finditer(markdown, section.start, section.end)]
     boundaries = []
     for gap in _LINE_END.finditer(markdown, section.start, section.end):
-        if bisect_right(fences, gap.start()) % 2 == 0:  # not inside a block of code
+        if bisect_right(fences, gap.start()) % 2 == 0:  # not in a code block
             follows = markdown[gap.end() : gap.end() + FOLLOWS]
             name = blake2b(f"{follows}\0{seen[follows]}".encode(), digest_size=8).digest()
             seen[follows] += 1
@@ -180,10 +180,10 @@ def _ranked_boundaries(markdown: str, section: Span) -> list[tuple[int, tuple[in
 
 
 def short_lines(markdown: str, block: Span) -> list[Span]:
-    """Cut a block at every so many characters of a very long line.
+    """Cut very long lines in a block at fixed intervals.
 
-    The splitter's time grows with the square of a line's length. A line this long is no prose
-    but a table's row of a million cells or minified data.
+    The splitter's time grows with the square of a line's length. A line this long is not prose but
+    a table row with a huge number of cells, or minified data.
     """
     edges = {block.start, block.end}
     for line in _LONG_LINE.finditer(markdown, block.start, block.end):
@@ -196,7 +196,7 @@ def _length(span: Span) -> int:
 
 
 def cut(markdown: str, span: Span, characters: int) -> list[Span]:
-    """Cut a span where the text's structure allows into spans of at most `characters`."""
+    """Cut a span into spans of at most `characters`, at boundaries of the text's structure."""
     pieces = MarkdownSplitter(characters).chunk_indices(markdown[span.start : span.end])
     return [
         Span(span.start + offset, span.start + offset + len(piece))
@@ -208,10 +208,10 @@ def cut(markdown: str, span: Span, characters: int) -> list[Span]:
 def within_budget(
     markdown: str, spans: list[Span], budget: int, count_tokens: TokenCounter
 ) -> list[tuple[Span, int]]:
-    """Return the spans with their token counts, those over budget cut until none is.
+    """Return the spans with their token counts, after cutting those over the budget.
 
-    A text of n tokens for a budget of b is cut at about b / n of its characters. That at
-    least halves the excess each time, and a single character is never cut.
+    A text with n tokens and a budget of b is cut at about b / n of its characters. That at least
+    halves the excess each time; a single character is never cut.
     """
     counts = count_tokens([markdown[span.start : span.end] for span in spans])
     result: list[tuple[Span, int]] = []
@@ -227,7 +227,7 @@ def within_budget(
 
 
 def _paths(headings: Sequence[Heading]) -> tuple[list[int], list[str]]:
-    """Return each heading's offset and the path of titles that leads to it."""
+    """Return the offset of each heading, and its title after those of the headings above it."""
     open_headings: list[Heading] = []
     paths = []
     for heading in headings:
@@ -237,6 +237,6 @@ def _paths(headings: Sequence[Heading]) -> tuple[list[int], list[str]]:
 
 
 def _at(starts: Sequence[int], values: Sequence[T], position: int) -> T | None:
-    """Return the value whose start is the last one at or before `position`."""
+    """Return the value with the last start at or before `position`."""
     index = bisect_right(starts, position) - 1
     return values[index] if index >= 0 else None

@@ -1,35 +1,35 @@
-"""What parsing a document yields: Markdown and structure, or an outcome that says why not."""
+"""The result of parsing a document: Markdown and its structure, or why there is none."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of one document. Everything but `PARSED` carries an error message."""
+    """The outcome of parsing a document. All but `PARSED` come with an error message."""
 
     PARSED = "parsed"
-    EMPTY = "empty"  # no text in it: zero bytes, blank, or a scan without a text layer
-    SKIPPED = "skipped"  # not a format that is read, by its name
+    EMPTY = "empty"  # no text: zero bytes, blank, or a scan without a text layer
+    SKIPPED = "skipped"  # the file extension is not a supported format
     TOO_LARGE = "too_large"
-    INVALID_KEY = "invalid_key"  # the key could escape the root or cannot be stored
+    INVALID_KEY = "invalid_key"  # the key could escape the root, or cannot be stored
     ENCRYPTED = "encrypted"
-    TRUNCATED = "truncated"  # damaged or cut off
-    MISTYPED = "mistyped"  # the bytes are not what the name says
+    TRUNCATED = "truncated"  # damaged or incomplete
+    MISTYPED = "mistyped"  # the content does not match the file extension
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
-    CRASHED = "crashed"  # the parser's process died
-    UNREADABLE = "unreadable"  # the source refused to hand it out
-    FAILED = "failed"  # the parser gave up for another reason
+    CRASHED = "crashed"  # the parser process died
+    UNREADABLE = "unreadable"  # the source denied access to it
+    FAILED = "failed"  # the parser failed for another reason
 
     @property
     def quarantined(self) -> bool:
-        """True if a person may want to look: neither parsed nor left out by its name."""
+        """Whether the document is quarantined: neither parsed nor skipped by its extension."""
         return self not in (Outcome.PARSED, Outcome.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading of the document; `start` is its character offset in the Markdown."""
+    """A heading of a document; `start` is its character offset in the Markdown."""
 
     level: int
     title: str
@@ -38,7 +38,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page, slide or sheet: `markdown[start:end]`; `number` counts from 1."""
+    """A page, slide or sheet: `markdown[start:end]`. `number` counts from 1."""
 
     number: int
     start: int
@@ -47,16 +47,16 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """One parsed document, or why it could not be parsed.
+    """A parsed document, or why it could not be parsed.
 
     Attributes:
         outcome: `Outcome.PARSED` if and only if `markdown` has text and `error` is None.
-        error: One sentence for a person; None if parsed.
+        error: The reason in one sentence, for people; None if parsed.
         media_type: For instance `application/pdf`; empty if unknown.
-        title: The document's own title, else its first heading, else empty.
+        title: The document's title, or its first heading if it has none; may be empty.
         markdown: The text; empty unless parsed.
-        headings: In reading order, offsets into `markdown`.
-        pages: In order and without overlap; empty if the format has none.
+        headings: The headings, in reading order.
+        pages: The pages, in order and without overlap; empty if the format has none.
     """
 
     outcome: Outcome

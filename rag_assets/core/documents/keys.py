@@ -1,23 +1,23 @@
-"""Which keys of a source can be document ids."""
+"""The rules for keys that can be document ids."""
 
-MAX_KEY_BYTES = 1024  # S3's own limit
+MAX_KEY_BYTES = 1024  # S3's limit
 CONTROL = frozenset(map(chr, [*range(32), 127]))
 
 
 def key_problem(key: str) -> str | None:
     """Return why a key cannot be a document id, or None if it can.
 
-    A document id is a relative path that stays below the source's root, whichever store or
-    tool resolves it, and that every table and log can hold.
+    A document id is a relative path that stays below the source's root, whichever store or tool
+    resolves it, and that can be stored in every table and log.
     """
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
         return "The name is not valid UTF-8. Rename the file."
     if size > MAX_KEY_BYTES:
-        return f"The name has {size} bytes; the limit is {MAX_KEY_BYTES}."
+        return f"The name is {size} bytes long; the limit is {MAX_KEY_BYTES}."
     if CONTROL.intersection(key):
-        return "The name has control characters. Rename the object."
+        return "The name contains control characters. Rename the object."
     if key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
-        return "The name has empty, `.` or `..` parts and could leave the source's root."
+        return "The name has empty, `.` or `..` segments and could escape the source's root."
     return None

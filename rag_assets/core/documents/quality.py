@@ -1,4 +1,4 @@
-"""What is wrong with texts and chunks: evidence for the checks, worst first."""
+"""Problems of documents and chunks, worst first: the evidence of the asset checks."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import polars as pl
 from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.documents.document import Outcome
 
-TOP = "(top)"  # of a document that is in no folder
+TOP = "(top)"  # the folder of documents that are in none
 
 
 def offenders(quarantined: pl.DataFrame) -> pl.DataFrame:
@@ -17,7 +17,7 @@ def offenders(quarantined: pl.DataFrame) -> pl.DataFrame:
         quarantined: Rows with `document_id` and `outcome`.
 
     Returns:
-        [folder, outcome, documents], the most first; a folder is the first part of the key.
+        [folder, outcome, documents], largest count first; the folder is the first part of the key.
     """
     inside = pl.col("document_id").str.contains("/", literal=True)
     folder = pl.when(inside).then(pl.col("document_id").str.split("/").list.first())
@@ -29,7 +29,7 @@ def offenders(quarantined: pl.DataFrame) -> pl.DataFrame:
 
 
 def tiny_texts(parsed: pl.DataFrame, characters: int) -> pl.DataFrame:
-    """Return parsed documents with less text than this: [document_id, characters, media_type]."""
+    """Return parsed documents with less text: [document_id, characters, media_type]."""
     text = pl.col("markdown").str.strip_chars().str.len_chars()
     return (
         parsed.filter(outcome=Outcome.PARSED)
@@ -40,10 +40,10 @@ def tiny_texts(parsed: pl.DataFrame, characters: int) -> pl.DataFrame:
 
 
 def out_of_bounds(chunks: pl.DataFrame, limits: ChunkLimits) -> pl.DataFrame:
-    """Return chunks that are blank, or larger than the limits they were cut by.
+    """Return chunks that are blank or exceed the limits they were cut with.
 
     Returns:
-        [document_id, ordinal, characters, tokens], the largest first.
+        [document_id, ordinal, characters, tokens], largest first.
     """
     characters = pl.col("text").str.len_chars()
     wrong = (
@@ -61,16 +61,15 @@ def out_of_bounds(chunks: pl.DataFrame, limits: ChunkLimits) -> pl.DataFrame:
 
 
 def cut_off(chunks: pl.DataFrame, max_tokens: Mapping[str, int]) -> pl.DataFrame:
-    """Return what each model does not see of the chunks, as it stops at `max_tokens`.
+    """Return how much of the chunks each model cuts off at its `max_tokens`.
 
-    Tokens are those that the chunker counts; a model with another tokenizer counts a little
-    otherwise.
+    Tokens are counted by the chunker's tokenizer, which may differ slightly from the model's own.
 
     Returns:
-        [model, max_tokens, chunks, tokens_lost, longest] for each model that loses any.
+        [model, max_tokens, chunks, tokens_lost, longest] for each model that cuts off any.
     """
     return pl.DataFrame(
-        [row for model, most in max_tokens.items() if (row := _loss(chunks, model, most))],
+        [row for model, limit in max_tokens.items() if (row := _loss(chunks, model, limit))],
         schema=_LOSSES,
         orient="row",
     )
@@ -85,8 +84,8 @@ _LOSSES = {
 }
 
 
-def _loss(chunks: pl.DataFrame, model: str, most: int) -> tuple[str, int, int, int, int] | None:
-    over = chunks["tokens"].filter(chunks["tokens"] > most)
+def _loss(chunks: pl.DataFrame, model: str, limit: int) -> tuple[str, int, int, int, int] | None:
+    over = chunks["tokens"].filter(chunks["tokens"] > limit)
     if over.is_empty():
         return None
-    return model, most, len(over), int((over - most).sum()), max(over.to_list())
+    return model, limit, len(over), int((over - limit).sum()), max(over.to_list())

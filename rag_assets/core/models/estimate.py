@@ -1,4 +1,4 @@
-"""What building a model's collection will take: time on a GPU, and storage beside the live one."""
+"""An estimate of what building a model's collection takes: GPU time, storage and memory."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,18 @@ from rag_assets.core.models.spec import ModelSpec
 
 FLOAT_BYTES = 4
 LINK_BYTES = 4
-LAYER_0_LINKS = 2  # times M, in HNSW's lowest layer; those above add a few per cent
+LAYER_0_LINKS = 2  # times M, in the lowest layer of HNSW; the layers above add a few per cent
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What is to be embedded.
+    """The size of what is to be embedded and stored.
 
     Attributes:
-        chunks: Rows of the collection.
-        texts: Distinct texts within each shard that have no vector of this signature yet.
-        tokens: Of those texts, by the chunker's count.
-        row_bytes: UTF-8 bytes of all rows' text fields.
+        chunks: Number of chunks, each of which becomes a row of the collection.
+        texts: Number of texts, distinct within a shard, without a vector of this signature yet.
+        tokens: Tokens of those texts, as counted by the chunker.
+        row_bytes: UTF-8 bytes of the text fields of all rows.
     """
 
     chunks: int
@@ -28,19 +28,19 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a build takes.
+    """The estimated time and storage of a build.
 
     Attributes:
         chunks: Rows of the collection.
         texts_to_embed: Texts without a vector.
-        tokens_to_embed: Of those texts.
-        tokens_per_second: Of one GPU, or whatever the rate was measured on.
-        rate_from: Where the rate comes from.
-        gpu_hours: Tokens by rate, on one.
-        lake_bytes: Vectors in the lake, uncompressed.
-        milvus_bytes: Rows, vectors and index in Milvus, in one copy, until a collection is
-            retired.
-        memory_bytes: Vectors and index in the query nodes' memory, in all copies.
+        tokens_to_embed: Tokens of those texts.
+        tokens_per_second: Throughput of one GPU, or of the hardware it was measured on.
+        rate_from: The origin of that throughput.
+        gpu_hours: Hours to embed the tokens at that throughput, on one GPU.
+        lake_bytes: Size of the vectors in the lake, uncompressed.
+        milvus_bytes: Size of one copy of rows, vectors and index in Milvus, in addition to the
+            live collection.
+        memory_bytes: Size of vectors and index in the query nodes' memory, over all replicas.
     """
 
     chunks: int
@@ -59,8 +59,8 @@ def preview(
 ) -> Preview:
     """Estimate a build.
 
-    A row's vector takes 4 bytes a number, and its place in an HNSW graph 2 M links of 4 bytes in
-    the lowest layer (Malkov and Yashunin 2018, section 4.2.3). Other index types: without links.
+    A vector takes 4 bytes per component, and its node in an HNSW graph 2 M links of 4 bytes in the
+    lowest layer (Malkov and Yashunin 2018, section 4.2.3). Other index types count without links.
     """
     vectors = corpus.chunks * spec.dimension * FLOAT_BYTES
     links = corpus.chunks * LAYER_0_LINKS * spec.index.params.get("M", 0) * LINK_BYTES
@@ -72,8 +72,7 @@ def preview(
         rate_from=rate_from,
         gpu_hours=corpus.tokens / tokens_per_second / 3600 if tokens_per_second else 0.0,
         lake_bytes=corpus.texts * spec.dimension * FLOAT_BYTES,
-        milvus_bytes=2 * vectors
-        + links
-        + corpus.row_bytes,  # raw vectors are kept beside the index
+        # Milvus stores the raw vectors in addition to the index.
+        milvus_bytes=2 * vectors + links + corpus.row_bytes,
         memory_bytes=replicas * (vectors + links),
     )

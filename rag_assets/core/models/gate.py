@@ -1,7 +1,8 @@
-"""What a model must prove before queries are answered from it (design I9).
+"""The promotion gate: the rules that a model must pass before it goes live (design I9).
 
-Each rule turns what was measured into a finding: passed or not, with the evidence for people and
-the figures to plot. Measuring is `assets/promotion_gate.py`'s.
+What belongs here: each rule as a function from measurements to a finding, which has the verdict,
+the evidence for people and the metrics to plot. What does not: taking the measurements, which is
+up to `models/gate.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,12 @@ from math import ceil, isnan
 
 from rag_assets.core.models.retrieval import Scores
 
-SAME = 0.999  # cosine between a stored vector and the same text embedded now; fp16 keeps this
+SAME = 0.999  # minimum cosine of a stored vector and a fresh one of the same text; fp16 meets it
 PERCENTILE = 0.95
 
 
 class Rule(StrEnum):
-    """The rules, in the order in which they are judged."""
+    """The rules, in the order of evaluation."""
 
     SIGNATURE = "signature"
     INDEX = "index"
@@ -28,32 +29,32 @@ class Rule(StrEnum):
 
 
 RULES = {
-    Rule.SIGNATURE: "The collection was filled by the spec that the models file has now.",
-    Rule.INDEX: "The index is finished and loaded, with no rows pending.",
-    Rule.COMPLETE: "In every shard the rows are exactly the chunks, by digest.",
-    Rule.VECTORS: "Every vector is finite, of the right length, and the one in the lake.",
-    Rule.REPRODUCIBLE: "Sampled rows have the vectors that the model gives their texts now.",
-    Rule.RETRIEVAL: "Recall@10, nDCG@10 and MRR@10 on labelled queries are not below the live"
-    " model's by more than the margin; on known-item queries, recall@10 is not.",
-    Rule.LATENCY: "Queries are not slower than the live model's by more than the set factor.",
+    Rule.SIGNATURE: "The collection was built with the spec that is now in the models file.",
+    Rule.INDEX: "The index is complete and loaded, with no rows pending.",
+    Rule.COMPLETE: "In every shard, the rows match the chunks exactly, by digest.",
+    Rule.VECTORS: "Every vector is finite, of the right length, and equal to the one in the lake.",
+    Rule.REPRODUCIBLE: "Embedding sampled texts again gives the stored vectors.",
+    Rule.RETRIEVAL: "Recall@10, nDCG@10 and MRR@10 on labelled queries (on known-item queries, only"
+    " recall@10) are not below the live model's by more than the margin.",
+    Rule.LATENCY: "Query latency (p95) is at most the configured multiple of the live model's.",
 }
-"""What each rule demands, for people."""
+"""What each rule requires, for display."""
 
 
 class QueryKind(StrEnum):
-    """Where the queries come from that a model is judged by."""
+    """The origin of the queries that a model is evaluated on."""
 
-    LABELLED = "labelled"  # the user's, with the documents that answer them
-    KNOWN_ITEM = "known-item"  # sentences of the corpus
+    LABELLED = "labelled"  # provided by users, with the documents that answer them
+    KNOWN_ITEM = "known-item"  # generated: sentences of the corpus
 
 
 INTEGRITY = (Rule.SIGNATURE, Rule.INDEX, Rule.COMPLETE, Rule.VECTORS)
-"""The rules of a rollback: data as it must be, whatever the model that is left is better at."""
+"""The rules of a rollback: only the data's integrity counts, not how the models compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of a rule."""
+    """The result of evaluating a rule."""
 
     rule: Rule
     passed: bool
@@ -68,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VectorFaults:
-    """Faults of a collection's vectors: counts, and the first chunk that has one."""
+    """Numbers of faulty vectors in a collection, and the first chunk that has one."""
 
     rows: int = 0
     not_finite: int = 0
@@ -76,40 +77,42 @@ class VectorFaults:
     other: int = 0
     first: str = ""
 
-    def __add__(self, more: "VectorFaults") -> "VectorFaults":
+    def __add__(self, other: "VectorFaults") -> "VectorFaults":
         return VectorFaults(
-            self.rows + more.rows,
-            self.not_finite + more.not_finite,
-            self.wrong_length + more.wrong_length,
-            self.other + more.other,
-            self.first or more.first,
+            self.rows + other.rows,
+            self.not_finite + other.not_finite,
+            self.wrong_length + other.wrong_length,
+            self.other + other.other,
+            self.first or other.first,
         )
 
 
 def evaluate_vectors(faults: VectorFaults) -> Finding:
-    """Judge the vectors of all rows."""
+    """Evaluate the vectors of all rows."""
     bad = {
         "not finite": faults.not_finite,
         "not of length one": faults.wrong_length,
         "other than in the lake": faults.other,
     }
-    message = [f"{count} {what}" for what, count in bad.items() if count]
-    evidence = f"{faults.rows} vectors, all as they should be"
-    if message:
-        evidence = f"of {faults.rows} vectors {', '.join(message)}; the first is of {faults.first}"
+    found = [f"{count} {fault}" for fault, count in bad.items() if count]
+    evidence = f"{faults.rows} vectors, all valid"
+    if found:
+        evidence = (
+            f"{faults.rows} vectors, of which {', '.join(found)}; the first is of {faults.first}"
+        )
     return Finding(
-        Rule.VECTORS, not message, evidence, {k.replace(" ", "_"): v for k, v in bad.items()}
+        Rule.VECTORS, not found, evidence, {k.replace(" ", "_"): v for k, v in bad.items()}
     )
 
 
 def evaluate_reproduction(similarities: Sequence[float]) -> Finding:
-    """Judge the cosines between stored vectors and those of the same texts embedded now."""
+    """Evaluate the cosines of stored vectors and fresh ones of the same texts."""
     worst = min(similarities, key=lambda cosine: -2 if isnan(cosine) else cosine, default=1.0)
     return Finding(
         Rule.REPRODUCIBLE,
-        worst >= SAME,  # false of NaN
-        f"{len(similarities)} sampled texts embedded again: the worst cosine with the stored vector"
-        f" is {worst:.4f}, and {SAME} is asked for",
+        worst >= SAME,  # False for NaN
+        f"{len(similarities)} sampled texts embedded again: the lowest cosine with the stored"
+        f" vector is {worst:.4f}; the minimum is {SAME}",
         {"sampled": len(similarities), "worst_cosine": worst},
     )
 
@@ -117,23 +120,24 @@ def evaluate_reproduction(similarities: Sequence[float]) -> Finding:
 def evaluate_retrieval(
     candidate: Scores, live: Scores | None, margin: float, kind: QueryKind
 ) -> Finding:
-    """Judge how well a model finds, against the live one.
+    """Evaluate a model's retrieval quality against the live model's.
 
-    A known item is asked for in its own words, which favours a model that matches words: that it
-    is found says that the index works, and its rank says little of how good a model is.
+    A known-item query uses the words of its target, which favours a model that matches words.
+    Finding the target shows that the index works; its rank is not a measure of quality, so only
+    recall counts for these queries.
 
     Args:
-        candidate: The model to promote.
-        live: The live model on the same queries; None if nothing is live.
+        candidate: Scores of the model to promote.
+        live: Scores of the live model on the same queries; None if no model is live.
         margin: How much lower each score may be, from 0 to 1.
-        kind: Of the queries.
+        kind: The origin of the queries.
     """
     names = ("recall", "ndcg", "mrr")
     evaluated = names if kind is QueryKind.LABELLED else names[:1]
     metrics = {f"{name}_at_10": getattr(candidate, name) for name in names}
     if live is None:
         shown = ", ".join(f"{name} {getattr(candidate, name):.3f}" for name in names)
-        evidence = f"{candidate.queries} {kind} queries: {shown}; nothing is live to compare with"
+        evidence = f"{candidate.queries} {kind} queries: {shown}; no live model to compare with"
         return Finding(Rule.RETRIEVAL, True, evidence, metrics)
     metrics |= {f"live_{name}_at_10": getattr(live, name) for name in names}
     worse = [name for name in evaluated if getattr(candidate, name) < getattr(live, name) - margin]
@@ -142,36 +146,38 @@ def evaluate_retrieval(
     )
     evidence = f"{candidate.queries} {kind} queries: {shown}; margin {margin:g}"
     if worse:
-        evidence += f"; below it: {', '.join(worse)}"
+        evidence += f"; exceeded by {', '.join(worse)}"
     return Finding(Rule.RETRIEVAL, not worse, evidence, metrics)
 
 
 def evaluate_latency(
     candidate: Sequence[float], live: Sequence[float], factor: float, allowance: float
 ) -> Finding:
-    """Judge the seconds of whole queries, from question to hits, against the live model's.
+    """Evaluate the latency of whole queries, from question to hits, against the live model's.
 
     Args:
-        candidate: Of the model to promote.
-        live: Of the live model on the same queries, asked in turn; empty if nothing is live.
-        factor: How many times the live model's 95th percentile is fine.
-        allowance: Seconds that are fine whatever the live model takes.
+        candidate: Seconds per query of the model to promote.
+        live: Seconds per query of the live model on the same queries, measured alternately; empty
+            if no model is live.
+        factor: Maximum ratio of the two 95th percentiles.
+        allowance: Seconds that are always acceptable, whatever the live model takes.
     """
-    mine = percentile(candidate)
-    metrics = {"p95_seconds": mine}
+    p95 = percentile(candidate)
+    metrics = {"p95_seconds": p95}
     if not live:
-        evidence = f"p95 {mine * 1000:.0f} ms; nothing is live to compare with"
+        evidence = f"p95 {p95 * 1000:.0f} ms; no live model to compare with"
         return Finding(Rule.LATENCY, True, evidence, metrics)
-    other = percentile(live)
-    bound = max(factor * other, allowance)
+    live_p95 = percentile(live)
+    limit = max(factor * live_p95, allowance)
     evidence = (
-        f"p95 {mine * 1000:.0f} ms against {other * 1000:.0f} ms; up to {bound * 1000:.0f} ms is"
-        f" fine (the larger of {factor:g} times and {allowance:g} s)"
+        f"p95 {p95 * 1000:.0f} ms against {live_p95 * 1000:.0f} ms; the limit is"
+        f" {limit * 1000:.0f} ms (the larger of {factor:g} times the live model's and"
+        f" {allowance:g} s)"
     )
-    return Finding(Rule.LATENCY, mine <= bound, evidence, metrics | {"live_p95_seconds": other})
+    return Finding(Rule.LATENCY, p95 <= limit, evidence, metrics | {"live_p95_seconds": live_p95})
 
 
 def percentile(values: Sequence[float], share: float = PERCENTILE) -> float:
-    """Return the smallest value that at least this share of the values do not exceed."""
+    """Return the smallest value that at least this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0

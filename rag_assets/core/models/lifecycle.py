@@ -1,14 +1,14 @@
-"""The life of an embedding model: registered, candidate, live, previous, retired.
+"""The lifecycle of an embedding model: registered, candidate, live, previous, retired.
 
     register ─▶ registered ─build─▶ candidate ─promote─▶ live ─another is promoted─▶ previous
                     ▲                  │                  ▲                             │
                     └─────cancel───────┘                  └────rollback, promote────────┘
     registered, candidate, previous ─retire─▶ retired ─register, same spec─▶ registered
 
-Which model is live is never stored: it is what Milvus's alias names. All else follows from the
-records, so that a crash between a record and the alias leaves nothing that disagrees. Each move is
-a pure function from a registry to the next one, the same one if there is nothing to do, or it is
-refused with the reason.
+Which model is live is not stored: it is the one that Milvus's alias points to. Everything else
+follows from the records, so a crash between writing a record and moving the alias leaves nothing
+inconsistent. Each transition is a pure function from a registry to the next one (the same one if
+there is nothing to do), or is refused with the reason.
 """
 
 from collections.abc import Mapping
@@ -19,25 +19,25 @@ from rag_assets.core.errors import MoveRefusedError
 
 
 class Role(StrEnum):
-    """What a model is to the index now."""
+    """A model's current role."""
 
-    REGISTERED = "registered"  # its key is a partition; nothing is built
-    CANDIDATE = "candidate"  # its collection is being built, or judged
+    REGISTERED = "registered"  # its key is a partition; nothing has been built
+    CANDIDATE = "candidate"  # its collection is being built or evaluated
     LIVE = "live"  # queries are answered from it
-    PREVIOUS = "previous"  # was live before; still fed, for a rollback
-    RETIRED = "retired"  # collection, vectors and partition are gone
+    PREVIOUS = "previous"  # was live before; still maintained, for a rollback
+    RETIRED = "retired"  # its collection, vectors and partition have been deleted
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """What is remembered of a model.
+    """The stored state of a model.
 
     Attributes:
         key: The model's key.
-        signature: Of the spec it was registered with; the key means this one for ever.
-        building: Whether its collection was asked for: then it is built and fed.
-        last_live: Orders the models by when they stopped being live; 0 if that never was.
-        promoting: Whether a promotion has begun and its end was not recorded.
+        signature: Signature of the spec it was registered with, to which the key is bound for good.
+        building: Whether a build was requested, so that its collection is built and maintained.
+        last_live: Orders models by when they stopped being live; 0 if it never was live.
+        promoting: Whether a promotion has begun and has not been recorded as finished.
         retired: Whether it was retired.
     """
 
@@ -51,13 +51,13 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All models' records, and the key of the live one, if any."""
+    """The records of all models, and the key of the live one, if any."""
 
     records: Mapping[str, ModelRecord] = field(default_factory=dict)
     live: str | None = None
 
     def role(self, key: str) -> Role | None:
-        """Return a model's role; None if it was never registered."""
+        """Return a model's role, or None if it was never registered."""
         record = self.records.get(key)
         if record is None:
             return None
@@ -79,7 +79,7 @@ class Registry:
         return self.having(Role.CANDIDATE, Role.LIVE, Role.PREVIOUS)
 
     def same_signature(self, key: str, signature: str) -> list[str]:
-        """Return the other keys of a signature: their vectors are the same by definition."""
+        """Return the other models with a signature, whose vectors are the same by definition."""
         return [
             other
             for other, record in self.records.items()
@@ -87,16 +87,16 @@ class Registry:
         ]
 
     def register(self, key: str, signature: str) -> "Registry":
-        """Add a model, or bring a retired one back.
+        """Add a model, or bring back a retired one.
 
         Raises:
-            MoveRefusedError: The key stands for another spec.
+            MoveRefusedError: The key is bound to a different spec.
         """
         known = self.records.get(key)
         if known is not None and known.signature != signature:
             raise MoveRefusedError(
-                f"{key} was registered with signature {known.signature}, and its spec now has"
-                f" {signature}. A key means one spec for ever: put the spec back, and give the"
+                f"{key} was registered with signature {known.signature}, but its spec now has"
+                f" {signature}. A key is bound to one spec for good: restore the spec, and give the"
                 " changed one a new key."
             )
         if known is not None and not known.retired:
@@ -108,10 +108,10 @@ class Registry:
 
         Args:
             key: The model.
-            concurrent: Whether another candidate is no objection: two builds share the machines.
+            concurrent: Whether to build it even if another candidate exists.
 
         Raises:
-            MoveRefusedError: It is not registered, or there is a candidate already.
+            MoveRefusedError: It is not registered, or another candidate exists.
         """
         record = self._present(key, "built")
         if record.building:
@@ -121,12 +121,12 @@ class Registry:
             raise MoveRefusedError(
                 f"{key} is not built: {', '.join(others)} is a candidate already, and two builds"
                 " at once take twice the storage and slow each other down. Promote, cancel or"
-                " retire that one first, or request both (--concurrent; `concurrent` in the job)."
+                " retire that one first, or build both (--concurrent; `concurrent` in the job)."
             )
         return self._with(replace(record, building=True))
 
     def cancel(self, key: str) -> "Registry":
-        """Stop building a candidate; what was built stays for the next build.
+        """Stop building a candidate; a later build continues from what was built.
 
         Raises:
             MoveRefusedError: It is or was live.
@@ -134,54 +134,54 @@ class Registry:
         record = self._present(key, "cancelled")
         if self.role(key) in (Role.LIVE, Role.PREVIOUS):
             raise MoveRefusedError(
-                f"{key} is {self.role(key)}, not being built: nothing to cancel. To remove it,"
-                " retire it once another model is live."
+                f"{key} is {self.role(key)}, not being built: there is nothing to cancel. To remove"
+                " it, retire it once another model is live."
             )
         return self._with(replace(record, building=False))
 
     def begin_promotion(self, key: str) -> "Registry":
         """Record that the alias is about to move to a model.
 
-        The model that is live now becomes the newest previous one when the alias has moved.
+        The model that is live now becomes the newest previous one once the alias has moved.
 
         Raises:
-            MoveRefusedError: Nothing was ever built for it.
+            MoveRefusedError: It was never built.
         """
         if key == self.live:
             return self.end_promotion(key)
         record = self._present(key, "promoted")
         if self.role(key) is Role.REGISTERED:
             raise MoveRefusedError(
-                f"{key} is not promoted: it is registered and was never built. Build it first."
+                f"{key} is not promoted: it is registered but was never built. Build it first."
             )
-        last = 1 + max(known.last_live for known in self.records.values())
+        latest = 1 + max(known.last_live for known in self.records.values())
         old = self.records.get(self.live or "")
         begun = self._settled()._with(replace(record, promoting=True))
-        return begun._with(replace(old, last_live=last, promoting=False)) if old else begun
+        return begun._with(replace(old, last_live=latest, promoting=False)) if old else begun
 
     def end_promotion(self, key: str) -> "Registry":
-        """Record that the alias names a model."""
+        """Record that the alias points to a model."""
         ended = Registry(self._settled().records, key)
         return ended if ended.records[key].building else ended.build(key, concurrent=True)
 
     def rollback_target(self) -> str:
-        """Return the key of the model that was live before.
+        """Return the key of the model that was live most recently.
 
         Raises:
-            MoveRefusedError: There is none.
+            MoveRefusedError: No such model is left.
         """
         previous = [self.records[key] for key in self.having(Role.PREVIOUS)]
         if not previous:
             raise MoveRefusedError(
-                "There is nothing to roll back to: no model that was live before is kept."
+                "There is nothing to roll back to: no previously live model is left."
             )
         return max(previous, key=lambda record: record.last_live).key
 
     def retire(self, key: str) -> "Registry":
-        """Record that a model is no longer wanted.
+        """Record that a model is retired.
 
         Raises:
-            MoveRefusedError: It is live, or about to be.
+            MoveRefusedError: It is live, or being promoted.
         """
         record = self.records.get(key)
         if record is not None and record.retired and key != self.live:
@@ -193,13 +193,13 @@ class Registry:
             )
         if record.promoting:
             raise MoveRefusedError(
-                f"A promotion of {key} has begun and did not end. Promote {key} again, or promote"
-                f" {self.live or 'another model'}, to settle which is live; then retire."
+                f"A promotion of {key} was interrupted. Promote {key} again, or promote"
+                f" {self.live or 'another model'}, to settle which one is live; then retire it."
             )
         return self._with(ModelRecord(key, record.signature, retired=True))
 
     def adopting(self, key: str, signature: str) -> "Registry":
-        """Return it with the live model on record, also one made live by other means."""
+        """Return the registry with this model as the live one, however it became live."""
         known = self.records.get(key)
         record = known or ModelRecord(key, signature)
         return Registry(self._with(replace(record, building=True, retired=False)).records, key)
@@ -207,11 +207,11 @@ class Registry:
     def _present(self, key: str, verb: str) -> ModelRecord:
         record = self.records.get(key)
         if record is None or record.retired:
-            is_what = "retired" if record else "not registered"
+            state = "retired" if record else "not registered"
             known = [f"{other} ({self.role(other)})" for other in self.records]
             raise MoveRefusedError(
-                f"{key!r} cannot be {verb}: it is {is_what}. On record are"
-                f" {', '.join(known) or 'no models'}. Use one of them, or register this one first."
+                f"{key!r} cannot be {verb}: it is {state}. Known models:"
+                f" {', '.join(known) or 'none'}. Use one of them, or register this one first."
             )
         return record
 

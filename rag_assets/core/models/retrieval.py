@@ -1,4 +1,4 @@
-"""How good a ranking is, judged by labels."""
+"""Metrics of retrieval quality, and known-item queries for where there are no labelled ones."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,18 @@ def ndcg(ranking: Sequence[str], relevance: Mapping[str, float], k: int = 10) ->
 
     Args:
         ranking: Document ids, best first, each once.
-        relevance: Document id → gain; absent ids are irrelevant.
+        relevance: Document id → gain; other documents are irrelevant.
         k: Cut-off.
 
     Returns:
-        0.0 where no document is relevant.
+        0.0 if no document is relevant.
     """
     ideal = _dcg(sorted(relevance.values(), reverse=True)[:k])
     return _dcg([relevance.get(name, 0.0) for name in ranking[:k]]) / ideal if ideal else 0.0
 
 
 def recall(ranking: Sequence[str], relevance: Mapping[str, float], k: int = 10) -> float:
-    """Share of the relevant documents among the first k results, from 0 to 1."""
+    """Return the share of relevant documents that are among the first k, from 0 to 1."""
     relevant = {name for name, gain in relevance.items() if gain > 0}
     return len(relevant.intersection(ranking[:k])) / len(relevant) if relevant else 0.0
 
@@ -40,7 +40,7 @@ def reciprocal_rank(ranking: Sequence[str], relevance: Mapping[str, float], k: i
 
 @dataclass(frozen=True, slots=True)
 class LabelledQuery:
-    """A question, and the gain of each document that answers it, above 0."""
+    """A question, and the gain (above 0) of each document that answers it."""
 
     question: str
     relevance: Mapping[str, float]
@@ -57,7 +57,7 @@ class Scores:
 
 
 def mean_scores(queries: Sequence[LabelledQuery], rankings: Sequence[Sequence[str]]) -> Scores:
-    """Judge one ranking of documents, best first and each once, for each query."""
+    """Score one ranking per query; each lists documents best first and without repeats."""
     evaluated = list(zip(rankings, (query.relevance for query in queries), strict=True))
     count = max(1, len(evaluated))
     return Scores(
@@ -69,10 +69,10 @@ def mean_scores(queries: Sequence[LabelledQuery], rankings: Sequence[Sequence[st
 
 
 def known_item(text: str) -> str:
-    """Return a question whose answer is known to be a text: its longest sentence, shortened.
+    """Return a question whose answer is known to be this text: its longest sentence, shortened.
 
     Stands in for labelled queries where there are none: a retriever that does not find a text by
-    its own words will find little else. Headings, which a chunk may begin with, are left out.
+    its own words will find little else. Headings in the text are skipped.
     """
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     sentences = re.split(r"(?<=[.!?])\s+", " ".join(" ".join(lines).split()))

@@ -1,4 +1,4 @@
-"""Model specs: everything that decides a vector, and the signature that names it."""
+"""Model specs: everything that determines a vector, and the signature derived from it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Backend(StrEnum):
-    """Who computes the vectors."""
+    """The software that computes the vectors."""
 
-    FLAG_EMBEDDING = "flag_embedding"  # FlagEmbedding in process, on CPU or GPU
+    FLAG_EMBEDDING = "flag_embedding"  # FlagEmbedding in this process, on a CPU or GPU
     OPENAI = "openai"  # any server with an OpenAI-compatible /v1/embeddings
-    WORDLLAMA = "wordllama"  # the small static model, in process
+    WORDLLAMA = "wordllama"  # the small static model, in this process
 
 
 class ModelClass(StrEnum):
-    """FlagEmbedding's model classes: how a checkpoint is run."""
+    """FlagEmbedding's model classes, which determine how a checkpoint is run."""
 
     ENCODER_ONLY_BASE = "encoder-only-base"
     ENCODER_ONLY_M3 = "encoder-only-m3"
@@ -34,7 +34,7 @@ class ModelClass(StrEnum):
 
 
 class Pooling(StrEnum):
-    """How token vectors become one vector."""
+    """How token vectors are pooled into one vector."""
 
     CLS = "cls"
     MEAN = "mean"
@@ -42,22 +42,22 @@ class Pooling(StrEnum):
 
 
 class Precision(StrEnum):
-    """`fp16` applies on a GPU; a CPU computes in fp32, which agrees within rounding."""
+    """Arithmetic on a GPU. A CPU always computes in fp32, which agrees within rounding."""
 
     FP32 = "fp32"
     FP16 = "fp16"
 
 
 class Sparse(StrEnum):
-    """What finds words beside the dense vector's meaning; the two are fused by rank."""
+    """The lexical side of hybrid search; its ranking is fused with that of dense vectors."""
 
     NONE = "none"
-    MODEL = "model"  # the model's own weights of tokens: BGE-M3
-    BM25 = "bm25"  # the engine's, over the chunk's text
+    MODEL = "model"  # token weights from the model itself, as BGE-M3 has them
+    BM25 = "bm25"  # computed by Milvus from the chunk's text
 
 
 class Metric(StrEnum):
-    """Milvus' similarity measures for dense vectors."""
+    """Milvus's similarity metrics for dense vectors."""
 
     COSINE = "COSINE"
     IP = "IP"
@@ -65,7 +65,7 @@ class Metric(StrEnum):
 
 
 class IndexSpec(BaseModel):
-    """The vector index of the model's collection. It decides speed and recall, not vectors."""
+    """The vector index of a collection, which affects speed and recall but not the vectors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,29 +77,31 @@ class IndexSpec(BaseModel):
 class ModelSpec(BaseModel):
     """One immutable version of an embedding model.
 
-    The fields up to `sparse` decide a vector and make up the signature; those after it
-    say where and how the same vector is computed and may change at any time.
+    The fields up to `sparse` determine the vectors and make up the signature. Those after it
+    only determine where and how the same vectors are computed, and may change at any time.
 
     Attributes:
         key: The partition key, for instance `bge-m3-v1`. A changed spec needs a new key.
-        backend: Who computes.
-        name: A folder, `package:MODULE/PATH` inside an installed Python package, or a name on
-            a model hub; for `openai`, the model's name on the server.
-        revision: The commit on the hub; needed there unless the weights are pinned.
-        weights_sha256: Digest of the weights file; another file is refused.
-        dimension: Components of a vector.
-        max_tokens: A text is cut off behind these.
-        normalize: Scale vectors to length one.
-        passage_prefix: Put in front of every chunk.
-        query_prefix: Put in front of every query.
+        backend: The software that computes the vectors.
+        name: A folder, `package:MODULE/PATH` for a path in an installed Python package, or a name
+            on the model hub; for `openai`, the model's name on the server.
+        revision: The commit on the model hub; set it unless `weights_sha256` pins the weights.
+        weights_sha256: SHA-256 of the weights file; any other file is refused.
+        model_class: FlagEmbedding's model class.
+        pooling: How token vectors are pooled into one vector.
+        dimension: Number of components of a vector.
+        max_tokens: Maximum tokens of a text; the rest is cut off.
+        normalize: Whether to scale vectors to length one.
+        passage_prefix: Text to put in front of every chunk.
+        query_prefix: Text to put in front of every query.
         precision: Arithmetic on a GPU.
-        sparse: The sparse side of hybrid search, if there is one.
-        index: The collection's vector index.
-        batch_size: Texts a forward pass or request.
-        endpoint: Base URL of an OpenAI-compatible server, up to and with `/v1`.
-        same_as: For `openai`: the key of the spec of the same model in process; a check compares
-            their vectors.
-        description: For people.
+        sparse: The lexical side of hybrid search, if any.
+        index: The vector index of the collection.
+        batch_size: Texts per forward pass or request.
+        endpoint: Base URL of an OpenAI-compatible server, including `/v1`.
+        same_as: For `openai`: the key of the spec that runs the same model in process; a check
+            compares their vectors.
+        description: A description for people.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -141,18 +143,18 @@ class ModelSpec(BaseModel):
         )
         if self.sparse is Sparse.MODEL and not has_weights:
             raise ValueError(
-                "`sparse: model` needs a model that gives weights of tokens: backend"
-                " `flag_embedding` with model_class `encoder-only-m3`; others can have `bm25`"
+                "`sparse: model` needs a model with token weights: backend `flag_embedding`"
+                " with model_class `encoder-only-m3`; for other models, use `bm25`"
             )
         return self
 
     @property
     def signature(self) -> str:
-        """Digest of all that decides a vector: 32 hex characters."""
-        deciding = self.model_dump(mode="json", exclude=set(_NOT_DECIDING))
-        if self.sparse is Sparse.NONE:  # so that what was signed before there was a choice stays
-            del deciding["sparse"]
-        return digest(json.dumps(deciding, sort_keys=True))
+        """Digest of everything that determines a vector: 32 hex characters."""
+        signed = self.model_dump(mode="json", exclude=set(_NOT_SIGNED))
+        if self.sparse is Sparse.NONE:  # keeps signatures of specs that predate this field
+            del signed["sparse"]
+        return digest(json.dumps(signed, sort_keys=True))
 
 
 def collection_name(prefix: str, key: str) -> str:
@@ -160,24 +162,24 @@ def collection_name(prefix: str, key: str) -> str:
     return f"{prefix}__{re.sub(r'[^a-z0-9]', '_', key)}"
 
 
-_NOT_DECIDING = ("key", "index", "batch_size", "endpoint", "same_as", "description")
+_NOT_SIGNED = ("key", "index", "batch_size", "endpoint", "same_as", "description")
 
 
 def model_specs(document: Any, where: str) -> dict[str, ModelSpec]:
     """Validate the content of a models file.
 
     Args:
-        document: What the YAML file holds: `{"models": {key: fields}}`.
-        where: The file, for messages.
+        document: The parsed YAML, `{"models": {key: fields}}`.
+        where: The file's name, for messages.
 
     Returns:
         The specs by key, in the file's order.
 
     Raises:
-        ConfigurationError: If anything is missing, unknown or out of range; it says where.
+        ConfigurationError: A field is missing, unknown or out of range; the message says where.
     """
     if not isinstance(document, dict) or not isinstance(document.get("models"), dict):
-        raise ConfigurationError(f"{where} must hold a mapping `models:` from key to spec.")
+        raise ConfigurationError(f"{where} must contain a mapping `models:` of keys to specs.")
     return {key: _model_spec(key, fields, where) for key, fields in document["models"].items()}
 
 

@@ -1,1 +1,1 @@
-"""What is reported to people: state, spending, alerts, previews, and their words."""
+"""What is reported to people: the ingestion report, spending, alerts and previews."""

@@ -1,13 +1,13 @@
-"""Alerts: what is posted to a webhook when a run or a check fails.
+"""Alerts: the bodies that are posted to a webhook when a run or a check fails.
 
-A body has a `text`, which Slack, Mattermost, Google Chat and others show as it is, and the same in
-fields for programs.
+A body has a `text`, which Slack, Mattermost, Google Chat and others display, and the same
+information in separate fields for programs.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST = 500  # characters of an error or a description
+MAX_LENGTH = 500  # characters of an error or a description
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class FailedRun:
         run_id: Dagster's id.
         job: The job's name.
         error: The error's name and message.
-        will_retry: Whether the sensors ask for it again by themselves.
-        tags: Source, model, lane, partitions.
+        will_retry: Whether the sensors will retry it automatically.
+        tags: The tags that name source, model, lane and partitions.
     """
 
     run_id: str
@@ -43,7 +43,7 @@ class FailedCheck:
 def of_run(failed: FailedRun, source: str, webserver_url: str) -> dict[str, Any]:
     """Return the body for a failed run."""
     error = shortened(failed.error)
-    then = "It is asked for again by itself." if failed.will_retry else "It needs a person."
+    then = "It will be retried automatically." if failed.will_retry else "Manual action required."
     link = _link(webserver_url, f"runs/{failed.run_id}")
     text = f"rag-assets: {failed.job} failed. {error} {then} {source}"
     return {
@@ -60,7 +60,7 @@ def of_run(failed: FailedRun, source: str, webserver_url: str) -> dict[str, Any]
 
 
 def of_check(failed: FailedCheck, source: str, webserver_url: str) -> dict[str, Any]:
-    """Return the body for a check that fails now."""
+    """Return the body for a check that has started to fail."""
     message = shortened(failed.description)
     link = _link(webserver_url, f"assets/{failed.asset}?view=checks&checkDetail={failed.check}")
     text = (
@@ -80,13 +80,13 @@ def of_check(failed: FailedCheck, source: str, webserver_url: str) -> dict[str, 
 
 
 def shortened(text: str) -> str:
-    """Return a text in one line of bounded length."""
+    """Return the text on one line, cut to the maximum length."""
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return line if len(line) <= MAX_LENGTH else line[: MAX_LENGTH - 1] + "…"
 
 
 def newly_failed(before: dict[str, bool], now: dict[str, bool]) -> list[str]:
-    """Return the checks that fail now and did not before; True is passed."""
+    """Return the checks that fail now and did not before; True means passed."""
     return [name for name, passed in now.items() if not passed and before.get(name, True)]
 
 

@@ -1,7 +1,7 @@
-"""Small looks into a partition for the UI: documents, chunks, and a picture of sizes.
+"""Previews of a partition for the UI: sample documents, sample chunks, and a size histogram.
 
-Every materialisation keeps its preview in the event log for good, so each is bounded whatever
-the partition holds: at most `MAX_BYTES` together.
+Every materialisation stores its previews in the event log for good, so their total size is bounded
+by `MAX_BYTES`, whatever the partition contains.
 """
 
 from base64 import b64encode
@@ -11,17 +11,17 @@ import polars as pl
 
 from rag_assets.core.documents.document import Outcome
 
-MAX_BYTES = 16_000  # of all previews of one materialisation
+MAX_BYTES = 16_000  # of all previews of one materialisation together
 DOCUMENTS = 15
 CHUNKS = 3
 CELL = 160  # characters
 EXCERPT = 500
 BINS = 16
-WIDTH, HEIGHT, MARGIN = 480, 120, 18  # pixels of the picture
+WIDTH, HEIGHT, MARGIN = 480, 120, 18  # pixels of the histogram
 
 
 def documents(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Return some rows of `parsed_documents`: the troubled ones, then the newest."""
+    """Return some rows of `parsed_documents`: those not parsed first, then the newest."""
     chosen = parsed.sort(
         pl.col("outcome") != Outcome.PARSED, "judged_at", "document_id",
         descending=[True, True, False],
@@ -37,13 +37,13 @@ def documents(parsed: pl.DataFrame) -> pl.DataFrame:
 
 
 def chunks(table: pl.DataFrame) -> str:
-    """Return some chunks as Markdown, spread over the partition.
+    """Return some chunks from across the partition, as Markdown.
 
-    Their text is shown as it is, not rendered: what a document says must not load pictures into
-    the page of whoever looks at it.
+    Their text is quoted, not rendered: a document must not be able to load images into the page of
+    whoever looks at it.
     """
     if table.is_empty():
-        return "There are no chunks."
+        return "No chunks."
     step = max(1, table.height // CHUNKS)
     return "\n\n".join(
         _chunk(row) for row in table.gather_every(step).head(CHUNKS).iter_rows(named=True)
@@ -51,25 +51,27 @@ def chunks(table: pl.DataFrame) -> str:
 
 
 def histogram(values: Sequence[int], bound: int, unit: str) -> str:
-    """Return the distribution of values from 0 to a bound as a picture in Markdown.
+    """Return a histogram of values from 0 to a bound, as an image in Markdown.
 
     Args:
-        values: Larger ones than the bound count as the last bar, which is then red.
-        bound: The upper end.
-        unit: What they are, in the plural.
+        values: The values; those above the bound are added to the last bar, which is then red.
+        bound: The upper end of the histogram.
+        unit: The unit of the values, in the plural.
     """
     over = sum(value > bound for value in values)
     counts = [0] * BINS
     for value in values:
         counts[min(BINS - 1, value * BINS // (bound + 1))] += 1
-    picture = b64encode(_picture(counts, bound, last_is_over=over > 0).encode()).decode()
-    message = f"{len(values)} chunks, 0 to {bound} {unit}" + (f", {over} above" if over else "")
-    image = f"![{message}](data:image/svg+xml;base64,{picture})"
-    return f"{image}\n\n{message}; the tallest bar is {max(counts)}."
+    image = b64encode(_svg(counts, bound, last_is_over=over > 0).encode()).decode()
+    caption = f"{len(values)} chunks, 0 to {bound} {unit}" + (f", {over} above" if over else "")
+    return (
+        f"![{caption}](data:image/svg+xml;base64,{image})"
+        f"\n\n{caption}; the tallest bar is {max(counts)}."
+    )
 
 
 def cell(column: str) -> pl.Expr:
-    """Cut a text column to what fits into a table."""
+    """Return a text column, cut to the width of a table cell."""
     text = pl.col(column)
     cut = text.str.slice(0, CELL - 1) + "…"
     return pl.when(text.str.len_chars() > CELL).then(cut).otherwise(text).alias(column)
@@ -87,11 +89,11 @@ def _chunk(row: dict[str, object]) -> str:
 
 
 def _code(text: str) -> str:
-    """Quote a text so that Markdown does not render it."""
+    """Format a text as inline code, so that Markdown does not render it."""
     return "`" + " ".join(text.split()).replace("`", "'") + "`"
 
 
-def _picture(counts: Sequence[int], bound: int, *, last_is_over: bool) -> str:
+def _svg(counts: Sequence[int], bound: int, *, last_is_over: bool) -> str:
     tallest, wide = max(counts) or 1, WIDTH / len(counts)
     bars = "".join(
         f'<rect x="{number * wide + 1:.0f}" y="{HEIGHT - HEIGHT * count / tallest:.1f}"'

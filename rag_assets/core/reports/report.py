@@ -1,12 +1,14 @@
-"""The state of the whole ingestion at one moment: what is in sync, what is behind, since when.
+"""The ingestion report: what is in sync, what is behind, and why, at one moment.
 
-Only data, and what follows from it; `report_sections` says it to people.
+What belongs here: the data and what can be derived from it. What does not: collecting it
+(`instance/report.py`) and presenting it (`core/reports/sections.py`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -17,19 +19,19 @@ from rag_assets.core.scheduling.lanes import InFlight, StaleShard
 from rag_assets.core.scheduling.retries import Wait
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
-LAG_BOUNDS = (1, 3, 10, 30, 60, 300, 1800)  # seconds; the classes of the lags' distribution
+LAG_BOUNDS = (1, 3, 10, 30, 60, 300, 1800)  # seconds; the bins of the lag histogram
 
 
 class ShardState(StrEnum):
-    """Where a shard stands in one hop; the later ones are the ones to look at first."""
+    """The state of a shard in one stage, in order of urgency: the last one is the most urgent."""
 
-    NO_INPUT = "no input yet"
+    NO_INPUT = "no input"
     IN_SYNC = "in sync"
-    RUNNING = "a run has it"
+    RUNNING = "running"
     STALE = "stale"
-    TO_BE_MADE = "to be made"  # never made, or by other code or another model
-    WAITING = "waits after a failure"
-    REFUSED = "cannot succeed"  # as things are configured
+    TO_BE_MADE = "to be built"  # never built, or by other code or another model
+    WAITING = "waiting to retry"
+    REFUSED = "blocked"  # cannot succeed as configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,10 @@ class Behind:
 
     Attributes:
         shard: Its position.
-        state: Why not.
-        work: How many rows of its input have to be taken: documents or chunks.
-        error: Of the run that failed, if one did.
-        until: Seconds since the epoch at which it is asked for again, after a failure.
+        state: The reason.
+        work: Rows of its input that have to be processed: documents or chunks.
+        error: The error of its last run, if that failed.
+        until: When it will be retried after a failure, in seconds since the epoch.
     """
 
     shard: int
@@ -53,11 +55,11 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Every shard's state in one of the two hops.
+    """The state of every shard in one of the two stages.
 
     Attributes:
-        unit: What its input is counted in: documents or chunks.
-        states: Of every shard, in order.
+        unit: The unit of its input: documents or chunks.
+        states: The state of each shard, in order.
         behind: The shards that are not in sync, by position.
     """
 
@@ -67,30 +69,30 @@ class Stage:
 
     @property
     def backlog(self) -> int:
-        """Rows of the input that are still to be taken."""
+        """The number of input rows still to be processed."""
         return sum(shard.work for shard in self.behind)
 
     @property
     def in_sync(self) -> int:
-        """How many shards are in sync."""
+        """The number of shards that are in sync."""
         return self.states.count(ShardState.IN_SYNC)
 
     @property
     def worst(self) -> list[Behind]:
-        """The shards that are behind, those to look at first first."""
+        """The shards that are behind, most urgent first."""
         order = list(ShardState)
         return sorted(self.behind, key=lambda b: (-order.index(b.state), -b.work, b.shard))
 
 
 @dataclass(frozen=True, slots=True)
 class Lags:
-    """Seconds from recent documents' modification until they could be found.
+    """Seconds from the modification of a document until it is searchable, over recent changes.
 
     Attributes:
-        changes: How many changes are known.
-        quantiles: Name → seconds; empty without changes.
-        classes: Upper bound in seconds → changes of so many seconds or less, and more than the
-            bound before; the last bound is infinite.
+        changes: The number of changes measured.
+        quantiles: Name → seconds; empty if there were no changes.
+        classes: A histogram: upper bound in seconds → number of changes up to that bound and above
+            the previous one; the last bound is infinite.
     """
 
     changes: int
@@ -99,35 +101,36 @@ class Lags:
 
     @classmethod
     def of(cls, seconds: pl.Series) -> "Lags":
-        """Sum up lags, one for each change."""
+        """Summarise lags, one per change."""
         quantiles = {
             name: float(seconds.quantile(share, "higher") or 0.0)
             for name, share in QUANTILES.items()
             if len(seconds)
         }
         bounds = [0.0, *map(float, LAG_BOUNDS), float("inf")]
-        at_most = [int((seconds <= bound).sum()) for bound in bounds[1:]]
-        counts = [now - before for before, now in zip([0, *at_most], at_most, strict=False)]
+        totals = [int((seconds <= bound).sum()) for bound in bounds[1:]]
+        counts = [total - previous for previous, total in pairwise([0, *totals])]
         return cls(len(seconds), quantiles, dict(zip(bounds[1:], counts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Where one model stands.
+    """The status of one model.
 
     Attributes:
         model: Its key.
-        role: Of its collection; `maintained` while Milvus does not tell which model is live.
-        signature: Of the spec it was registered with.
-        collection: The collection's name.
+        role: Its role; `maintained` if it is not known which model is live, because Milvus cannot
+            be reached.
+        signature: Signature of the spec it was registered with.
+        collection: Name of its collection.
         shards: Number of shards.
-        embedded: Shards that have vectors.
-        written: Shards whose rows were written.
-        in_sync: Shards whose rows were also read back, and are the present chunks.
-        rows: Rows in Milvus, if it can be asked.
-        stage: Its shards; None for a model that is not maintained.
-        lags: Of recent changes.
-        problem: Why nothing more is known of it; empty if all is well.
+        embedded: Number of shards that have vectors.
+        written: Number of shards whose rows have been written.
+        in_sync: Number of shards whose rows have also been verified against the current chunks.
+        rows: Number of rows in Milvus, if it can be reached.
+        stage: The state of its shards; None if the model is not maintained.
+        lags: The lags of recent changes.
+        problem: Why its status is incomplete; empty if it is not.
     """
 
     model: str
@@ -146,7 +149,7 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class SensorState:
-    """What a sensor did when it last looked; `at` is None if it never has."""
+    """The last tick of a sensor; `at` is None if there was none."""
 
     sensor: str
     running: bool
@@ -156,21 +159,21 @@ class SensorState:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The state of one platform: one source, its models.
+    """The state of one platform: a source and its models.
 
     Attributes:
-        at: When.
+        at: The time of the report.
         source: The source's URL.
-        shards: The shards' names, in order.
-        listed: Documents in the listing.
-        parsed: Rows of `parsed_documents`, one for each document that was looked at.
-        chunks: Chunks cut from them.
-        documents: The first hop.
-        quarantine: What could not be parsed.
-        models: In order of registration.
-        spending: What embedding has cost so far.
-        sensors: What the sensors last said.
-        milvus: What Milvus said if it could not be asked; empty if it could.
+        shards: Names of the shards, in order.
+        listed: Number of documents in the listing.
+        parsed: Number of rows of `parsed_documents`, one per document processed.
+        chunks: Number of chunks.
+        documents: The first stage, from documents to chunks.
+        quarantine: The documents that could not be parsed.
+        models: The models, in order of registration.
+        spending: The cost of embedding so far.
+        sensors: The last tick of each sensor.
+        milvus: The error if Milvus cannot be reached; otherwise empty.
     """
 
     at: datetime
@@ -188,7 +191,7 @@ class Report:
 
     @property
     def stages(self) -> list[tuple[str, Stage]]:
-        """The first hop, and each fed model's second one, by name."""
+        """The first stage, then the second one of each maintained model, with their names."""
         maintained = [
             (model.model, model.stage) for model in self.models if model.stage is not None
         ]
@@ -196,11 +199,11 @@ class Report:
 
     @property
     def live(self) -> ModelStatus | None:
-        """The live model, if there is one and Milvus says so."""
+        """The live model; None if there is none or Milvus cannot be reached."""
         return next((model for model in self.models if model.role == "live"), None)
 
     def metrics(self) -> dict[str, float]:
-        """Return the key figures by name, for plots over time; lags are the live model's."""
+        """Return the key metrics by name, for plots over time; lags are the live model's."""
         lags = self.live.lags if self.live else None
         quantiles = lags.quantiles if lags else {}
         spent, since = self.spending.spent, self.quarantine.since
@@ -221,13 +224,13 @@ class Report:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it, with the figures."""
-        message = asdict(self)
-        for model in message["models"]:
+        """Return the whole report and its metrics as JSON-compatible values."""
+        content = asdict(self)
+        for model in content["models"]:
             if model["lags"]:
                 classes = model["lags"]["classes"].items()
                 model["lags"]["classes"] = {f"{bound:g}": count for bound, count in classes}
-        return message | {"at": self.at.isoformat(), "metrics": self.metrics()}
+        return content | {"at": self.at.isoformat(), "metrics": self.metrics()}
 
 
 def stage(
@@ -239,15 +242,15 @@ def stage(
     in_flight: Sequence[InFlight],
     waits: Mapping[int, Wait],
 ) -> Stage:
-    """Return every shard's state in a hop.
+    """Return the state of every shard in a stage.
 
     Args:
-        unit: What the input is counted in.
-        shards: How many there are.
-        rows: Position → rows of the input, for the shards that have one.
+        unit: The unit of the input.
+        shards: The number of shards.
+        rows: Position → number of input rows, for the shards that have input.
         stale: The shards that are not in sync.
-        in_flight: Runs of the hop that are queued or started.
-        waits: Position → why a stale shard is not asked for now.
+        in_flight: The stage's runs that are queued or started.
+        waits: Position → why a stale shard is not retried yet.
     """
     running = {position for run in in_flight for position in run.shards}
     behind = {shard.position: _behind(shard, rows, running, waits) for shard in stale}
@@ -261,7 +264,7 @@ def _behind(
 ) -> Behind:
     position, wait = shard.position, waits.get(shard.position)
     whole = not shard.edits or shard.work != shard.edits
-    # All changes ever made are a loose bound of what there is to take as a whole.
+    # For a whole shard, `work` counts all changes ever made, which may exceed the rows it has now.
     work = min(shard.work, rows.get(position, shard.work)) if whole else shard.work
     state = ShardState.TO_BE_MADE if whole else ShardState.STALE
     if position in running:

@@ -1,17 +1,21 @@
-"""A report in words, tables and bars: the same sections for the UI, as Markdown, and terminals."""
+"""The presentation of the ingestion report: sections of text, tables and bars.
+
+The UI shows them as Markdown, the command line as tables in the terminal.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from rag_assets.core.names import Check, Job
 from rag_assets.core.reports.report import QUANTILES, ModelStatus, Report, ShardState, Stage
 from rag_assets.core.reports.spending import MANUAL
 
 BAR = 20  # characters
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-GRID_WIDTH = 64  # cells in a line
-GRID_CELLS = 512  # in all; with more shards a cell stands for several
-SHOWN = 15  # shards that are behind
+GRID_WIDTH = 64  # cells per line
+GRID_CELLS = 512  # with more shards, a cell represents several
+MAX_SHARDS_BEHIND = 15  # listed per stage
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 GLYPHS = {
@@ -30,11 +34,11 @@ class Section:
     """One part of a report.
 
     Attributes:
-        title: Its heading.
-        summary: Sentences before the table.
-        columns: The table's head; empty if there is none.
-        rows: The table's rows.
-        grid: Lines to be shown as they are, in type of one width, after the table.
+        title: The heading.
+        summary: The text before the table.
+        columns: The header of the table; empty if there is no table.
+        rows: The rows of the table.
+        grid: Preformatted lines after the table, for a monospaced font.
     """
 
     title: str
@@ -45,7 +49,7 @@ class Section:
 
 
 def sections(report: Report) -> list[Section]:
-    """Return the report's sections, the most important first."""
+    """Return the sections of a report, most important first."""
     return [
         Section(f"Ingestion of {report.source}", headline(report)),
         _models(report),
@@ -59,31 +63,31 @@ def sections(report: Report) -> list[Section]:
 
 
 def headline(report: Report) -> str:
-    """Say in a few sentences whether all is well."""
-    message = [f"{report.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
-    message.append(f"{report.listed:,} documents listed, {report.chunks:,} chunks.")
+    """Summarise a report in a few sentences."""
+    sentences = [
+        f"{report.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.",
+        f"{report.listed:,} documents listed, {report.chunks:,} chunks.",
+    ]
     if report.milvus:
-        message.append(
-            f"Milvus cannot be asked, so which model is live is not known: {report.milvus}"
-        )
+        sentences.append(f"Milvus cannot be reached, so the live model is unknown: {report.milvus}")
     elif report.live:
-        message.append(f"Queries are answered from {report.live.model}.")
+        sentences.append(f"Queries are answered from {report.live.model}.")
     else:
-        message.append("No model is live yet.")
+        sentences.append("No model is live yet.")
     behind = [
-        f"{_of_shards(stage)} of {name} ({_left(stage)})"
+        f"{_of_shards(stage)} of {name} ({_backlog(stage)})"
         for name, stage in report.stages
         if stage.behind
     ]
     if behind:
-        message.append(f"Behind: {'; '.join(behind)}.")
+        sentences.append(f"Behind: {'; '.join(behind)}.")
     elif report.listed:
-        message.append("Everything that is listed is in sync.")
-    return " ".join(message)
+        sentences.append("Everything listed is in sync.")
+    return " ".join(sentences)
 
 
 def markdown(parts: Iterable[Section]) -> str:
-    """Return sections as GitHub's Markdown."""
+    """Return sections as GitHub-flavoured Markdown."""
     lines: list[str] = []
     for level, part in enumerate(parts):
         lines += [f"{'##' if level else '#'} {part.title}", ""]
@@ -103,22 +107,23 @@ def bar(share: float, width: int = BAR) -> str:
 
 
 def grid(states: Sequence[ShardState], names: Sequence[str]) -> list[str]:
-    """Return one character for each shard, in lines that begin with their first shard's name.
+    """Return one character per shard, in lines that begin with the name of their first shard.
 
-    With very many shards a character stands for several of them, and shows the one to look at
-    first.
+    With very many shards, a character represents several of them and shows the most urgent state.
     """
-    each = -(-len(states) // GRID_CELLS) or 1
+    per_cell = -(-len(states) // GRID_CELLS) or 1
     order = list(ShardState)
-    cells = [max(states[i : i + each], key=order.index) for i in range(0, len(states), each)]
-    return [
-        f"{names[start * each]}  {''.join(GLYPHS[s] for s in cells[start : start + GRID_WIDTH])}"
-        for start in range(0, len(cells), GRID_WIDTH)
-    ]
+    starts = range(0, len(states), per_cell)
+    cells = [max(states[start : start + per_cell], key=order.index) for start in starts]
+    lines = []
+    for first in range(0, len(cells), GRID_WIDTH):
+        glyphs = "".join(GLYPHS[state] for state in cells[first : first + GRID_WIDTH])
+        lines.append(f"{names[first * per_cell]}  {glyphs}")
+    return lines
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in the unit that fits: 0.8 s, 42 s, 3.5 min, 2 h, 5.1 d."""
+    """Format seconds in a suitable unit: 0.8 s, 42 s, 3.5 min, 2 h, 5.1 d."""
     units = (("s", 1, MINUTE), ("min", MINUTE, HOUR), ("h", HOUR, DAY), ("d", DAY, float("inf")))
     unit, length = next((unit, length) for unit, length, upto in units if seconds < upto)
     digits = 0 if length == 1 and seconds >= MINUTE / 6 else 1
@@ -126,7 +131,7 @@ def duration(seconds: float) -> str:
 
 
 def _models(report: Report) -> Section:
-    columns = ("model", "role", "in sync", "", "embedded", "rows in Milvus", "behind", "lag p95")
+    columns = ("model", "role", "in sync", "", "embedded", "rows in Milvus", "backlog", "lag p95")
     rows = [_model(model, len(report.shards)) for model in report.models]
     summary = "" if rows else "No model is registered yet."
     problems = [f"{m.model}: {m.problem}" for m in report.models if m.problem]
@@ -145,22 +150,23 @@ def _model(model: ModelStatus, shards: int) -> tuple[str, ...]:
         f"{model.stage.in_sync} of {shards}",
         f"{model.embedded} of {shards}",
         rows,
-        _left(model.stage),
+        _backlog(model.stage),
         "" if lag is None else duration(lag),
     )
 
 
 def _shards(report: Report) -> Section:
-    found = [state for state in GLYPHS if any(state in stage.states for _, stage in report.stages)]
-    columns = ("", *(state.value for state in found), "behind")
+    present = {state for _, stage in report.stages for state in stage.states}
+    shown = [state for state in GLYPHS if state in present]
+    columns = ("stage", *(state.value for state in shown), "backlog")
     rows = tuple(
-        (name, *(f"{stage.states.count(state):,}" for state in found), _left(stage))
+        (name, *(f"{stage.states.count(state):,}" for state in shown), _backlog(stage))
         for name, stage in report.stages
     )
     lines: list[str] = []
     for name, stage in report.stages:
         lines += [f"{name}:", *grid(stage.states, report.shards), ""]
-    key = "   ".join(f"{GLYPHS[state]} {state.value}" for state in found)
+    key = "   ".join(f"{GLYPHS[state]} {state.value}" for state in shown)
     return Section("Shards", "", columns, rows, (*lines, key))
 
 
@@ -171,16 +177,16 @@ def _behind(report: Report) -> list[Section]:
             name,
             shard.state.value,
             f"{shard.work:,} {stage.unit}",
-            shard.error + (f", again from {_clock(shard.until)}" if shard.until else ""),
+            shard.error + (f", retry from {_clock(shard.until)}" if shard.until else ""),
         )
         for name, stage in report.stages
-        for shard in stage.worst[:SHOWN]
+        for shard in stage.worst[:MAX_SHARDS_BEHIND]
     ]
     if not rows:
         return []
-    columns = ("shard", "of", "state", "behind", "last failure")
-    summary = f"At most {SHOWN} of each, those to look at first first."
-    return [Section("Shards that are behind", summary, columns, tuple(rows))]
+    columns = ("shard", "stage", "state", "backlog", "last error")
+    summary = f"Up to {MAX_SHARDS_BEHIND} per stage, most urgent first."
+    return [Section("Shards behind", summary, columns, tuple(rows))]
 
 
 def _lags(report: Report) -> list[Section]:
@@ -192,7 +198,7 @@ def _lags(report: Report) -> list[Section]:
         (model.model, f"{lags.changes:,}", *map(duration, lags.quantiles.values()))
         for model, lags in known
     ]
-    summary = "From a document's modification until it could be found, over recent changes."
+    summary = "Time from a document's modification until it is searchable, over recent changes."
     charts: list[str] = []
     for model, lags in known:
         charts += [f"{model.model}:", *_distribution(lags.classes), ""]
@@ -200,27 +206,31 @@ def _lags(report: Report) -> list[Section]:
 
 
 def _distribution(classes: Mapping[float, int]) -> list[str]:
-    most, bounds = max(classes.values()), list(classes)
+    largest, bounds = max(classes.values()), list(classes)
     names = [f"≤ {duration(bound)}" for bound in bounds[:-1]] + [f"> {duration(bounds[-2])}"]
     width = max(map(len, names))
-    lines = zip(names, classes.values(), strict=True)
-    return [f"{name:>{width}}  {count:>6,}  {bar(count / most)}".rstrip() for name, count in lines]
+    return [
+        f"{name:>{width}}  {count:>6,}  {bar(count / largest)}".rstrip()
+        for name, count in zip(names, classes.values(), strict=True)
+    ]
 
 
 def _quarantine(report: Report) -> Section:
-    found = report.quarantine
-    if found.since is None:
+    quarantine = report.quarantine
+    if quarantine.since is None:
         return Section("Quarantine", "No document is quarantined.")
-    share = found.documents / max(report.parsed, 1)
-    age = duration(report.at.timestamp() - found.since)
-    most = max(found.outcomes.values())
+    share = quarantine.documents / max(report.parsed, 1)
+    age = duration(report.at.timestamp() - quarantine.since)
+    largest = max(quarantine.outcomes.values())
     rows = [
-        (outcome, f"{count:,}", bar(count / most))
-        for outcome, count in sorted(found.outcomes.items(), key=lambda item: (-item[1], item[0]))
+        (outcome, f"{count:,}", bar(count / largest))
+        for outcome, count in sorted(
+            quarantine.outcomes.items(), key=lambda item: (-item[1], item[0])
+        )
     ]
     summary = (
-        f"{found.documents:,} documents, {share:.1%} of all, the oldest for {age}. The check"
-        " quarantine names them, the job retry_quarantined tries them again."
+        f"{quarantine.documents:,} documents, {share:.1%} of all, the oldest for {age}. The"
+        f" {Check.QUARANTINE} check lists them; the {Job.RETRY_QUARANTINED} job retries them."
     )
     return Section("Quarantine", summary, ("outcome", "documents", ""), tuple(rows))
 
@@ -228,21 +238,21 @@ def _quarantine(report: Report) -> Section:
 def _cost(report: Report) -> Section:
     spent = report.spending.spent
     if not spent:
-        return Section("Cost so far", "Nothing was embedded yet.")
-    most = max(one.seconds for one in spent) or 1
+        return Section("Cost so far", "Nothing has been embedded yet.")
+    largest = max(one.seconds for one in spent) or 1
     columns = ("model", "lane", "texts", "tokens", "model time", "", "tokens/s", "GPU hours")
     rows = [
         (
             *(one.model, one.lane, f"{one.texts:,}", f"{one.tokens:,}"),
-            *(duration(one.seconds), bar(one.seconds / most)),
+            *(duration(one.seconds), bar(one.seconds / largest)),
             f"{one.tokens_per_second:,.0f}",
             f"{one.gpu_seconds / HOUR:,.2f}" if one.gpu_seconds else "",
         )
         for one in spent
     ]
-    summary = f"What finished runs embedded; {MANUAL!r} are those that no sensor asked for."
+    summary = f"Embedding by finished runs; {MANUAL!r} are runs that no sensor requested."
     if not report.spending.complete:
-        summary += " Earlier runs are still being added up: the next report has more of them."
+        summary += " Not all finished runs are included yet; the next report will include more."
     return Section("Cost so far", summary, columns, tuple(rows))
 
 
@@ -256,11 +266,11 @@ def _sensors(report: Report) -> Section:
         )
         for one in report.sensors
     ]
-    summary = "" if rows else "No sensor has looked yet: Dagster's daemon does not run."
-    return Section("Sensors", summary, ("sensor", "", "last looked", "said"), tuple(rows))
+    summary = "" if rows else "No sensor has ticked yet: the Dagster daemon is not running."
+    return Section("Sensors", summary, ("sensor", "status", "last tick", "message"), tuple(rows))
 
 
-def _left(stage: Stage) -> str:
+def _backlog(stage: Stage) -> str:
     return f"{stage.backlog:,} {stage.unit}" if stage.behind else ""
 
 
@@ -277,6 +287,6 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text that means nothing else in Markdown, in one line."""
+    """Return the text on one line, with Markdown's special characters escaped."""
     escaped = "".join(f"\\{char}" if char in "\\|*_`<>[]#~" else char for char in text)
     return " ".join(escaped.split())

@@ -1,7 +1,7 @@
-"""What embedding has cost so far, summed up from the reports of runs as they come in.
+"""The cost of embedding so far, accumulated from what runs report.
 
-The event log grows without bound, so nobody adds it up twice: a sum knows up to which event it
-goes, and the next one goes on from there.
+The event log grows without bound, so it is never summed from the beginning again: a sum records
+the last event it includes, and the next one continues from there.
 """
 
 from collections.abc import Iterable
@@ -12,15 +12,15 @@ MANUAL = "manual"  # the lane of runs that no sensor requested
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What was spent on one model in one lane.
+    """What one model has cost in one lane.
 
     Attributes:
         model: The model's key.
-        lane: stream, bulk, or manual.
+        lane: `stream`, `bulk` or `manual`.
         texts: Texts embedded.
-        tokens: Of those texts, by the chunker's count.
-        seconds: That the model computed, or was waited for.
-        gpu_seconds: The part of them that was spent on a GPU of the run's own.
+        tokens: Tokens of those texts, as counted by the chunker.
+        seconds: Time spent computing, or waiting for an embedding server.
+        gpu_seconds: The part of it that was spent on the run's own GPU.
     """
 
     model: str
@@ -32,17 +32,17 @@ class Spent:
 
     @property
     def tokens_per_second(self) -> float:
-        """The rate; 0 if nothing was measured."""
+        """The throughput; 0 if nothing was measured."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """All that was spent, up to an event.
+    """The cost of all models and lanes, up to an event.
 
     Attributes:
-        spent: One for each model and lane, in their order.
-        upto: The event log's cursor behind the last event that counts; empty at the beginning.
+        spent: One entry per model and lane, sorted by both.
+        upto: The event log cursor after the last included event; empty at the beginning.
         complete: Whether that was the newest event.
     """
 
@@ -51,7 +51,7 @@ class Spending:
     complete: bool = True
 
     def plus(self, more: Iterable[Spent], upto: str, *, complete: bool) -> "Spending":
-        """Add what the next events say."""
+        """Add the entries of the events that follow."""
         sums: dict[tuple[str, str], Spent] = {}
         for one in (*self.spent, *more):
             key = (one.model, one.lane)

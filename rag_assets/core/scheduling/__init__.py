@@ -1,1 +1,1 @@
-"""Which runs are requested when, in which lane, and on which pods."""
+"""Rules for requesting runs: which, when, in which lane, and on which pods."""

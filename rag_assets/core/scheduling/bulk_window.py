@@ -1,4 +1,4 @@
-"""The hours in which bulk runs may start."""
+"""The bulk window: the hours of the day in which bulk runs may start."""
 
 import re
 from dataclasses import dataclass
@@ -6,48 +6,48 @@ from datetime import UTC, datetime, time, timedelta
 
 
 def closed_until(window: str, now: datetime) -> datetime | None:
-    """Return when bulk runs may start again; None if they may now.
+    """Return when bulk runs may start again, or None if they may start now.
 
     Args:
-        window: As `BulkWindow.parse` takes it.
-        now: With a time zone.
+        window: In the format of `BulkWindow.parse`.
+        now: The current time, with a time zone.
     """
-    hours = BulkWindow.parse(window)
-    return None if hours is None or hours.is_open(now) else hours.next_opening(now)
+    parsed = BulkWindow.parse(window)
+    return None if parsed is None or parsed.is_open(now) else parsed.next_opening(now)
 
 
 @dataclass(frozen=True, slots=True)
 class BulkWindow:
-    """From `opens` until before `closes`, every day, in UTC; across midnight if it closes first."""
+    """Daily hours in UTC, from `opens` until just before `closes`; may span midnight."""
 
     opens: time
     closes: time
 
     @classmethod
     def parse(cls, text: str) -> "BulkWindow | None":
-        """Read `22:00-06:00`; an empty text is no window: any time will do.
+        """Parse a window such as `22:00-06:00`; an empty text means that there is no restriction.
 
         Raises:
-            ValueError: It is written otherwise, or opens when it closes.
+            ValueError: The format is wrong, or both times are the same.
         """
         if not text.strip():
             return None
         found = re.fullmatch(r"\s*(\d\d:\d\d)\s*-\s*(\d\d:\d\d)\s*", text)
         if found is None:
-            raise ValueError(f"write two times in UTC as 22:00-06:00, not {text!r}")
+            raise ValueError(f"expected two times in UTC such as 22:00-06:00, not {text!r}")
         opens, closes = (time.fromisoformat(part) for part in found.groups())
         if opens == closes:
-            raise ValueError("opens when it closes; leave it empty if any time will do")
+            raise ValueError("opens and closes at the same time; leave it empty for no restriction")
         return cls(opens, closes)
 
     def is_open(self, now: datetime) -> bool:
-        """Whether bulk runs may start now."""
+        """Whether bulk runs may start at this time."""
         at = now.astimezone(UTC).time()
         if self.opens < self.closes:
             return self.opens <= at < self.closes
         return at >= self.opens or at < self.closes
 
     def next_opening(self, now: datetime) -> datetime:
-        """Return when it opens next."""
+        """Return the next time at which the window opens."""
         today = datetime.combine(now.astimezone(UTC).date(), self.opens, UTC)
         return today if today > now else today + timedelta(days=1)

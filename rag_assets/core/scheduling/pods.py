@@ -1,7 +1,7 @@
-"""Which pod a run gets in a cluster: by what it works on, and by its lane.
+"""The pod configuration of a run in a cluster, by the hardware it needs and its lane.
 
-Decided from what is known of every run, whoever started it: its job, the assets that it selects
-and its lane. So a backfill from the UI gets the same pods as a run that a sensor asked for.
+It depends only on what is known of every run: its job, the assets and checks it selects, and its
+lane. So a backfill from the UI gets the same pods as a run requested by a sensor.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,23 +10,33 @@ from itertools import product
 from typing import Any
 
 from rag_assets.core.models.gate import Rule
+from rag_assets.core.names import Asset, Check, Job
 from rag_assets.core.scheduling.lanes import Lane
 
 PodConfig = Mapping[str, Any]
 
 
 class Work(StrEnum):
-    """What a run needs most."""
+    """The hardware that a run needs."""
 
-    CPU = "cpu"  # parse and cut, audit, check
-    GPU = "gpu"  # embed and write rows; judge a model, which embeds questions and a sample
+    CPU = "cpu"  # parsing, chunking, audits, checks
+    GPU = "gpu"  # embedding, and evaluating a model, which embeds queries and samples
 
 
-GPU_ASSETS = frozenset({"embeddings", "collection", "live_alias"})
-GPU_JOBS = frozenset({"index_chunks", "evaluate_candidates", "evaluate_live", "preview_build"})
-GPU_CHECKS = frozenset({"retrieval", "endpoint_parity", "gate", *(f"gate_{rule}" for rule in Rule)})
-CPU_JOBS = frozenset({"rollback"})
-"""Those that look at vectors and load no model: a rollback must not wait for a GPU."""
+GPU_ASSETS = frozenset({Asset.EMBEDDINGS, Asset.COLLECTION, Asset.LIVE_ALIAS})
+GPU_JOBS = frozenset(
+    {Job.INDEX_CHUNKS, Job.EVALUATE_CANDIDATES, Job.EVALUATE_LIVE, Job.PREVIEW_BUILD}
+)
+GPU_CHECKS = frozenset(
+    {
+        Check.RETRIEVAL,
+        Check.ENDPOINT_PARITY,
+        Check.GATE,
+        *(f"{Check.GATE_RULE}{rule}" for rule in Rule),
+    }
+)
+CPU_JOBS = frozenset({Job.ROLLBACK})
+"""Jobs that select a GPU asset but load no model: a rollback must not wait for a GPU."""
 SECTIONS = frozenset(
     {
         "container_config",
@@ -36,49 +46,50 @@ SECTIONS = frozenset(
         "job_metadata",
     }
 )
-"""What `dagster-k8s/config` may hold here; how they are merged is ours to say."""
+"""The sections of `dagster-k8s/config` that may be set; merging is up to this module."""
 POD_NAMES = (*Work, *Lane, *(f"{work}_{lane}" for work, lane in product(Work, Lane)))
-"""What pods may be given for; of those that fit a run, the later ones win."""
+"""The names that pod configurations can be given for; later ones take precedence."""
 
 
 def work_of(job: str, assets: Collection[str], checks: Collection[str] = ()) -> Work:
-    """Return what a run works on; one that does both needs the GPU."""
+    """Return the hardware that a run needs; a run with any GPU work needs a GPU."""
     embeds = job in GPU_JOBS or GPU_ASSETS & set(assets) or GPU_CHECKS & set(checks)
     return Work.GPU if embeds and job not in CPU_JOBS else Work.CPU
 
 
 def pod_config(pods: Mapping[str, PodConfig], work: Work, lane: Lane) -> dict[str, Any]:
-    """Return the configuration of a run's pod: its work's, its lane's and that of both, merged."""
-    fitting = {str(work), str(lane), f"{work}_{lane}"}
+    """Return a run's pod configuration: those for its work, its lane and both, merged."""
+    matching = {str(work), str(lane), f"{work}_{lane}"}
     merged: dict[str, Any] = {}
     for name in POD_NAMES:
-        if name in fitting:
+        if name in matching:
             merged = merge(merged, pods.get(name, {}))
     return merged
 
 
-def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge mappings at every depth; anything else, lists too, is replaced as a whole."""
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge mappings recursively; any other value, lists included, is replaced as a whole."""
+    merged = dict(base)
+    for key, value in override.items():
+        current = merged.get(key)
+        both = isinstance(current, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(current, value) if both else value  # type: ignore[arg-type]
     return merged
 
 
 def require_pods(pods: Mapping[str, PodConfig]) -> None:
-    """Refuse names and sections that mean nothing.
+    """Refuse unknown names and sections.
 
     Raises:
-        ValueError: Says which, and which there are.
+        ValueError: A name or section is unknown; the message lists the valid ones.
     """
     for name, config in pods.items():
         if name not in POD_NAMES:
-            raise ValueError(f"there is no pod {name!r}, but {', '.join(POD_NAMES)}")
+            raise ValueError(f"unknown pod {name!r}; expected one of {', '.join(POD_NAMES)}")
         if unknown := sorted(config.keys() - SECTIONS):
             raise ValueError(
-                f"{name} has no section {unknown[0]!r}, but {', '.join(sorted(SECTIONS))}"
+                f"unknown section {unknown[0]!r} in {name};"
+                f" expected one of {', '.join(sorted(SECTIONS))}"
             )
         if wrong := sorted(key for key in config if not isinstance(config[key], Mapping)):
             raise ValueError(f"{name}.{wrong[0]} must be a mapping")

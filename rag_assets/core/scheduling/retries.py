@@ -1,17 +1,18 @@
-"""When a shard whose runs failed is asked for again.
+"""The retry policy: when to request another run for a shard whose last runs failed.
 
-- A run that **failed**, died, or was cancelled: after a delay that doubles from failure to failure
-  up to a longest one. It is asked for for ever, because the index has to agree with the source
-  once the fault is gone, but ever more rarely.
-- One that ended because something it needs was **unavailable** (Milvus or the embedding server is
-  down or limits the rate): after a delay that doubles twice at the most, so that work goes on soon
-  after it is back. The run has waited itself, it says nothing of the work, and it does not make
-  the delay of other failures longer.
-- One that **cannot succeed** as things are configured (a bad credential, an unknown model): not
-  again, until the configuration changes, or somebody starts one by hand that succeeds.
-- One that **succeeded** and left the shard as stale as it was counts as failed.
+- After a run that **failed**, died or was cancelled: after a delay that doubles with every failure,
+  up to a maximum. Retries never stop, because the index has to agree with the source once the
+  fault is gone.
+- After a run for which a service was **unavailable** (Milvus or the embedding server is down or
+  rate-limited): after a delay that doubles at most twice, so that work resumes soon after the
+  service is back. Such a run has waited already and is not evidence against the work itself, so it
+  does not lengthen the delay after other failures.
+- After a run that **cannot succeed** as configured (a bad credential, an unknown model): not until
+  the configuration changes, or a run that was started manually succeeds.
+- A run that **succeeded** but left the shard as stale as before counts as failed.
 
-Time only says how long to wait; it orders no versions. Waiting in the queue is no failure.
+Clocks decide only how long to wait, never which version is newer. Time spent in the queue is not a
+failure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +21,8 @@ from enum import StrEnum
 
 from rag_assets.core.scheduling.lanes import StaleShard
 
-TWICE = 2
-MANY = 32  # until any delay is the longest one
+MAX_DOUBLINGS = 32  # enough for any delay to reach the maximum
+MAX_DOUBLINGS_UNAVAILABLE = 2
 
 
 class Ending(StrEnum):
@@ -35,13 +36,13 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How failed runs are retried.
+    """The delays between retries.
 
     Attributes:
-        initial_delay: Seconds to wait after a first failure.
+        initial_delay: Seconds to wait after the first failure.
         max_delay: Maximum seconds to wait.
-        configured: Names the present configuration; with another one, a run that could not
-            succeed may.
+        configured: Digest of the current configuration. When it changes, runs that could not
+            succeed are retried.
     """
 
     initial_delay: float
@@ -54,14 +55,14 @@ class PastRun:
     """A run that has ended.
 
     Attributes:
-        run_id: Dagster's id of it.
+        run_id: Dagster's id of the run.
         ended_at: Seconds since the epoch.
-        ending: How.
+        ending: How it ended.
         shards: Positions of its shards.
-        desired: Position → digest of what was to be brought about there; of stale shards only,
-            and empty if the run was started by hand.
-        error: The name of the error; empty without one.
-        configured: Names the configuration that it was asked for with.
+        desired: Position → digest of the state that the run was to produce, for the shards that
+            were stale; empty if the run was started manually.
+        error: The name of the error; empty if there was none.
+        configured: Digest of the configuration at the time of the request.
     """
 
     run_id: str
@@ -75,7 +76,7 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A shard that is not asked for yet; `until` is None if waiting does not help."""
+    """Why a stale shard is not retried yet; `until` is None if waiting does not help."""
 
     until: float | None
     failures: int
@@ -85,16 +86,16 @@ class Wait:
 def must_wait(
     shard: int, desired: str, history: Sequence[PastRun], policy: RetryPolicy
 ) -> Wait | None:
-    """Tell whether a stale shard has to wait because of how its runs ended.
+    """Decide whether a stale shard has to wait because of its failed runs.
 
     Args:
         shard: Its position.
-        desired: What a run would be asked to bring about now.
-        history: Ended runs of the job, the newest first.
-        policy: The delays, and the present configuration.
+        desired: Digest of the state that a run would have to produce now.
+        history: Ended runs of the job, newest first.
+        policy: The delays and the current configuration.
 
     Returns:
-        None if a run may be asked for.
+        None if a run may be requested now.
     """
     failed = _failures(shard, desired, history)
     if not failed:
@@ -103,8 +104,9 @@ def must_wait(
     if last.ending is Ending.PERMANENT:
         return Wait(None, len(failed), last.error) if last.configured == policy.configured else None
     alike = [run for run in failed if run.ending is last.ending]
-    doublings = TWICE if last.ending is Ending.UNAVAILABLE else MANY
-    delay = policy.initial_delay * 2.0 ** min(len(alike) - 1, doublings)
+    unavailable = last.ending is Ending.UNAVAILABLE
+    max_doublings = MAX_DOUBLINGS_UNAVAILABLE if unavailable else MAX_DOUBLINGS
+    delay = policy.initial_delay * 2.0 ** min(len(alike) - 1, max_doublings)
     return Wait(last.ended_at + min(delay, policy.max_delay), len(failed), last.error)
 
 
@@ -114,13 +116,13 @@ def waiting(
     policy: RetryPolicy,
     now: float,
 ) -> dict[int, Wait]:
-    """Return the stale shards that are not asked for now, by position; as `must_wait` says."""
+    """Return the stale shards that have to wait now, by position; see `must_wait`."""
     waits = {s.position: must_wait(s.position, s.desired, history, policy) for s in stale}
     return {p: w for p, w in waits.items() if w and (w.until is None or w.until > now)}
 
 
 def _failures(shard: int, desired: str, history: Sequence[PastRun]) -> list[PastRun]:
-    """Return the shard's failed runs since it last succeeded, the newest first."""
+    """Return the shard's failed runs since its last success, newest first."""
     failed = []
     for run in history:
         if shard in run.shards:

@@ -1,4 +1,4 @@
-"""What a sensor's tick says of itself, in one line."""
+"""The one-line message of a sensor tick."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -14,29 +14,29 @@ def describe(
     waits: Collection[Wait],
     opens: datetime | None = None,
 ) -> str:
-    """Say what a tick found and asked for.
+    """Describe what a tick found and requested.
 
     For instance: "12 changed documents in 4 shards → 1 stream run; 3 shards held back: 8 runs in
     flight".
 
     Args:
         unit: What changes, in the plural: documents or chunks.
-        plan: What is asked for and what is held back.
-        in_flight: Runs of the job that are queued or started.
-        waits: Of shards that are not asked for because of earlier failures.
-        opens: When bulk runs may start again, if they may not now.
+        plan: The requested runs, and the shards that wait.
+        in_flight: Number of the job's runs that are queued or started.
+        waits: The shards that wait because of earlier failures.
+        opens: When the bulk window opens, if it is closed now.
     """
     parts = [_runs_message(unit, plan)] if plan.runs else []
     if plan.for_later and opens is not None:
         shards = _count(len(plan.for_later), "shard")
         parts.append(f"{shards} held back: the bulk window opens at {opens:%H:%M} UTC")
     if plan.waiting:
-        left = _count(len(plan.waiting), "shard")
-        parts.append(f"{left} with changes left to {_count(in_flight, 'run')} in flight")
+        shards = _count(len(plan.waiting), "shard")
+        parts.append(f"{shards} with changes waiting for {_count(in_flight, 'run')} in flight")
     if plan.held_back:
-        held_back = _count(len(plan.held_back), "shard")
-        parts.append(f"{held_back} held back: {_count(in_flight, 'run')} in flight")
-    return "; ".join([*parts, *_waits_message(waits)]) + "."
+        shards = _count(len(plan.held_back), "shard")
+        parts.append(f"{shards} held back: {_count(in_flight, 'run')} in flight")
+    return "; ".join([*parts, *_wait_messages(waits)]) + "."
 
 
 def _runs_message(unit: str, plan: Plan) -> str:
@@ -47,7 +47,7 @@ def _runs_message(unit: str, plan: Plan) -> str:
     return f"{work} changed {unit} in {_count(shards, 'shard')} → {runs}"
 
 
-def _waits_message(waits: Collection[Wait]) -> list[str]:
+def _wait_messages(waits: Collection[Wait]) -> list[str]:
     parts = []
     later = [wait for wait in waits if wait.until is not None]
     if later:
@@ -55,14 +55,14 @@ def _waits_message(waits: Collection[Wait]) -> list[str]:
         at = datetime.fromtimestamp(soonest.until or 0, UTC).strftime("%H:%M:%S")
         failures = _count(soonest.failures, "failure")
         parts.append(
-            f"{_count(len(later), 'shard')} asked for again from {at} UTC on, after {failures}"
+            f"{_count(len(later), 'shard')} will be retried from {at} UTC, after {failures}"
             f" ({soonest.error})"
         )
     if never := [wait for wait in waits if wait.until is None]:
         errors = ", ".join(sorted({wait.error for wait in never}))
         parts.append(
-            f"{_count(len(never), 'shard')} cannot succeed as configured ({errors}): look at the"
-            " failed run and change the configuration"
+            f"{_count(len(never), 'shard')} cannot succeed as configured ({errors}): check the"
+            " failed run and fix the configuration"
         )
     return parts
 

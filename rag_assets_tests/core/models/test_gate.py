@@ -38,7 +38,7 @@ def test_one_faulty_vector_is_refused_by_name(fault: str) -> None:
         VectorFaults(rows=5) + VectorFaults(3, **{fault: 1}, first="chunk x")
     )  # type: ignore[arg-type]
     assert not finding.passed
-    assert "of 8 vectors 1 " in finding.evidence
+    assert "8 vectors, of which 1 " in finding.evidence
     assert finding.evidence.endswith("the first is of chunk x")
 
 
@@ -58,7 +58,7 @@ def test_each_score_may_be_lower_by_the_margin_and_no_more(score: str) -> None:
     assert evaluate_retrieval(lower(0.019), LIVE, 0.02, QueryKind.LABELLED).passed
     refused = evaluate_retrieval(lower(0.021), LIVE, 0.02, QueryKind.LABELLED)
     assert not refused.passed
-    assert refused.evidence.endswith(f"below it: {score}")
+    assert refused.evidence.endswith(f"exceeded by {score}")
     assert refused.metrics[f"live_{score}_at_10"] == getattr(LIVE, score)
 
 
@@ -67,7 +67,7 @@ def test_of_known_items_only_whether_they_are_found_is_judged() -> None:
     found_less = replace(LIVE, recall=0.7)
     assert evaluate_retrieval(ranked_lower, LIVE, 0.02, QueryKind.KNOWN_ITEM).passed
     refused = evaluate_retrieval(found_less, LIVE, 0.02, QueryKind.KNOWN_ITEM)
-    assert refused.evidence.endswith("below it: recall")
+    assert refused.evidence.endswith("exceeded by recall")
 
 
 def test_where_nothing_is_live_retrieval_and_latency_are_recorded() -> None:
@@ -75,8 +75,8 @@ def test_where_nothing_is_live_retrieval_and_latency_are_recorded() -> None:
     latency = evaluate_latency([0.1], [], 2.0, 0.0)
     assert retrieval.passed
     assert latency.passed
-    assert "nothing is live" in retrieval.evidence
-    assert "nothing is live" in latency.evidence
+    assert "no live model" in retrieval.evidence
+    assert "no live model" in latency.evidence
 
 
 def test_latency_is_bounded_by_the_live_models_or_the_allowance() -> None:

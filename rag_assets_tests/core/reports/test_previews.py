@@ -71,7 +71,7 @@ def test_the_picture_has_a_bar_for_each_range_as_high_as_its_count() -> None:
 
 def test_a_partition_without_rows_has_previews_too() -> None:
     assert previews.documents(pl.DataFrame(schema=PARSED_DOCUMENTS)).is_empty()
-    assert "no chunks" in previews.chunks(pl.DataFrame(schema=CHUNKS))
+    assert "No chunks" in previews.chunks(pl.DataFrame(schema=CHUNKS))
     assert "0 chunks" in previews.histogram([], 384, "tokens")
 
 

@@ -60,8 +60,11 @@ def test_a_list_is_replaced_as_a_whole() -> None:
 @pytest.mark.parametrize(
     ("pods", "message"),
     [
-        ({"huge": {}}, "there is no pod 'huge', but cpu, gpu, stream, bulk, cpu_stream"),
-        ({"gpu": {"resources": {}}}, "gpu has no section 'resources', but container_config"),
+        ({"huge": {}}, "unknown pod 'huge'; expected one of cpu, gpu, stream, bulk, cpu_stream"),
+        (
+            {"gpu": {"resources": {}}},
+            "unknown section 'resources' in gpu; expected one of container_config",
+        ),
         ({"gpu": {"container_config": "8Gi"}}, "gpu.container_config must be a mapping"),
     ],
 )

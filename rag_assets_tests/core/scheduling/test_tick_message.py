@@ -22,7 +22,7 @@ def test_a_tick_reports_what_it_holds_back_and_why() -> None:
     message = describe("documents", plan_runs(shards, flying, POLICY), 8, [])
 
     assert message == (
-        "1 shard with changes left to 8 runs in flight; 3 shards held back: 8 runs in flight."
+        "1 shard with changes waiting for 8 runs in flight; 3 shards held back: 8 runs in flight."
     )
 
 
@@ -32,7 +32,7 @@ def test_a_tick_reports_what_waits_after_failures_and_what_needs_manual_action()
     message = describe("chunks", plan_runs([], [], POLICY), 0, waits)
 
     assert message == (
-        "1 shard asked for again from 10:32:10 UTC on, after 2 failures"
+        "1 shard will be retried from 10:32:10 UTC, after 2 failures"
         " (VectorStoreUnavailableError); 1 shard cannot succeed as configured (CredentialsError):"
-        " look at the failed run and change the configuration."
+        " check the failed run and fix the configuration."
     )

@@ -1,4 +1,4 @@
-"""What the runs report of themselves: figures to plot and previews, of a real ingestion."""
+"""What the runs report of themselves: metrics to plot and previews, of a real ingestion."""
 
 import re
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from rag_assets.instance.runs import LANE, MODEL, SOURCE
+from rag_assets.core.names import Tag
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
@@ -84,25 +84,25 @@ def test_runs_can_be_found_by_source_model_and_lane(
 
     assert reported
     source = load_settings().source
-    assert runs(**{SOURCE: source, LANE: "stream"}) == {"ingest_documents", "index_chunks"}
-    assert runs(**{SOURCE: source}) == {"ingest_documents", "index_chunks", "promote"}
-    assert runs(**{MODEL: WORDLLAMA}) == {"index_chunks", "promote"}
+    assert runs(**{Tag.SOURCE: source, Tag.LANE: "stream"}) == {"ingest_documents", "index_chunks"}
+    assert runs(**{Tag.SOURCE: source}) == {"ingest_documents", "index_chunks", "promote"}
+    assert runs(**{Tag.MODEL: WORDLLAMA}) == {"index_chunks", "promote"}
     launch(Ticking(instance, "source_sensor"), "register_model", register={"model": WORDLLAMA})
-    assert "register_model" in runs(**{MODEL: WORDLLAMA})
+    assert "register_model" in runs(**{Tag.MODEL: WORDLLAMA})
 
 
 @pytest.mark.parametrize(
-    ("job", "ops", "says"),
+    ("job", "ops", "answer"),
     [
         ("register_model", {"register": {"model": "minilm"}}, "no model 'minilm'.*minilm-l6-v1"),
-        ("build_model", {"build": {"model": "minilm"}}, f"On record are {WORDLLAMA} \\(candidate"),
-        ("retire_model", {"retire": {"model": "minilm"}}, f"On record are {WORDLLAMA}"),
-        ("promote", {"live_alias": {"model": "minilm"}}, f"On record are {WORDLLAMA}"),
+        ("build_model", {"build": {"model": "minilm"}}, f"Known models: {WORDLLAMA} \\(candidate"),
+        ("retire_model", {"retire": {"model": "minilm"}}, f"Known models: {WORDLLAMA}"),
+        ("promote", {"live_alias": {"model": "minilm"}}, f"Known models: {WORDLLAMA}"),
         ("rollback", {"live_alias": {"rollback": True}}, "nothing to roll back to"),
     ],
 )
 def test_a_wrong_input_in_the_launchpad_is_answered_with_what_to_do(
-    instance: dg.DagsterInstance, job: str, ops: dict[str, dict[str, Any]], summary: str
+    instance: dg.DagsterInstance, job: str, ops: dict[str, dict[str, Any]], answer: str
 ) -> None:
     result = launch(Ticking(instance, "source_sensor"), job, **ops)
 
@@ -113,4 +113,4 @@ def test_a_wrong_input_in_the_launchpad_is_answered_with_what_to_do(
         and event.step_failure_data.error is not None
     ]
     assert not result.success
-    assert any(re.search(summary, failure) for failure in failures), failures
+    assert any(re.search(answer, failure) for failure in failures), failures
