@@ -1,26 +1,27 @@
-"""GPU pods that start when work comes and end when none has come for a while: what they cost.
+"""GPU pods that start when work arrives and shut down when idle for a while: what they cost.
 
-One pod is an M[X]/G/1 queue with a set-up time and a delayed close-down. Jobs come in groups, as a
+One pod is an M[X]/G/1 queue with a set-up time and a delayed shutdown. Jobs arrive in groups, as a
 Poisson process of rate λ; a group brings work W, u = λ E[W]; the pod takes `cold` seconds, c, to
-start, works one job after the other, and ends when it had nothing to do for `idle` seconds, T.
+start, works on one job after the other, and shuts down once idle for `idle` seconds, T.
 
-The state renews itself whenever the pod ends. In such a cycle the pod is off for 1/λ on average,
-starts for c, and then is empty N times, until a gap exceeds T; a gap does with probability
-e^(-λT), so E[N] = e^(λT), and the empty times sum up to (e^(λT) - 1)/λ. All this while, and while
-it works, groups come: a cycle with E[L] seconds brings λ E[L] of them, and works u E[L] seconds. So
+The state renews itself whenever the pod shuts down. In such a cycle the pod is off for 1/λ on
+average, starts for c, and then becomes idle N times, until a gap exceeds T; a gap does with
+probability e^(-λT), so E[N] = e^(λT), and the idle times add up to (e^(λT) - 1)/λ. All this while,
+and while the pod works, groups arrive: a cycle of E[L] seconds brings λ E[L] of them, and contains
+u E[L] seconds of work. So
 
     E[L] = 1/λ + c + (e^(λT) - 1)/λ + u E[L] = (e^(λT) + λc) / (λ (1 - u)),
     P(off) = (1/λ) / E[L] = (1 - u) / (e^(λT) + λc).
 
-A group's wait is that of an M/G/1 queue (Pollaczek and Khinchine) and, as the number found in the
-system decomposes (Fuhrmann and Cooper 1985), what the queue of its start-up adds:
+A group's wait is that of an M/G/1 queue (Pollaczek and Khinchine) plus, as the number found in the
+system decomposes (Fuhrmann and Cooper 1985), what the queue built up during the start adds:
 
     E[wait] = λ E[W²] / (2 (1 - u)) + (2c + λc²) / (2 (e^(λT) + λc)).
 
-and the same holds for its distribution: the wait is that of the M/G/1 queue plus, independently,
-0, c or a part of c, as a group that comes while the pod does not work finds it up, off or starting.
-The M/G/1 queue's is a geometric number of residual works. All of this is exact; here the residual
-work of a group of given size is taken as uniform, with its true mean.
+The same holds for the distribution: the wait is that of the M/G/1 queue plus, independently, 0, c
+or a part of c, as a group that arrives while the pod does not work finds it up, off or starting.
+The M/G/1 queue's wait is a geometric number of residual works. All of this is exact; here the
+residual work of a group of given size is taken as uniform, with its true mean.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,20 +30,20 @@ from math import exp
 
 import numpy as np
 
-STEPS = 60  # of a bisection
-GRID = 2**13  # points of a distribution
-POINTS = 100  # equally likely values that stand for it
+STEPS = 60  # in a bisection
+GRID = 2**13  # points per distribution
+POINTS = 100  # equally likely values that represent a distribution
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Jobs that come together.
+    """Jobs that arrive in groups.
 
     Attributes:
-        rate: Groups a second.
-        jobs: In a group.
-        mean: Seconds that a job takes.
-        variance: Of that, in s².
+        rate: Groups per second.
+        jobs: Jobs per group.
+        mean: Mean seconds per job.
+        variance: Variance of a job's seconds, in s².
     """
 
     rate: float
@@ -52,21 +53,21 @@ class Arrivals:
 
     @property
     def work(self) -> float:
-        """Mean seconds of a group."""
+        """Mean seconds of work per group."""
         return self.jobs * self.mean
 
     @property
     def work_squared(self) -> float:
-        """Mean square of a group's seconds."""
+        """Mean square of a group's seconds of work."""
         return self.jobs * self.variance + self.work**2
 
     @property
     def load(self) -> float:
-        """Seconds of work a second."""
+        """Seconds of work per second."""
         return self.rate * self.work
 
     def among(self, pods: int) -> "Arrivals":
-        """Return the share of one of several pods: of each group, or of the groups."""
+        """Return one pod's share: a part of each group, or some of the groups."""
         if self.jobs >= pods:
             return replace(self, jobs=self.jobs / pods)
         return replace(self, rate=self.rate * self.jobs / pods, jobs=1.0)
@@ -74,7 +75,7 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """A time that is `base` and two others, each uniform from 0 to its width; all in seconds."""
+    """`base` seconds plus two times that are uniform from 0 to `width` and from 0 to `other`."""
 
     weight: float
     base: float
@@ -83,16 +84,16 @@ class Delay:
 
     @property
     def mean(self) -> float:
-        """The mean."""
+        """Mean seconds."""
         return self.base + (self.width + self.other) / 2
 
     @property
     def longest(self) -> float:
-        """The longest."""
+        """Maximum seconds."""
         return self.base + self.width + self.other
 
     def within(self, seconds: float) -> float:
-        """Return the probability of at most so many seconds."""
+        """Return the probability that the delay is at most `seconds`."""
         x, a, b = seconds - self.base, *sorted((self.width, self.other))
         if x < 0 or x >= a + b:
             return float(x >= 0)
@@ -104,7 +105,7 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One GPU pod, and what comes to it; `cold` and `idle` in seconds."""
+    """One GPU pod and the jobs that arrive at it; `cold` and `idle` in seconds."""
 
     arrivals: tuple[Arrivals, ...]
     cold: float
@@ -114,42 +115,42 @@ class Pod:
     def shared(
         cls, arrivals: Iterable[Arrivals], cold: float, idle: float, max_load: float
     ) -> tuple["Pod", int]:
-        """Return one of as many equal pods as the load needs, and how many they are."""
+        """Return one of the equal pods that the load needs, and their number."""
         coming = [one for one in arrivals if one.rate]
         pods = max(1, -int(-sum(one.load for one in coming) // max_load))
         return cls(tuple(one.among(pods) for one in coming), cold, idle), pods
 
     @property
     def rate(self) -> float:
-        """Groups a second: λ."""
+        """Groups per second: λ."""
         return sum(one.rate for one in self.arrivals)
 
     @property
     def load(self) -> float:
-        """Share of the time in which it works: u."""
+        """Share of time in which the pod works: u."""
         return sum(one.load for one in self.arrivals)
 
     @property
     def off(self) -> float:
-        """Share of the time in which there is no pod."""
+        """Share of time in which the pod is off."""
         ends = exp(-self.rate * self.idle)  # the probability that a gap is long enough
         return (1 - self.load) * ends / (1 + self.rate * self.cold * ends)
 
     @property
     def starts(self) -> float:
-        """Cold starts a second: groups that find no pod."""
+        """Cold starts per second: groups that find the pod off."""
         return self.rate * self.off
 
     @property
     def wait(self) -> float:
-        """Mean seconds until the first job of a group begins."""
+        """Mean seconds until a group's first job begins."""
         squared = sum(one.rate * one.work_squared for one in self.arrivals)
         ends = exp(-self.rate * self.idle)
         starting = (self.cold + self.rate * self.cold**2 / 2) * ends
         return squared / (2 * (1 - self.load)) + starting / (1 + self.rate * self.cold * ends)
 
     def waits(self) -> list[Delay]:
-        """Return the wait of a group's first job: a mixture whose weights sum up to 1."""
+        """Return the wait of a group's first job: a mixture whose weights add up to 1."""
         if not self.arrivals:
             return []
         off = self.off / (1 - self.load)
@@ -165,7 +166,7 @@ class Pod:
         ]
 
     def _behind_others(self) -> list[tuple[float, float]]:
-        """Return the wait of an M/G/1 queue, as shares and seconds, by the Fourier transform."""
+        """Return the wait in an M/G/1 queue as shares and seconds, by Fourier transform."""
         left = [one.work_squared / (2 * one.work) for one in self.arrivals]
         mean = sum(one.load * some for one, some in zip(self.arrivals, left, strict=True))
         step = max(30 * mean / (1 - self.load) / self.load, 4 * max(left)) / GRID
@@ -184,19 +185,19 @@ class Pod:
 
 
 def _uniform(width: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """Return a uniform distribution from 0 to `width` on the grid's points, with its true mean."""
+    """Return the uniform distribution from 0 to `width` on the grid, with its true mean."""
     x = np.arange(-1, GRID + 1, dtype=float)
     integral = np.where(x < width, np.maximum(x, 0.0) ** 2 / (2 * width), x - width / 2)
     return np.diff(integral, 2)
 
 
 def quantile(delays: Sequence[Delay], share: float) -> float:
-    """Return the seconds within which this share of the delays' weight is over."""
+    """Return the seconds within which this share of the weighted delays ends."""
     low, high = 0.0, max(delay.longest for delay in delays)
-    wanted = share * sum(delay.weight for delay in delays)
+    target = share * sum(delay.weight for delay in delays)
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if sum(delay.weight * delay.within(middle) for delay in delays) < wanted:
+        if sum(delay.weight * delay.within(middle) for delay in delays) < target:
             low = middle
         else:
             high = middle

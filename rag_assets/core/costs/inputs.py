@@ -1,7 +1,7 @@
-"""What the cost model is told: workload, prices, timings, platform; each with its unit.
+"""The cost model's inputs: workload, prices, timings and platform, each with its unit.
 
 The defaults are the reference case. Prices and rates among them are examples: rates are replaced
-by those that this instance has measured, prices have to be replaced by one's own.
+by those that an instance has measured, prices have to be replaced by one's own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,10 +14,10 @@ from pydantic.fields import FieldInfo
 from rag_assets.core.errors import ConfigurationError
 
 
-def _input(default: float, unit: str, says: str, **bounds: Any) -> Any:
+def _input(default: float, unit: str, description: str, **bounds: Any) -> Any:
     return Field(
         default,
-        description=says,
+        description=description,
         json_schema_extra={"unit": unit},
         allow_inf_nan=False,
         **(bounds or {"gt": 0}),
@@ -29,95 +29,120 @@ class _Inputs(BaseModel):
 
 
 class Workload(_Inputs):
-    """What comes in.
+    """The documents that arrive.
 
-    Single documents come one by one, at random (Poisson); uploads too, each with all its documents
-    at once. Sizes are lognormal.
+    Single documents arrive one by one at random times (Poisson); so do uploads, each with all its
+    documents at once. Document sizes are lognormal.
     """
 
-    documents_a_day: float = _input(10_000, "documents/day", "New or changed documents.")
-    bulk_share: float = _input(0.9, "", "Share of them that comes in uploads.", ge=0, le=1)
-    uploads_a_day: float = _input(4, "uploads/day", "Uploads that bring this share.")
-    chunks_a_document: float = _input(10, "chunks/document", "Mean number of chunks to embed.")
-    chunk_spread: float = _input(
-        1.0, "", "Spread of that: standard deviation of its natural logarithm.", ge=0, le=3
+    documents_a_day: float = _input(
+        10_000, "documents/day", "Number of new or changed documents per day."
     )
-    tokens_a_chunk: float = _input(250, "tokens/chunk", "Mean size of a chunk.")
+    bulk_share: float = _input(0.9, "", "Share of documents that arrive in uploads.", ge=0, le=1)
+    uploads_a_day: float = _input(
+        4, "uploads/day", "Number of uploads per day that make up this share."
+    )
+    chunks_a_document: float = _input(
+        10, "chunks/document", "Mean number of chunks per document to embed."
+    )
+    chunk_spread: float = _input(
+        1.0,
+        "",
+        "Standard deviation of the natural logarithm of a document's number of chunks.",
+        ge=0,
+        le=3,
+    )
+    tokens_a_chunk: float = _input(250, "tokens/chunk", "Mean number of tokens per chunk.")
 
     @property
     def tokens_a_document(self) -> float:
-        """The mean."""
+        """Mean tokens per document."""
         return self.chunks_a_document * self.tokens_a_chunk
 
     @property
     def size_variance(self) -> float:
-        """Variance of a document's size by the square of its mean: of a lognormal, e^(σ²) - 1."""
+        """A document size's variance divided by its squared mean; lognormal: e^(σ²) - 1."""
         return exp(self.chunk_spread**2) - 1
 
     @property
     def uploads(self) -> float:
-        """Uploads a day that have at least one document."""
+        """Uploads per day with at least one document."""
         return min(self.uploads_a_day, self.documents_a_day * self.bulk_share)
 
     @property
     def upload(self) -> float:
-        """Documents in one upload; 0 if there are none."""
+        """Documents per upload; 0 without uploads."""
         return self.documents_a_day * self.bulk_share / self.uploads if self.uploads else 0.0
 
     @property
     def singles(self) -> float:
-        """Single documents a day."""
+        """Single documents per day."""
         return self.documents_a_day * (1 - self.bulk_share)
 
 
 class Prices(_Inputs):
-    """Examples, in dollars: replace them by those of your contract."""
+    """Example prices in dollars: replace them with those of your contract."""
 
-    gpu_hour: float = _input(0.80, "$/hour", "A pod with a GPU of the class of an L4.", ge=0)
-    cpu_hour: float = _input(0.10, "$/hour", "A pod with 2 CPUs.", ge=0)
-    get_requests: float = _input(0.0004, "$/1,000", "Reading from S3.", ge=0)
-    put_requests: float = _input(0.005, "$/1,000", "Writing to S3.", ge=0)
-    milvus_hour: float = _input(0.40, "$/hour", "A query node of Milvus.", ge=0)
+    gpu_hour: float = _input(0.80, "$/hour", "Price of a pod with an L4-class GPU.", ge=0)
+    cpu_hour: float = _input(0.10, "$/hour", "Price of a pod with 2 CPUs.", ge=0)
+    get_requests: float = _input(0.0004, "$/1,000", "Price of read requests to S3.", ge=0)
+    put_requests: float = _input(0.005, "$/1,000", "Price of write requests to S3.", ge=0)
+    milvus_hour: float = _input(0.40, "$/hour", "Price of a Milvus query node.", ge=0)
 
 
 class Timings(_Inputs):
-    """How long things take, and how fast a GPU is with a few texts and with many."""
+    """How long each step takes, and how fast a GPU is with one document and with many."""
 
-    notice_s: float = _input(3, "s", "Until a sensor has seen a change.", ge=0)
-    run_start_s: float = _input(8, "s", "A run's start on a CPU pod, paid for.", ge=0)
-    parse_s: float = _input(0.5, "s/document", "A CPU pod's time to parse and cut it.", ge=0)
-    cold_start_s: float = _input(120, "s", "Until a GPU pod that was asked for is up, paid.", ge=0)
-    idle_s: float = _input(300, "s", "A GPU pod for stream runs ends so long after its last.", ge=0)
+    notice_s: float = _input(3, "s", "Time until a sensor notices a change.", ge=0)
+    run_start_s: float = _input(8, "s", "Time to start a run on a CPU pod (billed).", ge=0)
+    parse_s: float = _input(
+        0.5, "s/document", "Time of a CPU pod to parse and chunk a document.", ge=0
+    )
+    cold_start_s: float = _input(
+        120, "s", "Time from the request for a GPU pod until it is up (billed).", ge=0
+    )
+    idle_s: float = _input(
+        300, "s", "Maximum idle time of a GPU pod for stream runs before it shuts down.", ge=0
+    )
     gpu_run_start_s: float = _input(
         15,
         "s",
-        "A run's start on a GPU pod that is up: process, loading the model; 0 with an embedding"
+        "Time to start a run on a GPU pod that is up: process and model; 0 with an embedding"
         " server.",
         ge=0,
     )
-    stream_tokens_s: float = _input(3_000, "tokens/s", "A GPU's rate with one document.")
-    bulk_tokens_s: float = _input(15_000, "tokens/s", "A GPU's rate with many.")
+    stream_tokens_s: float = _input(
+        3_000, "tokens/s", "Throughput of a GPU with one document at a time."
+    )
+    bulk_tokens_s: float = _input(15_000, "tokens/s", "Throughput of a GPU with many documents.")
 
 
 class Platform(_Inputs):
-    """How this platform is set up, and what it asks of S3."""
+    """The platform's configuration, and its requests to S3."""
 
-    shards: int = _input(16, "shards", "Of the lake.")
-    shards_per_run: int = _input(64, "shards", "In one bulk run, at the most.")
+    shards: int = _input(16, "shards", "Number of shards in the lake.")
+    shards_per_run: int = _input(64, "shards", "Maximum shards per bulk run.")
     stream_documents: int = _input(
-        100, "documents", "In hybrid, an upload of so many streams, as one run.", ge=0
+        100,
+        "documents",
+        "Maximum documents in an upload for hybrid to stream it, as one run.",
+        ge=0,
     )
-    batches_a_day: float = _input(1, "batches/day", "Of pure batch.")
+    batches_a_day: float = _input(1, "batches/day", "Number of batches per day under pure batch.")
     max_load: float = _input(
-        0.8, "", "Stream runs get another GPU pod if those there are were busier.", gt=0, lt=1
+        0.8, "", "Maximum load of a GPU pod for stream runs before another is added.", gt=0, lt=1
     )
-    replicas: int = _input(1, "query nodes", "That have the collection.")
-    shard_gets: float = _input(12, "requests", "Reading one shard in both hops.", ge=0)
-    shard_puts: float = _input(5, "requests", "Writing one shard in both hops.", ge=0)
+    replicas: int = _input(1, "query nodes", "Number of query nodes that hold the collection.")
+    shard_gets: float = _input(
+        12, "requests", "Number of read requests per shard, both stages together.", ge=0
+    )
+    shard_puts: float = _input(
+        5, "requests", "Number of write requests per shard, both stages together.", ge=0
+    )
 
 
 class Case(_Inputs):
-    """Everything the model is told."""
+    """All inputs of the model."""
 
     workload: Workload = Workload()
     prices: Prices = Prices()
@@ -125,16 +150,16 @@ class Case(_Inputs):
     platform: Platform = Platform()
 
     def having(self, values: Mapping[str, Any]) -> Self:
-        """Return the case with other values.
+        """Return the case with some values replaced.
 
         Args:
-            values: By the inputs' names, whichever part they belong to.
+            values: New values by input name, whichever part the input belongs to.
 
         Raises:
-            ConfigurationError: There is no such input, or a value is out of its bounds.
+            ConfigurationError: An input is unknown, or a value is out of bounds.
         """
         parts = {name: dict(getattr(self, name)) for name in type(self).model_fields}
-        homes = {name: part for part, held in parts.items() for name in held}
+        homes = {name: part for part, names in parts.items() for name in names}
         if unknown := sorted(values.keys() - homes.keys()):
             raise ConfigurationError(
                 f"The cost model has no input {', '.join(unknown)}; it has {', '.join(homes)}."
@@ -153,7 +178,7 @@ class Case(_Inputs):
 
 
 def inputs() -> Iterator[tuple[str, str, FieldInfo, str]]:
-    """Yield each input's part, name, field and unit."""
+    """Yield the part, name, field and unit of each input."""
     for part, model in Case.model_fields.items():
         for name, field in type(model.default).model_fields.items():
             extra = field.json_schema_extra

@@ -1,15 +1,17 @@
-"""What it costs a day to keep an index true to a source, and how fresh it is, by three policies.
+"""What it costs per day to keep an index in sync with a source, and how fresh it is, by policy.
 
-- *Streaming*: each document is a run of its own, at once.
-- *Batch*: all that has come in is loaded a few times a day.
-- *Hybrid*, what this platform does: single documents and small uploads stream, large uploads are
-  loaded in bulk.
+- *Streaming*: each document gets a run of its own, immediately.
+- *Batch*: everything that has arrived is loaded a few times per day.
+- *Hybrid*, what this platform does: single documents and small uploads are streamed, large uploads
+  are loaded in bulk.
 
-A document's way has two hops. On a CPU pod a run starts and parses. Then a GPU embeds: stream runs
-share GPU pods that stay up for a while (`gpu_pool`), a bulk run has a pod of its own from its
-cold start to its end. CPU pods and those of bulk runs are there as soon as they are asked for, so
-that bulk runs never wait for each other (M/G/∞): what they cost is their number times what one
-takes. Writing to Milvus is counted as no time.
+A document passes through two stages. On a CPU pod a run starts and parses it. Then a GPU embeds it:
+stream runs share GPU pods that stay up for a while (`gpu_pool`), a bulk run has its own pod from
+cold start to end. CPU pods and the pods of bulk runs are available on request, so bulk runs never
+wait for each other (M/G/∞): they cost their number times the cost of one. Writing to Milvus is
+taken to need no time.
+
+The costs of one policy for one case belong here; comparisons between cases belong in `sweeps`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,12 +24,12 @@ from rag_assets.core.costs.gpu_pool import Arrivals, Delay, Pod, quantile
 from rag_assets.core.costs.inputs import Case
 
 DAY, HOUR = 86_400, 3_600
-HOPS = 2
-UNIFORM = sqrt(12)  # a uniform distribution's width by its standard deviation
+STAGES = 2
+UNIFORM = sqrt(12)  # width of a uniform distribution divided by its standard deviation
 
 
 class Policy(StrEnum):
-    """How documents are brought into the index."""
+    """How documents get into the index."""
 
     STREAMING = "streaming"
     HYBRID = "hybrid"
@@ -35,7 +37,7 @@ class Policy(StrEnum):
 
 
 class Kind(StrEnum):
-    """How a document came in."""
+    """How a document arrived."""
 
     SINGLE = "single updates"
     UPLOAD = "uploads"
@@ -46,7 +48,7 @@ Delays = list[tuple[Kind, Delay]]
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Seconds from a document's change until it can be found."""
+    """Seconds from a document's change until queries can find it."""
 
     mean: float
     p50: float
@@ -54,7 +56,7 @@ class Freshness:
 
     @classmethod
     def of(cls, delays: Sequence[Delay]) -> "Freshness":
-        """Sum up delays by their weights."""
+        """Summarise weighted delays."""
         weight = sum(delay.weight for delay in delays)
         mean = sum(delay.weight * delay.mean for delay in delays) / weight
         return cls(mean, quantile(delays, 0.5), quantile(delays, 0.95))
@@ -62,21 +64,21 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a policy costs a day.
+    """What a policy costs per day.
 
     Attributes:
-        policy: Which.
-        documents: Indexed.
-        runs: Of both hops.
-        gpu_hours: Paid for: starting, working, idle.
-        gpu_busy_hours: Of those, embedding.
+        policy: The policy.
+        documents: Documents indexed.
+        runs: Runs of both stages.
+        gpu_hours: Billed GPU hours: starting, working, idle.
+        gpu_busy_hours: The part of them spent embedding.
         gpu_starts: Cold starts of GPU pods.
-        gpu_pods: That stream runs share, at the most at once.
-        cpu_hours: Paid for.
-        gets: Requests to S3 that read.
-        puts: Requests to S3 that write.
-        money: By what it is paid for, in dollars.
-        delays: Returns documents' delays, weighted by their number, by how they came in.
+        gpu_pods: Maximum GPU pods that stream runs share at once.
+        cpu_hours: Billed CPU pod hours.
+        gets: Read requests to S3.
+        puts: Write requests to S3.
+        money: Dollars by what they are spent on.
+        delays: Computes the documents' delays by kind, weighted by number of documents.
     """
 
     policy: Policy
@@ -94,22 +96,22 @@ class Costs:
 
     @property
     def indexing(self) -> float:
-        """Dollars a day for what the policy decides: all but Milvus, which serves in any case."""
+        """Dollars per day that depend on the policy: all but Milvus, which serves under each."""
         return sum(self.money.values()) - self.money["Milvus"]
 
     @property
     def per_thousand(self) -> float:
-        """Dollars for indexing 1,000 documents."""
+        """Dollars to index 1,000 documents."""
         return self.indexing / self.documents * 1000
 
     @property
     def utilisation(self) -> float:
-        """Share of the GPU hours in which something is embedded."""
+        """Share of GPU hours spent embedding."""
         return self.gpu_busy_hours / self.gpu_hours
 
     @property
     def freshness(self) -> dict[str, Freshness]:
-        """By how a document came in, and of all."""
+        """Freshness of each kind of document, and of all."""
         found = self.delays()
         kinds = {str(k): [delay for kind, delay in found if kind is k] for k in Kind}
         kinds["all"] = [delay for _, delay in found]
@@ -117,8 +119,8 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """What one lane takes a day; seconds, and each document's delays by its kind."""
+class LaneUsage:
+    """What one lane uses per day, in seconds, and the documents' delays by kind."""
 
     gpu: float = 0.0
     gpu_busy: float = 0.0
@@ -132,7 +134,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Documents that come together: `number` groups a day, of `runs` runs of `size` documents."""
+    """Documents that arrive together: `number` groups per day, `runs` runs of `size` documents."""
 
     kind: Kind
     number: float
@@ -141,7 +143,7 @@ class Groups:
 
 
 def cost(policy: Policy, case: Case) -> Costs:
-    """Return what a policy costs, and the freshness it gives."""
+    """Return what a policy costs, and the freshness it achieves."""
     load, platform = case.workload, case.platform
     singles = Groups(Kind.SINGLE, load.singles, 1, 1)
     if policy is Policy.BATCH:
@@ -156,24 +158,24 @@ def cost(policy: Policy, case: Case) -> Costs:
 
 
 def ratio(case: Case) -> float:
-    """Return how many times as much as hybrid pure streaming costs, for indexing alone."""
+    """Return the indexing cost of pure streaming divided by that of hybrid."""
     return cost(Policy.STREAMING, case).indexing / cost(Policy.HYBRID, case).indexing
 
 
-def _stream(case: Case, groups: Iterable[Groups]) -> Lane:
-    coming = [one for one in groups if _arrivals(case, one).rate]  # 0 of what is too rare
+def _stream(case: Case, groups: Iterable[Groups]) -> LaneUsage:
+    coming = [one for one in groups if _arrivals(case, one).rate]  # underflows to 0 for the rarest
     timings = case.timings
     arrivals = [_arrivals(case, one) for one in coming]
     pod, pods = Pod.shared(arrivals, timings.cold_start_s, timings.idle_s, case.platform.max_load)
     runs = sum(one.number * one.runs for one in coming)
     documents = sum(one.number * one.runs * one.size for one in coming)
-    return Lane(
+    return LaneUsage(
         gpu=pods * (1 - pod.off) * DAY if coming else 0.0,
         gpu_busy=documents * case.workload.tokens_a_document / timings.stream_tokens_s,
         gpu_starts=pods * pod.starts * DAY,
         pods=pods if coming else 0,
         cpu=runs * timings.run_start_s + documents * timings.parse_s,
-        runs=HOPS * runs,
+        runs=STAGES * runs,
         shards=sum(one.number * one.runs * _touched(case, one.size) for one in coming),
         delays=partial(_stream_delays, case, coming, pod),
     )
@@ -189,7 +191,7 @@ def _stream_delays(case: Case, coming: Sequence[Groups], pod: Pod) -> Delays:
 
 
 def _arrivals(case: Case, groups: Groups) -> Arrivals:
-    """Return runs as jobs of a GPU: a start and, by the tokens, the documents' time."""
+    """Return runs as GPU jobs: each takes its start and, by tokens, its documents' time."""
     each = case.workload.tokens_a_document / case.timings.stream_tokens_s
     return Arrivals(
         rate=groups.number / DAY,
@@ -200,9 +202,9 @@ def _arrivals(case: Case, groups: Groups) -> Arrivals:
 
 
 def _behind(wait: Delay, mine: Arrivals, groups: Groups, case: Case) -> Delay:
-    """Return a document's delay: noticed, parsed, the group's wait, its place in the group.
+    """Return a document's delay: notice, parsing, the group's wait, its place in the group.
 
-    Where the group is one run, that run's own time varies instead; it is taken as uniform.
+    If the group is a single run, the run's own time varies instead; it is taken as uniform.
     """
     before = case.timings.notice_s + case.timings.run_start_s + groups.size * case.timings.parse_s
     varies = min(UNIFORM * sqrt(mine.variance), 2 * mine.mean)
@@ -215,35 +217,35 @@ def _behind(wait: Delay, mine: Arrivals, groups: Groups, case: Case) -> Delay:
     )
 
 
-def _uploads(case: Case) -> Lane:
+def _uploads(case: Case) -> LaneUsage:
     load = case.workload
     return _bulk(case, load.uploads, load.upload, [(Kind.UPLOAD, 1.0)], 0.0)
 
 
-def _batches(case: Case) -> Lane:
-    """Return the lane of batches; one in whose time nothing came is not started."""
-    load, often = case.workload, case.platform.batches_a_day
-    number = often * (1 - exp(-(load.singles + load.uploads) / often))
+def _batches(case: Case) -> LaneUsage:
+    """Return the batches' lane; a batch is not started if nothing has arrived for it."""
+    load, batches = case.workload, case.platform.batches_a_day
+    number = batches * (1 - exp(-(load.singles + load.uploads) / batches))
     kinds = [(Kind.SINGLE, 1 - load.bulk_share), (Kind.UPLOAD, load.bulk_share)]
-    return _bulk(case, number, load.documents_a_day / number, kinds, DAY / often)
+    return _bulk(case, number, load.documents_a_day / number, kinds, DAY / batches)
 
 
 def _bulk(
     case: Case, number: float, size: float, kinds: Iterable[tuple[Kind, float]], period: float
-) -> Lane:
-    """Return what so many loads a day take; documents wait up to `period` seconds for theirs."""
+) -> LaneUsage:
+    """Return what `number` loads per day use; documents wait up to `period` seconds for one."""
     timings, shards = case.timings, _touched(case, size)
     runs = ceil(shards / case.platform.shards_per_run)
     working = size * case.workload.tokens_a_document / timings.bulk_tokens_s
     starting = timings.cold_start_s + timings.gpu_run_start_s
     parsing = timings.run_start_s + size / runs * timings.parse_s
     before = timings.notice_s + parsing + starting
-    return Lane(
+    return LaneUsage(
         gpu=number * (runs * starting + working),
         gpu_busy=number * working,
         gpu_starts=number * runs,
         cpu=number * runs * parsing,
-        runs=HOPS * number * runs,
+        runs=STAGES * number * runs,
         shards=number * shards,
         delays=lambda: [
             (kind, Delay(number * size * share, before, working / runs, period))
@@ -254,12 +256,12 @@ def _bulk(
 
 
 def _touched(case: Case, documents: float) -> float:
-    """Return how many shards so many documents fall into, on average: a hash spreads them."""
+    """Return the mean number of shards that this many documents are hashed onto."""
     shards = case.platform.shards
     return float(shards * (1 - (1 - 1 / shards) ** documents))
 
 
-def _sum(policy: Policy, case: Case, lanes: Sequence[Lane]) -> Costs:
+def _sum(policy: Policy, case: Case, lanes: Sequence[LaneUsage]) -> Costs:
     prices, platform = case.prices, case.platform
     gpu, cpu = (sum(getattr(lane, name) for lane in lanes) / HOUR for name in ("gpu", "cpu"))
     shards = sum(lane.shards for lane in lanes)

@@ -1,71 +1,17 @@
-"""The cost model's answer in words, tables and bars, for the UI and terminals alike."""
+"""The cost report in words, tables and bars, for the UI and terminals alike.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+Only presentation belongs here: no number is computed that `CostReport` does not have.
+"""
 
-from rag_assets.core.costs.inputs import Case, inputs
-from rag_assets.core.costs.model import Costs, Policy, cost
-from rag_assets.core.costs.sweeps import BreakEven, Effect, break_evens, sensitivity
+from collections.abc import Sequence
+
+from rag_assets.core.costs.inputs import inputs
+from rag_assets.core.costs.model import Costs, Policy
+from rag_assets.core.costs.report import CostReport
+from rag_assets.core.costs.sweeps import BreakEven, Effect
 from rag_assets.core.reports.sections import Section, bar, duration
 
-SHOWN = 12  # inputs in the sensitivity, those that move the ratio most
-
-
-@dataclass(frozen=True, slots=True)
-class CostReport:
-    """Assumptions, and all that follows from them.
-
-    Attributes:
-        case: The inputs.
-        origins: Where each comes from that is no assumption of ours: name → given, measured, set.
-        policies: What each costs.
-        effects: Of each input on the ratio of streaming to hybrid, the largest first.
-        turns: Where streaming costs as much as hybrid.
-    """
-
-    case: Case
-    origins: Mapping[str, str]
-    policies: tuple[Costs, ...]
-    effects: tuple[Effect, ...]
-    turns: tuple[BreakEven, ...]
-
-    @classmethod
-    def of(cls, case: Case, origins: Mapping[str, str]) -> "CostReport":
-        """Work a case out."""
-        policies = tuple(cost(policy, case) for policy in Policy)
-        return cls(case, origins, policies, tuple(sensitivity(case)), tuple(break_evens(case)))
-
-    @property
-    def ratio(self) -> float:
-        """How many times as much as hybrid pure streaming costs, for indexing alone."""
-        by_policy = {one.policy: one.indexing for one in self.policies}
-        return by_policy[Policy.STREAMING] / by_policy[Policy.HYBRID]
-
-    def metrics(self) -> dict[str, float]:
-        """Return what is worth plotting: dollars a day, and seconds."""
-        found = {"streaming_by_hybrid": self.ratio}
-        for one in self.policies:
-            found[f"{one.policy}_dollars_a_day"] = one.indexing
-            found[f"{one.policy}_freshness_p95"] = one.freshness["all"].p95
-        return found
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
-        return {
-            "inputs": {
-                name: {
-                    "value": self.case.value(name),
-                    "unit": unit,
-                    "from": self.origins.get(name, "assumed"),
-                }
-                for _, name, _, unit in inputs()
-            },
-            "policies": {one.policy.value: _as_dict(one) for one in self.policies},
-            "streaming_by_hybrid": self.ratio,
-            "sensitivity": [asdict(effect) for effect in self.effects],
-            "break_even": [asdict(turn) for turn in self.turns],
-        }
+SHOWN = 12  # inputs in the sensitivity table, those with the largest effect
 
 
 def cost_sections(report: CostReport) -> list[Section]:
@@ -76,7 +22,7 @@ def cost_sections(report: CostReport) -> list[Section]:
         _usage(report.policies),
         _freshness(report.policies),
         _sensitivity(report.effects, report.ratio),
-        _break_even(report.turns),
+        _break_even(report.break_evens),
         _assumptions(report),
     ]
 
@@ -85,16 +31,16 @@ def _headline(report: CostReport) -> str:
     load, costs = report.case.workload, {one.policy: one for one in report.policies}
     streaming, hybrid = costs[Policy.STREAMING], costs[Policy.HYBRID]
     return (
-        f"{load.documents_a_day:,g} documents a day, {load.bulk_share:.0%} of them in"
-        f" {load.uploads:g} uploads of {load.upload:,.0f}. Streaming each costs"
-        f" ${streaming.indexing:,.2f} a day for indexing, hybrid ${hybrid.indexing:,.2f}: streaming"
-        f" costs {report.ratio:.2f} times as much."
+        f"{load.documents_a_day:,g} documents per day, {load.bulk_share:.0%} of them in"
+        f" {load.uploads:g} uploads of {load.upload:,.0f}. Streaming every document costs"
+        f" ${streaming.indexing:,.2f} per day for indexing, hybrid ${hybrid.indexing:,.2f}:"
+        f" streaming costs {report.ratio:.2f} times as much."
     )
 
 
 def _money(policies: Sequence[Costs]) -> Section:
     most = max(one.indexing for one in policies) or 1
-    columns = ("policy", "indexing", "", "/1,000", "GPU", "CPU", "S3", "Milvus")
+    columns = ("policy", "indexing", "", "per 1,000", "GPU", "CPU", "S3", "Milvus")
     rows = [
         (
             *(one.policy.value, f"{one.indexing:,.2f}", bar(one.indexing / most)),
@@ -103,15 +49,15 @@ def _money(policies: Sequence[Costs]) -> Section:
         )
         for one in policies
     ]
-    says = (
-        "Dollars a day, and for 1,000 documents. Indexing is GPU, CPU and S3; Milvus serves queries"
-        " whatever the policy."
+    summary = (
+        "Dollars per day, and per 1,000 documents. Indexing is GPU, CPU and S3; Milvus serves"
+        " queries under every policy and is not part of it."
     )
-    return Section("Policies", says, columns, tuple(rows))
+    return Section("Policies", summary, columns, tuple(rows))
 
 
 def _usage(policies: Sequence[Costs]) -> Section:
-    columns = ("policy", "GPU h", "used", "cold starts", "CPU h", "runs", "S3 requests")
+    columns = ("policy", "GPU h", "GPU busy", "cold starts", "CPU h", "runs", "S3 requests")
     rows = [
         (
             *(one.policy.value, f"{one.gpu_hours:,.2f}", f"{one.utilisation:.1%}"),
@@ -120,7 +66,7 @@ def _usage(policies: Sequence[Costs]) -> Section:
         )
         for one in policies
     ]
-    return Section("What is used", "A day.", columns, tuple(rows))
+    return Section("Resources", "Resources used per day.", columns, tuple(rows))
 
 
 def _freshness(policies: Sequence[Costs]) -> Section:
@@ -131,58 +77,48 @@ def _freshness(policies: Sequence[Costs]) -> Section:
         for policy, kinds in found
         for kind, fresh in kinds.items()
     ]
-    says = "From a document's change until it can be found."
-    return Section("Freshness", says, ("policy", "", "mean", "p50", "p95", ""), tuple(rows))
+    summary = "Time from a document's change until queries can find it."
+    columns = ("policy", "documents", "mean", "p50", "p95", "")
+    return Section("Freshness", summary, columns, tuple(rows))
 
 
 def _sensitivity(effects: Sequence[Effect], ratio: float) -> Section:
     rows = [(one.name, f"{one.halved:.2f}", f"{one.doubled:.2f}") for one in effects[:SHOWN]]
-    says = (
-        f"Streaming by hybrid is {ratio:.2f}; so much with half of an input and with twice as much"
-        " (a share: at most 1). The inputs that move it most."
+    summary = (
+        f"Streaming costs {ratio:.2f} times as much as hybrid. How this ratio changes if one input"
+        " is halved or doubled (within its bounds), for the inputs with the largest effect."
     )
-    return Section("Sensitivity", says, ("input", "halved", "doubled"), tuple(rows))
+    return Section("Sensitivity", summary, ("input", "halved", "doubled"), tuple(rows))
 
 
-def _break_even(turns: Sequence[BreakEven]) -> Section:
+def _break_even(found: Sequence[BreakEven]) -> Section:
     units = {name: unit for _, name, _, unit in inputs()}
     rows = [
         (
-            turn.name,
-            f"{turn.low:,g} to {turn.high:,g} {units[turn.name]}".strip(),
-            ", ".join(f"{value:,.4g}" for value in turn.at) or "none",
-            *(f"{end:.2f}" for end in turn.ratios),
+            one.name,
+            f"{one.low:,.7g} to {one.high:,.7g} {units[one.name]}".strip(),
+            ", ".join(f"{value:,.4g}" for value in one.at) or "none",
+            *(f"{end:.2f}" for end in one.ratios),
         )
-        for turn in turns
+        for one in found
     ]
-    says = (
-        "Where the cheaper of the two changes while one input moves and all others stay; and"
-        " streaming by hybrid at both ends. With none, what is cheaper at the ends stays so."
+    summary = (
+        "Where streaming and hybrid cost the same if one input varies and the others stay fixed,"
+        " and the ratio of streaming to hybrid at both ends of the range. Without such a value,"
+        " the policy that is cheaper at the ends is cheaper throughout."
     )
-    columns = ("input", "looked at", "equal at", "lowest", "highest")
-    return Section("Break-even", says, columns, tuple(rows))
+    columns = ("input", "range", "equal at", "ratio at low end", "ratio at high end")
+    return Section("Break-even", summary, columns, tuple(rows))
 
 
 def _assumptions(report: CostReport) -> Section:
     rows = [
         (
-            name,
-            f"{report.case.value(name):,.6g}",
-            unit,
-            report.origins.get(name, "assumed"),
-            str(field.description),
+            *(name, f"{report.case.value(name):,.6g}", unit),
+            *(report.origin(name), str(field.description)),
         )
         for _, name, field, unit in inputs()
     ]
-    says = "Assumed prices are examples: put in your own."
-    return Section("Assumptions", says, ("input", "value", "unit", "", "meaning"), tuple(rows))
-
-
-def _as_dict(costs: Costs) -> dict[str, Any]:
-    plain = {name: getattr(costs, name) for name in costs.__slots__ if name != "delays"}
-    return plain | {
-        "indexing": costs.indexing,
-        "per_thousand": costs.per_thousand,
-        "utilisation": costs.utilisation,
-        "freshness": {kind: asdict(fresh) for kind, fresh in costs.freshness.items()},
-    }
+    summary = "Assumed prices are examples: replace them with your own."
+    columns = ("input", "value", "unit", "from", "meaning")
+    return Section("Assumptions", summary, columns, tuple(rows))

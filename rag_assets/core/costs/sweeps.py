@@ -1,4 +1,7 @@
-"""What the cost model's answer hangs on: how far each input moves it, and where it tips over."""
+"""What the cost model's result depends on: the effect of each input, and break-even points.
+
+Comparisons between cases belong here; the costs of a single case belong in `model`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +11,11 @@ from math import log
 from rag_assets.core.costs.inputs import Case, inputs
 from rag_assets.core.costs.model import ratio
 
-POINTS = 120  # looked at in a range, since pods come in whole numbers and the ratio has steps
+POINTS = 120  # scanned per range: pods come in whole numbers, so the ratio has steps
 STEPS = 40
 EQUAL = 1e-9
 
-# Where to look for break-even points, and whether the range is divided by equal factors.
+# Ranges to search for break-even points, and whether each is scanned in equal factors.
 RANGES = {
     "bulk_share": (0.001, 1.0, False),
     "documents_a_day": (10.0, 1_000_000.0, True),
@@ -24,7 +27,7 @@ RANGES = {
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The ratio with half of an input and with twice as much, within its bounds."""
+    """The ratio of streaming to hybrid with an input halved and doubled, within its bounds."""
 
     name: str
     halved: float
@@ -33,14 +36,14 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class BreakEven:
-    """Where streaming costs as much as hybrid, while one input goes from `low` to `high`.
+    """Where streaming costs as much as hybrid as one input goes from `low` to `high`.
 
     Attributes:
         name: The input.
-        low: Where it begins.
-        high: Where it ends.
-        at: The values at which the cheaper of the two changes, in order.
-        ratios: Streaming by hybrid at both ends.
+        low: Start of its range.
+        high: End of its range.
+        at: Values at which the cheaper policy changes, in order.
+        ratios: Ratio of streaming to hybrid at both ends.
     """
 
     name: str
@@ -51,7 +54,7 @@ class BreakEven:
 
 
 def sensitivity(case: Case) -> list[Effect]:
-    """Return every input's effect on the ratio of streaming to hybrid, the largest first."""
+    """Return each input's effect on the ratio of streaming to hybrid, largest first."""
     base = ratio(case)
     names = [name for _, name, field, _ in inputs() if field.annotation is float]
     found = [Effect(name, *_halved_and_doubled(case, name)) for name in names]
@@ -59,7 +62,7 @@ def sensitivity(case: Case) -> list[Effect]:
 
 
 def break_even(case: Case, name: str) -> BreakEven:
-    """Look for the points at which hybrid begins or stops to pay: a scan, then bisection."""
+    """Find where hybrid starts or stops being cheaper: a scan, then bisection."""
     low, high, by_factors = RANGES[name]
     shares = [step / (POINTS - 1) for step in range(POINTS)]
     values = [low * (high / low) ** s if by_factors else low + (high - low) * s for s in shares]
@@ -74,7 +77,7 @@ def break_even(case: Case, name: str) -> BreakEven:
 
 
 def break_evens(case: Case, names: Sequence[str] = tuple(RANGES)) -> list[BreakEven]:
-    """Return the break-even points by each of several inputs."""
+    """Return the break-even points of several inputs."""
     return [break_even(case, name) for name in names]
 
 
@@ -90,7 +93,7 @@ def _moves(effect: Effect, base: float) -> float:
 
 def _gain(case: Case, name: str, value: float) -> float:
     gain = ratio(case.having({name: value})) - 1
-    return gain if abs(gain) > EQUAL else EQUAL  # never dearer counts as cheaper
+    return gain if abs(gain) > EQUAL else EQUAL  # a tie counts as hybrid being cheaper
 
 
 def _root(case: Case, name: str, low: float, high: float) -> float:

@@ -1,4 +1,7 @@
-"""A simulation of the three policies, event by event; it shares no formula with the cost model."""
+"""An event-by-event simulation of the three policies; it shares no formula with the cost model.
+
+Which cases are simulated, and the numbers that this gave, belong in `simulated`.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +17,7 @@ from rag_assets.core.costs.inputs import Case
 from rag_assets.core.costs.model import DAY, Kind, Policy
 
 
-@dataclass
+@dataclass(slots=True)
 class Document:
     kind: Kind
     at: float
@@ -24,7 +27,7 @@ class Document:
 
 @dataclass
 class Found:
-    """What was counted; seconds."""
+    """Counts, and times in seconds."""
 
     gpu: float = 0.0
     gpu_busy: float = 0.0
@@ -36,7 +39,7 @@ class Found:
 
 
 class Simulation:
-    """Days of documents, by one policy."""
+    """Days of documents under one policy."""
 
     def __init__(self, policy: Policy, case: Case, days: int, pods: int, seed: int) -> None:
         self.policy, self.case, self.end = policy, case, days * DAY
@@ -46,7 +49,7 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._pods = [GpuPod(self) for _ in range(max(pods, 1))]
-        self._held: list[Document] = []
+        self._pending: list[Document] = []
 
     def run(self) -> Found:
         load = self.case.workload
@@ -70,9 +73,10 @@ class Simulation:
         self.found.delays[document.kind].append(self.now - document.at)
 
     def _poisson(self, rate: float, then: Callable[[], None]) -> None:
-        """Plan a Poisson process, given that it has as many events as are expected.
+        """Plan a Poisson process, conditioned on having its expected number of events.
 
-        Given their number they are independent and uniform; fixing it spares long simulations.
+        Given their number, events are independent and uniform; fixing it allows for shorter
+        simulations.
         """
         for time in self.random.uniform(0, self.end, round(rate * self.end)):
             self.at(time, then)
@@ -90,7 +94,7 @@ class Simulation:
             )
         ]
         if self.policy is Policy.BATCH:
-            self._held += documents
+            self._pending += documents
         elif self.policy is Policy.STREAMING:
             first = int(self.random.integers(len(self._pods)))
             for number, document in enumerate(documents):
@@ -101,12 +105,12 @@ class Simulation:
             self._load(documents)
 
     def _batch(self) -> None:
-        if self._held:
-            self._load(self._held)
-        self._held = []
+        if self._pending:
+            self._load(self._pending)
+        self._pending = []
 
-    def _first_hop(self, documents: list[Document]) -> float:
-        """Count a run's first hop; return when it ends."""
+    def _first_stage(self, documents: list[Document]) -> float:
+        """Count a run's first stage; return when it ends."""
         timings = self.case.timings
         seconds = timings.run_start_s + timings.parse_s * len(documents)
         self.found.cpu += seconds
@@ -115,14 +119,15 @@ class Simulation:
         return self.now + timings.notice_s + seconds
 
     def _stream(self, documents: list[Document], pod: "GpuPod") -> None:
-        self.at(self._first_hop(documents), partial(pod.take, documents))
+        self.at(self._first_stage(documents), partial(pod.take, documents))
 
     def _load(self, documents: list[Document]) -> None:
         shards = sorted({document.shard for document in documents})
         runs = ceil(len(shards) / self.case.platform.shards_per_run)
         for part in np.array_split(np.array(shards), runs):
-            mine = [one for one in documents if one.shard in set(part.tolist())]
-            self.at(self._first_hop(mine), partial(self._bulk, mine))
+            of_run = frozenset(part.tolist())
+            mine = [one for one in documents if one.shard in of_run]
+            self.at(self._first_stage(mine), partial(self._bulk, mine))
 
     def _bulk(self, documents: list[Document]) -> None:
         timings, began = self.case.timings, self.now
@@ -137,7 +142,7 @@ class Simulation:
 
 
 class GpuPod:
-    """Takes one run after the other; ends when it had none for a while."""
+    """Works on one run after the other; shuts down when idle for a while."""
 
     def __init__(self, world: Simulation) -> None:
         self._world, self._queue = world, deque[list[Document]]()
