@@ -30,7 +30,7 @@ from math import exp
 
 import numpy as np
 
-STEPS = 60  # in a bisection
+STEPS = 40  # in a bisection
 GRID = 2**13  # points per distribution
 POINTS = 100  # equally likely values that represent a distribution
 

@@ -1,0 +1,102 @@
+"""The cost model's report: all of its results for one case, as plain records and numbers.
+
+How they are shown belongs in `sections`; how they are computed in `model` and `sweeps`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rag_assets.core.costs.inputs import Case, inputs
+from rag_assets.core.costs.model import Costs, Policy, cost
+from rag_assets.core.costs.sweeps import BreakEven, Effect, break_evens, sensitivity
+
+ASSUMED = "assumed"
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """Assumptions, and everything that follows from them.
+
+    Attributes:
+        case: The inputs.
+        origins: Where inputs come from that are not assumed: name → given, measured or set.
+        policies: What each policy costs.
+        effects: Effect of each input on the ratio of streaming to hybrid, largest first.
+        break_evens: Where streaming costs as much as hybrid.
+    """
+
+    case: Case
+    origins: Mapping[str, str]
+    policies: tuple[Costs, ...]
+    effects: tuple[Effect, ...]
+    break_evens: tuple[BreakEven, ...]
+
+    @classmethod
+    def of(cls, case: Case, origins: Mapping[str, str]) -> "CostReport":
+        """Evaluate the model for a case."""
+        policies = tuple(cost(policy, case) for policy in Policy)
+        return cls(case, origins, policies, tuple(sensitivity(case)), tuple(break_evens(case)))
+
+    @property
+    def ratio(self) -> float:
+        """Indexing cost of streaming divided by that of hybrid."""
+        by_policy = {one.policy: one.indexing for one in self.policies}
+        return by_policy[Policy.STREAMING] / by_policy[Policy.HYBRID]
+
+    def origin(self, name: str) -> str:
+        """Return where an input's value comes from: assumed, set, measured or given."""
+        return self.origins.get(name, ASSUMED)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers worth plotting, in dollars per day and seconds."""
+        found = {"streaming_by_hybrid": self.ratio}
+        for one in self.policies:
+            found[f"{one.policy}_dollars_a_day"] = one.indexing
+            found[f"{one.policy}_freshness_p95"] = one.freshness["all"].p95
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the whole report as plain values."""
+        return {
+            "inputs": {
+                name: {"value": self.case.value(name), "unit": unit, "from": self.origin(name)}
+                for _, name, _, unit in inputs()
+            },
+            "policies": {one.policy.value: _as_dict(one) for one in self.policies},
+            "streaming_by_hybrid": self.ratio,
+            "sensitivity": [asdict(effect) for effect in self.effects],
+            "break_even": [asdict(one) for one in self.break_evens],
+        }
+
+
+def cost_report(
+    *,
+    configured: Mapping[str, Any] | None = None,
+    measured: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> CostReport:
+    """Evaluate the model for the reference case, with inputs replaced by name; later ones win.
+
+    Args:
+        configured: Inputs that are settings of the platform.
+        measured: Inputs that the platform's runs have measured.
+        given: Inputs that the user states.
+
+    Raises:
+        ConfigurationError: An input is unknown or out of range.
+    """
+    layers = {"set": configured or {}, "measured": measured or {}, "given": given or {}}
+    origins = {name: origin for origin, values in layers.items() for name in values}
+    merged = {name: value for values in layers.values() for name, value in values.items()}
+    return CostReport.of(Case().having(merged), origins)
+
+
+def _as_dict(costs: Costs) -> dict[str, Any]:
+    plain = {name: getattr(costs, name) for name in costs.__slots__ if name != "delays"}
+    return plain | {
+        "indexing": costs.indexing,
+        "per_thousand": costs.per_thousand,
+        "utilisation": costs.utilisation,
+        "freshness": {kind: asdict(fresh) for kind, fresh in costs.freshness.items()},
+    }

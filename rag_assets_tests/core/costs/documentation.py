@@ -1,0 +1,56 @@
+"""The generated blocks of docs/costs.md, between comments that name them.
+
+To regenerate them: `python -m rag_assets_tests.core.costs.documentation`.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from rag_assets.core.costs import cost_report, cost_sections
+from rag_assets.core.reports.sections import Section, markdown
+
+COMMAND = "python -m rag_assets_tests.core.costs.documentation"
+PAGE = Path(__file__).parents[3] / "docs" / "costs.md"
+BLOCK = re.compile(r"<!-- generated: (?P<name>.+?) -->\n.*?<!-- end -->\n", re.DOTALL)
+SHOWN_OF_REFERENCE = (
+    *("What indexing costs", "Policies", "Resources", "Freshness"),
+    *("Sensitivity", "Break-even", "Assumptions"),
+)
+SHOWN_OF_SERVER = ("What indexing costs", "Policies", "Resources", "Break-even")
+
+
+def names(page: str) -> list[str]:
+    """Return the names of a page's blocks, in order."""
+    return [block["name"] for block in BLOCK.finditer(page)]
+
+
+@cache
+def blocks() -> dict[str, str]:
+    """Return the blocks as the model generates them now, comments included, by name."""
+    reference, server = cost_report(), cost_report(given={"gpu_run_start_s": 0})
+    return {
+        **_blocks("reference", cost_sections(reference), SHOWN_OF_REFERENCE),
+        **_blocks("embedding server", cost_sections(server), SHOWN_OF_SERVER),
+    }
+
+
+def renewed(page: str) -> str:
+    """Return a page with every block as the model generates it now."""
+    generated = blocks()
+    return BLOCK.sub(lambda block: generated[block["name"]], page)
+
+
+def _blocks(case: str, sections: Iterable[Section], shown: Iterable[str]) -> dict[str, str]:
+    by_title = {section.title: section for section in sections}
+    return {f"{case}, {title}": _block(f"{case}, {title}", by_title[title]) for title in shown}
+
+
+def _block(name: str, section: Section) -> str:
+    text = markdown([section]).split("\n", 2)[2].strip()  # the page has its own headings
+    return f"<!-- generated: {name} -->\n{text}\n<!-- end -->\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))
