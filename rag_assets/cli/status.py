@@ -18,9 +18,9 @@ COLOURS = {
     ShardState.IN_SYNC: "green",
     ShardState.RUNNING: "cyan",
     ShardState.STALE: "yellow",
-    ShardState.TO_BE_MADE: "yellow",
+    ShardState.TO_BE_BUILT: "yellow",
     ShardState.WAITING: "red",
-    ShardState.REFUSED: "bold red",
+    ShardState.BLOCKED: "bold red",
     ShardState.NO_INPUT: "dim",
 }
 
@@ -64,6 +64,6 @@ def show(parts: Iterable[Section], console: Console) -> None:
 def _coloured(line: str) -> Text:
     text = Text(line)
     for state, glyph in GLYPHS.items():
-        if state is not ShardState.WAITING and state is not ShardState.REFUSED:
+        if state is not ShardState.WAITING and state is not ShardState.BLOCKED:
             text.highlight_words([glyph], COLOURS[state])
     return text

@@ -131,7 +131,7 @@ def test_a_run_that_cannot_succeed_is_what_the_report_shows_first(
 
     found = read_report(instance, load_settings()).documents.worst[0]
 
-    assert (found.state, found.error) == (ShardState.REFUSED, "ConfigurationError")
+    assert (found.state, found.error) == (ShardState.BLOCKED, "ConfigurationError")
 
 
 def test_a_long_event_log_is_added_up_by_one_report_after_the_other(

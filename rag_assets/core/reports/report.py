@@ -29,9 +29,9 @@ class ShardState(StrEnum):
     IN_SYNC = "in sync"
     RUNNING = "running"
     STALE = "stale"
-    TO_BE_MADE = "to be built"  # never built, or by other code or another model
+    TO_BE_BUILT = "to be built"  # never built, or by other code or another model
     WAITING = "waiting to retry"
-    REFUSED = "blocked"  # cannot succeed as configured
+    BLOCKED = "blocked"  # cannot succeed as configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +266,10 @@ def _behind(
     whole = not shard.edits or shard.work != shard.edits
     # For a whole shard, `work` counts all changes ever made, which may exceed the rows it has now.
     work = min(shard.work, rows.get(position, shard.work)) if whole else shard.work
-    state = ShardState.TO_BE_MADE if whole else ShardState.STALE
+    state = ShardState.TO_BE_BUILT if whole else ShardState.STALE
     if position in running:
         return Behind(position, ShardState.RUNNING, work)
     if wait is None:
         return Behind(position, state, work)
-    state = ShardState.REFUSED if wait.until is None else ShardState.WAITING
+    state = ShardState.BLOCKED if wait.until is None else ShardState.WAITING
     return Behind(position, state, work, wait.error, wait.until)

@@ -22,9 +22,9 @@ GLYPHS = {
     ShardState.IN_SYNC: "█",
     ShardState.RUNNING: "▓",
     ShardState.STALE: "▒",
-    ShardState.TO_BE_MADE: "░",
+    ShardState.TO_BE_BUILT: "░",
     ShardState.WAITING: "!",
-    ShardState.REFUSED: "x",
+    ShardState.BLOCKED: "x",
     ShardState.NO_INPUT: "·",
 }
 

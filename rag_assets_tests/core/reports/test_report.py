@@ -90,7 +90,7 @@ def test_a_shard_is_in_sync_unless_it_is_stale_or_has_no_input() -> None:
 def test_what_is_to_be_made_as_a_whole_is_behind_by_its_rows_not_by_all_changes_ever() -> None:
     found = a_stage(StaleShard(0, work=500, edits=0), StaleShard(1, work=500, edits=20))
 
-    assert [b.state for b in found.behind] == [ShardState.TO_BE_MADE] * 2
+    assert [b.state for b in found.behind] == [ShardState.TO_BE_BUILT] * 2
     assert found.backlog == 20
 
 
@@ -110,7 +110,7 @@ def test_a_failure_says_its_error_and_comes_first() -> None:
     found = a_stage(*stale, waits=waits)
 
     assert [(b.shard, b.state, b.error) for b in found.worst] == [
-        (2, ShardState.REFUSED, "ConfigurationError"),
+        (2, ShardState.BLOCKED, "ConfigurationError"),
         (1, ShardState.WAITING, "SourceError"),
         (0, ShardState.STALE, ""),
     ]
@@ -142,7 +142,7 @@ def test_a_grid_is_small_and_hides_no_failure(states: list[ShardState]) -> None:
     cells = "".join(line.partition("  ")[2] for line in lines)
 
     assert len(cells) <= GRID_CELLS
-    assert (GLYPHS[ShardState.REFUSED] in cells) == (ShardState.REFUSED in states)
+    assert (GLYPHS[ShardState.BLOCKED] in cells) == (ShardState.BLOCKED in states)
     if len(states) <= GRID_CELLS:
         assert cells == "".join(GLYPHS[state] for state in states)
     assert all(line.partition("  ")[0] in names for line in lines)
