@@ -104,10 +104,10 @@ def _break_even(found: Sequence[BreakEven]) -> Section:
     ]
     summary = (
         "Where streaming and hybrid cost the same if one input varies and the others stay fixed,"
-        " and the ratio of streaming to hybrid at both ends of the range. Without such a value,"
-        " the policy that is cheaper at the ends is cheaper throughout."
+        " and the ratio of streaming to hybrid at both ends of the range. If there is none, the"
+        " policy that is cheaper at the ends is cheaper throughout."
     )
-    columns = ("input", "range", "equal at", "ratio at low end", "ratio at high end")
+    columns = ("input", "range", "equal at", "low end", "high end")
     return Section("Break-even", summary, columns, tuple(rows))
 
 
