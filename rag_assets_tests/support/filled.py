@@ -30,6 +30,8 @@ from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.ticking import Ticking, settle
 
+BROKEN = b"%PDF-1.7\nno document"
+
 Rows = list[dict[str, Any]]
 
 
@@ -46,9 +48,9 @@ class Platform:
     instance: dg.DagsterInstance
 
     def put(self, name: str, content: bytes | None = None) -> None:
-        """Write a document, of its own text unless another content is given."""
-        path = self.home / "documents" / name
-        path.write_bytes(document(name).encode() if content is None else content)
+        """Write a document; without content a .pdf is broken, any other has a text of its own."""
+        own = BROKEN if name.endswith(".pdf") else document(name).encode()
+        (self.home / "documents" / name).write_bytes(own if content is None else content)
 
     def delete(self, name: str) -> None:
         (self.home / "documents" / name).unlink()

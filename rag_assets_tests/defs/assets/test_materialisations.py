@@ -1,31 +1,38 @@
 """What the runs report of themselves: metrics to plot and previews, of a real ingestion."""
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from rag_assets.core.names import Tag
+from rag_assets.core.names import Job, Sensor, Tag
 from rag_assets.settings import load_settings
+from rag_assets_tests.support.filled import Filling, Platform, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA
-from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.support.ticking import Ticking, instance, launch, put, settle
+from rag_assets_tests.support.ticking import Ticking, instance, launch
 
-__all__ = ["instance"]
+__all__ = ["fillings", "instance"]
 
 Reported = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture
-def reported(bucket: Bucket, instance: dg.DagsterInstance) -> Reported:
-    """Asset → metadata of each materialisation, of three documents and one that is broken."""
-    put(bucket, "a.md", "b.md", "c.md")
-    bucket.put("docs/broken.pdf", b"%PDF-1.7\nno document")
-    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
+def ingested(
+    fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Platform]:
+    """Three documents and one that is broken."""
+    with fillings("a.md", "b.md", "c.md", "broken.pdf").restored(monkeypatch) as platform:
+        yield platform
+
+
+@pytest.fixture
+def reported(ingested: Platform) -> Reported:
+    """Asset → metadata of each materialisation."""
     found: Reported = {}
     for asset in ("source_files", "parsed_documents", "chunks", "embeddings", "collection"):
-        records = instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
+        records = ingested.instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
         events = [record.asset_materialization for record in records]
         found[asset] = [dict(event.metadata) for event in events if event and event.partition]
     return found
@@ -76,18 +83,15 @@ def test_a_preview_shows_chunks_and_the_distribution_of_their_sizes(reported: Re
     assert all("data:image/svg+xml;base64," in picture for picture in sizes)
 
 
-def test_runs_can_be_found_by_source_model_and_lane(
-    reported: Reported, instance: dg.DagsterInstance
-) -> None:
+def test_runs_can_be_found_by_source_model_and_lane(ingested: Platform) -> None:
     def runs(**tags: str) -> set[str]:
-        return {run.job_name for run in instance.get_runs(dg.RunsFilter(tags=tags))}
+        return {run.job_name for run in ingested.instance.get_runs(dg.RunsFilter(tags=tags))}
 
-    assert reported
     source = load_settings().source
     assert runs(**{Tag.SOURCE: source, Tag.LANE: "stream"}) == {"ingest_documents", "index_chunks"}
     assert runs(**{Tag.SOURCE: source}) == {"ingest_documents", "index_chunks", "promote"}
     assert runs(**{Tag.MODEL: WORDLLAMA}) == {"index_chunks", "promote"}
-    launch(Ticking(instance, "source_sensor"), "register_model", register={"model": WORDLLAMA})
+    launch(ingested.sensor(Sensor.SOURCE), Job.REGISTER_MODEL, register={"model": WORDLLAMA})
     assert "register_model" in runs(**{Tag.MODEL: WORDLLAMA})
 
 
@@ -104,7 +108,7 @@ def test_runs_can_be_found_by_source_model_and_lane(
 def test_a_wrong_input_in_the_launchpad_is_answered_with_what_to_do(
     instance: dg.DagsterInstance, job: str, ops: dict[str, dict[str, Any]], answer: str
 ) -> None:
-    result = launch(Ticking(instance, "source_sensor"), job, **ops)
+    result = launch(Ticking(instance, Sensor.SOURCE), job, **ops)
 
     failures = [
         event.step_failure_data.error.to_string()

@@ -71,7 +71,7 @@ def test_the_live_model_is_evaluated_by_what_it_finds(settled: Ticking) -> None:
 def test_quarantined_documents_are_counted_with_their_age_and_reasons(
     filled: Platform, settled: Ticking
 ) -> None:
-    filled.put("broken.pdf", b"%PDF-1.7\nno document")
+    filled.put("broken.pdf")
     filled.settle()
 
     check = evaluate(settled)["quarantine"]
@@ -118,7 +118,7 @@ def test_changes_that_took_too_long_fail_the_lag_check(
 def test_a_few_quarantined_documents_are_a_warning_and_many_an_error(
     filled: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled.put("broken.pdf", b"%PDF-1.7\nno document")
+    filled.put("broken.pdf")
     filled.settle()
     monkeypatch.setenv("RAG_ASSETS_MAX_QUARANTINE_RATE", "0.3")
 

@@ -1,4 +1,4 @@
-"""The sensors' ticks on a real instance and bucket: what they list, request, hold back and say."""
+"""The sensors' ticks on a real instance and source: what they list, request, hold back and say."""
 
 import json
 from collections.abc import Iterator
@@ -14,25 +14,26 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from rag_assets.core.errors import CredentialsError, SourceError
-from rag_assets.core.names import Asset, Partition, Tag
+from rag_assets.core.names import Asset, Partition, Sensor, Tag
 from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.settings import load_settings
 from rag_assets_tests.scenarios.platform import awaited
+from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, instance, observed, put, settle
 
-__all__ = ["instance"]
+__all__ = ["filled", "fillings", "instance"]
 
 
 @pytest.fixture
 def source(instance: dg.DagsterInstance) -> Ticking:
-    return Ticking(instance, "source_sensor")
+    return Ticking(instance, Sensor.SOURCE)
 
 
 @pytest.fixture
 def index(instance: dg.DagsterInstance) -> Ticking:
-    return Ticking(instance, "index_sensor")
+    return Ticking(instance, Sensor.INDEX)
 
 
 def message(result: dg.SensorResult) -> str:
@@ -98,12 +99,9 @@ def test_the_first_model_goes_live_by_itself(
     assert jobs == ["ingest_documents", "index_chunks", "promote"]
 
 
-def test_one_edit_is_one_stream_run_of_its_shard_in_each_stage(
-    bucket: Bucket, source: Ticking, index: Ticking
-) -> None:
-    put(bucket, "a.md", "b.md", "c.md")
-    settle(source, index)
-    bucket.put("docs/b.md", b"# Edited\n")
+def test_one_edit_is_one_stream_run_of_its_shard_in_each_stage(filled: Platform) -> None:
+    source, index = filled.sensor(Sensor.SOURCE), filled.sensor(Sensor.INDEX)
+    filled.put("b.md", b"# Edited\n")
 
     [first] = source.tick().run_requests or []
     source.run(first)
@@ -146,7 +144,7 @@ def test_a_failed_run_is_retried_later_and_with_another_key(
     bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAG_ASSETS_RETRY_INITIAL_SECONDS", "3")
-    source = Ticking(instance, "source_sensor")
+    source = Ticking(instance, Sensor.SOURCE)
     put(bucket, "a.md", "b.md", "c.md")
     [request] = source.tick().run_requests or []
     run = instance.create_run_for_job(
@@ -169,7 +167,7 @@ def test_a_listing_goes_on_where_the_tick_before_stopped(
     monkeypatch.setenv("RAG_ASSETS_LIST_OBJECTS", "10")
     monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", folder_of(bucket, monkeypatch))
     monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(load_settings().home / "lake of its own"))
-    source = Ticking(instance, "source_sensor")
+    source = Ticking(instance, Sensor.SOURCE)
 
     listed = [
         sum(event.metadata["rag_assets/added"].value for event in observed(source.tick()))
@@ -207,27 +205,22 @@ def test_a_bucket_that_is_not_there_fails_the_tick_with_a_reason(
     monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(load_settings().home / "lake of its own"))
 
     with pytest.raises(SourceError, match="no-such-bucket"):
-        Ticking(instance, "source_sensor").tick()
+        Ticking(instance, Sensor.SOURCE).tick()
 
 
-def test_a_partition_that_was_not_registered_is_named_and_skipped(
-    bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
-) -> None:
-    instance.add_dynamic_partitions(Partition.MODEL, ["unheard-of-v1"])
-    put(bucket, "a.md")
-    settle(source, index)
+def test_a_partition_that_was_not_registered_is_named_and_skipped(filled: Platform) -> None:
+    filled.instance.add_dynamic_partitions(Partition.MODEL, ["unheard-of-v1"])
 
-    result = index.tick()
+    result = filled.sensor(Sensor.INDEX).tick()
 
     assert not result.run_requests
     assert "unheard-of-v1 is skipped: it is a partition but not registered" in message(result)
 
 
 def test_a_model_that_the_models_file_has_lost_is_named_and_skipped(
-    bucket: Bucket, source: Ticking, index: Ticking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(bucket, "a.md")
-    settle(source, index)
+    index = filled.sensor(Sensor.INDEX)
     (tmp_path / "models.yaml").write_text("models: {}")
     monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(tmp_path / "models.yaml"))
 
@@ -276,7 +269,7 @@ def test_a_notified_change_is_found_without_a_listing(
     bucket: Bucket, instance: dg.DagsterInstance
 ) -> None:
     put(bucket, "a.md", "b ü.md")
-    source = Ticking(instance, "source_sensor")
+    source = Ticking(instance, Sensor.SOURCE)
     source.tick()
     later(source)
     put(bucket, "c +1.md")
@@ -302,7 +295,7 @@ def test_notifications_that_are_repeated_late_or_wrong_do_no_harm(
 ) -> None:
     client, url = queue
     put(bucket, "stays.md", "goes.md")
-    source = Ticking(instance, "source_sensor")
+    source = Ticking(instance, Sensor.SOURCE)
     source.tick()
     later(source)
     bucket.delete("docs/goes.md")
@@ -324,7 +317,7 @@ def test_a_lost_notification_is_made_good_by_the_next_listing(
     bucket: Bucket, instance: dg.DagsterInstance, queue: Any
 ) -> None:
     client, url = queue
-    source = Ticking(instance, "source_sensor")
+    source = Ticking(instance, Sensor.SOURCE)
     source.tick()
     put(bucket, "lost.md")
     client.purge_queue(QueueUrl=url)
@@ -341,7 +334,7 @@ def test_a_queue_that_is_not_there_leaves_it_to_the_listing(
     client.delete_queue(QueueUrl=url)
     put(bucket, "a.md")
 
-    [request] = Ticking(instance, "source_sensor").tick().run_requests or []
+    [request] = Ticking(instance, Sensor.SOURCE).tick().run_requests or []
 
     assert "Changes will be found by listing." in request.tags[Tag.REASON]
     assert "1 documents listed" in request.tags[Tag.REASON]
@@ -353,7 +346,7 @@ def test_wrong_credentials_fail_the_tick_and_say_so(
     put(bucket, "a.md")
     wrong = bucket.options | {"key": "nobody", "secret": "wrong"}
     monkeypatch.setenv("RAG_ASSETS_SOURCE_OPTIONS", json.dumps(wrong))
-    source = Ticking(instance, "source_sensor")
+    source = Ticking(instance, Sensor.SOURCE)
     try:
         httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"0")  # now it looks at them
 
@@ -364,16 +357,12 @@ def test_wrong_credentials_fail_the_tick_and_say_so(
 
 
 def test_what_is_observed_makes_the_assets_derived_from_it_stale_in_the_ui(
-    bucket: Bucket, source: Ticking, index: Ticking, instance: dg.DagsterInstance
+    filled: Platform,
 ) -> None:
-    put(bucket, "a.md", "b.md", "c.md")
-    for event in source.tick().asset_events:
-        instance.report_runless_asset_event(event)
-    settle(source, index)
+    source = filled.sensor(Sensor.SOURCE)
     before = stale_shards(source)
-    bucket.put("docs/a.md", b"# Edited\n")
-    for event in source.tick().asset_events:
-        instance.report_runless_asset_event(event)
+    filled.put("a.md", b"# Edited\n")
+    source.tick()
 
     assert before == []
     assert len(stale_shards(source)) == 1
@@ -397,14 +386,14 @@ def test_outside_the_bulk_window_a_load_waits_and_an_edit_does_not(
     opens, closes = now + timedelta(hours=2), now + timedelta(hours=3)
     monkeypatch.setenv("RAG_ASSETS_BULK_WINDOW", f"{opens:%H:%M}-{closes:%H:%M}")
     put(bucket, *(f"{number}.md" for number in range(40)))
-    source = Ticking(instance, "source_sensor")
+    source = Ticking(instance, Sensor.SOURCE)
 
     held_back = source.tick()
 
     assert not held_back.run_requests
     assert f"3 shards held back: the bulk window opens at {opens:%H:%M} UTC." in message(held_back)
     monkeypatch.setenv("RAG_ASSETS_STREAM_DOCUMENTS", "40")
-    [streamed] = Ticking(instance, "source_sensor").tick().run_requests or []
+    [streamed] = Ticking(instance, Sensor.SOURCE).tick().run_requests or []
     assert streamed.tags[Tag.LANE] == Lane.STREAM
 
 
@@ -418,6 +407,6 @@ def test_inside_the_bulk_window_a_load_goes_out(
     )
     put(bucket, *(f"{number}.md" for number in range(40)))
 
-    [request] = Ticking(instance, "source_sensor").tick().run_requests or []
+    [request] = Ticking(instance, Sensor.SOURCE).tick().run_requests or []
 
     assert request.tags[Tag.LANE] == Lane.BULK
