@@ -34,7 +34,7 @@ TOGETHER_SECONDS = 5.0  # documents that take longer together are parsed one by 
 _POLL_SECONDS = 0.05
 _START_SECONDS = 60
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
-_IMPORT_ROOT = str(Path(__file__).resolve().parents[2])
+_IMPORT_ROOT = str(Path(__file__).resolve().parents[3])
 _MEBIBYTE = 1 << 20
 
 
