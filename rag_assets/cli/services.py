@@ -1,4 +1,8 @@
-"""Runs the embedded platform on loopback: Milvus Lite, Dagster's webserver and its daemon."""
+"""The processes of the embedded platform: Milvus Lite and Dagster, on loopback.
+
+What belongs here: preparing the home folder, starting, watching and stopping processes. What does
+not: the commands that do so (`main.py`, `demo.py`).
+"""
 
 import logging
 import os
@@ -23,15 +27,15 @@ from rag_assets.settings import Settings
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-STARTS_WITHIN = 120.0  # seconds; a cold disk makes Dagster's imports slow
-STOPS_WITHIN = 15.0
-POLL = 0.2
+START_TIMEOUT = 120.0  # seconds; Dagster's imports are slow on a cold disk
+STOP_TIMEOUT = 15.0
+POLL_INTERVAL = 0.2
 
 DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { healthy required } } } }"
 
 
 class ServiceError(RagAssetsError):
-    """A service did not start, or ended by itself."""
+    """A service did not start, or ended unexpectedly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +43,10 @@ class Service:
     """A process to run.
 
     Attributes:
-        name: For messages and the log file's name.
+        name: Name in messages and of the log file.
         command: The program and its arguments.
-        ready: Whether it answers now.
-        port: The port it listens on, if it does.
+        ready: Returns whether it responds.
+        port: The port that it listens on, if any.
     """
 
     name: str
@@ -53,27 +57,27 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service that answers."""
+    """A service that has been started."""
 
     service: Service
     process: subprocess.Popen[bytes]
     log: Path
 
     def check(self) -> None:
-        """Raise ServiceError with the end of its log if it has ended."""
+        """Raise ServiceError, with the end of its log, if it has ended."""
         code = self.process.poll()
         if code is not None:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise ServiceError(
-                f"{self.service.name} ended with exit code {code}. Its log ({self.log}) ends:\n"
-                f"{tail}"
+                f"{self.service.name} ended with exit code {code}. The end of its log"
+                f" ({self.log}):\n{tail}"
             )
 
 
 def prepare_home(settings: Settings) -> Path:
-    """Make the home folder and Dagster's instance in it; return DAGSTER_HOME.
+    """Create the home folder with a Dagster instance in it; return DAGSTER_HOME.
 
-    The instance's configuration is the project's dagster.yaml, copied anew each time.
+    The instance's configuration is the project's dagster.yaml, copied every time.
     """
     dagster_home = settings.home.resolve() / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
@@ -84,22 +88,22 @@ def prepare_home(settings: Settings) -> Path:
 
 
 def project_file(name: str) -> Path:
-    """Return a file of the project's top level, from a checkout or the working folder.
+    """Return a file of the project's top level, from the working folder or the checkout.
 
     Raises:
-        ConfigurationError: It is in neither.
+        ConfigurationError: The file is in neither.
     """
     for folder in (Path.cwd(), Path(__file__).parents[2]):
         if (folder / name).exists():
             return folder / name
-    raise ConfigurationError(f"There is no {name} here. Run this in a checkout of rag-assets.")
+    raise ConfigurationError(f"{name} was not found. Run this in a checkout of rag-assets.")
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment in which children see the same platform as this process."""
+    """Return the environment with which child processes use the same platform as this one."""
     home = settings.home.resolve()
     return {
-        "POLARS_MAX_THREADS": "1",  # a shard's tables are small: handing them around costs more
+        "POLARS_MAX_THREADS": "1",  # a shard's tables are small, so that threads only cost
         **os.environ,
         "RAG_ASSETS_HOME": str(home),
         "DAGSTER_HOME": str(home / "dagster"),
@@ -108,14 +112,14 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def use_instance(settings: Settings) -> None:
-    """Let this process use the Dagster instance of `rag-assets dev`, unless one is named."""
+    """Use the Dagster instance of `rag-assets dev` in this process, unless DAGSTER_HOME is set."""
     if "DAGSTER_HOME" not in os.environ:
         prepare_home(settings)
         os.environ |= environment(settings)
 
 
 def milvus_lite(settings: Settings) -> Service | None:
-    """Return the embedded Milvus server, or None if the settings name one elsewhere."""
+    """Return the embedded Milvus server; None if the settings name another host."""
     address = urlsplit(settings.milvus_uri)
     if address.hostname not in ("127.0.0.1", "localhost"):
         return None
@@ -126,16 +130,16 @@ def milvus_lite(settings: Settings) -> Service | None:
         command=[
             *("milvus-lite", "server", "--data-dir", str(data)),
             *("--host", HOST, "--port", str(port)),
-            # With more workers its strong reads miss rows while others write.
+            # With more workers, its strong reads miss rows during concurrent writes.
             *("--max-workers", "1"),
         ],
-        ready=lambda: _milvusanswers(settings.milvus_uri),
+        ready=lambda: _milvus_responds(settings.milvus_uri),
         port=port,
     )
 
 
 def dagster(port: int) -> Service:
-    """Return `dagster dev`: webserver, daemon and the one code server that both share."""
+    """Return `dagster dev`: webserver, daemon and the code server that both share."""
     url = f"http://{HOST}:{port}"
     return Service(
         name="Dagster",
@@ -143,18 +147,18 @@ def dagster(port: int) -> Service:
             *("dagster", "dev", "-w", str(project_file("workspace.yaml").resolve())),
             *("-h", HOST, "-p", str(port)),
         ],
-        ready=lambda: answers(lambda: daemons_healthy(f"{url}/graphql")),
+        ready=lambda: responds(lambda: daemons_healthy(f"{url}/graphql")),
         port=port,
     )
 
 
 @contextmanager
 def running(services: list[Service], settings: Settings) -> Iterator[list[Running]]:
-    """Start services, each after the one before answers; stop all of them at the end.
+    """Start services one after the other, as soon as the one before responds; stop them at the end.
 
     Raises:
-        ConfigurationError: A port is taken.
-        ServiceError: A service ended, or did not answer in time.
+        ConfigurationError: A port is in use.
+        ServiceError: A service ended, or did not respond in time.
     """
     require_free_ports(services)
     with ExitStack() as stack:
@@ -169,7 +173,7 @@ def wait_until_stopped(services: list[Running]) -> None:
     while not stop:
         for service in services:
             service.check()
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
 
 
 @contextmanager
@@ -183,7 +187,7 @@ def _running(service: Service, settings: Settings) -> Iterator[Running]:
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment(settings),
-            start_new_session=True,  # Ctrl-C reaches us alone; we stop the others in order
+            start_new_session=True,  # Ctrl-C reaches only this process, which stops the services
         )
     started = Running(service, process, log)
     try:
@@ -194,25 +198,25 @@ def _running(service: Service, settings: Settings) -> Iterator[Running]:
 
 
 def _await_ready(started: Running) -> None:
-    deadline = time.monotonic() + STARTS_WITHIN
+    deadline = time.monotonic() + START_TIMEOUT
     while not started.service.ready():
         started.check()
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"{started.service.name} did not answer within {STARTS_WITHIN:.0f} s;"
+                f"{started.service.name} did not respond within {START_TIMEOUT:.0f} s;"
                 f" see {started.log}."
             )
-        time.sleep(POLL)
-    started.check()  # something else may be answering on its port
+        time.sleep(POLL_INTERVAL)
+    started.check()  # another process may be responding on its port
     logger.info("%s is up", started.service.name)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the whole process group: first asked to, then made to."""
+    """End the whole process group: terminate it, and kill it after a timeout."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
-            process.wait(STOPS_WITHIN)
+            process.wait(STOP_TIMEOUT)
         except ProcessLookupError:
             break
         except subprocess.TimeoutExpired:
@@ -220,7 +224,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def require_free_ports(services: list[Service]) -> None:
-    """Raise ConfigurationError if a service's port is taken, with what to do about it."""
+    """Raise ConfigurationError, with a remedy, if a service's port is in use."""
     for service in services:
         if service.port is not None:
             _require_free(service, service.port)
@@ -233,28 +237,28 @@ def _require_free(service: Service, port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise ConfigurationError(
-                f"{service.name} cannot start: port {port} on {HOST} is taken"
-                f" ({error.strerror}). Stop what uses it, or choose another port: --port for the"
-                " webserver, the one in RAG_ASSETS_MILVUS_URI for Milvus Lite."
+                f"{service.name} cannot start: port {port} on {HOST} is in use"
+                f" ({error.strerror}). Stop the process that uses it, or choose another port:"
+                " --port for Dagster, RAG_ASSETS_MILVUS_URI for Milvus Lite."
             ) from error
 
 
-def answers(ask: Callable[[], bool]) -> bool:
-    """Tell whether a service answers, and with what it should."""
+def responds(request: Callable[[], bool]) -> bool:
+    """Whether a service responds, and as expected."""
     try:
-        return ask()
+        return request()
     except (httpx2.HTTPError, KeyError, TypeError):
         return False
 
 
 def daemons_healthy(url: str) -> bool:
-    """Tell whether all of Dagster's daemons that are needed are healthy, by its GraphQL API."""
+    """Whether all required daemons of Dagster are healthy, according to its GraphQL API."""
     answer = httpx2.post(url, json={"query": DAEMONS}, timeout=10).json()
     statuses = answer["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
     return all(status["healthy"] for status in statuses if status["required"])
 
 
-def _milvusanswers(uri: str) -> bool:
+def _milvus_responds(uri: str) -> bool:
     try:
         MilvusStore.connect(uri, timeout=2.0).close()
     except VectorStoreError:
