@@ -1,1 +1,1 @@
-"""The command line, one file for each group of commands; `main.py` is where it starts."""
+"""The command line: one file per group of commands; `main.py` is the entry point."""

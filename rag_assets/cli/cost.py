@@ -1,4 +1,4 @@
-"""`rag-assets cost`: the cost model in the terminal, for any case."""
+"""`rag-assets cost`: the cost model in the terminal, for any inputs."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from rag_assets.settings import Settings, load_settings
 
 
 def _with_inputs(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each of the model's inputs."""
+    """Add an option to a command for each input of the cost model."""
     for _, name, field, unit in reversed(list(inputs())):
         summary = f"{field.description} [{unit}]" if unit else str(field.description)
         option = click.option(
@@ -27,22 +27,20 @@ def _with_inputs(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option(
     "--assumptions",
     type=click.Path(path_type=Path),
-    help="A YAML or JSON file with the inputs that are to differ, instead of that of"
-    " RAG_ASSETS_COST_ASSUMPTIONS.",
+    help="YAML or JSON file with inputs to override.  [default: RAG_ASSETS_COST_ASSUMPTIONS]",
 )
-@click.option(
-    "--reference", is_flag=True, help="Leave out this instance's settings and measurements."
-)
+@click.option("--reference", is_flag=True, help="Ignore this instance's settings and measurements.")
 @_with_inputs
 def cost(*, as_json: bool, assumptions: Path | None, reference: bool, **values: Any) -> None:
-    """Show what streaming, batch and hybrid cost a day, and how fresh each keeps the index.
+    """Compare the daily cost of streaming, batch and hybrid.
 
-    Starts from the reference case, 10,000 documents a day of which 90% come in uploads. Rates that
-    this instance has measured replace the assumed ones; a file and options replace both.
+    Also shows how fresh each keeps the index. Starts from the reference case: 10,000 documents per
+    day, 90% of which arrive in uploads. This instance's settings and measurements override its
+    values; the file of assumptions overrides both, and options override everything.
     """
     given = {name: value for name, value in values.items() if value is not None}
     settings = load_settings(**({"cost_assumptions": assumptions} if assumptions else {}))
@@ -58,6 +56,6 @@ def _report(settings: Settings, *, reference: bool, given: dict[str, Any]) -> Co
         path = settings.cost_assumptions
         return cost_report(given={**(read_assumptions(path) if path else {}), **given})
     services.use_instance(settings)
-    from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which takes seconds
+    from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which is slow
 
     return ingestion.cost_report(settings, given)

@@ -1,4 +1,4 @@
-"""The demo: a small corpus through the real graph, then an edit, an addition and a removal."""
+"""The demo: ingests a small corpus, then an edit, an addition and a removal."""
 
 import logging
 import os
@@ -20,9 +20,9 @@ from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
 
 QUESTIONS = 3
-SHOWN_CHARACTERS = 420
+SNIPPET_CHARACTERS = 420
 
-FIGURES = {  # what the table shows: column → (asset, figure)
+METRICS = {  # rows of the table: name → (asset, metric)
     "documents": ("parsed_documents", "documents"),
     "parsed": ("parsed_documents", "parsed"),
     "unchanged": ("parsed_documents", "unchanged"),
@@ -41,9 +41,9 @@ class Demo:
 
     Attributes:
         settings: Home, source and model.
-        own_source: Whether the source is the user's: then it is only read, never edited.
-        questions: What to ask at the end.
-        console: Where to show it.
+        own_source: Whether the source is the user's own, which is only read, never edited.
+        questions: Questions to answer at the end.
+        console: The terminal.
     """
 
     settings: Settings
@@ -55,10 +55,10 @@ class Demo:
 def run_demo(source: str | None, questions: list[str], console: Console) -> None:
     """Ingest the demo's corpus, or the user's source, and answer questions.
 
-    Leaves the Dagster instance, the lake and the index behind, for `rag-assets dev`.
+    The Dagster instance, the lake and the index are kept, for `rag-assets dev`.
 
     Raises:
-        RagAssetsError: A port is taken, the source is missing, or a model cannot be loaded.
+        RagAssetsError: A port is in use, the source is missing, or a model cannot be loaded.
     """
     settings = load_settings(**(_of_own_source(source) if source else {}))
     os.environ |= services.environment(settings) | {
@@ -88,24 +88,24 @@ def _show_passes(demo: Demo) -> None:
 
 
 def _ingest(demo: Demo, title: str) -> dict[str, float]:
-    """Run both hops and the promotion as runs on the Dagster instance; return their figures."""
-    from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which takes seconds
+    """Run both stages and the promotion on the Dagster instance; return their metrics."""
+    from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which is slow
 
     demo.console.rule(title)
     started = monotonic()
     sums = ingestion.ingest(demo.settings)
-    metrics = {column: sums[asset][metric] for column, (asset, metric) in FIGURES.items()}
+    metrics = {column: sums[asset][metric] for column, (asset, metric) in METRICS.items()}
     return metrics | {"seconds": monotonic() - started}
 
 
 def _reset(documents: Path) -> None:
-    """Put the corpus in its first state."""
+    """Restore the initial corpus."""
     shutil.rmtree(documents, ignore_errors=True)
     shutil.copytree(services.project_file("demo") / "documents", documents)
 
 
 def _change(documents: Path) -> str:
-    """Edit one document, add one, remove one; return a sentence that says so."""
+    """Edit one document, add one and remove one; return a description."""
     changes = services.project_file("demo") / "changes"
     removed = (changes / "removed.txt").read_text().split()
     for name in removed:
@@ -116,8 +116,8 @@ def _change(documents: Path) -> str:
 
 
 def _table(passes: dict[str, dict[str, float]]) -> Table:
-    table = Table("", *passes, title="What was done")
-    for name in (*FIGURES, "seconds"):
+    table = Table("", *passes, title="Work done")
+    for name in (*METRICS, "seconds"):
         table.add_row(name, *(f"{metrics[name]:,.0f}" for metrics in passes.values()))
     return table
 
@@ -133,7 +133,7 @@ def _show_answers(demo: Demo) -> None:
                     highlight=False,
                 )
                 demo.console.print(
-                    " ".join(hit.text.split())[:SHOWN_CHARACTERS], markup=False, style="dim"
+                    " ".join(hit.text.split())[:SNIPPET_CHARACTERS], markup=False, style="dim"
                 )
 
 
@@ -149,7 +149,7 @@ def _show_next(demo: Demo) -> None:
         variables += f"RAG_ASSETS_SOURCE_URL={demo.settings.source_url} "
     demo.console.rule()
     demo.console.print(
-        "To see the runs, lineage and figures in the browser, and to ask more:\n"
+        "To see runs, lineage and metrics in the browser, and to ask more questions:\n"
         f"  {variables}rag-assets dev\n"
         f'  {variables}rag-assets search "your question"   (while dev is running)',
         highlight=False,
@@ -157,7 +157,7 @@ def _show_next(demo: Demo) -> None:
 
 
 def _of_own_source(source: str) -> dict[str, str]:
-    """Return settings for the user's source: a home of its own, as a lake has one source."""
+    """Return settings for the user's source, with a home of its own: a lake has one source."""
     url = source if "://" in source else Path(source).resolve().as_uri()
     if "RAG_ASSETS_HOME" in os.environ:
         return {"source_url": url}
@@ -166,7 +166,7 @@ def _of_own_source(source: str) -> dict[str, str]:
 
 @contextmanager
 def _progress(console: Console) -> Iterator[None]:
-    """Show what the assets log, a line a step."""
+    """Show the log messages of the assets."""
     handler = RichHandler(
         console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S"
     )

@@ -1,7 +1,7 @@
-"""Runs jobs in this process, for commands: the same jobs, recorded on the same instance.
+"""Runs jobs in this process on behalf of commands, recorded on the same Dagster instance.
 
-What belongs here: what commands do with Dagster. What does not: options and output, which are in
-the commands' own files; they import this late, because it takes seconds.
+What belongs here: the commands' use of Dagster. What does not: options and output, which are in the
+commands' own files; these import this module late, because importing Dagster is slow.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ def ingest(settings: Settings) -> Metrics:
     instance of DAGSTER_HOME. The environment must hold the same settings.
 
     Returns:
-        For each asset the sums over its partitions of the metrics it reports.
+        Asset → metric → sum over the asset's partitions.
     """
     model, shards = settings.model, shard_keys(settings.shards)
     with dg.DagsterInstance.get() as instance:
@@ -55,21 +55,22 @@ def ingest(settings: Settings) -> Metrics:
         metrics = run_job(Job.INGEST_DOCUMENTS, shards)
         rows = [str(model_shard_key(model, shard)) for shard in shards]
         metrics |= run_job(Job.INDEX_CHUNKS, rows)
-        if _in_sync(settings, model) < len(shards):  # filled beside a live one: read it back
-            again = run_job(Job.INDEX_CHUNKS, rows)
-            rows_written = Asset.COLLECTION
-            metrics[rows_written] = _added(metrics[rows_written], again[rows_written])
+        if _in_sync(settings, model) < len(
+            shards
+        ):  # filled while another model was live: read it back
+            filled, read_back = metrics[Asset.COLLECTION], run_job(Job.INDEX_CHUNKS, rows)
+            metrics[Asset.COLLECTION] = _added(filled, read_back[Asset.COLLECTION])
     live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
-    shown, error = run_step(Job.PROMOTE, {Asset.LIVE_ALIAS: live})
+    results, error = run_step(Job.PROMOTE, {Asset.LIVE_ALIAS: live})
     if error:
-        evidence = [f"{found.rule}: {found.evidence}" for found in shown if not found.passed]
+        evidence = [f"{result.rule}: {result.evidence}" for result in results if not result.passed]
         raise PromotionRefusedError(". ".join([error, *evidence]))
     return metrics
 
 
 @contextmanager
 def open_lifecycle(instance: dg.DagsterInstance, settings: Settings) -> Iterator[Lifecycle]:
-    """Open the models' life on an instance, with the resources of the settings."""
+    """Open the lifecycle of the models on an instance, with the resources of the settings."""
     with resolved(settings, IndexResource).open() as index:
         yield Lifecycle(index, DagsterOrchestrator(instance))
 
@@ -77,7 +78,7 @@ def open_lifecycle(instance: dg.DagsterInstance, settings: Settings) -> Iterator
 def run_job(
     job: str, partitions: Sequence[str] = (), *, ops: Mapping[str, Any] | None = None
 ) -> Metrics:
-    """Run a job over a contiguous range of partitions; raises what its failing step raises."""
+    """Run a job over a contiguous range of partitions; re-raises the error of a failed step."""
     return _sums(execute(job, partitions, ops=ops).get_asset_materialization_events())
 
 
@@ -108,7 +109,7 @@ def execute(
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What became of one of the gate's rules."""
+    """The result of one rule of the gate."""
 
     rule: str
     passed: bool
@@ -116,26 +117,28 @@ class RuleResult:
 
 
 def run_step(job: str, ops: Mapping[str, Any]) -> tuple[list[RuleResult], str]:
-    """Run a job of a model's life; return what the gate found, and what the run failed with."""
+    """Run a job of the lifecycle; return the gate's results, and the run's error if it failed."""
     configured = {name: {"config": config} for name, config in ops.items()}
     result = execute(job, ops=configured, raise_on_error=False)
-    shown = [row for found in result.get_asset_check_evaluations() for row in _shown(found)]
+    results = [
+        row for check in result.get_asset_check_evaluations() for row in _rule_results(check)
+    ]
     errors = [
         event.step_failure_data.error
         for event in result.all_events
         if event.event_type is dg.DagsterEventType.STEP_FAILURE
     ]
     if result.success or not errors or errors[0] is None:
-        return shown, "" if result.success else f"The run of {job} failed; the UI shows why."
-    refused = [found.rule for found in shown if not found.passed]
-    if refused:
-        return shown, f"The gate refuses: {', '.join(refused)}."
+        return results, "" if result.success else f"The run of {job} failed; see the UI."
+    failed = [rule.rule for rule in results if not rule.passed]
+    if failed:
+        return results, f"The gate refuses: {', '.join(failed)}."
     cause = errors[0].cause or errors[0]
-    return shown, cause.message.partition(": ")[2].strip() or cause.message
+    return results, cause.message.partition(": ")[2].strip() or cause.message
 
 
-def _shown(check: dg.AssetCheckEvaluation) -> list[RuleResult]:
-    """Return a check of the gate by its rules: it has a table of them, or is one."""
+def _rule_results(check: dg.AssetCheckEvaluation) -> list[RuleResult]:
+    """Return the rules that a check of the gate covers: it has a table of them, or is one."""
     table = check.metadata.get(GATE_TABLE)
     if not isinstance(table, dg.TableMetadataValue):
         return [RuleResult(check.check_name, check.passed, check.description or "")]
@@ -144,7 +147,7 @@ def _shown(check: dg.AssetCheckEvaluation) -> list[RuleResult]:
 
 
 def statuses(settings: Settings) -> list[ModelStatus]:
-    """Return where every model stands."""
+    """Return the status of every model."""
     with resolved(settings, IndexResource).open() as index:
         return read_statuses(index)
 
@@ -156,21 +159,21 @@ def report(settings: Settings) -> Report:
 
 
 def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
-    """As `report`, on an instance that is open."""
+    """Return the state of ingestion, on an open instance."""
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
     with resolved(settings, IndexResource).open() as index:
         return Reporter(instance, index, retries.policy(), chunker.version).read()
 
 
 def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:
-    """Evaluate the cost model with what this instance has measured; `given` replaces that."""
+    """Evaluate the cost model with this instance's measurements; `given` overrides them."""
     inputs = replace(resolved(settings, CostsResource).inputs(), given=given)
     with dg.DagsterInstance.get() as instance:
         return inputs.evaluate(measured(instance, resolved(settings, IndexResource).open()))
 
 
 def preview(settings: Settings, model: str, tokens_per_second: float) -> Preview:
-    """Estimate what building a model takes."""
+    """Estimate the cost of building a model."""
     with dg.DagsterInstance.get() as instance, open_lifecycle(instance, settings) as life:
         return life.preview(model, tokens_per_second)
 
@@ -182,7 +185,7 @@ def register_first_model(settings: Settings, dagster_home: str) -> None:
 
 
 def build_first_model(instance: dg.DagsterInstance, settings: Settings) -> None:
-    """As `register_first_model`, on an instance that is open."""
+    """Do the same as `register_first_model`, on an open instance."""
     with open_lifecycle(instance, settings) as life:
         if not read_records(life.index.lake).maintained:
             life.register(settings.model)

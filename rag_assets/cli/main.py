@@ -1,4 +1,8 @@
-"""The command line: `rag-assets dev`, `demo`, `search`, `status`, `cost`, `models`, `settings`."""
+"""The entry point of the command line, `rag-assets`.
+
+What belongs here: the top-level commands that have no file of their own. What does not: the work,
+which `services.py`, `demo.py` and `ingestion.py` do.
+"""
 
 import logging
 import sys
@@ -16,7 +20,7 @@ from rag_assets.settings import load_settings
 
 
 class _Group(click.Group):
-    """Shows our own errors as one message instead of a traceback."""
+    """Shows the errors that rag-assets raises as a message instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -28,7 +32,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="rag-assets")
 def main() -> None:
-    """Keep a Milvus search index true to a bucket of documents.
+    """Keep a Milvus search index in sync with a bucket of documents.
 
     Everything is configured by environment variables; `rag-assets settings` lists them.
     """
@@ -39,38 +43,42 @@ for command in (status, cost, models, settings):
 
 
 @main.command()
-@click.option("--port", default=3000, show_default=True, help="Port of Dagster's webserver.")
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
 def dev(port: int) -> None:
-    """Start Milvus Lite, the Dagster webserver and the daemon, and stop them all together.
+    """Start Milvus Lite and Dagster; Ctrl-C stops both.
 
-    Milvus Lite is left out if RAG_ASSETS_MILVUS_URI names a server elsewhere; a port in it
-    other than 19530 is the port it listens on.
+    Milvus Lite is not started if RAG_ASSETS_MILVUS_URI names another host. Otherwise it listens on
+    the port given there.
     """
-    from rag_assets.cli import services as platform  # noqa: PLC0415 - takes long
+    from rag_assets.cli import services  # noqa: PLC0415 - slow to import
     from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("rag_assets").setLevel(logging.INFO)
     settings = load_settings()
-    platform.prepare_home(settings)
-    lite = platform.milvus_lite(settings)
-    first = [lite] if lite else []
-    dagster = platform.dagster(port)
-    platform.require_free_ports([*first, dagster])
-    with platform.running(first, settings) as milvus:
-        register_first_model(settings, platform.environment(settings)["DAGSTER_HOME"])
-        with platform.running([dagster], settings) as then:
-            click.echo(f"Ready: http://{platform.HOST}:{port}  (Ctrl-C stops everything)")
+    services.prepare_home(settings)
+    lite = services.milvus_lite(settings)
+    embedded = [lite] if lite else []
+    dagster = services.dagster(port)
+    services.require_free_ports([*embedded, dagster])
+    with services.running(embedded, settings) as milvus:
+        register_first_model(settings, services.environment(settings)["DAGSTER_HOME"])
+        with services.running([dagster], settings) as webserver:
+            click.echo(f"Ready: http://{services.HOST}:{port}  (Ctrl-C stops everything)")
             click.echo(f"Source {settings.source}, Milvus {settings.milvus_uri}")
-            platform.wait_until_stopped([*milvus, *then])
+            services.wait_until_stopped([*milvus, *webserver])
             click.echo("Stopping")
 
 
 @main.command()
-@click.option("--source", help="Your own folder or bucket URL; it is only read.")
-@click.option("--question", "questions", multiple=True, help="Ask this at the end; repeatable.")
+@click.option(
+    "--source", help="Folder or bucket URL to ingest instead of the demo corpus; it is only read."
+)
+@click.option(
+    "--question", "questions", multiple=True, help="Question to answer at the end; may be repeated."
+)
 def demo(source: str | None, questions: tuple[str, ...]) -> None:
-    """Ingest documents through the real graph and answer questions from them."""
+    """Ingest a demo corpus and answer questions from it."""
     from rag_assets.cli.demo import run_demo  # noqa: PLC0415
 
     run_demo(source, list(questions), Console())
@@ -78,8 +86,8 @@ def demo(source: str | None, questions: tuple[str, ...]) -> None:
 
 @main.command()
 @click.argument("question")
-@click.option("-n", "--limit", default=5, show_default=True, help="The most results to show.")
-@click.option("--prefix", help="Only documents whose id starts with this.")
+@click.option("-n", "--limit", default=5, show_default=True, help="Maximum number of results.")
+@click.option("--prefix", help="Prefix of the ids of documents to search.")
 def search(question: str, limit: int, prefix: str | None) -> None:
     """Answer QUESTION from the live collection."""
     from rag_assets.serving.searcher import Searcher  # noqa: PLC0415

@@ -1,7 +1,10 @@
-"""`rag-assets models`: the steps of a model's life, each as a run of its job in this process.
+"""`rag-assets models`: the steps of a model's lifecycle, each as a run of its job in this process.
 
-The runs are recorded on the instance of DAGSTER_HOME (without it, the one that `rag-assets dev`
-uses), so that the UI shows them with those that were started there.
+The runs are recorded on the instance of DAGSTER_HOME, or else of `rag-assets dev`, so that the UI
+shows them together with those started there.
+
+What belongs here: options, confirmations and output. What does not: running the jobs
+(`ingestion.py`).
 """
 
 import getpass
@@ -22,9 +25,10 @@ from rag_assets.settings import Settings, load_settings
 
 @click.group()
 def models() -> None:
-    """Bring a new embedding model into service while queries go on.
+    """Switch to another embedding model while queries go on.
 
-    In order: register, cost, build, status, evaluate, promote; then rollback, or retire the old one.
+    In order: register, cost, build, status, evaluate, promote; then retire the old model, or
+    rollback.
     """
 
 
@@ -34,11 +38,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def renamed(old: str, new: str) -> Callable[[Command], Command]:
-    """Return a hidden option that is refused with its new name."""
+    """Return a hidden option that refuses its old name with the new one."""
 
     def refuse(_: click.Context, option: click.Parameter, given: bool) -> None:
         if given:
-            raise click.UsageError(f"{option.opts[0]} is {new} now.")
+            raise click.UsageError(f"{option.opts[0]} is now {new}.")
 
     return click.option(old, is_flag=True, hidden=True, expose_value=False, callback=refuse)
 
@@ -48,7 +52,7 @@ yes = click.option("--yes", is_flag=True, help="Skip the confirmation.")
 
 @models.command("list")
 def list_models() -> None:
-    """List the models of the models file and those registered, with their roles."""
+    """List all models with their roles."""
     settings = _settings()
     specs = read_model_specs(settings.models_file)
     statuses = {status.model: status for status in _statuses(settings)}
@@ -56,22 +60,25 @@ def list_models() -> None:
     for name in [*specs, *(statuses.keys() - specs.keys())]:
         spec = specs.get(name)
         role = statuses[name].role if name in statuses else "not registered"
-        shown = (str(spec.dimension), spec.sparse.value, spec.description) if spec else ("", "", "")
-        table.add_row(name, role, *shown)
+        details = (str(spec.dimension), spec.sparse, spec.description) if spec else ("", "", "")
+        table.add_row(name, role, *details)
     Console().print(table)
 
 
 @models.command()
 @key
 def register(model: str) -> None:
-    """Register MODEL: from now on its key stands for its spec."""
+    """Register MODEL, which binds its key to its current spec."""
     _run(Job.REGISTER_MODEL, register={"model": model})
     click.echo(f"{model} is registered.")
 
 
 @models.command()
 def first() -> None:
-    """Register the model of the settings and build it, unless there are models already."""
+    """Register and build the first model, RAG_ASSETS_MODEL.
+
+    Does nothing if there are models already.
+    """
     from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415 - imports Dagster
 
     settings = _settings()
@@ -81,9 +88,11 @@ def first() -> None:
 
 @models.command()
 @key
-@click.option("--tokens-per-second", type=float, default=0.0, help="Rate of one GPU.")
+@click.option(
+    "--tokens-per-second", type=float, default=0.0, help="Rate of one GPU.  [default: measured]"
+)
 def cost(model: str, tokens_per_second: float) -> None:
-    """Estimate what building MODEL takes: GPU hours and storage."""
+    """Estimate the GPU hours and storage that building MODEL takes."""
     _show_cost(_settings(), model, tokens_per_second)
 
 
@@ -93,13 +102,13 @@ def cost(model: str, tokens_per_second: float) -> None:
 @renamed("--beside", "--concurrent")
 @yes
 def build(model: str, *, concurrent: bool, yes: bool) -> None:
-    """Build MODEL's collection, by the index sensor's bulk runs, after showing the cost."""
+    """Build MODEL's collection in bulk runs, after showing the cost."""
     settings = _settings()
     if not yes:
         _show_cost(settings, model, 0.0)
         click.confirm(f"Build {model}?", abort=True)
     _run(Job.BUILD_MODEL, build={"model": model, "concurrent": concurrent})
-    click.echo(f"{model} is being built. `rag-assets models status` shows how far it is.")
+    click.echo(f"{model} is being built. `rag-assets models status` shows the progress.")
 
 
 @models.command()
@@ -107,13 +116,13 @@ def build(model: str, *, concurrent: bool, yes: bool) -> None:
 def cancel(model: str) -> None:
     """Stop building MODEL; what was built is kept for the next build."""
     _run(Job.CANCEL_BUILD, cancel={"model": model})
-    click.echo(f"{model} is no longer built.")
+    click.echo(f"The build of {model} is cancelled.")
 
 
 @models.command()
 @click.argument("model", required=False)
 def status(model: str | None) -> None:
-    """Show how far each model's collection is, or MODEL's."""
+    """Show the progress of MODEL's collection, or of all models'."""
     table = Table("model", "role", "embedded", "written", "in sync", "shards", "collection")
     for row in _statuses(_settings()):
         if model in (None, row.model):
@@ -124,14 +133,14 @@ def status(model: str | None) -> None:
 
 @models.command()
 def evaluate() -> None:
-    """Evaluate every candidate by the rules that a promotion requires; changes nothing."""
+    """Evaluate every candidate by the promotion gate. Changes nothing."""
     _run(Job.EVALUATE_CANDIDATES)
 
 
 @models.command("judge", hidden=True)
 def renamed_judge() -> None:
-    """Refuse the name that `evaluate` had before."""
-    raise click.UsageError("`models judge` is `models evaluate` now.")
+    """Refuse the old name of `evaluate`."""
+    raise click.UsageError("`models judge` is now `models evaluate`.")
 
 
 @models.command()
@@ -139,27 +148,27 @@ def renamed_judge() -> None:
 @click.option(
     "--force",
     is_flag=True,
-    help="Promote although the gate refuses; asks for confirmation, and is recorded.",
+    help="Promote even if the gate refuses. Requires a reason, which is recorded.",
 )
-@click.option("--reason", default="", help="Reason, for the record.")
+@click.option("--reason", default="", help="Reason, to be recorded.")
 @yes
 def promote(model: str, force: bool, reason: str, yes: bool) -> None:
-    """Evaluate MODEL, and answer queries from it from now on."""
+    """Make MODEL live, if it passes the gate."""
     if force:
-        reason = reason or click.prompt("Reason for forcing it, for the record")
+        reason = reason or click.prompt("Reason for forcing the promotion, to be recorded")
         if not yes:
-            click.confirm(f"Make {model} live although the gate may refuse?", abort=True)
+            click.confirm(f"Make {model} live even if the gate refuses?", abort=True)
     _run(Job.PROMOTE, live_alias=_who(reason) | {"model": model, "force": force})
     click.echo(f"{model} is live.")
 
 
 @models.command()
-@click.option("--reason", default="", help="Reason, for the record.")
+@click.option("--reason", default="", help="Reason, to be recorded.")
 @click.option(
-    "--force", is_flag=True, help="Roll back although its data is incomplete; requires a reason."
+    "--force", is_flag=True, help="Roll back even if its data is incomplete. Requires a reason."
 )
 def rollback(reason: str, force: bool) -> None:
-    """Answer queries from the previously live model."""
+    """Make the previously live model live again."""
     live = _live(_settings())
     config = {"rollback": True, "leave": live, "force": force}
     _run(Job.ROLLBACK, live_alias=_who(reason) | config)
@@ -170,11 +179,14 @@ def rollback(reason: str, force: bool) -> None:
 @key
 @yes
 def retire(model: str, yes: bool) -> None:
-    """Remove MODEL: its collection, vectors and partition. The live one is refused."""
+    """Remove MODEL: its collection, vectors and partition.
+
+    The live model cannot be removed.
+    """
     settings = _settings()
     if not yes:
         click.confirm(
-            f"Drop {model}'s collection and vectors? They can only be rebuilt.", abort=True
+            f"Drop the collection and vectors of {model}? This cannot be undone.", abort=True
         )
     click.echo(f"Running queries have {settings.retire_grace_seconds:g} s to finish.")
     _run(Job.RETIRE_MODEL, retire={"model": model})
@@ -182,7 +194,7 @@ def retire(model: str, yes: bool) -> None:
 
 
 def _settings() -> Settings:
-    """Return the settings, with the Dagster instance of `rag-assets dev` where none is named."""
+    """Return the settings, and use the Dagster instance of `rag-assets dev` if none is set."""
     settings = load_settings()
     services.use_instance(settings)
     return settings
@@ -193,15 +205,15 @@ def _who(reason: str) -> dict[str, str]:
 
 
 def _run(job: str, **ops: dict[str, Any]) -> None:
-    """Run a job here and show the gate's findings, if there are any; raise its error."""
-    from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - imports Dagster, which takes seconds
+    """Run a job in this process and show the gate's findings, if any; raise its error."""
+    from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - imports Dagster, which is slow
 
     _settings()
     findings, error = run_step(job, ops)
     if findings:
         table = Table("rule", "", "evidence")
         for finding in findings:
-            mark = "[green]passed[/]" if finding.passed else "[red]refused[/]"
+            mark = "[green]passed[/]" if finding.passed else "[red]failed[/]"
             table.add_row(finding.rule, mark, finding.evidence)
         Console().print(table)
     if error:
@@ -221,16 +233,16 @@ def _live(settings: Settings) -> str:
 def _show_cost(settings: Settings, model: str, rate: float) -> None:
     from rag_assets.cli.ingestion import preview  # noqa: PLC0415 - as above
 
-    found = preview(settings, model, rate)
-    table = Table("building", model)
-    table.add_row("chunks in the collection", f"{found.chunks:,}")
-    table.add_row("texts without a vector", f"{found.texts_to_embed:,}")
-    table.add_row("tokens in them", f"{found.tokens_to_embed:,}")
-    table.add_row("tokens a second", f"{found.tokens_per_second:,.0f} ({found.rate_from})")
-    table.add_row("GPU hours", f"{found.gpu_hours:,.2f}")
-    table.add_row("vectors in the lake", _size(found.lake_bytes))
-    table.add_row("in Milvus, beside the live one", _size(found.milvus_bytes))
-    table.add_row("of that in memory, all replicas", _size(found.memory_bytes))
+    estimate = preview(settings, model, rate)
+    table = Table("build", model)
+    table.add_row("chunks in the collection", f"{estimate.chunks:,}")
+    table.add_row("texts to embed", f"{estimate.texts_to_embed:,}")
+    table.add_row("tokens to embed", f"{estimate.tokens_to_embed:,}")
+    table.add_row("tokens per second", f"{estimate.tokens_per_second:,.0f} ({estimate.rate_from})")
+    table.add_row("GPU hours", f"{estimate.gpu_hours:,.2f}")
+    table.add_row("additional storage in the lake", _size(estimate.lake_bytes))
+    table.add_row("additional storage in Milvus", _size(estimate.milvus_bytes))
+    table.add_row("memory in Milvus, all replicas", _size(estimate.memory_bytes))
     Console().print(table)
 
 

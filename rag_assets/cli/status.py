@@ -1,4 +1,4 @@
-"""`rag-assets status`: the ingestion report in the terminal, as it is now."""
+"""`rag-assets status`: the current ingestion report in the terminal."""
 
 import json
 from collections.abc import Iterable
@@ -26,27 +26,27 @@ COLOURS = {
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def status(*, as_json: bool) -> None:
-    """Show the state of ingestion: shards, backlog, lag, quarantine, cost so far, models, sensors.
+    """Show the state of ingestion, of the models and of the sensors.
 
-    Reads the lake, Dagster's instance (that of DAGSTER_HOME, else the one of `rag-assets dev`)
-    and Milvus; if Milvus is down it says so. Whatever it finds it exits with 0; with 1 if the
-    lake or the instance cannot be read, or a setting is wrong.
+    Reads the lake, the Dagster instance (of DAGSTER_HOME; by default, of `rag-assets dev`) and, if
+    it is available, Milvus. The exit code is 0 regardless of the state; it is 1 if the lake or the
+    instance cannot be read, or a setting is invalid.
     """
     settings = load_settings()
     services.use_instance(settings)
-    from rag_assets.cli.ingestion import report  # noqa: PLC0415 - imports Dagster, which takes seconds
+    from rag_assets.cli.ingestion import report  # noqa: PLC0415 - imports Dagster, which is slow
 
-    found = report(settings)
+    current = report(settings)
     if as_json:
-        click.echo(json.dumps(found.as_dict(), indent=2))
+        click.echo(json.dumps(current.as_dict(), indent=2))
     else:
-        show(sections(found), Console())
+        show(sections(current), Console())
 
 
 def show(parts: Iterable[Section], console: Console) -> None:
-    """Print sections."""
+    """Print sections of a report."""
     for part in parts:
         console.print(Text(part.title, style="bold"))
         if part.summary:

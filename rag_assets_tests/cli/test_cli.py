@@ -77,7 +77,7 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
         )
 
     assert result.returncode == 1
-    assert f"port {web} on 127.0.0.1 is taken" in result.stderr
+    assert f"port {web} on 127.0.0.1 is in use" in result.stderr
     assert not (tmp_path / "logs").exists()
 
 
