@@ -1,4 +1,7 @@
-"""What Dagster loads: everything in `defs/`, configured by the settings, which are read here."""
+"""The entry point of Dagster: loads everything in `defs/`, configured by the settings.
+
+What belongs here: reading the settings, and the executor. What does not: definitions (`defs/`).
+"""
 
 import dagster as dg
 
@@ -11,7 +14,7 @@ from rag_assets.settings import load_settings
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """Return the asset graph; reads the environment and the tokenizer's file."""
+    """Return all definitions; reads the environment and the tokenizer's file."""
     settings = load_settings()
     catalog = Catalog(settings, resolved(settings, ChunkerResource).version)
     return dg.Definitions(
@@ -21,6 +24,6 @@ def definitions() -> dg.Definitions:
         sensors=sensors.configured(settings),
         schedules=schedules(settings),
         resources=build_resources(settings),
-        # One process a run: a model is loaded once, and no step pays for imports again.
+        # One process per run, so that models and imports are loaded once, not per step.
         executor=dg.in_process_executor,
     )

@@ -1,6 +1,6 @@
 """Orphans: rows, collections, vectors and checkpoints that nothing refers to any more.
 
-They do no harm but take up space. An interrupted step leaves them: a retirement, or a run that died
+They are harmless but use space. An interrupted step leaves them: a retirement, or a run that died
 between its commit and its cleanup.
 
 What belongs here: finding orphans, and removing those that are safe to remove. What does not: when

@@ -91,7 +91,7 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkedShard:
 
 
 def _in_sync(lake: Lake, chunker: Chunker, shard: str, actual: Meta | None) -> bool:
-    """Whether a shard is derived from the current documents, judged by metadata alone."""
+    """Whether a shard is derived from the current documents, according to metadata alone."""
     parsed = lake.meta(PartitionKey(Asset.PARSED_DOCUMENTS, shard))
     if actual is None or parsed is None or actual.code_version != chunker.version:
         return False

@@ -198,7 +198,7 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
 
 
 def _in_sync(run: ModelRun, shard: str) -> EmbeddingReport | None:
-    """Return the report of a shard in sync, judged by metadata alone; None if it is not."""
+    """Return the report of a shard in sync, according to metadata alone; None if it is not."""
     actual = run.lake.meta(run.key(shard))
     texts = run.lake.meta(PartitionKey(Asset.CHUNKS, shard))
     if actual is None or texts is None or "rows" not in actual.metrics:
