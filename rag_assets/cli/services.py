@@ -103,7 +103,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """Return the environment with which child processes use the same platform as this one."""
     home = settings.home.resolve()
     return {
-        "POLARS_MAX_THREADS": "1",  # a shard's tables are small, so that threads only cost
+        "POLARS_MAX_THREADS": "1",  # a shard's tables are small, so threads would only add overhead
         **os.environ,
         "RAG_ASSETS_HOME": str(home),
         "DAGSTER_HOME": str(home / "dagster"),

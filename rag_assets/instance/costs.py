@@ -76,16 +76,16 @@ def measured(instance: dg.DagsterInstance, index: Index) -> dict[str, float]:
 
 def _embedding(spent: Iterable[Spent]) -> dict[str, float]:
     tokens: dict[str, int] = {}
-    for one in spent:
-        tokens[one.model] = tokens.get(one.model, 0) + one.tokens
+    for part in spent:
+        tokens[part.model] = tokens.get(part.model, 0) + part.tokens
     if not any(tokens.values()):
         return {}
     model = max(tokens, key=lambda key: tokens[key])
-    lanes = {one.lane: one for one in spent if one.model == model}
+    lanes = {part.lane: part for part in spent if part.model == model}
     rates = {
         f"{lane}_tokens_s": lanes[lane].tokens_per_second
         for lane in (Lane.STREAM.value, Lane.BULK.value)
         if lane in lanes
     }
-    texts = sum(one.texts for one in lanes.values())
+    texts = sum(part.texts for part in lanes.values())
     return {**rates, "tokens_a_chunk": tokens[model] / texts if texts else 0.0}

@@ -95,8 +95,7 @@ def request(
     """Return the request for a planned run.
 
     The run key identifies the desired state and the latest run before. Dagster never starts two
-    runs with the same key; a retry after a failure, or a return to an earlier state, gets a new
-    one.
+    runs with the same key; a retry, or a return to an earlier state, has a new one.
 
     Args:
         job: The job.
@@ -172,7 +171,7 @@ def _desired(tag: str) -> dict[int, str]:
 
 def _shards(run: dg.DagsterRun, positions: Mapping[str, int]) -> range:
     """Return the positions of a run's partitions; empty if they belong to other definitions."""
-    one = run.tags.get(PARTITION_NAME_TAG, "")
-    first = positions.get(run.tags.get(Tag.RANGE_START, one))
-    last = positions.get(run.tags.get(Tag.RANGE_END, one))
+    single = run.tags.get(PARTITION_NAME_TAG, "")
+    first = positions.get(run.tags.get(Tag.RANGE_START, single))
+    last = positions.get(run.tags.get(Tag.RANGE_END, single))
     return range(0) if first is None or last is None else range(first, last + 1)

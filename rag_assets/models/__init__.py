@@ -1,1 +1,5 @@
-"""The lifecycle of an embedding model, without Dagster: registry, gate, promotion."""
+"""The lifecycle of an embedding model: registry, gate, promotion, retirement.
+
+What belongs here: the steps of the lifecycle, without Dagster. What does not: vectors and rows
+(`pipeline/`), and the rules for each step (`core/models/`).
+"""

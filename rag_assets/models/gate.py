@@ -151,7 +151,7 @@ class Gate:
         return Finding(Rule.INDEX, passed, message, {"pending_rows": pending})
 
     def _complete(self) -> Finding:
-        """See every shard complete at some moment; documents may change in the meantime."""
+        """Check that every shard is complete at some moment, as documents change meanwhile."""
         pending: dict[str, str] = dict.fromkeys(self.index.shards, "")
         incomplete: dict[str, str] = {}
         rows = 0

@@ -1,1 +1,1 @@
-"""The query side: searching the live collection."""
+"""The query side: searching the live collection. It needs neither Dagster nor the lake."""

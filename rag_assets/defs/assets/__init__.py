@@ -1,4 +1,8 @@
-"""The assets, one file each, named after the asset. `catalog.py` sets their partitions."""
+"""The assets, one file each, named after the asset.
+
+What belongs here: an asset's decorator and the metadata of its materialisations. What does not: the
+work (`pipeline/`, `models/`), and partitions and columns (`catalog.py`).
+"""
 
 from rag_assets.defs.assets.chunks import chunks
 from rag_assets.defs.assets.collection import collection

@@ -96,22 +96,22 @@ def rows_in_sync(index: IndexResource) -> dg.AssetCheckResult:
 def orphans(index: IndexResource) -> dg.AssetCheckResult:
     """Find orphans."""
     with index.open() as opened:
-        found = [
+        orphaned = [
             *find_orphans(opened, ModelRegistry(opened).read()),
             *(row for target in _readable(opened) for row in stray_rows(opened, target.name)),
         ]
     rows = pl.DataFrame(
-        [(o.kind, o.name, o.why) for o in found], ["kind", "name", "why"], orient="row"
+        [(o.kind, o.name, o.why) for o in orphaned], ["kind", "name", "why"], orient="row"
     )
     return dg.AssetCheckResult(
-        passed=not found,
+        passed=not orphaned,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(found)} orphans; the job {Job.COMPACT} removes"
-        f" {sum(o.removable for o in found)} of them."
-        if found
+        description=f"{len(orphaned)} orphans; the job {Job.COMPACT} removes"
+        f" {sum(o.removable for o in orphaned)} of them."
+        if orphaned
         else "There are no orphans.",
         metadata={
-            "rag_assets/orphans": len(found),
+            "rag_assets/orphans": len(orphaned),
             "rag_assets/list": table(rows.head(MAX_ROWS)),
         },
     )

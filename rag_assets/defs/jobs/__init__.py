@@ -1,4 +1,7 @@
-"""Jobs: the stages of ingestion, maintenance, and the steps of a model's lifecycle."""
+"""Jobs: the stages of ingestion, maintenance, and the steps of a model's lifecycle.
+
+What belongs here: jobs and their ops. What does not: when they run (`schedules.py`, `sensors/`).
+"""
 
 from typing import Any
 

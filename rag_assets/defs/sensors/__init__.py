@@ -1,4 +1,8 @@
-"""Sensors: the two reconcilers of ingestion, and alerts."""
+"""Sensors: the two reconcilers of ingestion, and alerts.
+
+What belongs here: what a tick reads and reports. What does not: which runs to request
+(`core/scheduling/`).
+"""
 
 import dagster as dg
 

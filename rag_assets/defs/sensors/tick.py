@@ -100,19 +100,19 @@ class Tick:
         """The messages so far, in one line."""
         return " ".join(self.messages)
 
-    def observe(self, found: ListingResult) -> None:
+    def observe(self, result: ListingResult) -> None:
         """Report the listings that changed, as observations and materialisations.
 
         Materialisations, because the listing has been written, and because the UI determines the
         staleness of an asset that can be materialised by nothing else.
         """
-        for shard, version in found.versions.items():
+        for shard, version in result.versions.items():
             for event in (dg.AssetMaterialization, dg.AssetObservation):
                 self.events.append(
                     event(
                         Asset.SOURCE_FILES,
                         partition=shard,
-                        metadata=listing_metadata(found.reports[shard]),
+                        metadata=listing_metadata(result.reports[shard]),
                         tags={"dagster/data_version": version},
                     )
                 )
