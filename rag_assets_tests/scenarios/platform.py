@@ -421,7 +421,7 @@ def _environment(
         "RAG_ASSETS_CHUNK_CHARACTERS": str(LIMITS.characters),
         "RAG_ASSETS_CHUNK_TOKENS": str(LIMITS.tokens),
         "RAG_ASSETS_MICRO_BATCH": "16",
-        "RAG_ASSETS_TICK_SECONDS": "1",
+        "RAG_ASSETS_TICK_SECONDS": "2",
         "RAG_ASSETS_STREAM_DOCUMENTS": "20",
         "RAG_ASSETS_STREAM_CHUNKS": "120",
         "RAG_ASSETS_RETRY_INITIAL_SECONDS": "2",

@@ -17,8 +17,10 @@ from dagster._daemon.cli import main
 dagster._daemon.sensor.MIN_INTERVAL_LOOP_TIME = 2
 main()
 """
-"""The daemon, but it looks at its sensors every two seconds instead of every five, to save time. More
-often would not: an idle platform's ticks take the CPU that the runs need."""
+"""The daemon, but it looks at its sensors every two seconds instead of every five, to save time.
+
+Every second would save none: the ticks of an idle platform take the CPU that runs need.
+"""
 
 
 def workspace_file(home: Path, code_port: int) -> str:
