@@ -6,11 +6,13 @@ variable. What does not: the objects opened (`pipeline/index.py`, `adapters/`).
 """
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
+from pydantic import SecretStr
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.lake.lake import Lake
@@ -231,25 +233,34 @@ KINDS: dict[str, type[dg.ConfigurableResource[Any]]] = {
 
 
 def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any]]:
-    """Return all resources, configured by the settings."""
-    return {name: _configured(settings, kind) for name, kind in KINDS.items()}
+    """Return all resources, configured by the settings; for a secret, its variable if set."""
+    variables = {
+        name: dg.EnvVar(variable(name))
+        for name in settings.model_fields_set
+        if is_secret(Settings.model_fields[name])
+    }
+    return {name: _configured(settings, kind, variables) for name, kind in KINDS.items()}
 
 
 def resolved(settings: Settings, kind: type[Resource]) -> Resource:
     """Return a resource for use outside of Dagster, with its secrets resolved."""
-    resource: Resource = _configured(settings, kind).process_config_and_initialize()
-    return resource
+    return _configured(settings, kind, {})
 
 
-def _configured(settings: Settings, kind: type[Resource]) -> Resource:
-    return kind(**{name: _value(settings, name) for name in kind.model_fields})
+def _configured(
+    settings: Settings, kind: type[Resource], variables: Mapping[str, dg.EnvVar]
+) -> Resource:
+    fields = kind.model_fields
+    return kind(**{name: variables.get(name, _value(settings, name)) for name in fields})
 
 
 def _value(settings: Settings, name: str) -> Any:
-    """Return the value of a resource's field; for a secret, its variable if that is set."""
-    if name in Settings.model_fields and is_secret(Settings.model_fields[name]):
-        return dg.EnvVar(variable(name)) if name in settings.model_fields_set else ""
+    """Return the value of a resource's field."""
     value = getattr(settings, name)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return json.dumps(value)
     return str(value or "") if value is None or isinstance(value, Path) else value
 
 
