@@ -14,7 +14,8 @@ from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.freshness import FreshnessDaemon
 
 from rag_assets.cli.ingestion import build_first_model
-from rag_assets.instance.freshness import HEARTBEATS, confirmed
+from rag_assets.core.names import Asset, Sensor
+from rag_assets.instance.freshness import HEARTBEATS, heartbeats
 from rag_assets.settings import load_settings
 from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.s3_server import Bucket
@@ -25,91 +26,94 @@ __all__ = ["instance"]
 ENDS = (Asset.SOURCE_FILES, Asset.COLLECTION)
 
 
-def signs(instance: dg.DagsterInstance, asset: str) -> list[dg.AssetMaterialization]:
-    """Return the asset's signs of life, the newest first: materialisations of no partition."""
+def beats(instance: dg.DagsterInstance, asset: str) -> list[dg.AssetMaterialization]:
+    """Return the asset's heartbeats, the newest first: materialisations of no partition."""
     records = instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
     events = [record.asset_materialization for record in records]
     return [event for event in events if event is not None and event.partition is None]
 
 
-def test_a_bucket_in_which_nothing_changes_gives_signs_of_life_from_time_to_time(
+def test_a_bucket_in_which_nothing_changes_gives_heartbeats_from_time_to_time(
     bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "a.md", "b.md")
     warn = 60.0
     monkeypatch.setenv("RAG_ASSETS_FRESHNESS_WARN_SECONDS", str(warn))
-    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
     settle(source, index)
     settled = time.time()
     for _ in range(3):
         source.tick()
         index.tick()
-    assert [signs(instance, end) for end in ENDS] == [[], []]  # what was written is sign enough
+    assert [beats(instance, end) for end in ENDS] == [
+        [],
+        [],
+    ]  # what was written is heartbeat enough
 
-    awaited(lambda: time.time() > settled + warn / HEARTBEATS + 1, "the time of the next sign")
+    awaited(lambda: time.time() > settled + warn / HEARTBEATS + 1, "the time of the next heartbeat")
     for _ in range(3):
         source.tick()
         index.tick()
 
-    [listed], [in_sync] = (signs(instance, end) for end in ENDS)
+    [listed], [in_sync] = (beats(instance, end) for end in ENDS)
     assert "2 documents listed" in str(listed.description)
     assert in_sync.metadata["rag_assets/models"].value == 1
 
 
-def test_shards_that_stay_stale_give_no_sign_of_life(
+def test_shards_that_stay_stale_give_no_heartbeat(
     bucket: Bucket, instance: dg.DagsterInstance
 ) -> None:
     put(bucket, "a.md")
-    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
     [first] = source.tick().run_requests or []
     source.run(first)
 
     result = index.tick()
 
     assert result.run_requests
-    assert signs(instance, Asset.COLLECTION) == []
+    assert beats(instance, Asset.COLLECTION) == []
 
 
-def test_a_collection_in_step_with_a_source_that_nobody_lists_gives_no_sign_of_life(
+def test_a_collection_in_sync_with_a_source_that_nobody_lists_gives_no_heartbeat(
     bucket: Bucket, instance: dg.DagsterInstance
 ) -> None:
     put(bucket, "a.md")
-    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
     settle(source, index)
     instance.wipe_assets([dg.AssetKey(end) for end in ENDS])  # as if it had been long ago
 
     index.tick()
-    assert signs(instance, Asset.COLLECTION) == []
+    assert beats(instance, Asset.COLLECTION) == []
 
     source.tick()
     index.tick()
-    assert len(signs(instance, Asset.COLLECTION)) == 1
+    assert len(beats(instance, Asset.COLLECTION)) == 1
 
 
-def test_chunks_that_are_behind_the_listing_let_the_collection_give_no_sign_of_life(
+def test_chunks_that_are_behind_the_listing_let_the_collection_give_no_heartbeat(
     bucket: Bucket, instance: dg.DagsterInstance
 ) -> None:
     put(bucket, "a.md")
-    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
     settle(source, index)
     instance.wipe_assets([dg.AssetKey(Asset.COLLECTION)])
     put(bucket, "b.md")
-    source.tick()  # asks for a run that does not come
+    source.tick()  # requests a run that does not come
 
     index.tick()
 
-    assert signs(instance, Asset.COLLECTION) == []
+    assert beats(instance, Asset.COLLECTION) == []
 
 
-def test_a_sign_of_life_changes_no_partition(bucket: Bucket, instance: dg.DagsterInstance) -> None:
+def test_a_heartbeat_changes_no_partition(bucket: Bucket, instance: dg.DagsterInstance) -> None:
     put(bucket, "a.md")
-    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
+    settle(Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX))
     key = dg.AssetKey(Asset.SOURCE_FILES)
     before = instance.get_materialized_partitions(key)
 
     settings = load_settings().model_copy(update={"freshness_warn_seconds": 0})
-    [sign] = confirmed(instance, settings, Asset.SOURCE_FILES, "Looked.", {})
-    instance.report_runless_asset_event(sign)
+    [beat] = heartbeats(instance, settings, Asset.SOURCE_FILES, "Looked.", {})
+    instance.report_runless_asset_event(beat)
 
     assert instance.get_materialized_partitions(key) == before
 
@@ -158,7 +162,7 @@ def test_a_source_that_is_no_longer_ingested_turns_yellow_then_red_and_green_aga
         return {record.freshness_state for record in records.values()}
 
     put(bucket, "a.md", "b.md")
-    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
     settle(source, index)
     assert states() == {FreshnessState.PASS}
 

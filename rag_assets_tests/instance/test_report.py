@@ -1,43 +1,62 @@
-"""The report of how things stand: as an asset and in the terminal, of a real small platform."""
+"""The report of the state of ingestion: as an asset and in the terminal, of a small platform."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from dagster._core.storage.schedules import SqliteScheduleStorage
+from pydantic import TypeAdapter
 
 from rag_assets.adapters.lake.lake import META_KEY
-from rag_assets.cli import services as dev
+from rag_assets.cli import services
 from rag_assets.cli.ingestion import build_first_model, ingest, read_report
 from rag_assets.cli.main import main
+from rag_assets.core.names import Asset, Job, Sensor
 from rag_assets.core.reports.report import ShardState
 from rag_assets.core.reports.spending import Spending
-from rag_assets.defs.assets.ingestion_report import spending_before
-from rag_assets.instance import report
+from rag_assets.instance import event_log
 from rag_assets.settings import load_settings
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.filled import Platform, filled, fillings, set_environment
 from rag_assets_tests.support.hostile import hostile_files
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, launch, put, settle
 
+__all__ = ["filled", "fillings"]
+
 
 @pytest.fixture
-def instance(empty_bucket: None) -> Iterator[dg.DagsterInstance]:  # noqa: ARG001
-    """One on disk, which keeps ticks."""
-    with dg.instance_for_test() as created:
+def instance(empty_bucket: None, tmp_path: Path) -> Iterator[dg.DagsterInstance]:  # noqa: ARG001
+    """An instance in memory that keeps ticks, with one model."""
+    with dg.DagsterInstance.ephemeral() as created:
+        keep_ticks(created, tmp_path)
         build_first_model(created, load_settings())
         yield created
 
 
-def reported(ticking: Ticking, asset: str = "ingestion_report") -> tuple[str, dict[str, float]]:
-    """Make the reports; return the Markdown and the figures of one."""
-    result = launch(ticking, "report")
+@pytest.fixture
+def ticked(filled: Platform, tmp_path: Path) -> Platform:
+    """A platform of three documents, whose instance keeps ticks."""
+    keep_ticks(filled.instance, tmp_path)
+    return filled
+
+
+def keep_ticks(instance: dg.DagsterInstance, folder: Path) -> None:
+    """Give an instance in memory a place for ticks, which only one on disk has."""
+    instance._schedule_storage = SqliteScheduleStorage.from_local(str(folder))
+
+
+def reported(ticking: Ticking, asset: str = Asset.INGESTION_REPORT) -> tuple[str, dict[str, float]]:
+    """Make the reports; return the Markdown and the metrics of one."""
+    result = launch(ticking, Job.REPORT)
     assert result.success
     [made] = result.asset_materializations_for_node(asset)
     metadata = made.metadata
@@ -49,10 +68,10 @@ def reported(ticking: Ticking, asset: str = "ingestion_report") -> tuple[str, di
     return str(metadata["rag_assets/report"].value), metrics
 
 
-def test_the_report_says_what_is_in_step_what_is_behind_and_what_it_cost(
+def test_the_report_says_what_is_in_sync_what_is_behind_and_what_it_cost(
     instance: dg.DagsterInstance, bucket: Bucket
 ) -> None:
-    source, index = Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor")
+    source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
     text, metrics = reported(source)
     assert "No model is live yet." in text
     assert metrics["documents"] == 0
@@ -67,26 +86,31 @@ def test_the_report_says_what_is_in_step_what_is_behind_and_what_it_cost(
     assert metrics["shards_behind"] == 0
     assert metrics["texts_embedded"] > 4
     assert metrics["milvus_answers"] == 1
-    spent = spending_before(instance)
+    spent = reported_spending(instance)
 
     put(bucket, "a.md", "e.md")
     source.tick()
     text, metrics = reported(source)
     assert "Behind: " in text
     assert metrics["documents_behind"] >= 1
-    assert spending_before(instance).spent == spent.spent  # nothing is added up twice
+    assert reported_spending(instance).spent == spent.spent  # nothing is added up twice
+
+
+def reported_spending(instance: dg.DagsterInstance) -> Spending:
+    """Return the sum in the last report."""
+    latest = event_log.latest(instance, Asset.INGESTION_REPORT)
+    assert latest is not None
+    return TypeAdapter(Spending).validate_python(latest.metadata[event_log.SPENDING].value)
 
 
 def test_the_cost_report_uses_the_rates_of_this_instances_runs(
-    instance: dg.DagsterInstance, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ticked: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(bucket, "a.md", "b.md", "c.md")
-    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
     prices = tmp_path / "prices.yaml"
     prices.write_text("gpu_hour: 1.5")
     monkeypatch.setenv("RAG_ASSETS_COST_ASSUMPTIONS", str(prices))
 
-    text, metrics = reported(Ticking(instance, "source_sensor"), "cost_report")
+    text, metrics = reported(ticked.sensor(Sensor.SOURCE), Asset.COST_REPORT)
 
     rows = [line.split(" | ") for line in text.splitlines() if line.count(" | ") == 4]
     origins = {name.strip("| ").replace("\\", ""): origin for name, _, _, origin, _ in rows}
@@ -99,30 +123,28 @@ def test_the_cost_report_uses_the_rates_of_this_instances_runs(
 
 
 def test_without_milvus_the_report_is_made_and_says_so(
-    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    ticked: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(bucket, "a.md")
-    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
     [port] = free_ports(1)
     monkeypatch.setenv("RAG_ASSETS_MILVUS_URI", f"http://127.0.0.1:{port}")
 
-    text, metrics = reported(Ticking(instance, "source_sensor"))
+    text, metrics = reported(ticked.sensor(Sensor.SOURCE))
 
     assert "Milvus cannot be reached, so the live model is unknown: Milvus at" in text
     assert str(port) in text
     assert metrics["milvus_answers"] == 0
-    assert metrics["documents"] == 1
+    assert metrics["documents"] == 3
 
 
 def test_a_run_that_cannot_succeed_is_what_the_report_shows_first(
     instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "a.md")
-    [request, *_] = Ticking(instance, "source_sensor").tick().run_requests or ()
+    [request, *_] = Ticking(instance, Sensor.SOURCE).tick().run_requests or ()
     with monkeypatch.context() as other:
         other.setenv("RAG_ASSETS_SOURCE_URL", f"{bucket.url}/elsewhere")  # not the lake's
         failed = (
-            Ticking(instance, "source_sensor")
+            Ticking(instance, Sensor.SOURCE)
             .repository.get_job("ingest_documents")
             .get_subset(asset_selection=set(request.asset_selection or ()))
             .execute_in_process(instance=instance, tags=dict(request.tags), raise_on_error=False)
@@ -135,65 +157,74 @@ def test_a_run_that_cannot_succeed_is_what_the_report_shows_first(
 
 
 def test_a_long_event_log_is_added_up_by_one_report_after_the_other(
-    instance: dg.DagsterInstance, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    ticked: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(bucket, "a.md", "b.md", "c.md", "d.md")
-    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
-    at_once = report.spending(instance, Spending())
-    monkeypatch.setattr(report, "PAGE_SIZE", 1)
-    monkeypatch.setattr(report, "MAX_PAGES", 2)
+    instance, source = ticked.instance, ticked.sensor(Sensor.SOURCE)
+    at_once = event_log.spending(instance)
+    monkeypatch.setattr(event_log, "PAGE_SIZE", 1)
+    monkeypatch.setattr(event_log, "MAX_PAGES", 2)
 
-    first = report.spending(instance, Spending())
-    found = first
+    first = found = event_log.spending(instance)
     while not found.complete:
-        found = report.spending(instance, found)
+        reported(source)
+        assert reported_spending(instance) == found
+        found = event_log.spending(instance)
+    reported(source)
 
     assert not first.complete
     assert found == at_once
     assert [(one.model, one.lane) for one in found.spent] == [(WORDLLAMA, "stream")]
-    assert report.spending(instance, found) == found
+    assert event_log.spending(instance) == found
 
 
 def test_a_lake_whose_footers_do_not_say_enough_is_read_and_gives_the_same(
-    instance: dg.DagsterInstance, bucket: Bucket
+    ticked: Platform,
 ) -> None:
-    put(bucket, "a.md", "b.md")
-    bucket.put("docs/poison.html", hostile_files()["deep.html"][0])
-    settle(Ticking(instance, "source_sensor"), Ticking(instance, "index_sensor"))
-    before = read_report(instance, load_settings())
+    ticked.put("broken.pdf")
+    ticked.settle()
+    before = read_report(ticked.instance, load_settings())
     for asset in ("source_files", "parsed_documents", "chunks"):
         for path in (load_settings().home / "lake" / asset).glob("s*.parquet"):
-            forget_figures(path)
+            forget_metrics(path)
 
-    after = read_report(instance, load_settings())
+    after = read_report(ticked.instance, load_settings())
 
     assert before.quarantine.documents == 1
     assert replace(after, at=before.at) == before
 
 
-def forget_figures(path: Path) -> None:
+def forget_metrics(path: Path) -> None:
     """Make a partition what earlier versions wrote."""
-    message = json.loads(pl.read_parquet_metadata(path)[META_KEY])
-    del message["figures"]
-    pl.read_parquet(path).write_parquet(path, metadata={META_KEY: json.dumps(message)})
+    footer = json.loads(pl.read_parquet_metadata(path)[META_KEY])
+    del footer["figures"]
+    pl.read_parquet(path).write_parquet(path, metadata={META_KEY: json.dumps(footer)})
+
+
+@pytest.fixture(scope="module")
+def ingestion(tmp_path_factory: pytest.TempPathFactory, milvus_lite: str) -> dict[str, str]:
+    """The environment of three documents in a folder, indexed; they are only looked at."""
+    home = tmp_path_factory.mktemp("status")
+    environment = {
+        "RAG_ASSETS_HOME": str(home),
+        "RAG_ASSETS_MILVUS_URI": milvus_lite,
+        "RAG_ASSETS_ALIAS": f"status_{uuid4().hex}",
+        "RAG_ASSETS_SHARDS": "2",
+        "DAGSTER_HOME": str(home / "dagster"),
+    }
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        set_environment(monkeypatch, environment)
+        settings = load_settings()
+        services.prepare_home(settings)
+        for number in range(3):
+            (home / "documents" / f"{number}.md").write_text(document(f"doc {number}"))
+        ingest(settings)
+    return environment
 
 
 @pytest.fixture
-def ingested(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three documents in a folder, indexed."""
-    for name, value in {
-        "HOME": str(tmp_path),
-        "MILVUS_URI": milvus_lite,
-        "ALIAS": f"status_{tmp_path.name.replace('-', '_')}",
-        "SHARDS": "2",
-    }.items():
-        monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
-    monkeypatch.setenv("COLUMNS", "200")
-    settings = load_settings()
-    monkeypatch.setenv("DAGSTER_HOME", str(dev.prepare_home(settings)))
-    for number in range(3):
-        (tmp_path / "documents" / f"{number}.md").write_text(document(f"doc {number}"))
-    ingest(settings)
+def ingested(ingestion: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, as the environment of this process."""
+    set_environment(monkeypatch, ingestion | {"COLUMNS": "200"})
 
 
 @pytest.mark.usefixtures("ingested")
@@ -210,10 +241,10 @@ def test_status_shows_the_same_in_the_terminal() -> None:
 def test_status_is_json_for_programs() -> None:
     result = CliRunner().invoke(main, ["status", "--json"])
 
-    message = json.loads(result.output)
-    assert message["figures"]["documents"] == 3
-    assert message["documents"]["states"] == ["in sync", "in sync"]
-    assert [model["role"] for model in message["models"]] == ["live"]
+    shown = json.loads(result.output)
+    assert shown["metrics"]["documents"] == 3
+    assert shown["documents"]["states"] == ["in sync", "in sync"]
+    assert [model["role"] for model in shown["models"]] == ["live"]
 
 
 def test_status_without_a_lake_says_that_nothing_is_there(
@@ -222,7 +253,7 @@ def test_status_without_a_lake_says_that_nothing_is_there(
     [port] = free_ports(1)
     monkeypatch.setenv("RAG_ASSETS_HOME", str(tmp_path))
     monkeypatch.setenv("RAG_ASSETS_MILVUS_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("DAGSTER_HOME", str(dev.prepare_home(load_settings())))
+    monkeypatch.setenv("DAGSTER_HOME", str(services.prepare_home(load_settings())))
 
     result = CliRunner().invoke(main, ["status"])
 

@@ -14,7 +14,9 @@ from rag_assets.instance.runs import lane_of_run
 
 
 def test_a_pod_that_there_is_not_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"run_launcher\.config\.pods: .*no pod 'huge'"):
+    with pytest.raises(
+        ConfigurationError, match=r"run_launcher\.config\.pods: .*unknown pod 'huge'"
+    ):
         require_known({"huge": {}})
 
 
