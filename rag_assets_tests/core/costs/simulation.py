@@ -69,8 +69,8 @@ class Simulation:
     def at(self, time: float, then: Callable[[], None]) -> None:
         heappush(self._events, (time, next(self._order), then))
 
-    def findable(self, document: Document) -> None:
-        self.found.delays[document.kind].append(self.now - document.at)
+    def findable(self, document: Document, time: float) -> None:
+        self.found.delays[document.kind].append(time - document.at)
 
     def _poisson(self, rate: float, then: Callable[[], None]) -> None:
         """Plan a Poisson process, conditioned on having its expected number of events.
@@ -136,7 +136,7 @@ class Simulation:
             seconds = document.tokens / timings.bulk_tokens_s
             time += seconds
             self.found.gpu_busy += seconds
-            self.at(time, partial(self.findable, document))
+            self.findable(document, time)
         self.found.gpu_starts += 1
         self.found.gpu += time - began
 
@@ -179,7 +179,7 @@ class GpuPod:
 
     def _done(self, documents: list[Document]) -> None:
         for document in documents:
-            self._world.findable(document)
+            self._world.findable(document, self._world.now)
         self._work()
 
     def _end_if_idle(self, took: int) -> None:
