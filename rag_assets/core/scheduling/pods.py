@@ -23,10 +23,33 @@ class Work(StrEnum):
     GPU = "gpu"  # embedding, and evaluating a model, which embeds queries and samples
 
 
-GPU_ASSETS = frozenset({Asset.EMBEDDINGS, Asset.COLLECTION, Asset.LIVE_ALIAS})
 GPU_JOBS = frozenset(
-    {Job.INDEX_CHUNKS, Job.EVALUATE_CANDIDATES, Job.EVALUATE_LIVE, Job.PREVIEW_BUILD}
+    {
+        Job.INDEX_CHUNKS,
+        Job.PREVIEW_BUILD,
+        Job.EVALUATE_CANDIDATES,
+        Job.EVALUATE_LIVE,
+        Job.PROMOTE,
+    }
 )
+"""Jobs that may load a model."""
+CPU_JOBS = frozenset(
+    {
+        Job.INGEST_DOCUMENTS,
+        Job.RETRY_QUARANTINED,
+        Job.AUDIT,
+        Job.RUN_CHECKS,
+        Job.COMPACT,
+        Job.REPORT,
+        Job.REGISTER_MODEL,
+        Job.BUILD_MODEL,
+        Job.CANCEL_BUILD,
+        Job.ROLLBACK,  # selects a GPU asset but loads no model: it must not wait for a GPU
+        Job.RETIRE_MODEL,
+    }
+)
+"""All other jobs; a test fails if a job is in neither set."""
+GPU_ASSETS = frozenset({Asset.EMBEDDINGS, Asset.COLLECTION, Asset.LIVE_ALIAS})
 GPU_CHECKS = frozenset(
     {
         Check.RETRIEVAL,
@@ -35,8 +58,6 @@ GPU_CHECKS = frozenset(
         *(f"{Check.GATE_RULE}{rule}" for rule in Rule),
     }
 )
-CPU_JOBS = frozenset({Job.ROLLBACK})
-"""Jobs that select a GPU asset but load no model: a rollback must not wait for a GPU."""
 SECTIONS = frozenset(
     {
         "container_config",
@@ -52,9 +73,16 @@ POD_NAMES = (*Work, *Lane, *(f"{work}_{lane}" for work, lane in product(Work, La
 
 
 def work_of(job: str, assets: Collection[str], checks: Collection[str] = ()) -> Work:
-    """Return the hardware that a run needs; a run with any GPU work needs a GPU."""
-    embeds = job in GPU_JOBS or GPU_ASSETS & set(assets) or GPU_CHECKS & set(checks)
-    return Work.GPU if embeds and job not in CPU_JOBS else Work.CPU
+    """Return the hardware that a run needs.
+
+    The job decides. A run of another job, such as one started from assets in the UI, needs a GPU if
+    it selects any GPU work, or nothing at all: everything runs on a GPU pod.
+    """
+    if job in CPU_JOBS:
+        return Work.CPU
+    selected = {*assets, *checks}
+    gpu = job in GPU_JOBS or not selected or selected & (GPU_ASSETS | GPU_CHECKS)
+    return Work.GPU if gpu else Work.CPU
 
 
 def pod_config(pods: Mapping[str, PodConfig], work: Work, lane: Lane) -> dict[str, Any]:

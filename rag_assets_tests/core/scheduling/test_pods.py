@@ -2,8 +2,16 @@
 
 import pytest
 
+from rag_assets.core.names import Job
 from rag_assets.core.scheduling.lanes import Lane
-from rag_assets.core.scheduling.pods import Work, pod_config, require_pods, work_of
+from rag_assets.core.scheduling.pods import (
+    CPU_JOBS,
+    GPU_JOBS,
+    Work,
+    pod_config,
+    require_pods,
+    work_of,
+)
 
 
 def memory(amount: str) -> dict[str, object]:
@@ -25,12 +33,23 @@ def memory(amount: str) -> dict[str, object]:
         ("preview_build", [], Work.GPU),
         ("rollback", ["live_alias"], Work.CPU),
         ("run_checks", [], Work.CPU),
+        ("promote", [], Work.GPU),
+        ("somebody_elses", ["chunks"], Work.CPU),
+        ("somebody_elses", ["embeddings"], Work.GPU),
+        ("somebody_elses", [], Work.GPU),  # where everything can run
     ],
 )
 def test_a_run_needs_a_gpu_if_it_embeds_whoever_started_it(
     job: str, assets: list[str], work: Work
 ) -> None:
     assert work_of(job, assets) is work
+
+
+def test_every_job_is_classified_once() -> None:
+    names = {value for name, value in vars(Job).items() if name.isupper()}
+
+    assert names == GPU_JOBS | CPU_JOBS
+    assert not GPU_JOBS & CPU_JOBS
 
 
 def test_the_more_special_pod_wins_field_by_field() -> None:
