@@ -4,7 +4,7 @@ What belongs here: reading runs and their tags, and creating run requests. What 
 request a run (`core/scheduling/`), and what runs recorded (`event_log.py`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -142,6 +142,13 @@ def runs_of_model(instance: dg.DagsterInstance, model: str) -> list[dg.DagsterRu
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
     tags = (Tag.RANGE_START, PARTITION_NAME_TAG)
     return [run for run in runs if any(run.tags.get(t, "").startswith(f"{model}|") for t in tags)]
+
+
+def step_error(failures: Iterable[dg.DagsterEvent]) -> str:
+    """Return class name and message of the first step failure's error; empty without one."""
+    errors = (event.step_failure_data.error for event in failures)
+    cause = next((error.cause or error for error in errors if error), None)
+    return f"{cause.cls_name}: {cause.message.partition(': ')[2]}" if cause else ""
 
 
 def _past_run(record: dg.RunRecord, shards: range) -> PastRun:

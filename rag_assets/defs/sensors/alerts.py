@@ -10,7 +10,6 @@ import time
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster_shared.error import SerializableErrorInfo
 
 from rag_assets.adapters.webhook import post
 from rag_assets.core.errors import AlertError, AlertUnavailableError
@@ -19,6 +18,7 @@ from rag_assets.core.reports import alert
 from rag_assets.core.scheduling.retries import Ending
 from rag_assets.defs.resources import AlertsResource
 from rag_assets.instance.event_log import check_evaluations
+from rag_assets.instance.runs import step_error
 
 ALERT_TAGS = (Tag.SOURCE, Tag.MODEL, Tag.LANE, Tag.RANGE_START, Tag.RANGE_END)
 TICK_SECONDS = 30
@@ -86,20 +86,14 @@ def alert_failed_checks(
 
 def _failed_run(context: dg.RunFailureSensorContext) -> alert.FailedRun:
     run = context.dagster_run
-    errors = [event.step_failure_data.error for event in context.get_step_failure_events()]
-    cause = next((error.cause or error for error in errors if error), None)
+    error = step_error(context.get_step_failure_events())
     return alert.FailedRun(
         run_id=run.run_id,
         job=run.job_name,
-        error=_message(cause) if cause else context.failure_event.message or "",
+        error=error or context.failure_event.message or "",
         will_retry=Tag.LANE in run.tags and run.tags.get(Tag.ENDING) != Ending.PERMANENT,
         tags={name: run.tags[name] for name in ALERT_TAGS if name in run.tags},
     )
-
-
-def _message(error: SerializableErrorInfo) -> str:
-    """Return an error's class name and message, without the module."""
-    return f"{error.cls_name}: {error.message.partition(': ')[2]}"
 
 
 def _alerted_before(context: dg.RunFailureSensorContext, interval_seconds: float) -> bool:
