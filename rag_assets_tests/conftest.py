@@ -33,7 +33,7 @@ COSTS = {
     "browser": "browser",
 }
 """Folder → what its tests cost, as pyproject.toml describes the markers."""
-FIRST = ("cluster", "browser", "platform")
+FIRST = ("cluster", "browser", "platform", "slow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

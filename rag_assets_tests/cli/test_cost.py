@@ -65,7 +65,7 @@ def test_ones_own_prices_come_from_a_file_and_options_go_first(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [("gpu_year: 1", "no input gpu_year"), ("- 1", "mapping"), ("a: [", "not valid YAML")],
 )
 def test_a_wrong_file_is_refused_with_a_message(tmp_path: Path, text: str, message: str) -> None:
