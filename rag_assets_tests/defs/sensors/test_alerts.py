@@ -8,8 +8,10 @@ import pytest
 
 from rag_assets.adapters import webhook as adapter
 from rag_assets.core.errors import AlertError, AlertUnavailableError
+from rag_assets.core.names import Sensor
 from rag_assets.core.reports.alert import MAX_LENGTH, FailedRun, newly_failed, of_run, shortened
 from rag_assets.definitions import definitions
+from rag_assets.defs.resources import build_resources
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.s3_server import Bucket
@@ -36,11 +38,12 @@ class Alerts:
         self.cursors: dict[str, str | None] = {}
 
     def tick(self, name: str) -> str:
-        """Tick a sensor; return what it says."""
+        """Tick a sensor; return its message."""
         context = dg.build_sensor_context(
             instance=self.instance,
             repository_def=self.repository,
             cursor=self.cursors.get(name),
+            resources=build_resources(load_settings()),
         )
         found = self.repository.get_sensor_def(name).evaluate_tick(context)
         self.cursors[name] = found.cursor
@@ -49,7 +52,7 @@ class Alerts:
 
 
 def fail(instance: dg.DagsterInstance, model: str = "no-such-model") -> None:
-    ticking = Ticking(instance, "source_sensor")
+    ticking = Ticking(instance, Sensor.SOURCE)
     assert not launch(ticking, "register_model", register={"model": model}).success
 
 
@@ -57,11 +60,11 @@ def test_a_failed_run_is_posted_once_with_its_error_and_a_link(
     instance: dg.DagsterInstance, hook: Webhook
 ) -> None:
     alerts = Alerts(instance)
-    alerts.tick("alert_failed_runs")
+    alerts.tick(Sensor.ALERT_FAILED_RUNS)
     fail(instance)
 
-    alerts.tick("alert_failed_runs")
-    alerts.tick("alert_failed_runs")
+    alerts.tick(Sensor.ALERT_FAILED_RUNS)
+    alerts.tick(Sensor.ALERT_FAILED_RUNS)
 
     [body] = hook.bodies
     [run] = instance.get_runs()
@@ -77,23 +80,23 @@ def test_a_failed_run_is_posted_once_with_its_error_and_a_link(
     assert body["source"] == load_settings().source
 
 
-def test_a_job_that_goes_on_failing_alerts_once_in_a_while(
+def test_a_job_that_keeps_failing_alerts_once_in_a_while(
     instance: dg.DagsterInstance, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alerts = Alerts(instance)
-    alerts.tick("alert_failed_runs")
+    alerts.tick(Sensor.ALERT_FAILED_RUNS)
     fail(instance)
-    alerts.tick("alert_failed_runs")
+    alerts.tick(Sensor.ALERT_FAILED_RUNS)
     fail(instance)
-    message = alerts.tick("alert_failed_runs")
+    message = alerts.tick(Sensor.ALERT_FAILED_RUNS)
 
     assert len(hook.bodies) == 1
-    assert "there was an alert not long ago" in message
+    assert "an alert was posted recently" in message
     monkeypatch.setenv("RAG_ASSETS_ALERT_INTERVAL_SECONDS", "0")
     patient = Alerts(instance)
     patient.cursors = alerts.cursors
     fail(instance)
-    patient.tick("alert_failed_runs")
+    patient.tick(Sensor.ALERT_FAILED_RUNS)
     assert len(hook.bodies) == 2
 
 
@@ -103,11 +106,11 @@ def test_a_webhook_that_is_down_costs_an_alert_and_nothing_else(
     [port] = free_ports(1)
     monkeypatch.setenv("RAG_ASSETS_ALERT_WEBHOOK_URL", f"http://127.0.0.1:{port}/secret")
     alerts = Alerts(instance)
-    alerts.tick("alert_failed_runs")
+    alerts.tick(Sensor.ALERT_FAILED_RUNS)
     fail(instance)
 
-    message = alerts.tick("alert_failed_runs")
-    again = alerts.tick("alert_failed_runs")
+    message = alerts.tick(Sensor.ALERT_FAILED_RUNS)
+    again = alerts.tick(Sensor.ALERT_FAILED_RUNS)
 
     assert "was dropped. The webhook cannot be reached" in message
     assert "secret" not in message
@@ -117,20 +120,20 @@ def test_a_webhook_that_is_down_costs_an_alert_and_nothing_else(
 def test_a_check_that_begins_to_fail_is_posted_once(
     bucket: Bucket, instance: dg.DagsterInstance, hook: Webhook
 ) -> None:
-    alerts, source = Alerts(instance), Ticking(instance, "source_sensor")
+    alerts, source = Alerts(instance), Ticking(instance, Sensor.SOURCE)
     bucket.put("docs/broken.pdf", b"%PDF-1.7\nno document")
-    settle(source, Ticking(instance, "index_sensor"))
-    alerts.tick("alert_failed_checks")
+    settle(source, Ticking(instance, Sensor.INDEX))
+    alerts.tick(Sensor.ALERT_FAILED_CHECKS)
     assert hook.bodies == []
     run_checks(source)
     hook.answers = [503, 503, 503]  # every try of one tick
 
-    message = alerts.tick("alert_failed_checks")
-    assert "503. It is tried again" in message
+    message = alerts.tick(Sensor.ALERT_FAILED_CHECKS)
+    assert "503. It will be retried." in message
     assert hook.bodies == []
-    alerts.tick("alert_failed_checks")
+    alerts.tick(Sensor.ALERT_FAILED_CHECKS)
     run_checks(source)
-    alerts.tick("alert_failed_checks")
+    alerts.tick(Sensor.ALERT_FAILED_CHECKS)
 
     bodies = [body for body in hook.bodies if body["check"] == "quarantine"]
     assert len(bodies) == 1
@@ -143,14 +146,20 @@ def run_checks(ticking: Ticking) -> None:
     ticking.repository.get_job("run_checks").execute_in_process(instance=ticking.instance)
 
 
-def test_without_a_webhook_the_sensors_are_off() -> None:
-    sensors = {s.name: s for s in definitions().get_repository_def().sensor_defs}
+def test_without_a_webhook_the_sensors_skip_and_say_so(instance: dg.DagsterInstance) -> None:
+    alerts = Alerts(instance)
+    sensors = {s.name: s for s in alerts.repository.sensor_defs}
+    names = (Sensor.ALERT_FAILED_RUNS, Sensor.ALERT_FAILED_CHECKS)
+    alerts.tick(Sensor.ALERT_FAILED_RUNS)
+    fail(instance)
 
-    assert sensors["alert_failed_runs"].default_status is dg.DefaultSensorStatus.STOPPED
-    assert sensors["alert_failed_checks"].default_status is dg.DefaultSensorStatus.STOPPED
+    off = "No alerts: RAG_ASSETS_ALERT_WEBHOOK_URL is not set."
+    assert [alerts.tick(name) for name in names] == [off, off]
+    running = dg.DefaultSensorStatus.RUNNING
+    assert [sensors[name].default_status for name in names] == [running, running]
 
 
-def test_a_webhook_that_is_busy_is_tried_again_and_one_that_refuses_is_not() -> None:
+def test_a_webhook_that_is_busy_is_retried_and_one_that_refuses_is_not() -> None:
     with webhook() as hook:
         hook.answers = [503, 429]
         adapter.post(hook.url, {"text": "hello"})
