@@ -1,4 +1,4 @@
-"""Files named `package:MODULE/PATH`: data that comes inside an installed Python package."""
+"""Files named `package:MODULE/PATH`: data that ships with an installed Python package."""
 
 from hashlib import file_digest
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ PREFIX = "package:"
 
 
 def local_path(name: str) -> Path:
-    """Return the path that a `package:` name or an ordinary path stands for.
+    """Return the file path for a `package:` name or an ordinary path.
 
     Raises:
         ConfigurationError: The package is not installed.
@@ -20,7 +20,7 @@ def local_path(name: str) -> Path:
     module, _, inside = name.removeprefix(PREFIX).partition("/")
     try:
         found = find_spec(module)
-    except ImportError:  # the parent of a dotted name is missing
+    except ImportError:  # a parent package of a dotted name is missing
         found = None
     if found is None or found.origin is None:
         raise ConfigurationError(

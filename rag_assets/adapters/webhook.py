@@ -1,4 +1,4 @@
-"""Posts JSON to a webhook, with a few tries in a short time."""
+"""Posts JSON to a webhook, with a few attempts within a short time."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from rag_assets.core.errors import AlertError, AlertUnavailableError
 
-TRIES = 3
-TIMEOUT = 5.0  # seconds a try; all of it must end well before a sensor's tick does
-TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+ATTEMPTS = 3
+TIMEOUT = 5.0  # seconds per attempt; all attempts must end well before a sensor tick times out
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def post(url: str, body: dict[str, Any]) -> None:
-    """Post a body.
+    """Post a body as JSON.
 
     Raises:
-        AlertUnavailableError: Nobody answers, or says to come later.
-        AlertError: It was refused. The address is not in the message: whoever knows it can post.
+        AlertUnavailableError: The webhook does not respond, or is temporarily unavailable.
+        AlertError: The webhook rejected the request. Messages omit its address, which is a secret.
     """
     retrying = Retrying(
-        stop=stop_after_attempt(TRIES),
+        stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=0.5, max=2),
         retry=retry_if_exception(_is_transient),
         reraise=True,
@@ -34,7 +34,8 @@ def post(url: str, body: dict[str, Any]) -> None:
         name = type(error).__name__
         raise AlertUnavailableError(f"The webhook cannot be reached: {name}.") from None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise AlertError(f"RAG_ASSETS_ALERT_WEBHOOK_URL: {type(error).__name__}.") from None
+        name = type(error).__name__
+        raise AlertError(f"RAG_ASSETS_ALERT_WEBHOOK_URL is not usable: {name}.") from None
 
 
 def _post(url: str, body: dict[str, Any]) -> None:
@@ -43,5 +44,5 @@ def _post(url: str, body: dict[str, Any]) -> None:
 
 def _is_transient(error: BaseException) -> bool:
     if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code in TRY_AGAIN
+        return error.response.status_code in RETRYABLE
     return isinstance(error, httpx2.TransportError)

@@ -1,7 +1,7 @@
 """YAML (or JSON) files that users write: model specs, labelled queries, cost assumptions.
 
-What belongs here: the one typed reader, and what each file holds. What does not: the rules of its
-content, which are in `core/`.
+What belongs here: the typed reader, and the structure of each file. What does not: the rules for
+their content (`core/`).
 """
 
 from collections.abc import Mapping
@@ -35,11 +35,11 @@ def read_yaml(path: Path, content: TypeAdapter[Content], expected: str) -> Conte
 
     Args:
         path: The file.
-        content: Its type.
-        expected: The same for people, as the end of "expected …".
+        content: The type of its content.
+        expected: A description of that type, which completes "expected …" in messages.
 
     Raises:
-        ConfigurationError: The file is missing, is not YAML, or holds something else.
+        ConfigurationError: The file is missing, is not YAML, or its content has another type.
     """
     try:
         return content.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -55,7 +55,8 @@ def read_model_specs(path: Path) -> dict[str, ModelSpec]:
     """Return the model specs by key, in the file's order.
 
     Raises:
-        ConfigurationError: The file is missing, is not YAML, or a spec is wrong; it says where.
+        ConfigurationError: The file is missing, is not YAML, or a spec is invalid; the message says
+            where.
     """
     return model_specs(read_yaml(path, _ANY, "model specs"), str(path))
 
@@ -64,29 +65,30 @@ def find_model_spec(path: Path, key: str) -> ModelSpec:
     """Return one model spec.
 
     Raises:
-        ConfigurationError: As `read_model_specs`, or there is no such key.
+        ConfigurationError: As for `read_model_specs`, or the key is unknown.
     """
     specs = read_model_specs(path)
     if key not in specs:
         raise ConfigurationError(
-            f"There is no model {key!r} in {path}; it has {', '.join(specs) or 'none'}."
+            f"There is no model {key!r} in {path}; known models: {', '.join(specs) or 'none'}."
         )
     return specs[key]
 
 
 def read_queries(path: Path) -> list[LabelledQuery]:
-    """Return the labelled queries that models are evaluated by.
+    """Return the labelled queries that models are evaluated on.
 
-    The file is a list of `question` and `documents`: the ids that answer it, as a list, or as a
-    mapping to the gain of each.
+    The file is a list of entries with a `question` and its `documents`: the ids of those that
+    answer it, as a list or as a mapping to their gains.
 
     Raises:
-        ConfigurationError: The file is missing, empty, or an entry is wrong; it says which.
+        ConfigurationError: The file is missing or empty, or an entry is invalid; the message says
+            which.
     """
     expected = "a list of queries, each with `question` and `documents`"
     queries = read_yaml(path, _QUERIES, expected)
     if not queries:
-        raise ConfigurationError(f"{path} holds no queries; expected {expected}.")
+        raise ConfigurationError(f"{path} contains no queries; expected {expected}.")
     return [LabelledQuery(query.question, _gains(query.documents)) for query in queries]
 
 
@@ -94,7 +96,7 @@ def read_assumptions(path: Path) -> dict[str, Any]:
     """Return the cost model's inputs by name.
 
     Raises:
-        ConfigurationError: The file is missing, or is not a mapping.
+        ConfigurationError: The file is missing, is not YAML, or is not a mapping.
     """
     return read_yaml(path, _MAPPING, "a mapping such as `gpu_hour: 0.80`")
 

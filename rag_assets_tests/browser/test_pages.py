@@ -94,7 +94,7 @@ def test_a_failing_check_shows_its_evidence(ui: Ui) -> None:
     ui.page.get_by_role("button", name=re.compile("Execute$")).last.click()
 
     ui.see("poison.html", within=RUN_ENDS_WITHIN)
-    ui.see("The HTML nests 200,000 blocks, too many.")
+    ui.see("The HTML nests 200,000 blocks; the limit is 3,000.")
     ui.see("Failed", exactly=True)
 
 

@@ -101,7 +101,7 @@ def test_where_there_is_no_import_or_no_file_rows_are_upserted(
     with caplog.at_level(logging.WARNING):
         candidate_on_lite.build()
 
-    assert ("UNIMPLEMENTED" if writable else "cannot be written") in caplog.text
+    assert ("UNIMPLEMENTED" if writable else "Cannot write the bulk import file") in caplog.text
     assert candidate_on_lite.indexed() == candidate_on_lite.expected()
 
 
@@ -123,7 +123,7 @@ def test_a_file_in_a_bucket_is_named_to_milvus_by_its_key_and_removed_after(
 ) -> None:
     files = ImportFiles(f"{bucket.url}/imports", bucket.options)
 
-    with files.holding("rows.parquet", b"rows") as path:
+    with files.temporary_file("rows.parquet", b"rows") as path:
         assert path == "imports/rows.parquet"
         assert bucket.filesystem().cat_file(f"{bucket.name}/{path}") == b"rows"
 

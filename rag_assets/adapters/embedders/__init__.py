@@ -1,1 +1,1 @@
-"""Embedding models: in this process, or behind an OpenAI-compatible server."""
+"""Embedding models, in this process or on an OpenAI-compatible server."""

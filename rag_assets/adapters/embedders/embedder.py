@@ -1,7 +1,7 @@
-"""Embedding models behind one protocol: `load_embedder(spec)` gives an `Embedder`.
+"""Embedding models behind one interface: `load_embedder(spec)` returns an `Embedder`.
 
-A backend only turns texts into arrays. Prefixes, checks and the mapping of errors are the
-same for all of them and live here.
+What belongs here: what is the same for all models, such as prefixes and the validation of vectors.
+What does not: turning texts into arrays, for which each backend has a module of its own.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from rag_assets.core.models.vectors import Encoded, checked_vectors
 
 
 class EmbeddingBackend(Protocol):
-    """Turns prefixed texts into vectors, in their order."""
+    """Turns texts, prefixes included, into vectors in the same order."""
 
     def encode(self, texts: list[str]) -> npt.NDArray[Any] | Encoded:
-        """Return shape (len(texts), dimension), any float dtype; with sparse vectors if any."""
+        """Return shape (len(texts), dimension), of any float dtype, with sparse vectors if any."""
         ...
 
 
 class Embedder:
-    """An embedding model that has been loaded: its spec and who computes."""
+    """A loaded embedding model: its spec and the backend that computes its vectors."""
 
     def __init__(self, spec: ModelSpec, backend: EmbeddingBackend) -> None:
         self.spec = spec
@@ -31,35 +31,35 @@ class Embedder:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether this process computes on a GPU; of a server it cannot be known."""
+        """Whether this process computes on a GPU; False for a server, whose hardware is unknown."""
         return getattr(self._backend, "on_gpu", False)
 
     def encode_passages(self, texts: Sequence[str], names: Sequence[str]) -> Encoded:
         """Encode chunks.
 
         Args:
-            texts: The chunks' texts, without prefix.
-            names: Their ids, for error messages; one for each text.
+            texts: The texts of the chunks, without prefix.
+            names: One id per text, for error messages.
 
         Returns:
-            Dense vectors, float32 of shape (len(texts), dimension), in order, and the sparse ones
-            if the spec asks for the model's.
+            Dense vectors as float32 of shape (len(texts), dimension), in order, and sparse vectors
+            if the spec has `sparse: model`.
 
         Raises:
-            EmbeddingError: The model's answer is unusable, or its server cannot be reached.
+            EmbeddingError: The model returned invalid vectors, or its server cannot be reached.
         """
         return self._encode([self.spec.passage_prefix + text for text in texts], names)
 
     def encode_queries(self, queries: Sequence[str]) -> Encoded:
-        """Encode questions; as `encode_passages`, with the query prefix."""
+        """Encode questions like passages, but with the query prefix."""
         names = [f"query {query[:60]!r}" for query in queries]
         return self._encode([self.spec.query_prefix + query for query in queries], names)
 
     def _encode(self, texts: list[str], names: Sequence[str]) -> Encoded:
-        made = self._backend.encode(texts) if texts else np.empty((0, self.spec.dimension))
-        given, sparse = made if isinstance(made, Encoded) else (made, None)
+        result = self._backend.encode(texts) if texts else np.empty((0, self.spec.dimension))
+        vectors, sparse = result if isinstance(result, Encoded) else (result, None)
         dense = checked_vectors(
-            given,
+            vectors,
             names,
             model=self.spec.key,
             dimension=self.spec.dimension,
@@ -71,16 +71,16 @@ class Embedder:
 def load_embedder(spec: ModelSpec, *, api_key: str = "", wait_seconds: float = 10) -> Embedder:
     """Load a model's weights, or connect to its server.
 
-    Nothing heavy is imported before this is called.
+    Heavy libraries are only imported by this call.
 
     Args:
         spec: The model.
-        api_key: Bearer token for an OpenAI-compatible endpoint.
-        wait_seconds: How long to wait for an endpoint that is down or limits the rate.
+        api_key: Bearer token for an OpenAI-compatible server.
+        wait_seconds: How long to wait for a server that is down or rate-limited.
 
     Raises:
-        ConfigurationError: Weights that are missing, not the pinned ones, or cannot be loaded;
-            a backend that is not installed.
+        ConfigurationError: The weights are missing, are not the pinned ones or cannot be loaded,
+            or the backend is not installed.
     """
     return Embedder(spec, _backend(spec, api_key, wait_seconds))
 

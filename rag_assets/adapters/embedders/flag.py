@@ -1,4 +1,4 @@
-"""FlagEmbedding in process: any of its models, on a GPU if there is one."""
+"""The FlagEmbedding backend: runs any of its models in this process, on a GPU if there is one."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -18,9 +18,9 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class FlagBackend:
-    """One FlagEmbedding model on one device: `cuda:0` where there is a GPU, else the CPU.
+    """One FlagEmbedding model on one device: `cuda:0` if there is a GPU, otherwise the CPU.
 
-    A pod has one GPU; FlagEmbedding would start a process for each further one it saw.
+    Only one GPU is used, because FlagEmbedding starts a process for each further device.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -33,7 +33,7 @@ class FlagBackend:
         self._first_batch = FirstBatch(self._model.model)
 
     def encode(self, texts: list[str]) -> npt.NDArray[Any] | Encoded:
-        """Return shape (len(texts), dimension); float16 on a GPU with fp16, else float32."""
+        """Return shape (len(texts), dimension); float16 on a GPU with fp16, otherwise float32."""
         sparse = self._spec.sparse is Sparse.MODEL
         self._first_batch.begin()
         result: Any = self._model.encode(
@@ -45,16 +45,16 @@ class FlagBackend:
         if not isinstance(result, dict):
             return np.asarray(result)
         dense = np.asarray(result["dense_vecs"])
-        return (
-            Encoded(dense, [_by_token(w) for w in result["lexical_weights"]]) if sparse else dense
-        )
+        if not sparse:
+            return dense
+        return Encoded(dense, [_by_token(weights) for weights in result["lexical_weights"]])
 
 
 class FirstBatch:
-    """Keeps the output of a call's first batch, which FlagEmbedding computes twice.
+    """Reuses the output of the first batch of a call, which FlagEmbedding computes twice.
 
-    Once to see whether a batch of that size fits into memory, and once for the vectors: with 256
-    texts in batches of 32, an eighth of all the work.
+    The first time is only to find out whether a batch of that size fits into memory. With 256 texts
+    in batches of 32, that is one batch in nine.
     """
 
     def __init__(self, model: Any) -> None:
@@ -62,23 +62,24 @@ class FirstBatch:
 
         encoder = next(part for part in model.modules() if isinstance(part, PreTrainedModel))
         self._forward: Callable[..., Any] = encoder.forward
-        self._awaited = False
-        self._kept: tuple[Any, Any] | None = None
+        self._expected = False
+        self._cached: tuple[Any, Any] | None = None
         encoder.forward = self
 
     def begin(self) -> None:
-        """Expect the first batch of a call next."""
-        self._awaited, self._kept = True, None
+        """Announce that the next batch is the first one of a call."""
+        self._expected, self._cached = True, None
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Compute a batch, or return what was computed of the same one just before."""
-        (awaited, self._awaited), (kept, self._kept) = (self._awaited, False), (self._kept, None)
+        """Compute a batch, or return the output of the previous one if it is the same."""
+        expected, cached = self._expected, self._cached
+        self._expected, self._cached = False, None
         tokens = options.get("input_ids")
-        if kept is not None and tokens is not None and kept[0].equal(tokens):
-            return kept[1]
+        if cached is not None and tokens is not None and cached[0].equal(tokens):
+            return cached[1]
         output = self._forward(*args, **options)
-        if awaited:
-            self._kept = (tokens, output)
+        if expected:
+            self._cached = (tokens, output)
         return output
 
 
@@ -87,20 +88,20 @@ def _by_token(weights: Mapping[str, Any]) -> SparseVector:
 
 
 def _folder(spec: ModelSpec) -> Path:
-    """Return where the model lies, fetched from the hub at its pinned revision if need be."""
+    """Return the model's folder, downloaded from the model hub at its revision if necessary."""
     path = local_path(spec.name)
     if path.is_dir():
         return path
     if spec.name.startswith((PREFIX, "/", ".")):
-        raise ConfigurationError(f"Model {spec.key}: there is no folder {path}.")
+        raise ConfigurationError(f"Model {spec.key}: the folder {path} does not exist.")
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     try:
         return Path(snapshot_download(spec.name, revision=spec.revision))
     except Exception as error:
         raise ConfigurationError(
-            f"Model {spec.key}: {spec.name!r} is no local folder and could not be fetched from"
-            f" the hub at revision {spec.revision}: {error}"
+            f"Model {spec.key}: {spec.name!r} is not a local folder and could not be downloaded"
+            f" from the model hub at revision {spec.revision}: {error}"
         ) from error
 
 
@@ -109,12 +110,13 @@ def _weights(folder: Path, spec: ModelSpec) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise ConfigurationError(
-        f"Model {spec.key} pins its weights, but {folder} has none of {', '.join(WEIGHT_FILES)}."
+        f"Model {spec.key} pins its weights, but {folder} contains none of"
+        f" {', '.join(WEIGHT_FILES)}."
     )
 
 
 def _load(spec: ModelSpec, folder: Path) -> tuple[Any, bool]:
-    """Return the model, and whether it is on a GPU."""
+    """Load the model; return it and whether it is on a GPU."""
     try:
         import torch  # noqa: PLC0415
         from FlagEmbedding import FlagAutoModel  # noqa: PLC0415
@@ -123,7 +125,7 @@ def _load(spec: ModelSpec, folder: Path) -> tuple[Any, bool]:
         raise ConfigurationError(
             f"Model {spec.key} needs FlagEmbedding: pip install 'rag-assets[flagembedding]'."
         ) from error
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading the weights; runs have logs, not terminals
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a run's output goes to a log
     on_gpu = torch.cuda.is_available()
     try:
         model = FlagAutoModel.from_finetuned(

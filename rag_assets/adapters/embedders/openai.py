@@ -1,7 +1,7 @@
-"""Any server with the OpenAI embeddings protocol: TEI, vLLM, Infinity, or the real one.
+"""The backend for any server with the OpenAI embeddings API: TEI, vLLM, Infinity or OpenAI itself.
 
-Protocol: `POST {endpoint}/embeddings` with `model` and `input`; the answer's `data` has an
-`embedding` and the `index` of its text for each input.
+The API: `POST {endpoint}/embeddings` with `model` and `input`; the response's `data` has, for each
+input, an `embedding` and the `index` of the input.
 https://platform.openai.com/docs/api-reference/embeddings
 """
 
@@ -21,13 +21,13 @@ from rag_assets.core.errors import (
 )
 from rag_assets.core.models.spec import ModelSpec
 
-TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-WRONG_CREDENTIALS = frozenset({401, 403})
-WRONG_REQUEST = frozenset({400, 404, 405, 413, 422})
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+BAD_CREDENTIALS = frozenset({401, 403})
+BAD_REQUEST = frozenset({400, 404, 405, 413, 422})
 
 
 class OpenAIBackend:
-    """Vectors over HTTP, `spec.batch_size` texts a request; slows down when told to."""
+    """Fetches vectors over HTTP, `spec.batch_size` texts per request, and obeys rate limits."""
 
     def __init__(self, spec: ModelSpec, *, api_key: str = "", give_up_after: float) -> None:
         self._spec = spec
@@ -42,12 +42,12 @@ class OpenAIBackend:
         )
 
     def encode(self, texts: list[str]) -> npt.NDArray[Any]:
-        """Return shape (len(texts), dimension), scaled to length one if the spec says so."""
+        """Return shape (len(texts), dimension), of unit length if the spec sets `normalize`."""
         size = self._spec.batch_size
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
         vectors = self._joined([self._request(batch) for batch in batches])
         if self._spec.normalize:
-            with np.errstate(over="ignore", invalid="ignore"):  # infinite: refused by the caller
+            with np.errstate(over="ignore", invalid="ignore"):  # the caller rejects infinite values
                 lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
                 vectors = vectors / np.where(lengths == 0, 1, lengths)
         return vectors
@@ -57,7 +57,7 @@ class OpenAIBackend:
         if len(shapes) > 1 or len(min(shapes)) != 1:
             raise EmbeddingError(
                 f"Model {self._spec.key}: {self._url} returned vectors of shapes"
-                f" {sorted(shapes)}; its spec says {(self._spec.dimension,)}."
+                f" {sorted(shapes)}; expected {(self._spec.dimension,)}."
             )
         return np.concatenate(batches)
 
@@ -65,7 +65,7 @@ class OpenAIBackend:
         try:
             response = self._retrying(self._post, texts)
         except httpx2.HTTPStatusError as error:
-            raise self._refused(error.response) from error
+            raise self._error(error.response) from error
         except httpx2.HTTPError as error:
             raise EmbeddingUnavailableError(
                 f"Model {self._spec.key}: {self._url} cannot be reached: {error!r}."
@@ -78,44 +78,45 @@ class OpenAIBackend:
         response.raise_for_status()
         return response
 
-    def _refused(self, response: httpx2.Response) -> Exception:
+    def _error(self, response: httpx2.Response) -> Exception:
         message = (
             f"Model {self._spec.key}: {self._url} answered {response.status_code}:"
             f" {response.text[:300]}"
         )
-        if response.status_code in TRY_AGAIN:
+        if response.status_code in RETRYABLE:
             return EmbeddingUnavailableError(message)
-        if response.status_code in WRONG_CREDENTIALS:
+        if response.status_code in BAD_CREDENTIALS:
             return CredentialsError(f"{message}. Set RAG_ASSETS_EMBEDDING_API_KEY.")
-        wrong = response.status_code in WRONG_REQUEST
-        return ConfigurationError(message) if wrong else EmbeddingError(message)
+        if response.status_code in BAD_REQUEST:
+            return ConfigurationError(message)
+        return EmbeddingError(message)
 
     def _vectors(self, response: httpx2.Response, count: int) -> npt.NDArray[np.float32]:
         try:
             data = sorted(response.json()["data"], key=lambda item: item["index"])
-            with np.errstate(over="ignore"):  # too large for float32: refused by the caller
+            with np.errstate(over="ignore"):  # the caller rejects values too large for float32
                 vectors = np.asarray([item["embedding"] for item in data], dtype=np.float32)
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise EmbeddingError(
-                f"Model {self._spec.key}: {self._url} did not answer in the OpenAI embeddings"
-                f" format: {response.text[:300]}"
+                f"Model {self._spec.key}: the response of {self._url} is not in the OpenAI"
+                f" embeddings format: {response.text[:300]}"
             ) from error
         if [item["index"] for item in data] != list(range(count)):
             raise EmbeddingError(
                 f"Model {self._spec.key}: {self._url} returned {len(data)} vectors for {count}"
-                " texts, or did not number them from 0."
+                " texts, or did not index them from 0."
             )
         return vectors
 
 
 def _is_transient(error: BaseException) -> bool:
     if isinstance(error, httpx2.HTTPStatusError):
-        return error.response.status_code in TRY_AGAIN
+        return error.response.status_code in RETRYABLE
     return isinstance(error, httpx2.TransportError)
 
 
 def _wait(state: RetryCallState) -> float:
-    """Wait as long as the server asks for (Retry-After in seconds), else back off."""
+    """Return the delay that the server requests (Retry-After in seconds), or an increasing one."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, httpx2.HTTPStatusError):
         requested = error.response.headers.get("retry-after", "")

@@ -1,4 +1,4 @@
-"""Are the weights on disk the ones that the spec pins?"""
+"""Verifies that the weights on disk are the ones the spec pins."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from rag_assets.core.models.spec import ModelSpec
 
 
 def verify_weights(spec: ModelSpec, path: Path) -> None:
-    """Refuse weights whose digest is not the pinned one; without a pin, accept any.
+    """Refuse weights whose digest is not the pinned one; accept any if the spec pins none.
 
     Raises:
         WeightsMismatchError: The digests differ.
@@ -16,9 +16,9 @@ def verify_weights(spec: ModelSpec, path: Path) -> None:
     """
     if spec.weights_sha256 is None:
         return
-    found = sha256(path)
-    if found != spec.weights_sha256:
+    actual = sha256(path)
+    if actual != spec.weights_sha256:
         raise WeightsMismatchError(
-            f"Model {spec.key}: {path} has SHA-256 {found}, but the spec pins"
+            f"Model {spec.key}: {path} has SHA-256 {actual}, but the spec pins"
             f" {spec.weights_sha256}. Restore the weights, or give the new ones a new model key."
         )

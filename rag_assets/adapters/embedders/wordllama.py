@@ -1,4 +1,4 @@
-"""The tiny static model: token vectors averaged, weights inside its wheel, no torch."""
+"""The WordLlama backend: a tiny static model with its weights in the wheel; needs no torch."""
 
 import logging
 from pathlib import Path
@@ -12,14 +12,14 @@ from rag_assets.core.models.spec import ModelSpec
 
 _root = logging.getLogger()
 _handlers, _level = _root.handlers[:], _root.level
-import wordllama  # noqa: E402 - it sets up the root logger on import, which is not its to do
+import wordllama  # noqa: E402 - its import reconfigures the root logger, which is undone below
 
 _root.handlers[:] = _handlers
 _root.setLevel(_level)
 
 
 class WordLlamaBackend:
-    """WordLlama with the weights that its package ships; `spec.name` is its configuration."""
+    """WordLlama with the weights from its package; `spec.name` is the name of its configuration."""
 
     def __init__(self, spec: ModelSpec) -> None:
         folder = Path(wordllama.__file__).parent
@@ -30,12 +30,12 @@ class WordLlamaBackend:
             )
         except (AttributeError, FileNotFoundError, ValueError) as error:
             raise ConfigurationError(
-                f"Model {spec.key}: wordllama has no weights {spec.name!r} of dimension"
-                f" {spec.dimension} in its package: {error}"
+                f"Model {spec.key}: the wordllama package has no weights {spec.name!r} of dimension"
+                f" {spec.dimension}: {error}"
             ) from error
         self._normalize = spec.normalize
         self._model.tokenizer.enable_truncation(spec.max_tokens)
 
     def encode(self, texts: list[str]) -> npt.NDArray[Any]:
-        """Return float32, shape (len(texts), dimension)."""
+        """Return float32 of shape (len(texts), dimension)."""
         return self._model.embed(texts, norm=self._normalize)  # type: ignore[no-any-return]

@@ -1,1 +1,1 @@
-"""The lake: parquet objects changed by compare-and-swap."""
+"""The lake: Parquet objects that are replaced by compare-and-swap."""

@@ -1,9 +1,9 @@
-"""The lake: one parquet object for each asset and partition, changed by compare-and-swap.
+"""The lake: one Parquet object per asset and partition, replaced by compare-and-swap.
 
-The rule that keeps late writers harmless (design I2): read your own partition first, then
-what it is made from, then commit on the token of that first read. Whoever committed before
-your read used inputs no newer than yours; whoever commits after it makes you lose, and
-`update` starts over. So an older input never overwrites a newer one, and no clock is asked.
+The rule that makes late writers harmless (design I2): read your own partition first, then its
+inputs, then commit on the token of that first read. Whoever committed before your read used inputs
+no newer than yours; whoever commits after it makes your commit fail, and `update` starts over. So
+an older input never overwrites a newer one, and no clock is involved.
 """
 
 import io
@@ -23,18 +23,18 @@ from rag_assets.core.tables import Schema
 
 Result = TypeVar("Result")
 KnownMetas = dict[str, tuple[str, "Meta"]]
-"""Path → (stamp of the object, what it says of itself)."""
+"""Path → (stamp of the object, partition metadata)."""
 
 META_KEY = "rag_assets"
 FOOTER_BYTES = 64 * 1024
 MANIFEST = "manifest.json"
 ATTEMPTS = 8
-READERS = 16  # footers read at once
+READERS = 16  # concurrent reads
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionKey:
-    """An asset's partition: `("chunks", "s003")` or `("embeddings", "bge-m3-v1", "s003")`."""
+    """A partition of an asset: `("chunks", "s003")` or `("embeddings", "bge-m3-v1", "s003")`."""
 
     asset: str
     parts: tuple[str, ...]
@@ -42,7 +42,7 @@ class PartitionKey:
     def __init__(self, asset: str, *parts: str) -> None:
         for part in (asset, *parts):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", part):
-                raise ConfigurationError(f"{part!r} cannot be a partition key of the lake.")
+                raise ConfigurationError(f"{part!r} cannot be part of a partition key in the lake.")
         object.__setattr__(self, "asset", asset)
         object.__setattr__(self, "parts", parts)
 
@@ -53,12 +53,12 @@ class PartitionKey:
 
     @property
     def checkpoints(self) -> str:
-        """The folder of work done and not yet committed."""
+        """The folder of checkpoints: finished work that has not been committed yet."""
         return f"checkpoints/{self.asset}/{'/'.join(self.parts)}/"
 
 
 class Input(NamedTuple):
-    """The state of an input: its data version, and how many changes had led to it."""
+    """The state of an input: its data version, and the number of changes that led to it."""
 
     data_version: str
     changes: int
@@ -66,17 +66,17 @@ class Input(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What a partition says of itself.
+    """Partition metadata, stored in the Parquet footer.
 
     Attributes:
-        data_version: Digest of its content.
-        code_version: Of the code and configuration that made it.
-        upstream: Asset → the state of the input it was made from.
-        changes: Rows added, changed or removed since the partition was created, by all commits.
-            The difference between two states bounds how much there is to do between them.
-        metrics: What can be said of the content without reading it: `rows`, which every commit
-            adds, and what the asset says besides. They follow from the content, so they are no
-            part of what makes two of these equal; a partition of an earlier version has none.
+        data_version: Digest of the content.
+        code_version: Version of the code and configuration that produced it.
+        upstream: Asset → the state of the input that it was derived from.
+        changes: Number of rows added, changed or removed by all commits since the partition was
+            created. The difference between two states is an upper bound of the work between them.
+        metrics: Metrics of the content, which can be read without it: `rows`, added by every
+            commit, and others set by the asset. They are ignored in comparisons, because they
+            follow from the content. Partitions written by earlier releases have none.
     """
 
     data_version: str
@@ -86,17 +86,17 @@ class Meta:
     metrics: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def as_input(self) -> Input:
-        """Return what a partition made from this one keeps of it."""
+        """Return the state that a partition derived from this one records."""
         return Input(self.data_version, self.changes)
 
     def derived_from(self, asset: str, state: "Meta") -> bool:
-        """Tell whether a partition of an asset was in this state when this one was made from it."""
+        """Tell whether this partition was derived from another asset's partition in this state."""
         return self.upstream.get(asset) == state.as_input()
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition as it was read; of one that does not exist, the table is empty."""
+    """A partition as read; if it does not exist, the table is empty."""
 
     table: pl.DataFrame
     meta: Meta | None
@@ -104,12 +104,12 @@ class Partition:
 
     @property
     def token(self) -> str | None:
-        """What names this state of it, for a commit that replaces it."""
+        """The token of this state, which a commit that replaces it has to name."""
         return self.stored.token if self.stored else None
 
     @property
     def changes(self) -> int:
-        """How many changes have led to it."""
+        """The number of changes that led to this state."""
         return self.meta.changes if self.meta else 0
 
 
@@ -120,10 +120,10 @@ class Lake:
         self._objects = objects
 
     def bind(self, **facts: str) -> None:
-        """Record what the lake belongs to (source, shards), or refuse if it is another's.
+        """Record the settings that the lake depends on (source, shards), or check that they match.
 
         Raises:
-            ConfigurationError: The lake was used with other facts.
+            ConfigurationError: The lake was filled with other values.
         """
         found = self._objects.get(MANIFEST)
         if found is None:
@@ -135,18 +135,18 @@ class Lake:
         for name, value in json.loads(found.data).items():
             if facts.get(name) != value:
                 raise ConfigurationError(
-                    f"This lake was filled with {name} = {value}, but the settings now say"
-                    f" {facts.get(name)}. Documents would be lost or mixed up: use another lake"
-                    " and another alias, or set it back."
+                    f"This lake was filled with {name} = {value}, but the setting is now"
+                    f" {facts.get(name)}. Documents would be lost or mixed up: use another lake and"
+                    " another alias, or restore the setting."
                 )
 
     def read(
         self, key: PartitionKey, schema: Schema, columns: list[str] | None = None
     ) -> Partition:
-        """Read a partition, or some of its columns; an absent one is an empty table of `schema`.
+        """Read a partition or some of its columns; a missing one is an empty table of `schema`.
 
         Raises:
-            LakeError: The object cannot be read or has other columns.
+            LakeError: The object cannot be read, or has other columns.
         """
         found = self._objects.get(key.path)
         if found is None:
@@ -155,13 +155,13 @@ class Lake:
         return Partition(table, _meta(found.data), found)
 
     def read_all(self, asset: str, shards: Sequence[str], schema: Schema) -> dict[str, Partition]:
-        """Read an asset's partitions of several shards, several at a time."""
+        """Read the partitions of several shards, several at a time."""
         with ThreadPoolExecutor(READERS) as threads:
             found = threads.map(lambda shard: self.read(PartitionKey(asset, shard), schema), shards)
             return dict(zip(shards, found, strict=True))
 
     def meta(self, key: PartitionKey) -> Meta | None:
-        """Read only what a partition says of itself (the parquet footer); None if absent."""
+        """Read only the metadata of a partition (the Parquet footer); None if it does not exist."""
         return self._meta(key.path)
 
     def _meta(self, path: str) -> Meta | None:
@@ -171,10 +171,10 @@ class Lake:
         return None if tail is None else _meta(tail)
 
     def metas(self, asset: str, known: KnownMetas) -> dict[tuple[str, ...], Meta]:
-        """Read what all partitions of an asset say of themselves, by the parts of their keys.
+        """Read the metadata of all partitions of an asset, by the parts of their keys.
 
-        One listing, and one footer for each object that has changed since it was in `known`,
-        which is brought up to date.
+        This takes one listing, and reads only the footers of objects that have changed since they
+        were added to `known`, which is updated.
         """
         found = self._objects.list(f"{asset}/")
         for path in known.keys() - found.keys():
@@ -188,34 +188,35 @@ class Lake:
         return {_parts(path): known[path][1] for path in found if path in known}
 
     def partitions(self, asset: str) -> list[tuple[str, ...]]:
-        """Return the keys' parts of all partitions of an asset."""
+        """Return the parts of the keys of all partitions of an asset."""
         return [_parts(path) for path in self._objects.list(f"{asset}/")]
 
     def checkpointed_partitions(self) -> set[tuple[str, ...]]:
-        """Return (asset, *parts) of the partitions for which work is kept aside."""
+        """Return (asset, *parts) of the partitions that have checkpoints."""
         return {tuple(path.split("/")[1:-1]) for path in self._objects.list("checkpoints/")}
 
     def token(self, key: PartitionKey) -> str | None:
-        """Return the partition's token now."""
+        """Return the current token of a partition."""
         found = self._objects.get(key.path)
         return found.token if found else None
 
     def commit(self, key: PartitionKey, table: pl.DataFrame, meta: Meta, on: str | None) -> str:
-        """Replace a partition at once if its token still is `on`.
+        """Replace a partition atomically, if its token is still `on`.
 
         Returns:
             The new token.
 
         Raises:
-            CommitConflictError: Another writer was first.
+            CommitConflictError: Another writer committed first.
         """
         return self._objects.put(key.path, _parquet(table, meta), on)
 
     def update(self, attempt: Callable[[], Result]) -> Result:
-        """Run `attempt` (read, work, commit), again from the start whenever it loses a race.
+        """Run `attempt` (read, work, commit), and repeat it while another writer commits first.
 
         Raises:
-            CommitConflictError: It lost every time; another run is rewriting the partition.
+            CommitConflictError: The last attempt failed too; another run keeps writing to the
+                partition.
         """
         for _ in range(ATTEMPTS - 1):
             try:
@@ -225,26 +226,26 @@ class Lake:
         return attempt()
 
     def checkpoint(self, key: PartitionKey, table: pl.DataFrame) -> None:
-        """Keep finished work aside, so that a run that is killed need not repeat it.
+        """Checkpoint finished work, so that it is not repeated if the run is killed.
 
-        The name is the content's digest: the same work kept twice is kept once.
+        The object's name is a digest of its content, so repeating a checkpoint has no effect.
         """
         data = _parquet(table, Meta(data_version="", code_version=""))
         try:
             self._objects.put(f"{key.checkpoints}{digest(data)}.parquet", data, None)
         except CommitConflictError:
-            return  # the same work was kept before
+            return  # it already exists
 
     def checkpointed(self, key: PartitionKey, schema: Schema) -> pl.DataFrame:
-        """Return all work kept aside for a partition; rows may repeat."""
+        """Return the rows of all checkpoints of a partition; there may be duplicates."""
         found = [self._objects.get(path) for path in self._objects.list(key.checkpoints)]
         tables = [_table(part.data, schema, key.checkpoints) for part in found if part]
         return pl.concat([pl.DataFrame(schema=schema), *tables])
 
     def remove(self, asset: str, *parts: str) -> None:
-        """Delete all partitions whose keys begin with these parts, and the work kept aside.
+        """Delete all partitions whose keys begin with these parts, with their checkpoints.
 
-        What is not there is fine.
+        It is not an error if there are none.
         """
         below = PartitionKey(asset, *parts).path.removesuffix(".parquet")
         for path in [
@@ -254,64 +255,64 @@ class Lake:
             self._objects.delete(path)
 
     def clear_checkpoints(self, key: PartitionKey) -> None:
-        """Forget the work kept aside; to be called after it was committed."""
+        """Delete the checkpoints of a partition, once they have been committed."""
         for path in self._objects.list(key.checkpoints):
             self._objects.delete(path)
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """Return the parts of the partition key that an object's path was made from."""
+    """Return the parts of the partition key from an object's path."""
     return tuple(path.removesuffix(".parquet").split("/")[1:])
 
 
 def _parquet(table: pl.DataFrame, meta: Meta) -> bytes:
     buffer = io.BytesIO()
-    message = {
+    footer = {
         "v": meta.data_version,
         "code": meta.code_version,
         "upstream": meta.upstream,
         "changes": meta.changes,
         "figures": {**meta.metrics, "rows": table.height},
     }
-    # Texts are half as large again as with zstd, and written and read in half of the time.
+    # Compared with zstd, texts take 1.5 times the space but half the time to read and write.
     table.write_parquet(
-        buffer, compression="lz4", metadata={META_KEY: json.dumps(message, sort_keys=True)}
+        buffer, compression="lz4", metadata={META_KEY: json.dumps(footer, sort_keys=True)}
     )
     return buffer.getvalue()
 
 
 def _footer_bytes(tail: bytes) -> int:
-    """Return the footer's size: parquet ends with it, four bytes of its length, and `PAR1`."""
+    """Return the footer's size: a Parquet file ends with it, its 4-byte length, and `PAR1`."""
     return int.from_bytes(tail[-8:-4], "little") + 8
 
 
 def _meta(data: bytes) -> Meta:
-    message: Any = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
+    footer: Any = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
     try:
         return Meta(
-            data_version=message["v"],
-            code_version=message["code"],
-            upstream={asset: Input(*state) for asset, state in message["upstream"].items()},
-            changes=message["changes"],
-            metrics=message.get("figures", {}),
+            data_version=footer["v"],
+            code_version=footer["code"],
+            upstream={asset: Input(*state) for asset, state in footer["upstream"].items()},
+            changes=footer["changes"],
+            metrics=footer.get("figures", {}),
         )
     except (KeyError, TypeError):
         raise LakeError(
-            "The lake was written by another version: move it away and materialise it anew."
+            "The lake was written by an incompatible release: move it away and rematerialise it."
         ) from None
 
 
 def _table(
     data: bytes, schema: Schema, path: str, columns: list[str] | None = None
 ) -> pl.DataFrame:
-    desired = {name: schema[name] for name in columns or schema}
+    expected = {name: schema[name] for name in columns or schema}
     try:
         table = pl.read_parquet(io.BytesIO(data), columns=columns)
     except pl.exceptions.PolarsError as error:
-        raise LakeError(f"{path} in the lake is not a parquet table: {error}.") from error
-    if table.schema != pl.Schema(desired):
+        raise LakeError(f"{path} in the lake is not a Parquet table: {error}.") from error
+    if table.schema != pl.Schema(expected):
         raise LakeError(
-            f"{path} in the lake has columns {dict(table.schema)}, wanted {desired}. It was written"
-            " by another version: move the lake away and materialise it anew."
+            f"{path} in the lake has columns {dict(table.schema)}, expected {expected}. It was"
+            " written by an incompatible release: move the lake away and rematerialise it."
         )
     return table

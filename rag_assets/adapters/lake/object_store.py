@@ -1,10 +1,8 @@
-"""Named objects that change by compare-and-swap.
+"""Object stores with compare-and-swap: conditional writes on S3, rename under a lock in a folder.
 
-On S3 that is done by conditional writes, in a folder by rename under a lock.
-
-A token names an object's content (the ETag on S3, a content digest in a folder), so "the token
-is unchanged" means "the content is unchanged". No clock is involved. A reader sees the old
-object or the new one, never a part.
+A token identifies an object's content (its ETag on S3, a digest in a folder), so an unchanged token
+means unchanged content. No clock is involved. A reader sees the old object or the new one, never
+part of one.
 """
 
 import fcntl
@@ -33,9 +31,9 @@ from rag_assets.core.errors import (
 )
 
 S3_ERRORS = (OSError, BotoCoreError)
-"""What s3fs raises: S3's answers as OSError, failures to get one as botocore's own errors."""
+"""What s3fs raises: error responses as OSError, and missing responses as botocore's errors."""
 
-WRONG_CREDENTIALS = (
+BAD_CREDENTIALS = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "ExpiredToken",
@@ -48,11 +46,11 @@ CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object's bytes and the token that names them.
+    """An object's bytes and the token that identifies them.
 
     Attributes:
         data: The bytes.
-        etag: The token, where the store knows it; else their digest is, if somebody asks.
+        etag: The token, if the store provides one; otherwise it is a digest, computed on demand.
     """
 
     data: bytes
@@ -60,41 +58,41 @@ class StoredObject:
 
     @cached_property
     def token(self) -> str:
-        """What names the bytes."""
+        """The token that identifies the bytes."""
         return self.etag or _content_token(self.data)
 
 
 class ObjectStore(Protocol):
-    """What the lake needs of a store. Keys are relative, with `/` between their parts."""
+    """The operations that the lake needs. Keys are relative, with `/` between their parts."""
 
     def get(self, key: str) -> StoredObject | None:
-        """Return the object, or None if there is none."""
+        """Return the object, or None if it does not exist."""
         ...
 
     def tail(self, key: str, size: int) -> bytes | None:
-        """Return the object's last `size` bytes, or None if there is none."""
+        """Return the object's last `size` bytes, or None if it does not exist."""
         ...
 
     def put(self, key: str, data: bytes, expected: str | None) -> str:
-        """Write the object if its token still is `expected` (None: it must not exist).
+        """Write the object if its token is still `expected` (None: it must not exist).
 
         Returns:
             The new token.
 
         Raises:
-            CommitConflictError: Somebody else wrote or removed it.
+            CommitConflictError: Another writer has changed or deleted it.
         """
         ...
 
     def list(self, folder: str) -> dict[str, str]:
-        """Return the keys below a folder, sorted, each with a stamp.
+        """Return the keys below a folder, sorted, with a stamp for each.
 
-        A stamp is cheap to get and changes whenever the object does; it is no token.
+        A stamp is cheap to obtain and changes whenever the object does, but it is not a token.
         """
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is fine."""
+        """Delete an object, if it exists."""
         ...
 
 
@@ -102,7 +100,7 @@ def open_object_store(url: str, options: dict[str, Any] | None = None) -> Object
     """Open the store at a file:// or s3:// URL, or a plain path.
 
     Raises:
-        ConfigurationError: Another protocol; it would need its own compare-and-swap.
+        ConfigurationError: The protocol is not supported.
     """
     parts = urlsplit(url)
     if parts.scheme == "s3":
@@ -110,13 +108,13 @@ def open_object_store(url: str, options: dict[str, Any] | None = None) -> Object
     if parts.scheme in ("file", "local", ""):
         return FolderStore(Path(unquote(parts.path)))
     raise ConfigurationError(
-        f"The lake cannot be at {url}: it needs an atomic compare-and-swap, which is there for"
-        " s3:// and file:// URLs."
+        f"The lake cannot be at {url}: it needs an atomic compare-and-swap, which is implemented"
+        " for s3:// and file:// URLs only."
     )
 
 
 class FolderStore(ObjectStore):
-    """Objects as files below a folder of one machine (or a file system with working locks)."""
+    """Objects as files below a local folder, or on any file system with working locks."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -145,7 +143,7 @@ class FolderStore(ObjectStore):
         with self._locked(key):
             actual = self.get(key)
             if (actual.token if actual else None) != expected:
-                raise CommitConflictError(f"{path} was changed by somebody else.")
+                raise CommitConflictError(f"{path} was changed by another writer.")
             _replace(path, data)
         return _content_token(data)
 
@@ -156,7 +154,7 @@ class FolderStore(ObjectStore):
             key = path.relative_to(self._root)
             with suppress(FileNotFoundError):  # deleted since
                 status = path.stat()
-                # Locks and files being written have a dot in front.
+                # Names of locks and of incomplete files begin with a dot.
                 if path.is_file() and not any(part.startswith(".") for part in key.parts):
                     stamp = f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
                     found[key.as_posix()] = stamp
@@ -168,7 +166,7 @@ class FolderStore(ObjectStore):
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        """Hold the key's lock; the system frees it if the process dies."""
+        """Hold the key's lock, which the system releases if the process dies."""
         path = self._root / ".locks" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
@@ -177,7 +175,7 @@ class FolderStore(ObjectStore):
 
 
 class S3Store(ObjectStore):
-    """Objects in a bucket, below a prefix, with `If-Match` and `If-None-Match`."""
+    """Objects in a bucket below a prefix, written with `If-Match` and `If-None-Match`."""
 
     def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
         self._bucket = bucket
@@ -186,19 +184,19 @@ class S3Store(ObjectStore):
 
     @override
     def get(self, key: str) -> StoredObject | None:
-        with self._errors_named("read", key):
+        with self._translating_errors("read", key):
             return get_s3_object(self._fs, self._bucket, self._prefix + key)
 
     @override
     def tail(self, key: str, size: int) -> bytes | None:
-        with self._errors_named("read", key):
-            end = get_s3_object(self._fs, self._bucket, self._prefix + key, Range=f"bytes=-{size}")
-        return end.data if end else None
+        with self._translating_errors("read", key):
+            tail = get_s3_object(self._fs, self._bucket, self._prefix + key, Range=f"bytes=-{size}")
+        return tail.data if tail else None
 
     @override
     def put(self, key: str, data: bytes, expected: str | None) -> str:
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
-        with self._errors_named("write", key):
+        with self._translating_errors("write", key):
             written = self._fs.call_s3(
                 "put_object", Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition
             )
@@ -207,25 +205,25 @@ class S3Store(ObjectStore):
     @override
     def list(self, folder: str) -> dict[str, str]:
         root = f"{self._bucket}/{self._prefix}"
-        with self._errors_named("list", folder):
+        with self._translating_errors("list", folder):
             self._fs.invalidate_cache()
             found = self._fs.find(root + folder, detail=True)
-        # Where nothing was there yet and something is a moment later, s3fs answers with the folder.
+        # If the folder comes into being during the call, s3fs may return the folder itself.
         files = (path for path in sorted(found) if found[path]["type"] == "file")
         return {path[len(root) :]: found[path]["ETag"] for path in files}
 
     @override
     def delete(self, key: str) -> None:
-        with self._errors_named("delete", key):
+        with self._translating_errors("delete", key):
             self._fs.call_s3("delete_object", Bucket=self._bucket, Key=self._prefix + key)
 
     @contextmanager
-    def _errors_named(self, verb: str, key: str) -> Iterator[None]:
+    def _translating_errors(self, verb: str, key: str) -> Iterator[None]:
         try:
             yield
         except S3_ERRORS as error:
             if _code(error) in CONFLICTS:
-                raise CommitConflictError(f"{key} was changed by somebody else.") from error
+                raise CommitConflictError(f"{key} was changed by another writer.") from error
             message = f"Cannot {verb} s3://{self._bucket}/{self._prefix}{key}: {error}"
             if refuses_credentials(error) or isinstance(error, PermissionError):
                 raise CredentialsError(f"{message}. Check the lake's credentials.") from error
@@ -237,13 +235,13 @@ class S3Store(ObjectStore):
 def get_s3_object(
     fs: s3fs.S3FileSystem, bucket: str, key: str, **arguments: Any
 ) -> StoredObject | None:
-    """Fetch an object and its ETag in one request, so that they belong together.
+    """Fetch an object with its ETag in one request, so that the two are consistent.
 
     Returns:
-        None if there is no such object.
+        None if the object does not exist.
 
     Raises:
-        S3_ERRORS: Anything else: no permission, no such bucket, no connection.
+        S3_ERRORS: Any other failure: no permission, no such bucket, no connection.
     """
 
     async def fetch() -> StoredObject:
@@ -255,24 +253,24 @@ def get_s3_object(
         return fsspec.asyn.sync(fs.loop, fetch)  # type: ignore[no-any-return]
     except FileNotFoundError as error:
         if _code(error) == "NoSuchBucket":
-            raise OSError(f"There is no bucket {bucket!r}.") from error
+            raise OSError(f"The bucket {bucket!r} does not exist.") from error
         return None
 
 
 def refuses_credentials(error: Exception) -> bool:
-    """Whether S3 refuses the credentials themselves, and not just one object."""
-    return _code(error) in WRONG_CREDENTIALS or isinstance(error, NoCredentialsError)
+    """Whether S3 rejects the credentials themselves, and not just access to one object."""
+    return _code(error) in BAD_CREDENTIALS or isinstance(error, NoCredentialsError)
 
 
 def is_unavailable(error: Exception) -> bool:
-    """Whether S3 cannot be reached or asks to slow down."""
+    """Whether S3 cannot be reached or is rate-limiting."""
     return isinstance(error, BotoCoreError | ConnectionError | TimeoutError) or (
         _code(error) in UNAVAILABLE
     )
 
 
 def _code(error: Exception) -> str:
-    """Return S3's error code, which s3fs keeps in the cause of the error it translates to."""
+    """Return S3's error code, which s3fs keeps in the cause of its own error."""
     response = getattr(error.__cause__, "response", {})
     return str(response.get("Error", {}).get("Code", ""))
 
@@ -282,7 +280,7 @@ def _content_token(data: bytes) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Put a file in place at once and durably: written aside, synced, renamed."""
+    """Replace a file atomically and durably: write a temporary file, sync it, rename it."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         try:
             file.write(data)

@@ -1,1 +1,1 @@
-"""Milvus: collections, rows, searches, aliases, and what its errors mean."""
+"""Milvus: collections, rows, searches, aliases, bulk imports and errors."""

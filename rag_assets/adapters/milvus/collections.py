@@ -1,4 +1,4 @@
-"""Collections in Milvus: created, indexed, loaded, described, compacted, dropped.
+"""Collections in Milvus: create, index, load, describe, compact and drop them.
 
 What belongs here: requests about a whole collection. What does not: its fields and limits
 (`rows.py`), and requests about its rows (`store.py`).
@@ -24,15 +24,15 @@ from rag_assets.core.models.spec import Sparse
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """What a collection says about itself.
+    """The description of a collection.
 
     Attributes:
-        name: The physical name, also when asked for by alias.
-        dimension: Length of its vectors.
-        properties: The key-value pairs given to `MilvusStore.create`, perhaps with the server's.
+        name: The physical name, even if it was looked up by alias.
+        dimension: The dimension of its vectors.
+        properties: The properties it was created with, possibly with some of the server's.
         loaded: Whether it can be searched now.
-        indexed: Whether every flushed row is in every index.
-        pending: Flushed rows that are not in an index yet.
+        indexed: Whether all flushed rows are in all indexes.
+        pending: Number of flushed rows that are not in an index yet.
     """
 
     name: str
@@ -44,14 +44,14 @@ class CollectionInfo:
 
 
 class Collections(Connection):
-    """A connection that knows the collections of its server."""
+    """A connection with the requests about whole collections."""
 
     def collections(self) -> list[str]:
-        """Names of all collections, sorted."""
+        """Return the names of all collections, sorted."""
         return sorted(self._call("list_collections"))
 
     def exists(self, name: str) -> bool:
-        """Whether a collection or an alias has this name."""
+        """Whether there is a collection or an alias with this name."""
         return bool(self._call("has_collection", name))
 
     def create(
@@ -63,13 +63,14 @@ class Collections(Connection):
         sparse: Sparse = Sparse.NONE,
         properties: dict[str, str] | None = None,
     ) -> None:
-        """Make sure that the collection exists, is indexed and is loaded.
+        """Ensure that a collection exists, is indexed and is loaded.
 
-        Safe to repeat and to run twice at once: what is missing after a crash is completed.
+        Calls can be repeated and can overlap; after a crash, the next one completes what is
+        missing.
 
         Raises:
-            VectorStoreError: It exists with other fields, dimension, index or properties, or the
-                server lacks what `sparse` asks for.
+            VectorStoreError: The collection exists with other fields, dimension, index or
+                properties, or the server does not support `sparse`.
         """
         index = index or IndexParams()
         properties = properties or {}
@@ -80,7 +81,7 @@ class Collections(Connection):
         if differences:
             raise VectorStoreError(
                 f"Collection {name!r} exists but differs: {'; '.join(differences)}."
-                " Use another name, or drop the collection if nothing needs it."
+                " Use another name, or drop the collection if it is not needed."
             )
         self._load(name)
 
@@ -92,37 +93,37 @@ class Collections(Connection):
         sparse: Sparse = Sparse.NONE,
         properties: dict[str, str] | None = None,
     ) -> None:
-        """Make sure that the collection exists; `create` indexes and loads it later.
+        """Ensure that a collection exists; `create` indexes and loads it later.
 
-        Until then rows can be written and deleted, and nothing can be read. That is the cheap way
-        to fill it: no node serves what nobody asks, and the index is built once. (Milvus Lite has
-        no such state: there it can be read, and is searched by brute force.)
+        Until then, rows can be written and deleted but not read. This is the cheap way to fill it:
+        no query node has to serve it, and the index is built only once. (Milvus Lite has no such
+        state: there it can be read, and is searched by brute force.)
 
         Raises:
-            VectorStoreError: The server lacks what `sparse` asks for.
+            VectorStoreError: The server does not support `sparse`.
         """
         if self.exists(name):
             return
-        if complaint := self.lacks(sparse):
-            raise VectorStoreError(complaint)
+        if problem := self.lacks(sparse):
+            raise VectorStoreError(problem)
         self._create_collection(name, dimension, sparse, properties or {})
 
     def lacks(self, sparse: Sparse) -> str:
-        """Return what the server lacks for a kind of hybrid search, with its version; or nothing.
+        """Return why the server cannot do a kind of hybrid search; empty if it can.
 
-        Only asked of its version: the attempt would crash an older server.
+        This is decided by its version alone, because trying would crash an older server.
         """
         return lacking(sparse, str(self._call("get_server_version")))
 
     def indexed(self, name: str) -> bool:
-        """Whether the collection has its index: it is no longer, or never was, a bare one."""
+        """Whether the collection has an index, as opposed to one from `create_unindexed`."""
         return VECTOR_FIELD in self._call("list_indexes", name)
 
     def info(self, name: str) -> CollectionInfo:
-        """Describe a collection, or what an alias names.
+        """Describe a collection, by name or alias.
 
         Raises:
-            CollectionMissingError: There is none of this name.
+            CollectionMissingError: There is no such collection.
         """
         described = self._call("describe_collection", name)
         fields = [VECTOR_FIELD] + [SPARSE_FIELD] * (SPARSE_FIELD in field_types(described))
@@ -137,10 +138,10 @@ class Collections(Connection):
         )
 
     def drop(self, name: str) -> None:
-        """Delete the collection with its rows; nothing happens where there is none.
+        """Delete a collection with its rows, if it exists.
 
         Raises:
-            VectorStoreError: An alias names it: some servers would drop it all the same.
+            VectorStoreError: An alias points to it. Some servers would drop it nevertheless.
         """
         if not self.exists(name):
             return
@@ -152,11 +153,11 @@ class Collections(Connection):
         self._call("drop_collection", name)
 
     def compact(self, name: str) -> None:
-        """Have small and half-deleted segments merged; the server does it when it can.
+        """Ask the server to merge small and half-deleted segments, which it does when it can.
 
-        Milvus Lite takes the request and goes on doing it by itself.
+        Milvus Lite ignores the request, as it compacts on its own.
         """
-        self.info(name)  # neither engine complains of a missing collection
+        self.info(name)  # because neither engine reports a missing collection
         self._call("compact", name)
 
     def _create_collection(
@@ -171,7 +172,7 @@ class Collections(Connection):
                 consistency_level="Strong",
             )
         except VectorStoreError:
-            if not self.exists(name):  # else somebody else was first
+            if not self.exists(name):  # otherwise, a concurrent call has created it
                 raise
 
     def _create_index(self, name: str, index: IndexParams, sparse: Sparse) -> None:
@@ -202,9 +203,9 @@ class Collections(Connection):
         sparse: Sparse,
         properties: dict[str, str],
     ) -> list[str]:
-        """What keeps an existing collection from being the wanted one."""
+        """Return the differences between an existing collection and the desired one."""
         described = self._call("describe_collection", name)
-        found = labelled(
+        actual = labelled(
             field=field_types(described),
             property=described["properties"],
             index=self._index(name, VECTOR_FIELD),
@@ -215,7 +216,7 @@ class Collections(Connection):
             index={"index_type": index.index_type, "metric_type": index.metric_type},
         )
         return [
-            f"{key} is {found.get(key)}, not {value}"
+            f"{key} is {actual.get(key)}, not {value}"
             for key, value in desired.items()
-            if found.get(key) != value
+            if actual.get(key) != value
         ]

@@ -1,8 +1,8 @@
-"""A connection to a Milvus server, and every request that goes over it.
+"""A connection to a Milvus server.
 
-What belongs here: timeouts, retries, the mapping of errors, and the loading of a collection that a
-read needs. What does not: any request by name (`collections.py`, `store.py`), and what an error
-means (`errors.py`).
+What belongs here: what is common to all requests, such as timeouts, retries, the mapping of errors
+and loading a collection before a read. What does not: particular requests (`collections.py`,
+`store.py`), and the meaning of errors (`errors.py`).
 """
 
 from typing import TYPE_CHECKING, Any, Self
@@ -19,14 +19,14 @@ from rag_assets.core.errors import VectorStoreUnavailableError
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-# A gRPC server may end connections that ping it more often; pymilvus's default is 10 s.
+# A gRPC server may drop connections that ping more often; pymilvus's default is 10 s.
 GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
 
-BUILT_WITHIN = 6 * 3600.0  # seconds that the index of a whole collection, or its load, may take
+BUILT_WITHIN = 6 * 3600.0  # maximum seconds for indexing, loading or importing a collection
 
 
 class Connection:
-    """One connection to a Milvus server; get it with `connect` and close it after use."""
+    """A connection to a Milvus server; open it with `connect` and close it after use."""
 
     def __init__(
         self, client: "MilvusClient", address: str, request_timeout: float, replicas: int
@@ -46,17 +46,19 @@ class Connection:
         request_timeout: float = 60.0,
         replicas: int = 1,
     ) -> Self:
-        """Connect to the server at `uri` (`http://host:19530`), with `token` where it asks for one.
+        """Connect to a server.
 
         Args:
-            uri: The server's address; credentials in it never appear in messages.
-            token: `user:password` or an API key.
-            timeout: Seconds within which the server must answer the connection.
-            request_timeout: Seconds that each later request may take.
-            replicas: In how many copies a collection is loaded, on servers with so many nodes.
+            uri: The server's address, for instance `http://host:19530`; credentials in it never
+                appear in messages.
+            token: `user:password` or an API key; empty if the server needs none.
+            timeout: Maximum seconds to wait for the connection.
+            request_timeout: Maximum seconds for each request.
+            replicas: Number of in-memory replicas to load of a collection; the server needs at
+                least as many query nodes.
 
         Raises:
-            VectorStoreError: The server cannot be reached, or refuses the token.
+            VectorStoreError: The server cannot be reached or rejects the token.
         """
         from pymilvus import MilvusClient  # noqa: PLC0415 - takes most of a second
 
@@ -67,10 +69,10 @@ class Connection:
                 uri, token=token, timeout=timeout, dedicated=True, grpc_options=GRPC_OPTIONS
             )
         except errors:
-            # The cause is left out on purpose: it may quote the uri with its credentials.
+            # The cause is omitted deliberately: it may quote the URI with its credentials.
             raise VectorStoreUnavailableError(
                 f"Milvus at {address} did not accept a connection within {timeout:g} s. Check"
-                " that the server runs, that the address is its gRPC port, and the token."
+                " that the server is running, that the port is its gRPC port, and the token."
             ) from None
         return cls(client, address, request_timeout, replicas)
 
@@ -87,10 +89,10 @@ class Connection:
     def _call(
         self, method: str, *args: Any, on: Any = None, within: float | None = None, **options: Any
     ) -> Any:
-        """Call the client with a timeout, repeat what is transient, map what is not.
+        """Call a method of the client with a timeout; retry transient errors and map the others.
 
-        The client takes rows only, at five times the processor's time of columns, which its
-        connection takes: where that matters, it is called `on` that.
+        Calls go to the client unless `on` names another object, such as its connection: that one
+        accepts columns, which take a fifth of the CPU time of the rows that the client accepts.
         """
         timeout = within or self._timeout
         where = f"Milvus at {self._address}: {method} {args[0] if args else ''}".rstrip()
@@ -101,7 +103,7 @@ class Connection:
             raise translated(error, where, timeout) from error
 
     def _read(self, name: str, method: str, **options: Any) -> Any:
-        """Call a reading method, loading the collection first if it is not loaded."""
+        """Call a method that reads; if the collection is not loaded, load it and call again."""
         try:
             return self._call(method, name, **options)
         except CollectionNotLoadedError:
@@ -109,7 +111,7 @@ class Connection:
             return self._call(method, name, **options)
 
     def _load(self, name: str) -> None:
-        """Load a collection in as many copies as set; one that is loaded stays as it is."""
+        """Load a collection with the configured number of replicas, unless it is loaded already."""
         if not self._loaded(name):
             count = self._replicas
             self._call("load_collection", name, within=BUILT_WITHIN, replica_number=count)

@@ -1,4 +1,4 @@
-"""What the failures of Milvus's client mean, and which of them are worth a second try."""
+"""Maps the errors of Milvus's client to this package's, and decides which are retried."""
 
 import logging
 from functools import cache
@@ -9,7 +9,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from rag_assets.core.errors import VectorStoreError, VectorStoreUnavailableError
 
-# Milvus's numbers; a failure of gRPC itself carries a StatusCode instead.
+# Milvus's error codes; a failure of gRPC itself has a StatusCode instead.
 _MISSING = (100, 1600)
 _NOT_LOADED = 101
 _CONNECTION_LOST = (2, StatusCode.UNAVAILABLE)
@@ -18,44 +18,44 @@ _RATE_LIMITED = 8
 
 @cache
 def client_errors() -> tuple[type[Exception], ...]:
-    """Every error that pymilvus raises. Imported here, because it takes most of a second."""
+    """Return the base classes of all errors of pymilvus, whose import takes most of a second."""
     from pymilvus import MilvusException  # noqa: PLC0415
 
-    # pymilvus logs a traceback of each error that it also raises; all of those are mapped here.
+    # pymilvus also logs a traceback for each error that it raises; all of them are mapped here.
     for name in ("decorators", "client.connection_manager"):
         logging.getLogger(f"pymilvus.{name}").setLevel(logging.CRITICAL)
     return (MilvusException, RpcError)
 
 
 class CollectionMissingError(VectorStoreError):
-    """The collection is not there (any more): resolve the release again."""
+    """The collection does not exist, or no longer: resolve the release again."""
 
 
 class CollectionNotLoadedError(VectorStoreError):
-    """The collection exists but is not in memory."""
+    """The collection exists but is not loaded."""
 
 
 def translated(error: Exception, where: str, timeout: float) -> VectorStoreError:
-    """The error to raise for one of `client_errors`; `where` opens its message."""
+    """Return the error to raise for one of `client_errors`; `where` opens its message."""
     code = _code(error)
     if code in _MISSING:
         return CollectionMissingError(f"{where}: no such collection or alias.")
     if code == _NOT_LOADED:
         return CollectionNotLoadedError(f"{where}: the collection is not loaded.")
     if code in _CONNECTION_LOST:
-        return VectorStoreUnavailableError(f"{where}: the server is gone. Start it, then repeat.")
+        return VectorStoreUnavailableError(f"{where}: connection lost. Check the server.")
     if code == _RATE_LIMITED:
-        return VectorStoreUnavailableError(f"{where}: the server limits the rate. Repeat later.")
+        return VectorStoreUnavailableError(f"{where}: the server is rate-limiting. Retry later.")
     if code == StatusCode.DEADLINE_EXCEEDED:
         return VectorStoreUnavailableError(
-            f"{where}: no answer within {timeout:g} s. Look at the server's load,"
-            " or allow more time."
+            f"{where}: no response within {timeout:g} s. Check the server's load, or increase the"
+            " timeout."
         )
     return VectorStoreError(f"{where} failed: {getattr(error, 'message', '') or code}")
 
 
 def retrying() -> Retrying:
-    """Five attempts within ten seconds of waiting, for what may soon succeed."""
+    """Return a policy of five attempts, ten seconds apart in total, for transient errors."""
     return Retrying(
         retry=retry_if_exception(_is_transient),
         stop=stop_after_attempt(5),
@@ -65,15 +65,15 @@ def retrying() -> Retrying:
 
 
 def without_credentials(uri: str) -> str:
-    """Scheme, host and port of a uri: all of it that messages may show."""
+    """Return the scheme, host and port of a URI: the part that messages may show."""
     parts = urlsplit(uri)
     if not parts.netloc:
-        return "the given uri"
+        return "the configured URI"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether the connection was lost, the rate limited, or the server says to try again."""
+    """Whether the connection was lost, the rate limited, or the error is marked as retriable."""
     if not isinstance(error, client_errors()):
         return False
     retriable = bool(getattr(error, "retriable", False))

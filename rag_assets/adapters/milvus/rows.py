@@ -1,4 +1,8 @@
-"""What a collection holds: its fields, their limits, its index, and filters over its rows."""
+"""The rows of a collection: fields and their limits, index parameters, validation and filters.
+
+What belongs here: everything about rows that needs no connection. What does not: requests
+(`collections.py`, `store.py`).
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +29,7 @@ TEXT_LIMITS = {
     "source_uri": 8_192,
     "row_digest": 64,
 }
-"""Bytes of UTF-8 that each text field holds."""
+"""Maximum UTF-8 bytes of each text field."""
 
 INTEGER_FIELDS = ("ordinal", "start", "end", "page")
 VECTOR_FIELD = "vector"
@@ -35,7 +39,7 @@ ROW_FIELDS = (*TEXT_LIMITS, *INTEGER_FIELDS, VECTOR_FIELD)
 
 @dataclass(frozen=True, slots=True)
 class IndexParams:
-    """How vectors are indexed; the defaults are Milvus's usual graph index."""
+    """The parameters of a vector index; the defaults are common ones for HNSW."""
 
     index_type: str = "HNSW"
     metric_type: str = "COSINE"
@@ -44,7 +48,7 @@ class IndexParams:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One found chunk; `score` is the metric's value, for COSINE from -1 to 1 (same direction)."""
+    """A chunk that a search found; `score` is the metric's value, for COSINE from -1 to 1."""
 
     chunk_id: str
     document_id: str
@@ -62,7 +66,7 @@ class Hit:
 HIT_FIELDS = tuple(f.name for f in fields(Hit) if f.name != "score")
 
 MAX_REQUEST_BYTES = 8 * 2**20
-"""Well below the 64 MiB that a server accepts; larger requests were not faster."""
+"""Well below the server's limit of 64 MiB; larger requests were not faster."""
 MAX_REQUEST_ROWS = 1_000
 
 _LAST_CHARACTER = chr(0x10FFFF)
@@ -70,23 +74,23 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t
 
 
 ENGINE_VERSIONS = {Sparse.MODEL: (2, 4), Sparse.BM25: (2, 5)}
-"""The first Milvus that has sparse vectors, and the first with BM25 of its own."""
+"""The first versions of Milvus with sparse vectors and with built-in BM25."""
 
 
 def lacking(sparse: Sparse, version: str) -> str:
-    """Return what a server of this version lacks for a kind of hybrid search, or nothing."""
+    """Return why a server of this version cannot do a kind of hybrid search; empty if it can."""
     needed = ENGINE_VERSIONS.get(sparse)
     found = re.search(r"(\d+)\.(\d+)", version)
     if needed is None or (found and (int(found[1]), int(found[2])) >= needed):
         return ""
     return (
-        f"`sparse: {sparse}` needs Milvus {needed[0]}.{needed[1]} or newer, and the server is"
-        f" {version}. Use a newer one, or a spec without it."
+        f"`sparse: {sparse}` needs Milvus {needed[0]}.{needed[1]} or newer, but the server has"
+        f" version {version}. Upgrade the server, or use a spec without it."
     )
 
 
 def collection_schema(dimension: int, sparse: Sparse = Sparse.NONE) -> "CollectionSchema":
-    """The fields of a collection whose dense vectors have `dimension` numbers."""
+    """Return the schema of a collection with dense vectors of this dimension."""
     from pymilvus import (  # noqa: PLC0415 - takes most of a second
         DataType,
         Function,
@@ -112,7 +116,7 @@ def collection_schema(dimension: int, sparse: Sparse = Sparse.NONE) -> "Collecti
 
 
 def field_types(described: Mapping[str, Any]) -> dict[str, str]:
-    """Each field's type with its size, `VARCHAR(64)`, from a schema's or collection's dict."""
+    """Return the type and size of each field, such as `VARCHAR(64)`, of a described collection."""
     from pymilvus import DataType  # noqa: PLC0415 - as above
 
     return {f["name"]: f"{DataType(f['type']).name}{_size(f)}" for f in described["fields"]}
@@ -125,30 +129,30 @@ def _size(described: Mapping[str, Any]) -> str:
 
 
 def dimension_of(described: Mapping[str, Any]) -> int:
-    """Length of the vectors of a described collection."""
+    """Return the dimension of the vectors of a described collection."""
     return next(int(f["params"]["dim"]) for f in described["fields"] if f["name"] == VECTOR_FIELD)
 
 
 def labelled(**parts: Mapping[str, Any]) -> dict[str, str]:
-    """What must agree between two collections, `{"field text": "VARCHAR(64)", ...}`."""
+    """Return parts of a description as one mapping, `{"field text": "VARCHAR(64)", ...}`."""
     return {
         f"{label} {key}": str(value) for label, part in parts.items() for key, value in part.items()
     }
 
 
 def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
-    """Check rows and cut them into upserts of bounded size.
+    """Validate rows and split them into upserts of bounded size.
 
     Args:
-        rows: The columns of `TEXT_LIMITS` (String), of `INTEGER_FIELDS` (Int64) and `vector`
-            (Array(Float32, dimension)), without nulls; and, where the collection takes the
-            model's sparse vectors, `sparse` (`core.tables.SPARSE`). Others are left out.
+        rows: Columns `TEXT_LIMITS` (String), `INTEGER_FIELDS` (Int64) and `vector`
+            (Array(Float32, dimension)), without nulls, and `sparse` (`core.tables.SPARSE`) if the
+            collection has the model's sparse vectors. Other columns are ignored.
 
     Yields:
-        Columns as pymilvus takes them: for each field its name, type and values.
+        Columns as pymilvus expects them: name, type and values of each field.
 
     Raises:
-        VectorStoreError: A value does not fit; nothing has been yielded then.
+        VectorStoreError: A value is invalid; in that case nothing has been yielded.
     """
     rows = _checked(rows)
     if rows.is_empty():
@@ -158,21 +162,21 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
 
 
 def import_file(rows: pl.DataFrame) -> bytes:
-    """Check rows and return them as a parquet file that Milvus's bulk import takes.
+    """Validate rows and return them as a Parquet file for Milvus's bulk import.
 
-    pymilvus's own writer takes one row after the other, and brings the clients of three clouds.
+    pymilvus's own writer handles one row at a time, and depends on the clients of three clouds.
 
     Args:
-        rows: As `requests` takes them, without sparse vectors.
+        rows: As for `requests`, without sparse vectors.
 
     Raises:
-        VectorStoreError: A value does not fit.
+        VectorStoreError: A value is invalid.
     """
     import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 - only imports need it
     from pyarrow import parquet  # noqa: PLC0415
 
     table = _checked(rows).to_arrow()
-    # Polars writes arrow's large types and lists of a fixed size, which Milvus refuses.
+    # Polars uses Arrow's large types and fixed-size lists, which Milvus rejects.
     kinds = dict.fromkeys(TEXT_LIMITS, pa.string()) | dict.fromkeys(INTEGER_FIELDS, pa.int64())
     kinds[VECTOR_FIELD] = pa.list_(pa.float32())
     buffer = BytesIO()
@@ -181,7 +185,7 @@ def import_file(rows: pl.DataFrame) -> bytes:
 
 
 def _checked(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns that Milvus holds, if all values fit."""
+    """Return the columns that Milvus stores, after checking their values."""
     missing = [name for name in ROW_FIELDS if name not in rows.columns]
     if missing:
         raise VectorStoreError(f"Rows for Milvus lack the columns {', '.join(missing)}.")
@@ -194,22 +198,22 @@ def _checked(rows: pl.DataFrame) -> pl.DataFrame:
 def _column(values: pl.Series) -> dict[str, Any]:
     from pymilvus import DataType  # noqa: PLC0415 - as above
 
-    given: list[Any]
+    items: list[Any]
     if values.name == VECTOR_FIELD:
-        kind, given = DataType.FLOAT_VECTOR, values.to_numpy().tolist()
+        kind, items = DataType.FLOAT_VECTOR, values.to_numpy().tolist()
     elif values.name == SPARSE_FIELD:
-        kind, given = DataType.SPARSE_FLOAT_VECTOR, [_sparse(entry) for entry in values]
+        kind, items = DataType.SPARSE_FLOAT_VECTOR, [_sparse(entry) for entry in values]
     else:
         kind = DataType.VARCHAR if values.name in TEXT_LIMITS else DataType.INT64
-        given = values.to_list()
-    return {"name": values.name, "type": kind, "values": given}
+        items = values.to_list()
+    return {"name": values.name, "type": kind, "values": items}
 
 
 def _sparse(weights: list[dict[str, Any]]) -> dict[int, float]:
-    """Return a sparse vector as Milvus takes it: never empty.
+    """Return a sparse vector as Milvus expects it: never empty.
 
-    A text whose every token weighs nothing gets a trace of token 0, the start of every text,
-    which no model gives a weight and no query asks for.
+    If no token has a weight, token 0 gets a negligible one. It is the start token, to which models
+    give no weight and which no query contains.
     """
     return {entry["token"]: entry["weight"] for entry in weights} or {0: 1e-9}
 
@@ -219,52 +223,52 @@ def _check_values(rows: pl.DataFrame) -> None:
         _refuse(rows, rows[name].is_null(), name, "is null")
     for name, limit in TEXT_LIMITS.items():
         _refuse(rows, rows[name].str.len_bytes() > limit, name, f"is longer than {limit} bytes")
-    _refuse(rows, rows["chunk_id"].is_duplicated(), "chunk_id", "comes twice in one upsert")
+    _refuse(rows, rows["chunk_id"].is_duplicated(), "chunk_id", "occurs twice in one upsert")
     finite = np.isfinite(rows[VECTOR_FIELD].to_numpy()).all(axis=1)
-    _refuse(rows, pl.Series(~finite), VECTOR_FIELD, "has a value that is not finite")
+    _refuse(rows, pl.Series(~finite), VECTOR_FIELD, "has a component that is not finite")
 
 
 def _refuse(rows: pl.DataFrame, bad: pl.Series, name: str, why: str) -> None:
-    """Raise, naming the first bad row and how many there are."""
+    """Raise an error that names the first bad row, if there are any."""
     if bad.any():
         first = rows.filter(bad).row(0, named=True)
         raise VectorStoreError(
             f"{name} of chunk {first['chunk_id']!r} (document {str(first['document_id'])[:200]!r})"
-            f" {why}; {bad.sum()} of {len(rows)} rows are so. Nothing was written."
+            f" {why}; {bad.sum()} of {len(rows)} rows are affected. Nothing was written."
         )
 
 
 def _rows_per_request(rows: pl.DataFrame) -> int:
-    """So many rows that even of the largest a request holds no more than it may."""
+    """Return how many rows fit into a request, even if all are as large as the largest one."""
     texts = rows.select(pl.sum_horizontal(pl.col(*TEXT_LIMITS).str.len_bytes()).max()).item()
     numbers = 8 * len(INTEGER_FIELDS) + 4 * rows[VECTOR_FIELD].to_numpy().shape[1]
     return int(max(1, min(MAX_REQUEST_ROWS, MAX_REQUEST_BYTES // (texts + numbers))))
 
 
 def literal(text: str) -> str:
-    """A string of Milvus's filter language.
+    """Return a string literal of Milvus's filter language.
 
-    Only these escapes mean the same to all engines; any other character stands for itself.
+    Only these escapes mean the same to all engines; all other characters are left unescaped.
     """
     return f'"{text.translate(_ESCAPES)}"'
 
 
 def equals(name: str, value: str) -> str:
-    """The filter for rows whose field has this value."""
+    """Return the filter for rows with this value in a field."""
     return f"{name} == {literal(value)}"
 
 
 def any_key(chunk_ids: Sequence[str]) -> Iterator[str]:
-    """Filters that together select the rows of these keys, each of bounded length."""
+    """Yield filters of bounded length that together select the rows with these keys."""
     for start in range(0, len(chunk_ids), MAX_REQUEST_ROWS):
         keys = chunk_ids[start : start + MAX_REQUEST_ROWS]
         yield f"chunk_id in [{', '.join(map(literal, keys))}]"
 
 
 def has_prefix(name: str, prefix: str) -> str:
-    """The filter for values that start with `prefix`, as a range of keys.
+    """Return the filter for values that start with `prefix`, as a range of strings.
 
-    `like` would be shorter, but engines disagree on how to escape `%`, `_` and a backslash.
+    `like` would be shorter, but engines disagree on how to escape `%`, `_` and backslashes.
     """
     if not prefix:
         return ""
@@ -274,10 +278,13 @@ def has_prefix(name: str, prefix: str) -> str:
 
 
 def _after_all_with(prefix: str) -> str:
-    """The first string, by code points and so by UTF-8 bytes, behind all with this prefix."""
+    """Return the first string after all those with this prefix, in the order of code points.
+
+    That is also the order of UTF-8 bytes. Empty if there is no such string.
+    """
     stem = prefix.rstrip(_LAST_CHARACTER)
     if not stem:
         return ""
     following = ord(stem[-1]) + 1
-    # Surrogates are not characters and cannot be sent.
+    # Surrogates are not characters and cannot be encoded.
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # noqa: PLR2004

@@ -1,15 +1,15 @@
-"""The vector store: collections, rows, searches and aliases in Milvus.
+"""The vector store: rows, searches and aliases in Milvus.
 
-Every failure leaves here as a `VectorStoreError` that says what to do. The class is written for
-what all Milvus engines do alike; where they differ the stricter one sets the rule:
+Every failure is raised as a `VectorStoreError` that states what to do. The code relies only on
+behaviour that all Milvus engines share; where they differ, the strictest one sets the rule:
 
-- lengths of strings are bytes, and Milvus Lite checks neither them nor that vectors are finite,
-  so `upsert` does;
-- a key that is twice in one upsert becomes two rows on some servers, so `upsert` refuses it;
-- reads that decide something ask for strong consistency by name;
-- a prefix filter is a range of keys, because the escaping of `like` differs between engines;
-- Milvus Lite forgets on a restart which collections were loaded, so a read that is refused for
-  that loads the collection and asks again.
+- String lengths are in bytes. Milvus Lite checks neither them nor that vectors are finite, so
+  `upsert` does.
+- A key that occurs twice in an upsert becomes two rows on some servers, so `upsert` refuses it.
+- Reads on which decisions are based request strong consistency explicitly.
+- A prefix filter is a range of strings, because engines differ in how they escape `like`.
+- After a restart, Milvus Lite no longer knows which collections were loaded, so a read that fails
+  for that reason loads the collection and is repeated.
 """
 
 import json
@@ -42,80 +42,81 @@ from rag_assets.core.models.vectors import SparseVector
 
 IMPORT_POLL = 0.5  # seconds
 RRF_K = 60  # the usual constant of reciprocal-rank fusion
-FUSED = 100  # hits of each ranking that are fused, at the least
+FUSED = 100  # minimum number of hits per ranking to fuse
 
 
 class MilvusStore(Collections):
-    """One connection to a Milvus server; get it with `connect` and close it after use."""
+    """A connection to a Milvus server; open it with `connect` and close it after use."""
 
     # Rows
 
     def upsert(self, name: str, rows: pl.DataFrame) -> None:
         """Write rows, replacing those with the same `chunk_id`.
 
-        Not atomic beyond one request: a failure may leave some of the rows written, and the
-        same call made again completes them.
+        Only each single request is atomic: after a failure, some of the rows may have been
+        written. Repeating the call completes them.
 
         Args:
             name: The collection.
-            rows: As `rows.requests` takes them.
+            rows: As for `rows.requests`.
 
         Raises:
-            VectorStoreError: A value does not fit (then nothing was written), or the server fails.
+            VectorStoreError: A value is invalid, in which case nothing was written, or the server
+                failed.
         """
         for columns in requests(rows):
             self._call("upsert", name, columns, on=self._client._get_connection())
 
     def bulk_import(self, name: str, rows: pl.DataFrame, files: ImportFiles) -> None:
-        """Have the server read rows from a file, past its log, and wait until it has.
+        """Let the server import rows from a file, bypassing its log, and wait until it is done.
 
-        What is there already is not replaced: only for rows that nobody has written.
+        An import does not replace existing rows, so it must only be used for new ones.
 
         Args:
             name: A collection without sparse vectors.
-            rows: As `upsert` takes them.
-            files: Where the server reads.
+            rows: As for `upsert`.
+            files: The storage that the server reads from.
 
         Raises:
-            VectorStoreError: A value does not fit, the server has no such import (Milvus Lite), or
-                it failed, perhaps with some of the rows written.
+            VectorStoreError: A value is invalid, the server does not support bulk imports (Milvus
+                Lite), or the import failed, possibly after writing some of the rows.
         """
         from pymilvus import BulkInsertState as State  # noqa: PLC0415 - takes most of a second
 
         connection = self._client._get_connection()
-        going = (State.ImportPending, State.ImportStarted, State.ImportPersisted)
-        until_ended = Retrying(
-            retry=retry_if_result(lambda found: found.state in going),
+        unfinished = (State.ImportPending, State.ImportStarted, State.ImportPersisted)
+        until_finished = Retrying(
+            retry=retry_if_result(lambda result: result.state in unfinished),
             wait=wait_fixed(IMPORT_POLL),
             stop=stop_after_delay(BUILT_WITHIN),
             retry_error_callback=lambda last: last.outcome and last.outcome.result(),
         )
-        with files.holding(f"{name}-{uuid4().hex}.parquet", import_file(rows)) as path:
+        with files.temporary_file(f"{name}-{uuid4().hex}.parquet", import_file(rows)) as path:
             task = self._call("do_bulk_insert", name, "", [path], on=connection)
-            found = until_ended(self._call, "get_bulk_insert_state", task, on=connection)
-        if found.state != State.ImportCompleted:
+            result = until_finished(self._call, "get_bulk_insert_state", task, on=connection)
+        if result.state != State.ImportCompleted:
             raise VectorStoreError(
                 f"Milvus at {self._address}: the import of {path} into {name!r} ended as"
-                f" {found.state_name}: {found.infos.get(State.FAILED_REASON, '')}"
+                f" {result.state_name}: {result.infos.get(State.FAILED_REASON, '')}"
             )
 
     def delete(self, name: str, chunk_ids: Sequence[str]) -> None:
-        """Delete the rows of these keys; keys without a row are no error."""
+        """Delete the rows with these keys, as far as they exist."""
         for condition in any_key(chunk_ids):
             self._call("delete", name, filter=condition)
 
     def flush(self, name: str) -> None:
-        """Seal what was written, so that it is stored and gets indexed."""
-        self.info(name)  # Milvus Lite flushes a missing collection without complaint
+        """Seal the rows written so far, so that they are persisted and indexed."""
+        self.info(name)  # because Milvus Lite does not report a missing collection
         self._call("flush", name)
 
     def count(self, name: str, shard: str | None = None) -> int:
-        """Number of rows, with strong consistency, of one shard or of all."""
+        """Return the number of rows of one shard or of all, with strong consistency."""
         condition = "" if shard is None else equals("shard", shard)
         return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
 
     def count_outside(self, name: str, shards: Sequence[str]) -> int:
-        """Number of rows that are of none of these shards, with strong consistency."""
+        """Return the number of rows outside these shards, with strong consistency."""
         condition = f"shard not in {json.dumps(list(shards))}"
         return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
 
@@ -123,7 +124,7 @@ class MilvusStore(Collections):
         """Read the key and digest of every row of a shard, with strong consistency.
 
         Returns:
-            One row per chunk: `chunk_id` (String) and `row_digest` (String), in no set order.
+            One row per chunk with `chunk_id` (String) and `row_digest` (String), in any order.
         """
         schema = {"chunk_id": pl.String, "row_digest": pl.String}
         rows = self._rows(name, equals("shard", shard), list(schema))
@@ -133,7 +134,7 @@ class MilvusStore(Collections):
         """Read vectors by key, with strong consistency.
 
         Returns:
-            A float32 array of shape (dimension,) for each key that has a row.
+            For each key that has a row, a float32 array of shape (dimension,).
         """
         found: dict[str, npt.NDArray[np.float32]] = {}
         for condition in any_key(chunk_ids):
@@ -151,20 +152,21 @@ class MilvusStore(Collections):
         document_prefix: str | None = None,
         consistency: str = "Bounded",
     ) -> list[Hit]:
-        """Find the chunks nearest to a vector, or by it and by words.
+        """Find the chunks nearest to a vector, or by hybrid search.
 
         Args:
             name: The physical collection: an alias may move between two requests.
             vector: float32 of shape (dimension,).
-            limit: The most hits to return.
-            sparse: Of a hybrid collection: the question's sparse vector, or its text for BM25.
-                Both rankings are then fused by reciprocal rank, the sum over them of
-                1 / (60 + rank) (Cormack, Clarke and Buettcher 2009), which is a hit's score.
-            document_prefix: Only chunks of documents whose id starts with this, exactly.
-            consistency: `Strong` sees every finished write; `Bounded` may miss the newest seconds.
+            limit: Maximum number of hits.
+            sparse: For a hybrid collection: the question's sparse vector, or its text for BM25. The
+                score of a hit is then the reciprocal-rank fusion of both rankings: the sum of
+                1 / (60 + rank) (Cormack, Clarke and Buettcher 2009).
+            document_prefix: Only return chunks of documents whose id starts with this.
+            consistency: `Strong` includes every completed write; `Bounded` may miss those of the
+                last seconds.
 
         Returns:
-            Hits, best first.
+            The hits, best first.
 
         Raises:
             CollectionMissingError: The collection was retired: resolve the release again.
@@ -191,18 +193,19 @@ class MilvusStore(Collections):
     # Aliases
 
     def alias_target(self, alias: str) -> str | None:
-        """The collection that an alias names, or None without such an alias."""
+        """Return the collection that an alias points to, or None if there is no such alias."""
         try:
             return str(self._call("describe_alias", alias)["collection_name"])
         except CollectionMissingError:
             return None
 
     def set_alias(self, alias: str, collection: str) -> None:
-        """Point an alias at a collection, in one step, and check that it does.
+        """Point an alias to a collection atomically, then verify it.
 
         Raises:
-            CollectionMissingError: There is no such collection; the alias stays as it was.
-            VectorStoreError: The server refuses, or names another collection afterwards.
+            CollectionMissingError: The collection does not exist; the alias is unchanged.
+            VectorStoreError: The server failed, or the alias points to another collection
+                afterwards.
         """
         self.info(collection)
         before = self.alias_target(alias)
@@ -212,14 +215,14 @@ class MilvusStore(Collections):
         after = self.alias_target(alias)
         if after != collection:
             raise VectorStoreError(
-                f"Alias {alias!r} names {after!r} after it was set to {collection!r}:"
-                " somebody else sets it too. Look who does, then repeat."
+                f"Alias {alias!r} points to {after!r} after it was set to {collection!r}:"
+                " another client is updating this alias concurrently. Stop it, then retry."
             )
 
     def _rows(self, name: str, condition: str, fields: list[str]) -> list[dict[str, Any]]:
-        """All rows of a condition, with strong consistency.
+        """Return all rows that meet a condition, with strong consistency.
 
-        Without a limit one request gives one consistent view, which a paged read could not.
+        A single request without a limit gives a consistent view, which reading in pages would not.
         """
         return list(
             self._read(
@@ -239,12 +242,12 @@ def _fused(
     condition: str,
     params: dict[str, Any],
 ) -> dict[str, Any]:
-    """What a hybrid search asks for: the rankings by vector and by words, fused."""
+    """Return the arguments of a hybrid search, which fuses two rankings."""
     from pymilvus import AnnSearchRequest, RRFRanker  # noqa: PLC0415 - takes most of a second
 
-    deep = max(FUSED, limit)
+    depth = max(FUSED, limit)
     rankings = [
-        AnnSearchRequest([dense], VECTOR_FIELD, params, deep, expr=condition),
-        AnnSearchRequest([sparse], SPARSE_FIELD, {}, deep, expr=condition),
+        AnnSearchRequest([dense], VECTOR_FIELD, params, depth, expr=condition),
+        AnnSearchRequest([sparse], SPARSE_FIELD, {}, depth, expr=condition),
     ]
     return {"reqs": rankings, "ranker": RRFRanker(RRF_K)}

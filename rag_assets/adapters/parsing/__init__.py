@@ -1,1 +1,1 @@
-"""Parsing: documents to Markdown, in processes with limits, and the tokenizer."""
+"""Parsing of documents to Markdown, in child processes with limits, and the tokenizer."""

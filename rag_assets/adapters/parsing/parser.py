@@ -1,9 +1,9 @@
-"""One document's bytes to Markdown, title, headings and pages.
+"""Parses a document's bytes into Markdown, title, headings and pages.
 
-`parse` is a function of the bytes and the name alone and never raises for what a document holds:
-it returns an outcome. It runs parsers written in native code on files that strangers wrote, so
-production calls it through `parse_worker.ParserPool`, which can kill it. Nothing heavy is imported
-before the first document that needs it.
+`parse` depends on the bytes and the name alone, and returns an outcome instead of raising an error
+for the content of a document. It runs native-code parsers on untrusted files, so production code
+calls it through `worker.ParserPool`, which can kill it. Heavy libraries are imported with the first
+document that needs them.
 """
 
 import io
@@ -33,7 +33,7 @@ from rag_assets.core.documents.document import Outcome, Page, ParsedDocument
 if TYPE_CHECKING:
     import xberg
 
-PARSER_REVISION = 1  # raise it when this package's parsing changes what comes out
+PARSER_REVISION = 1  # increase it when a change to this package changes results
 MAX_CHARACTERS = 20_000_000
 _LIBRARIES = (
     *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
@@ -43,9 +43,9 @@ _LIBRARIES = (
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a format's parser finds: a title, and the text page by page.
+    """The result of a format's parser: a title, and the text of each page.
 
-    `numbers` is empty for a format without pages; then there is one text.
+    For a format without pages, `numbers` is empty and there is one text.
     """
 
     title: str
@@ -56,7 +56,7 @@ class _Parts:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A format: its media type, what refuses other bytes, and what reads them."""
+    """A document format: its media type, the check of its bytes, and its parser."""
 
     media_type: str
     verify: Callable[[bytes], None]
@@ -64,12 +64,12 @@ class _Format:
 
 
 def is_supported(document_id: str) -> bool:
-    """True if this name's extension is one that is read."""
+    """Whether the file extension is a supported format."""
     return _extension(document_id) in _FORMATS
 
 
 def parser_version() -> str:
-    """Changes when the same bytes could give another result: our revision and the libraries'."""
+    """Return the versions of this package's parsing and of the libraries it uses."""
     libraries = (f"{name} {metadata.version(name)}" for name in _LIBRARIES)
     return ", ".join([f"rag-assets {PARSER_REVISION}", *libraries])
 
@@ -77,16 +77,16 @@ def parser_version() -> str:
 def parse(
     document_id: str, content: bytes, *, max_characters: int = MAX_CHARACTERS
 ) -> ParsedDocument:
-    """Turn one document into Markdown, or say why that cannot be done.
+    """Parse a document into Markdown, or return why that is not possible.
 
     Args:
-        document_id: The document's key; its extension decides the format.
-        content: The document.
-        max_characters: A longer result is an outcome `FAILED`.
+        document_id: The document's key; its extension determines the format.
+        content: The bytes.
+        max_characters: Maximum text; a document with more has the outcome `FAILED`.
     """
     file_format = _FORMATS.get(_extension(document_id))
     if file_format is None:
-        return ParsedDocument(Outcome.SKIPPED, f"Only these are read: {', '.join(_FORMATS)}.")
+        return ParsedDocument(Outcome.SKIPPED, f"Supported formats are {', '.join(_FORMATS)}.")
     try:
         parts = _read(file_format, content)
         return _assemble(parts, file_format.media_type, max_characters)
@@ -94,7 +94,7 @@ def parse(
         return ParsedDocument(error.outcome, error.reason, file_format.media_type)
     except MemoryError:
         raise
-    except Exception as error:  # whatever a library raises concerns this document only
+    except Exception as error:  # whatever a library raises is about this document only
         reason = f"{type(error).__name__}: {_first_line(error)}"
         return ParsedDocument(Outcome.FAILED, reason, file_format.media_type)
 
@@ -109,7 +109,7 @@ def _first_line(error: BaseException) -> str:
 
 def _read(file_format: _Format, content: bytes) -> _Parts:
     if not content.strip(b"\0 \t\r\n"):
-        raise UnparsableError(Outcome.EMPTY, "The document has no bytes but blank ones.")
+        raise UnparsableError(Outcome.EMPTY, "The document is empty or blank.")
     file_format.verify(content)
     return file_format.read(content, file_format.media_type)
 
@@ -120,14 +120,14 @@ def _assemble(parts: _Parts, media_type: str, max_characters: int) -> ParsedDocu
         raise UnparsableError(Outcome.FAILED, reason)
     markdown, pages = _join_pages(parts)
     if not markdown:
-        raise UnparsableError(Outcome.EMPTY, "There is no text in the document.")
+        raise UnparsableError(Outcome.EMPTY, "The document contains no text.")
     headings = find_headings(markdown) if parts.has_headings else ()
     title = parts.title or (headings[0].title if headings else "")
     return ParsedDocument(Outcome.PARSED, None, media_type, title, markdown, headings, pages)
 
 
 def _join_pages(parts: _Parts) -> tuple[str, tuple[Page, ...]]:
-    """The texts with a blank line between them, and where the page of each one went."""
+    """Join the texts with blank lines between them; return the result and its pages."""
     texts = [normalise(text).strip("\n") for text in parts.texts]
     pages: list[Page] = []
     kept: list[str] = []
@@ -140,7 +140,7 @@ def _join_pages(parts: _Parts) -> tuple[str, tuple[Page, ...]]:
     return "\n\n".join(kept), tuple(pages) if parts.numbers else ()
 
 
-# --- Do the bytes agree with the name? -----------------------------------------------------------
+# --- Checks that the content matches the file extension ------------------------------------------
 
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")
@@ -154,46 +154,47 @@ def _refuse_type(content: bytes, expected: str) -> NoReturn:
     import filetype  # type: ignore[import-untyped]  # noqa: PLC0415 - only if mistyped
 
     if content.startswith(_OLE_MAGIC):
-        found = "an Office document of before 2007"
+        found = "an Office document from before 2007"
     else:
-        found = filetype.guess_mime(content[:8192]) or "of no known type"
-    reason = f"The name says {expected} but the bytes are {found}."
+        found = filetype.guess_mime(content[:8192]) or "of unknown type"
+    reason = f"The content is {found}, not {expected}."
     raise UnparsableError(Outcome.MISTYPED, reason)
 
 
 def _verify_text(content: bytes) -> None:
-    """Nothing to do: decoding refuses what is not text."""
+    """Do nothing: decoding refuses what is not text."""
 
 
 def _verify_pdf(content: bytes) -> None:
     if b"%PDF-" not in content[:1024]:
-        _refuse_type(content, "PDF")
-    # Readers rebuild the lost index, but what was cut off would be missing without a word.
+        _refuse_type(content, "a PDF")
+    # PDF libraries rebuild a lost index, but silently omit what was cut off.
     if not _PDF_END.search(content.rstrip(b"\0 \t\r\n")[-_PDF_TAIL_BYTES:]):
-        raise UnparsableError(Outcome.TRUNCATED, "The PDF has no end: it was cut off.")
+        raise UnparsableError(Outcome.TRUNCATED, "The PDF is incomplete: its end is missing.")
 
 
 def _verify_mail(content: bytes) -> None:
     message = message_from_bytes(content[:65536])
     if not any(name in message for name in _MAIL_HEADERS):
-        _refuse_type(content, "e-mail")
+        _refuse_type(content, "an e-mail")
 
 
 def _verify_zip(expected: str, member: str) -> Callable[[bytes], None]:
-    """What refuses bytes that are not a ZIP with a member whose name begins with `member`."""
+    """Return the check that a file is a ZIP archive with a member that begins with `member`."""
 
     def verify(content: bytes) -> None:
         if content.startswith(_OLE_MAGIC) and _ENCRYPTED_PACKAGE in content:
-            raise UnparsableError(Outcome.ENCRYPTED, "The document is protected by a password.")
+            raise UnparsableError(Outcome.ENCRYPTED, "The document is password-protected.")
         if not content.startswith(b"PK"):
             _refuse_type(content, expected)
         members = _zip_members(content)
         if not any(info.filename.startswith(member) for info in members):
             raise UnparsableError(
-                Outcome.MISTYPED, f"The name says {expected} but it is another kind of ZIP archive."
+                Outcome.MISTYPED,
+                f"The content is another kind of ZIP archive, not {expected}.",
             )
         if any(info.flag_bits & _ZIP_FLAG_ENCRYPTED for info in members):
-            raise UnparsableError(Outcome.ENCRYPTED, "The archive is protected by a password.")
+            raise UnparsableError(Outcome.ENCRYPTED, "The archive is password-protected.")
 
     return verify
 
@@ -203,11 +204,11 @@ def _zip_members(content: bytes) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        reason = f"The document is damaged or cut off: {_first_line(error)}."
+        reason = f"The document is damaged or incomplete: {_first_line(error)}."
         raise UnparsableError(Outcome.TRUNCATED, reason) from error
 
 
-# --- Formats that are text -----------------------------------------------------------------------
+# --- Text formats --------------------------------------------------------------------------------
 
 
 def _read_text(content: bytes, _media_type: str) -> _Parts:
@@ -228,20 +229,20 @@ def _read_html(content: bytes, _media_type: str) -> _Parts:
     return _Parts(title, (markdown,))
 
 
-# --- Formats that xberg reads --------------------------------------------------------------------
+# --- Formats parsed by xberg ---------------------------------------------------------------------
 
-# Its messages are all there is to tell one failure from another.
-_SAYS_ENCRYPTED = re.compile(r"encrypted|password", re.IGNORECASE)
-_SAYS_DAMAGED = re.compile(
+# Failures can only be told apart by their messages.
+_ENCRYPTED_MESSAGE = re.compile(r"encrypted|password", re.IGNORECASE)
+_DAMAGED_MESSAGE = re.compile(
     r"invalid zip|corrupt|unexpected end|end of (input|file|xml)|not closed|eocd|checksum"
     r"|cross-reference|truncated",
     re.IGNORECASE,
 )
-_SAYS_LEFT_OUT = re.compile(r"content was not extracted")
+_INCOMPLETE_MESSAGE = re.compile(r"content was not extracted")
 _PLACEHOLDER_TITLE = re.compile(r"untitled|(powerpoint )?presentation|microsoft word - ", re.I)
-# Its own limits refuse ordinary workbooks; the limit on size and the pool's on memory remain.
+# xberg's own limits refuse ordinary workbooks. File size and memory are limited elsewhere.
 _MAX_TABLE_CELLS = 5_000_000
-_MAX_ZIP_RATIO = 1100  # deflate cannot do more
+_MAX_ZIP_RATIO = 1100  # the maximum of deflate
 
 
 def _read_whole(content: bytes, media_type: str) -> _Parts:
@@ -282,7 +283,7 @@ def _read_pdf(content: bytes, media_type: str) -> _Parts:
 
 
 def _pdf_text(content: bytes, first_error: UnparsableError) -> _Parts:
-    """The plain text of a PDF that xberg cannot read; its error if this fails too."""
+    """Extract plain text from a PDF that xberg cannot parse; raise its error if this fails too."""
     import pypdfium2  # type: ignore[import-untyped]  # noqa: PLC0415 - only if xberg fails
 
     try:
@@ -296,7 +297,7 @@ def _pdf_text(content: bytes, first_error: UnparsableError) -> _Parts:
 def _extract(content: bytes, media_type: str) -> "xberg.ExtractedDocument":
     import asyncio  # noqa: PLC0415
 
-    import xberg  # noqa: PLC0415 - 0.3 s, and only some formats need it
+    import xberg  # noqa: PLC0415 - takes 0.3 s, and only some formats need it
 
     source = xberg.ExtractInput(kind="bytes", bytes=content, mime_type=media_type)
     config = xberg.ExtractionConfig(
@@ -314,16 +315,16 @@ def _extract(content: bytes, media_type: str) -> "xberg.ExtractedDocument":
     except RuntimeError as error:
         _refuse(_first_line(error))
     for warning in result.results[0].processing_warnings:
-        if _SAYS_LEFT_OUT.search(warning.message):
-            raise UnparsableError(Outcome.TRUNCATED, f"Damaged in part: {warning.message}")
+        if _INCOMPLETE_MESSAGE.search(warning.message):
+            raise UnparsableError(Outcome.TRUNCATED, f"Partly damaged: {warning.message}")
     return result.results[0]
 
 
 def _refuse(message: str) -> NoReturn:
-    if _SAYS_ENCRYPTED.search(message):
-        raise UnparsableError(Outcome.ENCRYPTED, f"Protected by a password: {message}")
-    if _SAYS_DAMAGED.search(message):
-        raise UnparsableError(Outcome.TRUNCATED, f"Damaged or cut off: {message}")
+    if _ENCRYPTED_MESSAGE.search(message):
+        raise UnparsableError(Outcome.ENCRYPTED, f"Password-protected: {message}")
+    if _DAMAGED_MESSAGE.search(message):
+        raise UnparsableError(Outcome.TRUNCATED, f"Damaged or incomplete: {message}")
     raise UnparsableError(Outcome.FAILED, message)
 
 
@@ -336,7 +337,7 @@ def _title(document: "xberg.ExtractedDocument") -> str:
 
 
 def _read_mail(content: bytes, media_type: str) -> _Parts:
-    """The mail, then each attachment that is itself a readable document under its name."""
+    """Return the mail, followed by each attachment that can be parsed, under its name."""
     message = message_from_bytes(content, policy=email_policy)
     text = _extract(content, media_type).content
     attachments = (f"# {name}\n\n{markdown}" for name, markdown in _attachments(message))
@@ -347,7 +348,7 @@ def _read_mail(content: bytes, media_type: str) -> _Parts:
 def _attachments(message: EmailMessage) -> Iterator[tuple[str, str]]:
     for part in message.iter_attachments():
         name, content = part.get_filename(), part.get_payload(decode=True)
-        # A mail in a mail is left to its own text: attachments of attachments have no bottom.
+        # Mails inside mails are skipped: their attachments could be nested without end.
         if name and isinstance(content, bytes) and _extension(name) != ".eml":
             attached = parse(name, content)
             if attached.outcome is Outcome.PARSED:
@@ -360,15 +361,15 @@ _HTML = _Format("text/html", _verify_text, _read_html)
 _FORMATS = {
     ".pdf": _Format("application/pdf", _verify_pdf, _read_pdf),
     ".docx": _Format(
-        _OFFICE + "wordprocessingml.document", _verify_zip("Word document", "word/"), _read_whole
+        _OFFICE + "wordprocessingml.document", _verify_zip("a Word document", "word/"), _read_whole
     ),
     ".pptx": _Format(
-        _OFFICE + "presentationml.presentation", _verify_zip("presentation", "ppt/"), _read_slides
+        _OFFICE + "presentationml.presentation", _verify_zip("a presentation", "ppt/"), _read_slides
     ),
     ".xlsx": _Format(
-        _OFFICE + "spreadsheetml.sheet", _verify_zip("Excel workbook", "xl/"), _read_sheets
+        _OFFICE + "spreadsheetml.sheet", _verify_zip("an Excel workbook", "xl/"), _read_sheets
     ),
-    ".epub": _Format("application/epub+zip", _verify_zip("EPUB", "mimetype"), _read_whole),
+    ".epub": _Format("application/epub+zip", _verify_zip("an EPUB", "mimetype"), _read_whole),
     ".eml": _Format("message/rfc822", _verify_mail, _read_mail),
     ".html": _HTML,
     ".htm": _HTML,

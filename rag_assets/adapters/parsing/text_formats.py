@@ -1,7 +1,7 @@
-"""Formats that are text already: bytes to characters, and HTML and CSV to Markdown.
+"""Text formats: decoding, CSV and HTML to Markdown, and the structure of Markdown.
 
-Here belongs what turns text into Markdown and what finds the structure of Markdown. Formats that
-need a document library are in `parser.py`.
+What belongs here: everything that turns text into Markdown or finds its structure. What does not:
+formats that need a document library (`parser.py`).
 """
 
 import codecs
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class UnparsableError(Exception):
-    """A document that cannot become Markdown: the outcome and the sentence that says why."""
+    """A document cannot be turned into Markdown: the outcome, and the reason in one sentence."""
 
     def __init__(self, outcome: Outcome, reason: str) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ _BOMS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Left to all 100 code pages, the guess for short Western text is some exotic one.
+# With all 100 code pages to choose from, short Western text is taken for some exotic one.
 _GUESSED_ENCODINGS = [
     *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256"),
     *("cp932", "euc_jp", "gb18030", "big5", "euc_kr"),
@@ -52,26 +52,26 @@ _UNWANTED = re.compile("[\0\ud800-\udfff]")
 
 
 def decode(content: bytes, declared: str | None = None) -> str:
-    """The characters of a text file, normalised as `normalise` does.
+    """Decode and normalise the content of a text file.
 
     Args:
-        content: The file.
-        declared: The encoding that the file itself claims, believed if it is not UTF-8 and fits.
+        content: The bytes.
+        declared: The encoding that the file declares; used if the bytes are not UTF-8 and fit it.
 
     Raises:
-        UnparsableError: If these bytes are no text.
+        UnparsableError: The bytes are not text.
     """
     return normalise(_decode(content, declared))
 
 
 def normalise(text: str) -> str:
-    """`text` with line feeds as the only newlines, without NUL and lone surrogates."""
+    """Return the text with line feeds as newlines, and without NULs and lone surrogates."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     return lines if "\0" not in lines and _is_valid(lines) else _UNWANTED.sub("", lines)
 
 
 def _is_valid(text: str) -> bool:
-    """Whether there is no lone surrogate in it; ten times faster than to search for one."""
+    """Whether there are no lone surrogates; ten times faster than searching for them."""
     try:
         return isinstance(text.encode(), bytes)
     except UnicodeEncodeError:
@@ -85,7 +85,7 @@ def _decode(content: bytes, declared: str | None) -> str:
     if wide := _wide_encoding(content[:_SAMPLE_BYTES]):
         return content.decode(wide, "replace")
     if _is_binary(content[:_SAMPLE_BYTES]):
-        raise UnparsableError(Outcome.MISTYPED, "The name says text but the bytes are binary.")
+        raise UnparsableError(Outcome.MISTYPED, "The content is binary, not text.")
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -93,7 +93,7 @@ def _decode(content: bytes, declared: str | None) -> str:
 
 
 def _wide_encoding(sample: bytes) -> str | None:
-    """UTF-16 without a byte order mark: every other byte of mostly Latin text is NUL."""
+    """Detect UTF-16 without a byte order mark: every other byte of mostly Latin text is NUL."""
     pairs = len(sample) // 2
     low_zeros, high_zeros = sample[::2].count(0), sample[1::2].count(0)
     if pairs and high_zeros > 0.4 * pairs and low_zeros < 0.05 * pairs:
@@ -108,12 +108,12 @@ def _is_binary(sample: bytes) -> bool:
     return (
         control > _MAX_CONTROL_SHARE * len(sample)
         or sample.count(0) > _MAX_NUL_SHARE * len(sample)
-        or sample.startswith(b"%PDF-")  # its beginning is text, the rest is not
+        or sample.startswith(b"%PDF-")  # starts like text, but is not
     )
 
 
 def _decode_foreign(content: bytes, declared: str | None) -> str:
-    """Text that is not clean UTF-8: damaged UTF-8, the declared encoding, or a guess."""
+    """Decode what is not valid UTF-8: as damaged UTF-8, as declared, or by a guess."""
     damaged = content.decode(errors="replace")
     bad = damaged.count("\N{REPLACEMENT CHARACTER}")
     if bad < len(damaged.encode()) - len(damaged) - 2 * bad:  # fewer than good non-ASCII bytes
@@ -132,19 +132,20 @@ def _fits(encoding: str, content: bytes) -> bool:
 def _guess(content: bytes) -> str:
     import charset_normalizer  # noqa: PLC0415 - only files that are not UTF-8 need it
 
-    # The lines that are not ASCII decide, wherever they stand in a long file.
-    telling = b"\n".join(line for line in content.splitlines() if not line.isascii())
-    sample = telling[:_SAMPLE_BYTES]
+    # Only lines that are not ASCII are informative, wherever they are in a long file.
+    foreign_lines = b"\n".join(line for line in content.splitlines() if not line.isascii())
+    sample = foreign_lines[:_SAMPLE_BYTES]
     matches = charset_normalizer.from_bytes(sample, cp_isolation=_GUESSED_ENCODINGS)
     best = matches.best()
     if best is None:
         raise UnparsableError(
-            Outcome.MISTYPED, "The name says text but no encoding fits the bytes."
+            Outcome.MISTYPED,
+            "The content is not text in any known encoding.",
         )
     rank = (best.chaos, best.coherence)
     equal = (match for match in matches if (match.chaos, match.coherence) == rank)
     names = {name for match in equal for name in match.could_be_from_charset}
-    return "cp1252" if "cp1252" in names else best.encoding  # the most frequent one wins a tie
+    return "cp1252" if "cp1252" in names else best.encoding  # the most common one wins a tie
 
 
 # --- Markdown's structure ------------------------------------------------------------------------
@@ -154,7 +155,7 @@ _TITLE_FIELD = re.compile(r"""^title\s*[:=]\s*(["']?)(?P<title>.*?)\1\s*$""", re
 
 
 def split_front_matter(text: str) -> tuple[str, str]:
-    """The title in a Markdown file's YAML or TOML front matter, and the text after it."""
+    """Return the title in a Markdown file's YAML or TOML front matter, and the text after it."""
     matter = _FRONT_MATTER.match(text)
     if not matter:
         return "", text
@@ -163,8 +164,8 @@ def split_front_matter(text: str) -> tuple[str, str]:
 
 
 def find_headings(markdown: str) -> tuple[Heading, ...]:
-    """The ATX and setext headings outside code, lists and quotations, in reading order."""
-    blocks, inline = _markdown_readers()
+    """Return the ATX and setext headings outside code, lists and quotes, in reading order."""
+    blocks, inline = _markdown_parsers()
     tokens = blocks.parse(markdown)
     starts = [0, *(newline.end() for newline in re.finditer("\n", markdown))]
     return tuple(
@@ -175,8 +176,8 @@ def find_headings(markdown: str) -> tuple[Heading, ...]:
 
 
 @cache
-def _markdown_readers() -> "tuple[MarkdownIt, MarkdownIt]":
-    """Of blocks, and of inline markup, which only matters in titles."""
+def _markdown_parsers() -> "tuple[MarkdownIt, MarkdownIt]":
+    """Return one parser for blocks, and one for inline markup, which matters in titles only."""
     from markdown_it import MarkdownIt  # noqa: PLC0415 - not needed to import this module
 
     blocks, inline = MarkdownIt("commonmark"), MarkdownIt("commonmark")
@@ -185,21 +186,21 @@ def _markdown_readers() -> "tuple[MarkdownIt, MarkdownIt]":
 
 
 def _words(inline: "Sequence[Token]") -> str:
-    """What a reader sees of a heading: no emphasis, link targets or escapes."""
+    """Return the visible text of a heading, without emphasis, link targets and escapes."""
     parts = [child.content or " " for token in inline for child in token.children or ()]
     return " ".join("".join(parts).split())
 
 
 # --- CSV -----------------------------------------------------------------------------------------
 
-_SNIFFED_CHARACTERS = 4096  # the sniffer's expressions are slow on long samples
+_SNIFFED_CHARACTERS = 4096  # the sniffer's regular expressions are slow on long samples
 
 
 def csv_to_markdown(text: str) -> str:
-    """A Markdown table of the rows; the first row is its header.
+    """Return the rows as a Markdown table, with the first row as its header.
 
-    Short rows stay short and the header is as wide as the widest row, which is what Markdown wants
-    of a ragged table, and costs nothing if one row of a million is wide.
+    The header is padded to the widest row, as Markdown requires, but short rows are not padded, so
+    that one wide row among a million costs nothing.
     """
     csv.field_size_limit(len(text) + 1)
     try:
@@ -215,7 +216,7 @@ def csv_to_markdown(text: str) -> str:
 
 
 def _delimiter(text: str) -> str:
-    # Only the delimiter is taken from the sniffer: its guess at quoting breaks doubled quotes.
+    # Only the sniffer's delimiter is used, because its guess at quoting breaks doubled quotes.
     try:
         return csv.Sniffer().sniff(text[:_SNIFFED_CHARACTERS], delimiters=",;\t|").delimiter
     except csv.Error:
@@ -232,8 +233,8 @@ def _cell(text: str) -> str:
 
 # --- HTML ----------------------------------------------------------------------------------------
 
-# Parsing takes time quadratic in the depth of blocks, and the converter silently leaves out what
-# is deeper than 1,020 elements: the first limit is for the text, the second for the tree.
+# Parsing time is quadratic in the nesting depth of blocks, so that is limited before parsing. The
+# converter silently drops elements nested deeper than 1,020, so that is limited after parsing.
 _MAX_OPEN_BLOCKS = 3000
 _MAX_DEPTH = 1000
 _BLOCK_TAG = re.compile(
@@ -249,13 +250,13 @@ _AROUND_CONTENT = "footer, aside, [role=navigation], [role=banner], [role=conten
 
 
 def declared_charset(content: bytes) -> str | None:
-    """The encoding that an HTML file claims in its first lines."""
+    """Return the encoding that an HTML file declares in its first lines."""
     match = _DECLARED_CHARSET.search(content[:2048])
     return match[1].decode() if match else None
 
 
 def html_to_markdown(html: str) -> tuple[str, str]:
-    """The title of a page and its main content as Markdown."""
+    """Return the title of a page, and its main content as Markdown."""
     import html_to_markdown  # noqa: PLC0415 - not needed to import this module
     from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415
 
@@ -280,7 +281,8 @@ def _refuse_deep_text(html: str) -> None:
             depth = max(0, depth - 1) if tag["end"] else depth + 1
             deepest = max(deepest, depth)
     if deepest > _MAX_OPEN_BLOCKS:
-        raise UnparsableError(Outcome.FAILED, f"The HTML nests {deepest:,} blocks, too many.")
+        reason = f"The HTML nests {deepest:,} blocks; the limit is {_MAX_OPEN_BLOCKS:,}."
+        raise UnparsableError(Outcome.FAILED, reason)
 
 
 def _refuse_deep_tree(root: "LexborNode") -> None:
@@ -293,7 +295,7 @@ def _refuse_deep_tree(root: "LexborNode") -> None:
 
 
 def _main_content(page: "LexborHTMLParser") -> "LexborNode | None":
-    """The element with the text, without navigation and the like; None if there is no element."""
+    """Return the element with the main text, without navigation and the like; None if none."""
     _remove(page.root, _NEVER_CONTENT)
     articles = page.css("article")
     candidates: tuple[LexborNode, ...] = (
@@ -309,6 +311,6 @@ def _main_content(page: "LexborHTMLParser") -> "LexborNode | None":
 
 
 def _remove(root: "LexborNode | None", selector: str) -> None:
-    # Backwards, so that a node is gone before the one around it frees its memory.
+    # Backwards, so that a node is removed before its parent frees its memory.
     for node in reversed(root.css(selector) if root else []):
         node.decompose()

@@ -1,4 +1,4 @@
-"""Counts tokens with a real tokenizer, many texts at once."""
+"""Counts the tokens of many texts at once, with a real tokenizer."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from rag_assets.adapters.package_files import local_path, sha256
 from rag_assets.core.errors import ConfigurationError
 
-KNOWN_WORDS = 200_000
+CACHED_WORDS = 200_000
 _WORD = re.compile(" *[^ ]+")
-_SPACE = "\u2581"  # how SentencePiece's tokenizers write a space
+_SPACE = "\u2581"  # how SentencePiece represents a space
 _ACROSS_WORDS = re.compile(rf"[^{_SPACE}\n]{_SPACE}")
 _SPACES_AS_LETTERS = [
     {"type": "Prepend", "prepend": _SPACE},
@@ -24,17 +24,20 @@ _SPACES_AS_LETTERS = [
 
 
 class TokenCount:
-    """A tokenizer.json that counts; `version` changes with the file, which is read when needed.
+    """Counts tokens with a tokenizer.json, which is loaded on first use.
 
-    Where no token reaches over the beginning of a word, a text has as many tokens as its words
-    have, and of a word that came before the count is known. That is ten times faster than to
-    tokenize all texts, and gives the same counts.
+    If no token can cross the beginning of a word, the count of a text is the sum of the counts of
+    its words, which are cached. That is ten times faster than tokenizing whole texts, and gives the
+    same counts.
+
+    Attributes:
+        version: Digest of the file.
     """
 
     def __init__(self, name: str) -> None:
         self._path = local_path(name)
         self.version = sha256(self._path)
-        self._known: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -50,53 +53,53 @@ class TokenCount:
 
     @cached_property
     def _by_word(self) -> bool:
-        return _words_are_apart(self._tokenizer)
+        return _words_are_independent(self._tokenizer)
 
     @cached_property
-    def _added(self) -> re.Pattern[str]:
-        """What is found before there are words."""
+    def _added_tokens(self) -> re.Pattern[str]:
+        """The pattern of tokens that are matched before the text is split into words."""
         tokens = self._tokenizer.get_added_tokens_decoder().values()
         return re.compile("|".join([_SPACE, *(re.escape(token.content) for token in tokens)]))
 
     def __call__(self, texts: list[str]) -> list[int]:
-        """Return each text's number of tokens, without special tokens."""
+        """Return the number of tokens of each text, not counting special tokens."""
         if not self._by_word:
             return self.tokenized(texts)
         words = [self._words(text) for text in texts]
-        new = {word for found in words for word in found if word not in self._known}
-        if len(self._known) + len(new) > KNOWN_WORDS:
-            self._known.clear()
-            new = {word for found in words for word in found}
-        self._known.update(zip(new, self.tokenized(list(new)), strict=True))
-        return [sum(map(self._known.__getitem__, found)) for found in words]
+        new = {word for text_words in words for word in text_words if word not in self._counts}
+        if len(self._counts) + len(new) > CACHED_WORDS:
+            self._counts.clear()
+            new = {word for text_words in words for word in text_words}
+        self._counts.update(zip(new, self.tokenized(list(new)), strict=True))
+        return [sum(map(self._counts.__getitem__, text_words)) for text_words in words]
 
     def tokenized(self, texts: list[str]) -> list[int]:
-        """As calling it, by tokenizing every text whole."""
+        """Return the same counts by tokenizing each text as a whole."""
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [len(encoding) for encoding in encoded]
 
     def _words(self, text: str) -> list[str]:
-        """Cut before each first space, which is then left out: every word begins with one."""
-        if text.endswith(" ") or self._added.search(text):
-            return [text]  # such tokens are found before there are words
+        """Split before the first of each run of spaces and drop that one, as every word has it."""
+        if text.endswith(" ") or self._added_tokens.search(text):
+            return [text]  # its tokens may cross words
         if "  " not in text and not text.startswith(" "):
             return text.split(" ")
         first, *others = _WORD.findall(text)
         return [first, *(word[1:] for word in others)]
 
 
-def _words_are_apart(tokenizer: Tokenizer) -> bool:
-    """Whether no token can reach over the beginning of a word.
+def _words_are_independent(tokenizer: Tokenizer) -> bool:
+    """Whether no token can cross the beginning of a word.
 
-    True of BERT's, which cuts at white space first, and of byte-pair encodings that write a space
-    as a letter, in front of each word, if no token of the vocabulary has one after another letter:
-    then no pair across that place is ever merged.
+    This holds for BERT's tokenizer, which splits at white space first. It also holds for byte-pair
+    encodings that turn each space into a letter, if no token of the vocabulary has that letter
+    after another one: then no pair across the beginning of a word is ever merged.
     """
-    normalizer, cut_first, model = tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.model
-    if isinstance(cut_first, BertPreTokenizer):
+    normalizer, splitter, model = tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.model
+    if isinstance(splitter, BertPreTokenizer):
         return isinstance(normalizer, BertNormalizer)
     return (
-        cut_first is None
+        splitter is None
         and isinstance(model, BPE)
         and not model.dropout
         and isinstance(normalizer, Sequence)

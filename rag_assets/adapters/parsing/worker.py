@@ -1,10 +1,10 @@
 """Parsing in child processes that can be killed.
 
-A parser may hang, eat all memory or crash; none of that may take the run down with it. Here are
-both ends: `ParserPool` in the run, and `main`, what a child does. A child is a fresh interpreter
-(not a fork of a threaded process, and not multiprocessing's spawn, which would import the run's
-main module again), and it gets none of the run's environment but what an interpreter needs:
-code that reads strangers' files needs no credentials.
+A parser may hang, exhaust the memory or crash, and must not take the run down with it. This module
+has both ends: `ParserPool` in the run, and `main` in the child. A child is a fresh interpreter (not
+a fork of a threaded process, nor multiprocessing's spawn, which would import the run's main module
+again). It inherits only those environment variables that an interpreter needs: code that reads
+untrusted files must not see credentials.
 """
 
 import os
@@ -29,8 +29,8 @@ from rag_assets.adapters.parsing.parser import MAX_CHARACTERS, parse
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.errors import ParserStartError
 
-DOCUMENTS_PER_PROCESS = 1000  # then a fresh one, so that leaks stay small
-TOGETHER_SECONDS = 5.0  # documents that take longer together are parsed one by one
+DOCUMENTS_PER_PROCESS = 1000  # then the process is replaced, to bound memory leaks
+BATCH_SECONDS = 5.0  # a batch that takes longer is parsed one document at a time
 _POLL_SECONDS = 0.05
 _START_SECONDS = 60
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
@@ -39,9 +39,9 @@ _MEBIBYTE = 1 << 20
 
 
 class ParserPool:
-    """At most `workers` child processes that parse; started when first needed, then reused.
+    """A pool of child processes that parse documents; they start on demand and are reused.
 
-    Both ways to parse may be called from any number of threads and wait for a free child.
+    `parse` and `parse_all` may be called from any number of threads, and wait for a free child.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class ParserPool:
         """Prepare the pool; no process starts yet.
 
         Args:
-            workers: How many documents are parsed at the same time.
-            timeout_seconds: The wall time that one document may take.
-            memory_bytes: The resident memory a child may have, its libraries included.
-            max_characters: A document with more text is an outcome `FAILED`.
-            documents_per_process: After so many documents a child is replaced.
+            workers: Maximum number of child processes.
+            timeout_seconds: Maximum wall time per document.
+            memory_bytes: Maximum resident memory of a child, its libraries included.
+            max_characters: Maximum text of a document; one with more has the outcome `FAILED`.
+            documents_per_process: Number of documents after which a child is replaced.
         """
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
@@ -85,44 +85,46 @@ class ParserPool:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that run now, for tests and for a person who looks."""
+        """The ids of the running processes, for tests and debugging."""
         return [child.pid for child in list(self._children)]
 
     def parse(self, document_id: str, content: bytes) -> ParsedDocument:
-        """Parse one document in a child; whatever happens to the child becomes the outcome.
+        """Parse one document in a child; if that fails, this is the document's outcome.
 
         Raises:
-            ParserStartError: If no child can be started.
+            ParserStartError: The child cannot be started.
         """
         try:
-            return self._ask([(document_id, content)], self._timeout_seconds)[0]
+            return self._request([(document_id, content)], self._timeout_seconds)[0]
         except _ChildEndedError as ended:
-            return ended.verdict
+            return ended.result
 
     def parse_all(self, documents: Sequence[tuple[str, bytes]]) -> list[ParsedDocument]:
-        """Parse small documents with one message to a child, which costs less than the parsing.
+        """Parse a batch of small documents in one request to a child, which saves overhead.
 
-        Whatever goes wrong with them together, each is then parsed alone, as by `parse`.
+        If the batch fails, each document is parsed separately, as by `parse`.
 
         Args:
-            documents: (document id, content) of each.
+            documents: Id and content of each document.
 
         Returns:
-            What became of each, in their order.
+            The result for each document, in order.
 
         Raises:
-            ParserStartError: As `parse`.
+            ParserStartError: As for `parse`.
         """
         if len(documents) > 1:
             with suppress(_ChildEndedError):
-                return self._ask(documents, min(self._timeout_seconds, TOGETHER_SECONDS))
+                return self._request(documents, min(self._timeout_seconds, BATCH_SECONDS))
         return [self.parse(*document) for document in documents]
 
-    def _ask(self, documents: Sequence[tuple[str, bytes]], seconds: float) -> list[ParsedDocument]:
-        """Have a child parse documents.
+    def _request(
+        self, documents: Sequence[tuple[str, bytes]], seconds: float
+    ) -> list[ParsedDocument]:
+        """Let a child parse documents.
 
         Raises:
-            _ChildEndedError: It took too long or too much, or died.
+            _ChildEndedError: The child exceeded a limit or died.
         """
         child = self._slots.get()
         try:
@@ -132,7 +134,7 @@ class ParserPool:
             self._slots.put(child)
 
     def _usable(self, child: "_Child | None") -> "_Child":
-        """This child, or a new one in place of a dead or worn-out one."""
+        """Return this child, or a new one if it is dead or due for replacement."""
         if child and child.alive and child.documents < self._documents_per_process:
             return child
         if child:
@@ -150,37 +152,38 @@ class ParserPool:
     ) -> list[ParsedDocument]:
         with _Watch(child, seconds, self._memory_bytes) as watch:
             try:
-                found = child.ask(documents, self._max_characters, seconds)
+                parsed = child.request(documents, self._max_characters, seconds)
             except (EOFError, OSError):  # the pipe broke: the child is gone
-                found = None
-            except BaseException:  # never reuse a child that may still answer this question
+                parsed = None
+            except BaseException:  # never reuse a child that may still respond to this request
                 child.kill()
                 raise
-        if found is not None and watch.verdict is None:
-            return found
+        if parsed is not None and watch.result is None:
+            return parsed
         child.kill()
-        raise _ChildEndedError(watch.verdict or ParsedDocument(Outcome.CRASHED, child.epitaph()))
+        crashed = ParsedDocument(Outcome.CRASHED, child.exit_message())
+        raise _ChildEndedError(watch.result or crashed)
 
 
 class _ChildEndedError(Exception):
-    """A child was killed, or died, before it answered; `verdict` is what that says of its work."""
+    """A child was killed or died before it responded; `result` is the outcome of its document."""
 
-    def __init__(self, verdict: ParsedDocument) -> None:
-        super().__init__(verdict.error)
-        self.verdict = verdict
+    def __init__(self, result: ParsedDocument) -> None:
+        super().__init__(result.error)
+        self.result = result
 
 
 class _Child:
-    """A process that runs `main`, and this side of the pipe to it."""
+    """A process that runs `main`, and the parent's end of the pipe to it."""
 
     def __init__(self, memory_bytes: int) -> None:
         self.documents = 0
-        self._pipe, theirs = Pipe()
+        self._pipe, child_end = Pipe()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        with theirs:
+        with child_end:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), str(memory_bytes)],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-m", __name__, str(child_end.fileno()), str(memory_bytes)],
+                pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
@@ -204,17 +207,17 @@ class _Child:
         except (EOFError, OSError):
             pass
         self.kill()
-        words = self._last_words()
+        reason = self._last_line()
         self.close()
-        raise ParserStartError(f"The parser's process does not start: {words}")
+        raise ParserStartError(f"The parser process does not start: {reason}")
 
-    def ask(
+    def request(
         self, documents: Sequence[tuple[str, bytes]], max_characters: int, seconds: float
     ) -> list[ParsedDocument]:
         self.documents += len(documents)
         self._pipe.send((documents, max_characters, seconds))
-        answer: list[ParsedDocument] = self._pipe.recv()
-        return answer
+        parsed: list[ParsedDocument] = self._pipe.recv()
+        return parsed
 
     def kill(self) -> None:
         self._process.kill()
@@ -225,35 +228,36 @@ class _Child:
         self._pipe.close()
         self._stderr.close()
 
-    def epitaph(self) -> str:
-        """How the process ended, for a person."""
+    def exit_message(self) -> str:
+        """Describe how the process ended."""
         code = self._process.returncode
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        words = self._last_words()
-        return f"The parser's process died ({cause}){': ' + words if words else '.'}"
+        line = self._last_line()
+        return f"The parser process died ({cause}){': ' + line if line else '.'}"
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
+        """Return the last line that the process wrote to stderr."""
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _environment() -> dict[str, str]:
-    """What an interpreter needs to find its libraries, and this package wherever it lies."""
+    """Return the variables that an interpreter needs to find its libraries and this package."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     search_path = os.pathsep.join(filter(None, [_IMPORT_ROOT, os.environ.get("PYTHONPATH")]))
     return {**kept, "PYTHONPATH": search_path}
 
 
 class _Watch(threading.Thread):
-    """Kills a child that takes too long or too much, which also breaks the pipe to it.
+    """Kills a child that exceeds its time or memory, which also breaks the pipe to it.
 
-    So the thread that talks to the child needs no time limits of its own.
+    So the thread that communicates with the child needs no timeout of its own.
     """
 
     def __init__(self, child: _Child, timeout_seconds: float, memory_bytes: int) -> None:
         super().__init__(name=f"watch-parser-{child.pid}", daemon=True)
-        self.verdict: ParsedDocument | None = None
+        self.result: ParsedDocument | None = None
         self._child = child
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
@@ -277,28 +281,28 @@ class _Watch(threading.Thread):
         while not self._done.wait(_POLL_SECONDS):
             if self._resident_bytes() > self._memory_bytes:
                 limit = f"{self._memory_bytes // _MEBIBYTE} MiB"
-                self._condemn(Outcome.OUT_OF_MEMORY, f"Parsing took more memory than {limit}.")
+                self._kill_child(Outcome.OUT_OF_MEMORY, f"Parsing took more memory than {limit}.")
             elif time.monotonic() > deadline:
                 limit = f"{self._timeout_seconds:g} s"
-                self._condemn(Outcome.TIMED_OUT, f"Parsing took longer than {limit}.")
+                self._kill_child(Outcome.TIMED_OUT, f"Parsing took longer than {limit}.")
 
     def _resident_bytes(self) -> int:
         try:
             return int(psutil.Process(self._child.pid).memory_info().rss)
-        except psutil.Error:  # it is gone already
+        except psutil.Error:  # the process is gone already
             return 0
 
-    def _condemn(self, outcome: Outcome, reason: str) -> None:
-        self.verdict = ParsedDocument(outcome, reason)
+    def _kill_child(self, outcome: Outcome, reason: str) -> None:
+        self.result = ParsedDocument(outcome, reason)
         self._child.kill()
         self._done.set()
 
 
-# --- The child -----------------------------------------------------------------------------------
+# --- In the child --------------------------------------------------------------------------------
 
 
 def main(pipe: Connection, memory_bytes: int) -> None:
-    """Parse what comes through the pipe until the other end closes it."""
+    """Parse documents that arrive through the pipe, until the other end closes it."""
     _limit_resources(memory_bytes)
     pipe.send("ready")
     while True:
@@ -315,22 +319,22 @@ def _parse(document_id: str, content: bytes, max_characters: int) -> ParsedDocum
     try:
         return parse(document_id, content, max_characters=max_characters)
     except MemoryError:
-        return ParsedDocument(Outcome.OUT_OF_MEMORY, "Parsing took more memory than there is.")
+        return ParsedDocument(Outcome.OUT_OF_MEMORY, "Parsing ran out of memory.")
     except BaseException as error:  # a panic in Rust is not an Exception
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         return ParsedDocument(Outcome.FAILED, f"{type(error).__name__}: {reason}")
 
 
 def _limit_resources(memory_bytes: int) -> None:
-    """No core dumps, and a backstop for what grows between two looks of the watch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run decides what an interrupt means
+    """Disable core dumps, and limit memory in case it grows too fast for the watch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # interrupts are handled by the parent
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    private_bytes = 2 * memory_bytes + (1 << 30)  # thread stacks count, touched or not
+    private_bytes = 2 * memory_bytes + (1 << 30)  # whole thread stacks count
     resource.setrlimit(resource.RLIMIT_DATA, (private_bytes, private_bytes))
 
 
 def _limit_time(seconds: float) -> None:
-    """The kernel ends the process if the watch did not: its parent may have been killed."""
+    """Let the kernel end the process if the watch does not, as its parent may have been killed."""
     signal.setitimer(signal.ITIMER_REAL, 2 * seconds + 1)
 
 

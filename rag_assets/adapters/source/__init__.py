@@ -1,1 +1,1 @@
-"""The source: buckets and folders, and the queue of their notifications."""
+"""The source: buckets and folders of documents, and the queue of event notifications."""

@@ -1,4 +1,4 @@
-"""A queue of a bucket's event notifications: Amazon SQS, or a server with its protocol."""
+"""The queue of a bucket's event notifications: Amazon SQS, or a server with its API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,20 +10,20 @@ from botocore.session import get_session
 
 from rag_assets.core.errors import SourceError, SourceUnavailableError
 
-MESSAGES_A_REQUEST = 10  # SQS's limit
-MESSAGES_A_DRAIN = 1000
+MESSAGES_PER_REQUEST = 10  # SQS's limit
+MESSAGES_PER_DRAIN = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it was received; `receipt` deletes it."""
+    """A received message; `receipt` is the handle to delete it with."""
 
     body: str
     receipt: str
 
 
 class EventQueue:
-    """One queue. What was received and not deleted comes again after its visibility timeout."""
+    """A queue. A message that is not deleted is delivered again after its visibility timeout."""
 
     def __init__(self, client: Any, url: str) -> None:
         self._client = client
@@ -31,14 +31,14 @@ class EventQueue:
 
     @classmethod
     def open(cls, url: str, options: dict[str, Any]) -> Self:
-        """Open the queue at a URL; nothing is asked of it yet.
+        """Open the queue at a URL, without sending a request yet.
 
         Args:
             url: The queue's URL.
-            options: Arguments of botocore's client, for instance a region_name.
+            options: Arguments for botocore's client, for instance `region_name`.
 
         Raises:
-            SourceError: The arguments do not fit.
+            SourceError: The arguments are invalid.
         """
         try:
             return cls(get_session().create_client("sqs", **options), url)
@@ -46,36 +46,36 @@ class EventQueue:
             raise SourceError(f"Cannot open the queue {url}: {error}") from error
 
     def drain(self) -> Iterator[list[Message]]:
-        """Yield batches until the queue is empty or a bound is reached.
+        """Yield batches of messages until the queue is empty or a limit is reached.
 
         Raises:
             SourceUnavailableError: The queue cannot be reached.
-            SourceError: It refuses.
+            SourceError: The queue refused the request.
         """
-        for _ in range(MESSAGES_A_DRAIN // MESSAGES_A_REQUEST):
-            with self._errors_named():
-                answer = self._client.receive_message(
-                    QueueUrl=self._url, MaxNumberOfMessages=MESSAGES_A_REQUEST, WaitTimeSeconds=0
+        for _ in range(MESSAGES_PER_DRAIN // MESSAGES_PER_REQUEST):
+            with self._translating_errors():
+                response = self._client.receive_message(
+                    QueueUrl=self._url, MaxNumberOfMessages=MESSAGES_PER_REQUEST, WaitTimeSeconds=0
                 )
-            batch = [Message(m["Body"], m["ReceiptHandle"]) for m in answer.get("Messages", ())]
+            batch = [Message(m["Body"], m["ReceiptHandle"]) for m in response.get("Messages", ())]
             if not batch:
                 return
             yield batch
 
     def delete(self, messages: list[Message]) -> None:
-        """Delete messages, after what they say has been taken care of."""
-        for start in range(0, len(messages), MESSAGES_A_REQUEST):
-            part = messages[start : start + MESSAGES_A_REQUEST]
+        """Delete messages, once they have been processed."""
+        for start in range(0, len(messages), MESSAGES_PER_REQUEST):
+            part = messages[start : start + MESSAGES_PER_REQUEST]
             entries = [{"Id": str(i), "ReceiptHandle": m.receipt} for i, m in enumerate(part)]
-            with self._errors_named():
+            with self._translating_errors():
                 self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
     @contextmanager
-    def _errors_named(self) -> Iterator[None]:
+    def _translating_errors(self) -> Iterator[None]:
         try:
             yield
         except ClientError as error:
-            raise SourceError(f"The queue {self._url} refuses: {error}") from error
+            raise SourceError(f"The queue {self._url} refused the request: {error}") from error
         except BotoCoreError as error:
             raise SourceUnavailableError(
                 f"The queue {self._url} cannot be reached: {error}"

@@ -1,8 +1,7 @@
 """The source: a bucket or folder of documents, at any fsspec URL.
 
-`listing` says what is there; `read` fetches one document together with the version of exactly
-the bytes it returns. S3 and folders have ways of their own, because fsspec's common calls give
-no ETag with the bytes and follow symbolic links.
+What belongs here: listing and reading documents, with the configured patterns and limits applied.
+What does not: the requests to each kind of store (`stores.py`).
 """
 
 import re
@@ -22,17 +21,17 @@ from rag_assets.core.documents.keys import key_problem
 from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
 from rag_assets.core.tables import SOURCE_FILES
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a listing: the ids after `after`, in order, until a limit is reached.
+    """The part of the source that one listing covers.
 
     Attributes:
-        after: Document ids up to this one are left out; empty for a listing from the start.
-        objects: Stop after the page on which so many objects have been seen; None: no limit.
-        seconds: Stop after the page that ends later than this; None: no limit.
+        after: Only document ids after this one are listed; empty to list from the start.
+        objects: Maximum number of objects, rounded up to whole pages; None for no limit.
+        seconds: Maximum duration, rounded up to whole pages; None for no limit.
     """
 
     after: str = ""
@@ -45,11 +44,12 @@ WHOLE = Window()
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What there is in a window: `files` has every document after it and up to `upto`.
+    """The documents in a window.
 
     Attributes:
-        files: A table of schema `SOURCE_FILES`, by document_id.
-        upto: The last id that the listing covers; None if it reached the end of the source.
+        files: A table with the schema `SOURCE_FILES`, sorted by document_id.
+        upto: The last document id that the listing covers; None if it reached the end of the
+            source.
     """
 
     files: pl.DataFrame
@@ -57,7 +57,7 @@ class Listing:
 
 
 class Source:
-    """A store seen through the patterns, limits and key rules of the settings."""
+    """A store with the configured patterns and limits applied."""
 
     def __init__(
         self,
@@ -78,19 +78,18 @@ class Source:
         desired: Callable[[str], bool] = lambda _: True,
         window: Window = WHOLE,
     ) -> Listing:
-        """List the source, or the part of it that a window allows, page by page.
+        """List the source, or the part of it in a window, page by page.
 
         Args:
-            known: An earlier listing; spares hashing files that it shows unchanged.
-            desired: Which document ids to list; by default all.
-            window: Where to begin and when to stop.
+            known: An earlier listing, so that unchanged files need not be hashed again.
+            desired: Selects the document ids to list; all by default.
+            window: Where to start and when to stop.
 
         Returns:
-            The documents, with those that cannot be read listed with their problem, so that
-            they are shown instead of lost.
+            The documents. Those that cannot be read are included, with their problem.
 
         Raises:
-            SourceError: The root does not exist or cannot be listed.
+            SourceError: The source does not exist or cannot be listed.
         """
         started, seen, upto = monotonic(), 0, None
         cached = _Cached(known)
@@ -106,41 +105,42 @@ class Source:
         return Listing(pl.concat(tables).sort("document_id"), upto)
 
     def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
-        """List just these documents.
+        """List these documents only.
 
         Args:
-            document_ids: Which; what is not there, or not selected, is left out of the result.
+            document_ids: The documents; those that do not exist or are not selected by the
+                patterns are skipped.
             known: As for `listing`.
 
         Returns:
-            A table of schema `SOURCE_FILES` by document_id.
+            A table with the schema `SOURCE_FILES`, sorted by document_id.
 
         Raises:
-            SourceError: The store cannot be asked.
+            SourceError: The store cannot be reached or refused the request.
         """
         keys = sorted({key for key in document_ids if not key_problem(key) and self._selects(key)})
-        found = [file for file in self._each(self._store.file, keys) if file is not None]
-        return self._table(found, _Cached(known))
+        files = [file for file in self._map(self._store.file, keys) if file is not None]
+        return self._table(files, _Cached(known))
 
     def read(self, document_id: str) -> SourceDocument:
-        """Fetch a document and the version of the bytes fetched.
+        """Fetch a document and the version of exactly these bytes.
 
         Raises:
-            DocumentGoneError: It is no longer there.
-            DocumentUnreadableError: The store refuses this one document.
-            SourceError: The store cannot be reached or answers with an error.
+            DocumentGoneError: The document no longer exists.
+            DocumentUnreadableError: The store denies access to this document only.
+            SourceError: The store cannot be reached or refused the request.
         """
         return self._store.read(document_id)
 
     def read_all(
         self, document_ids: Sequence[str]
     ) -> list[SourceDocument | DocumentGoneError | DocumentUnreadableError]:
-        """Fetch documents, several at a time; in their order, each or why there is none.
+        """Fetch documents, several at a time, in order; in place of a missing one is the error.
 
         Raises:
-            SourceError: As `read`.
+            SourceError: As for `read`.
         """
-        return self._each(self._read_or_error, document_ids)
+        return self._map(self._read_or_error, document_ids)
 
     def _read_or_error(
         self, document_id: str
@@ -150,15 +150,15 @@ class Source:
         except (DocumentGoneError, DocumentUnreadableError) as error:
             return error
 
-    def _each(self, ask: Callable[[str], Answer], keys: Sequence[str]) -> list[Answer]:
-        """Ask the store for each key, as many at once as pay."""
+    def _map(self, request: Callable[[str], Result], keys: Sequence[str]) -> list[Result]:
+        """Send a request for each key, several at a time."""
         if self._store.at_once == 1 or len(keys) <= 1:
-            return list(map(ask, keys))
+            return list(map(request, keys))
         with ThreadPoolExecutor(self._store.at_once) as threads:
-            return list(threads.map(ask, keys))
+            return list(threads.map(request, keys))
 
     def uri(self, document_id: str) -> str:
-        """Return a document's address."""
+        """Return the URI of a document."""
         return self._store.uri(document_id)
 
     def _selects(self, key: str) -> bool:
@@ -171,7 +171,7 @@ class Source:
         return pl.DataFrame(rows, schema=SOURCE_FILES, orient="row")
 
     def _row(self, file: SourceFile, cached: "_Cached") -> tuple[Any, ...]:
-        """Return the values of `SOURCE_FILES`, in its order."""
+        """Return a row of `SOURCE_FILES`."""
         problem, error = self._problem(file)
         version, stamp = file.version, None
         if problem is None and version is None:
@@ -180,8 +180,8 @@ class Source:
         return (file.document_id, version, file.size, file.modified_at, stamp, problem, error)
 
     def _problem(self, file: SourceFile) -> tuple[Outcome | None, str | None]:
-        if complaint := key_problem(file.key):
-            return Outcome.INVALID_KEY, complaint
+        if problem := key_problem(file.key):
+            return Outcome.INVALID_KEY, problem
         if file.size > self._max_bytes:
             return Outcome.TOO_LARGE, f"{file.size} bytes; the limit is {self._max_bytes}."
         return None, None
@@ -189,7 +189,7 @@ class Source:
     def _hashed(
         self, file: SourceFile, cached: dict[str, Any] | None
     ) -> tuple[str | None, str | None, Outcome | None, str | None]:
-        """Return (version, stamp, problem, error); read the file only if it may have changed."""
+        """Return (version, stamp, problem, error), reading the file only if it may have changed."""
         if (
             cached is not None
             and file.stamp is not None
@@ -203,7 +203,7 @@ class Source:
 
 
 class _Cached:
-    """The rows of an earlier listing, by document id; made ready when first asked."""
+    """The rows of an earlier listing by document id, indexed on first use."""
 
     def __init__(self, known: pl.DataFrame) -> None:
         self._known = known
@@ -223,7 +223,7 @@ def open_source(
     exclude: Iterable[str] = (),
     max_bytes: int,
 ) -> Source:
-    """Open the source at a URL or plain path. Nothing is asked of it yet."""
+    """Open the source at a URL or plain path, without sending a request yet."""
     return Source(
         open_store(url, options or {}), include=include, exclude=exclude, max_bytes=max_bytes
     )

@@ -1,7 +1,7 @@
-"""The kinds of stores that a source can be in: a folder, a bucket of S3, any other fsspec URL.
+"""The stores that can hold a source: a folder, an S3 bucket, or any other fsspec URL.
 
-S3 and folders have ways of their own, because fsspec's common calls give no ETag with the bytes
-and follow symbolic links.
+S3 and folders have implementations of their own, because fsspec's generic calls do not return the
+ETag with the bytes, and follow symbolic links.
 """
 
 import os
@@ -35,17 +35,17 @@ from rag_assets.core.errors import (
 )
 
 SETTLES_AFTER = timedelta(seconds=2)
-"""A file changed this recently may change again within a tick of the clock: it has no stamp yet."""
+"""The age from which a file has a stamp: within it, another change may have the same time."""
 
-PAGE = 1000  # objects, as S3 lists them
+PAGE = 1000  # objects, as in S3
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One object as a store lists it.
+    """An object in a store's listing.
 
-    `version` is None where the content has to be hashed; `stamp` then says, if it is equal to the
-    one of an earlier listing, that the content has not changed since.
+    `version` is None if the content has to be hashed. In that case, `stamp` equals that of an
+    earlier listing only if the content has not changed since.
     """
 
     key: str
@@ -56,46 +56,46 @@ class SourceFile:
 
     @property
     def document_id(self) -> str:
-        """The key as valid text: bytes of a file name that are no UTF-8 are escaped."""
+        """The key as valid text, with bytes of a file name that are not UTF-8 escaped."""
         return _document_id(self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceDocument:
-    """A document's bytes and the version of just these bytes."""
+    """A document's bytes and the version of exactly these bytes."""
 
     content: bytes
     version: str
 
 
 class SourceStore(Protocol):
-    """What differs between kinds of stores. Keys are relative to the root.
+    """The operations that differ between stores. Keys are relative to the root.
 
     Attributes:
-        at_once: How many requests at once pay: of a store that is far away, many.
+        at_once: Number of concurrent requests; many hide the latency of a remote store.
     """
 
     at_once: int = 16
 
     def pages(self, after: str) -> Iterator[list[SourceFile]]:
-        """Yield the objects below the root whose id is after `after`, ordered by id."""
+        """Yield pages of the objects whose id is after `after`, ordered by id."""
         ...
 
     def file(self, key: str) -> SourceFile | None:
-        """Return one object as a listing would show it, or None if there is none."""
+        """Return an object as in a listing, or None if it does not exist."""
         ...
 
     def read(self, key: str) -> SourceDocument:
-        """Fetch one object."""
+        """Fetch an object."""
         ...
 
     def uri(self, key: str) -> str:
-        """Return the object's address, for people."""
+        """Return the URI of an object, for people."""
         ...
 
 
 def open_store(url: str, options: dict[str, Any]) -> SourceStore:
-    """Open the store at a URL or plain path. Nothing is asked of it yet."""
+    """Open the store at a URL or plain path, without sending a request yet."""
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return S3Source(parts.netloc, parts.path.strip("/"), options)
@@ -105,7 +105,7 @@ def open_store(url: str, options: dict[str, Any]) -> SourceStore:
 
 
 class FolderSource(SourceStore):
-    """Regular files below a folder. Links are not followed: they could leave it, or loop."""
+    """Regular files below a folder. Links are not followed: they could lead outside, or loop."""
 
     at_once = 1
 
@@ -125,11 +125,11 @@ class FolderSource(SourceStore):
     def file(self, key: str) -> SourceFile | None:
         path = self._root / key
         if path.parent.resolve() != self._root.resolve() / path.parent.relative_to(self._root):
-            return None  # below a link, where a listing does not look
+            return None  # below a link, which a listing does not follow
         return self._file(path.relative_to(self._root).as_posix())
 
     def _files(self, after: str) -> Iterator[SourceFile]:
-        """Walk in the order of document ids, which is that of whole keys, as in a bucket."""
+        """Walk the folder in the order of document ids, that is of whole keys, as in a bucket."""
         stack = self._entries("")
         while stack:
             name, is_folder = stack.pop()
@@ -141,11 +141,11 @@ class FolderSource(SourceStore):
                 yield file
 
     def _entries(self, folder: str) -> list[tuple[str, bool]]:
-        """Return (key, is a folder) of what is in a folder, the last id first."""
+        """Return (key, is_folder) of the entries of a folder, last id first."""
         try:
-            with os.scandir(self._root / folder) as found:
+            with os.scandir(self._root / folder) as scan:
                 entries = [(folder + entry.name, entry.is_dir(follow_symlinks=False))
-                           for entry in found]  # fmt: skip
+                           for entry in scan]  # fmt: skip
         except FileNotFoundError:
             return []  # removed since it was listed
         except OSError as error:
@@ -156,10 +156,10 @@ class FolderSource(SourceStore):
     @override
     def read(self, key: str) -> SourceDocument:
         try:
-            with open(f"{self._root}/{key}", "rb") as file:  # noqa: PTH123 - no Path for each file
+            with open(f"{self._root}/{key}", "rb") as file:  # noqa: PTH123 - faster than a Path per file
                 content = file.read()
         except FileNotFoundError as error:
-            raise DocumentGoneError(f"{key} is gone.") from error
+            raise DocumentGoneError(f"{key} no longer exists.") from error
         except OSError as error:
             raise DocumentUnreadableError(f"{key} cannot be read: {error.strerror}.") from error
         return SourceDocument(content, _content_version(content))
@@ -169,14 +169,14 @@ class FolderSource(SourceStore):
         return (self._root / key).as_uri()
 
     def _file(self, key: str) -> SourceFile | None:
-        """Return the file, or None for what is not a regular file (links, pipes, devices)."""
+        """Return the file, or None if it is not a regular file (but a link, pipe or device)."""
         try:
             status = os.lstat(f"{self._root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        # The change time as well: unlike the modification time, no program can set it back.
+        # The change time is included because programs can set the modification time, but not it.
         stamp = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
         settled = time() - status.st_ctime > SETTLES_AFTER.total_seconds()
         return SourceFile(
@@ -190,7 +190,7 @@ class FolderSource(SourceStore):
 
 
 class S3Source(SourceStore):
-    """Objects of a bucket below a prefix; versions are ETags."""
+    """Objects in an S3 bucket below a prefix; versions are ETags."""
 
     def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
         self._bucket = bucket
@@ -213,7 +213,7 @@ class S3Source(SourceStore):
 
     @override
     def file(self, key: str) -> SourceFile | None:
-        # By a listing, because some servers tell other times in a HEAD than in a listing.
+        # By a listing, because some servers return different times for a HEAD request.
         page = self._page({"Bucket": self._bucket, "Prefix": self._prefix + key, "MaxKeys": 1})
         items = [item for item in page.get("Contents", ()) if item["Key"] == self._prefix + key]
         return self._file(items[0]) if items and _is_file(items[0]) else None
@@ -221,14 +221,14 @@ class S3Source(SourceStore):
     @override
     def read(self, key: str) -> SourceDocument:
         try:
-            found = get_s3_object(self._fs, self._bucket, self._prefix + key)
+            stored = get_s3_object(self._fs, self._bucket, self._prefix + key)
         except S3_ERRORS as error:
             if isinstance(error, PermissionError) and not refuses_credentials(error):
-                raise DocumentUnreadableError(f"{key} may not be read: {error}.") from error
+                raise DocumentUnreadableError(f"Access to {key} is denied: {error}.") from error
             raise _s3_error(f"Cannot read {self.uri(key)}: {error}.", error) from error
-        if found is None:
-            raise DocumentGoneError(f"{key} is gone.")
-        return SourceDocument(found.data, found.token.strip('"'))
+        if stored is None:
+            raise DocumentGoneError(f"{key} no longer exists.")
+        return SourceDocument(stored.data, stored.token.strip('"'))
 
     @override
     def uri(self, key: str) -> str:
@@ -247,13 +247,11 @@ class S3Source(SourceStore):
             return self._fs.call_s3("list_objects_v2", **arguments)  # type: ignore[no-any-return]
         except S3_ERRORS as error:
             message = f"Cannot list s3://{self._bucket}/{self._prefix}: {error}."
-            raise _s3_error(
-                f"{message} Check the bucket's name and the endpoint.", error
-            ) from error
+            raise _s3_error(f"{message} Check the bucket name and the endpoint.", error) from error
 
 
 class FsspecSource(SourceStore):
-    """Any other fsspec file system, by its common calls; versions are what it names as such."""
+    """Any other fsspec file system, by generic calls; versions are ETags or the like, if any."""
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         try:
@@ -267,8 +265,8 @@ class FsspecSource(SourceStore):
         self._fs.invalidate_cache()
         if not self._fs.isdir(self._root):
             raise SourceError(f"The source {self._root} does not exist.")
-        found = (self._file(*item) for item in self._fs.find(self._root, detail=True).items())
-        files = sorted(found, key=lambda file: file.document_id)
+        listed = (self._file(*item) for item in self._fs.find(self._root, detail=True).items())
+        files = sorted(listed, key=lambda file: file.document_id)
         yield from _paged(file for file in files if file.document_id > after)
 
     @override
@@ -299,11 +297,11 @@ class FsspecSource(SourceStore):
             content = self._fs.cat_file(path)
             after = self._version(self._fs.info(path))
         except FileNotFoundError as error:
-            raise DocumentGoneError(f"{key} is gone.") from error
+            raise DocumentGoneError(f"{key} no longer exists.") from error
         except OSError as error:
             raise SourceError(f"{key} cannot be read: {error}.") from error
         if before != after:
-            raise SourceError(f"{key} changed while it was read; the next run takes it.")
+            raise SourceError(f"{key} changed while being read; the next run will read it again.")
         return SourceDocument(content, after or _content_version(content))
 
     @override
@@ -317,20 +315,20 @@ class FsspecSource(SourceStore):
 
 def _s3_error(message: str, error: Exception) -> Exception:
     if refuses_credentials(error) or isinstance(error, PermissionError):
-        return CredentialsError(f"{message} The credentials do not allow it.")
+        return CredentialsError(f"{message} Check the credentials and their permissions.")
     return (SourceUnavailableError if is_unavailable(error) else SourceError)(message)
 
 
 def _modified(info: dict[str, Any]) -> datetime:
     names = ("LastModified", "last_modified", "updated", "mtime", "created")
-    found = next((info[name] for name in names if info.get(name)), None)
-    match found:
+    time_found = next((info[name] for name in names if info.get(name)), None)
+    match time_found:
         case datetime():
-            return found.astimezone(UTC)
+            return time_found.astimezone(UTC)
         case int() | float():
-            return datetime.fromtimestamp(found, UTC)
+            return datetime.fromtimestamp(time_found, UTC)
         case str():
-            return datetime.fromisoformat(found).astimezone(UTC)
+            return datetime.fromisoformat(time_found).astimezone(UTC)
         case _:
             return datetime.fromtimestamp(0, UTC)
 
@@ -344,7 +342,7 @@ def _document_id(key: str) -> str:
 
 
 def _is_file(item: dict[str, Any]) -> bool:
-    return not item["Key"].endswith("/")  # else a console's "folder"
+    return not item["Key"].endswith("/")  # a trailing slash is an S3 console's "folder"
 
 
 def _paged(files: Iterator[SourceFile]) -> Iterator[list[SourceFile]]:

@@ -144,7 +144,7 @@ def test_a_lake_belongs_to_the_first_that_binds_it(lake: Lake) -> None:
     lake.bind(source="s3://a", shards="8")
     lake.bind(source="s3://a", shards="8")
 
-    with pytest.raises(ConfigurationError, match="shards = 8, but the settings now say 16"):
+    with pytest.raises(ConfigurationError, match="shards = 8, but the setting is now 16"):
         lake.bind(source="s3://a", shards="16")
     with pytest.raises(ConfigurationError, match="source = s3://a"):
         lake.bind(source="s3://b", shards="8")
@@ -167,14 +167,14 @@ def test_checkpointed_work_is_found_once_and_never_read_as_the_partition(lake: L
 def test_a_table_of_another_version_is_refused(lake: Lake) -> None:
     lake.commit(KEY, pl.DataFrame({"other": [1]}), META, None)
 
-    with pytest.raises(LakeError, match=r"chunks/s001\.parquet .*another version"):
+    with pytest.raises(LakeError, match=r"chunks/s001\.parquet .*incompatible release"):
         lake.read(KEY, SCHEMA)
 
 
 def test_an_object_that_is_no_table_is_named(lake: Lake) -> None:
     lake._objects.put(KEY.path, b"no parquet at all", None)
 
-    with pytest.raises(LakeError, match=r"chunks/s001\.parquet .*not a parquet table"):
+    with pytest.raises(LakeError, match=r"chunks/s001\.parquet .*not a Parquet table"):
         lake.read(KEY, SCHEMA)
 
 

@@ -252,7 +252,7 @@ def test_text_is_taken_up_to_the_last_byte_and_not_beyond(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (table(["a", "a"]), "chunk_id of chunk 'a' .* comes twice"),
+        (table(["a", "a"]), "chunk_id of chunk 'a' .* occurs twice"),
         (table(["a", "b"], title=["t", None]), "title of chunk 'b' .* is null"),
         (table(["a"], vectors=np.full((1, DIMENSION), np.nan)), "vector of chunk 'a' .* finite"),
         (table(["a"]).drop("page"), "lack the columns page"),
@@ -391,7 +391,7 @@ def test_a_killed_server_is_reported_and_used_again_with_its_rows_when_it_is_bac
         store.upsert("kept", table(["a", "b"], vectors=np.eye(2, DIMENSION)))
         store.set_alias("live", "kept")
         own_server.kill()
-        with pytest.raises(VectorStoreError, match="the server is gone"):
+        with pytest.raises(VectorStoreError, match="connection lost"):
             store.count("kept")
         own_server.start()
         assert store.count("kept") == 2

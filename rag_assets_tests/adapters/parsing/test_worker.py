@@ -133,7 +133,7 @@ def test_of_documents_that_are_parsed_together_only_the_bad_one_suffers():
 def test_an_interrupted_request_never_answers_the_next_one(monkeypatch):
     with ParserPool(1, 10, GIBIBYTE) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr(parse_worker._Child, "ask", send_and_be_interrupted)
+            patch.setattr(parse_worker._Child, "request", send_and_be_interrupted)
             with pytest.raises(KeyboardInterrupt):
                 pool.parse("a.txt", b"first")
         assert pool.parse("a.txt", b"second").markdown == "second"

@@ -220,7 +220,7 @@ def test_a_bucket_is_listed_beyond_one_page_and_without_folder_markers(bucket: B
 def test_a_missing_root_says_what_to_do(tmp_path: Path, bucket: Bucket) -> None:
     with pytest.raises(SourceError, match=r"does not exist.*RAG_ASSETS_SOURCE_URL"):
         listed(open_source(str(tmp_path / "nowhere"), max_bytes=10))
-    with pytest.raises(SourceError, match=r"no-such-bucket.*Check the bucket's name"):
+    with pytest.raises(SourceError, match=r"no-such-bucket.*Check the bucket name"):
         listed(open_source("s3://no-such-bucket", options=bucket.options, max_bytes=10))
     with pytest.raises(SourceError, match="does not exist"):
         listed(open_source("memory://nowhere", max_bytes=10))

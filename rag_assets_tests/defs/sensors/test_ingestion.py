@@ -350,7 +350,7 @@ def test_wrong_credentials_fail_the_tick_and_say_so(
     try:
         httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"0")  # now it looks at them
 
-        with pytest.raises(CredentialsError, match="credentials do not allow it"):
+        with pytest.raises(CredentialsError, match="Check the credentials"):
             source.tick()
     finally:
         httpx2.post(f"{bucket.endpoint}/moto-api/reset-auth", content=b"inf")
