@@ -118,7 +118,7 @@ def test_a_row_with_nan_or_a_wrong_length_is_refused(
 ) -> None:
     changed_row(candidate, {"vector": np.asarray([first] + [0.0] * 255, np.float32)})
 
-    refused_by(candidate, Rule.VECTORS, complaint, sampled=1)
+    refused_by(candidate, Rule.VECTORS, complaint, sampled_chunks=1)
 
 
 def test_vectors_of_another_model_are_refused_though_they_have_the_right_form(
@@ -181,7 +181,7 @@ def test_on_the_full_engine_a_lost_row_is_refused(on_full_engine: Pipeline) -> N
 def test_on_the_full_engine_a_wrong_vector_is_refused(on_full_engine: Pipeline) -> None:
     changed_row(on_full_engine, {"vector": np.asarray([2.0] + [0.0] * 255, np.float32)})
 
-    refused_by(on_full_engine, Rule.VECTORS, "1 not of length one", sampled=1)
+    refused_by(on_full_engine, Rule.VECTORS, "1 not of length one", sampled_chunks=1)
 
     on_full_engine.store.delete(
         on_full_engine.collection, [on_full_engine.chunks()["chunk_id"].sort()[0]]

@@ -26,8 +26,8 @@ SETTINGS = {
 RUN = """
 import os, signal, sys
 import dagster as dg
-from rag_assets.adapters.milvus import MilvusStore
-from rag_assets.partitions import MODEL_DIMENSION
+from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.core.names import Partition
 from rag_assets_tests.support.ticking import Ticking
 
 model, last_write, request = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -41,7 +41,7 @@ def write(*args):
 
 MilvusStore.upsert = write
 with dg.DagsterInstance.ephemeral() as instance:
-    instance.add_dynamic_partitions(MODEL_DIMENSION, [model])
+    instance.add_dynamic_partitions(Partition.MODEL, [model])
     Ticking(instance, "index_sensor").run(dg.deserialize_value(request, dg.RunRequest))
 """
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rag_assets.adapters.source.source.source import Window
 
+from rag_assets.adapters.source.source import Window
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.pipeline.audit import audit
 from rag_assets.pipeline.listing import list_source, look_up
@@ -169,7 +169,7 @@ def test_writes_that_milvus_always_loses_are_an_error_and_the_shard_stays_stale(
     assert filled.indexed() == filled.expected()
 
 
-def test_the_audit_repairs_lost_and_strange_rows_and_says_which(filled: Pipeline) -> None:
+def test_the_audit_repairs_lost_and_strange_rows_and_reports_which(filled: Pipeline) -> None:
     lost = [row["chunk_id"] for row in filled.rows()[:3]]
     filled.witness.delete(filled.collection, ids=lost)
     strange = filled.witness.query(
@@ -178,12 +178,12 @@ def test_the_audit_repairs_lost_and_strange_rows_and_says_which(filled: Pipeline
     row = strange[0] | {"chunk_id": "f" * 32, "document_id": "nowhere.md"}
     filled.witness.upsert(filled.collection, [row])
 
-    found = list(audit(filled.target(), filled.shards))
+    found = list(audit(filled.target()))
 
     assert sum(damage.missing for damage in found) == 3
     assert sum(damage.extra for damage in found) == 1
     assert filled.indexed() == filled.expected()
-    assert list(audit(filled.target(), filled.shards)) == []
+    assert list(audit(filled.target())) == []
 
 
 def test_the_audit_leaves_shards_alone_whose_new_chunks_are_not_embedded_yet(
@@ -194,7 +194,7 @@ def test_the_audit_leaves_shards_alone_whose_new_chunks_are_not_embedded_yet(
     filled.parse_and_chunk_all()
     before = filled.rows()
 
-    assert list(audit(filled.target(), filled.shards)) == []
+    assert list(audit(filled.target())) == []
     assert filled.rows() == before
 
 
@@ -219,7 +219,7 @@ def test_a_listing_that_was_overtaken_is_made_again(
 def test_a_listing_in_windows_finds_what_one_listing_finds(
     filled: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_assets.adapters.source.source.stores.PAGE", 2)
+    monkeypatch.setattr("rag_assets.adapters.source.stores.PAGE", 2)
     filled.remove("3.md")
     filled.write("0-first.md", document("first"))
     filled.write("5.md", document("edited"))

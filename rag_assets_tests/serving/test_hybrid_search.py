@@ -139,7 +139,7 @@ def test_an_engine_without_sparse_vectors_refuses_the_spec_by_its_version(milvus
         for sparse, needed in ((Sparse.BM25, "2.5"), (Sparse.MODEL, "2.4")):
             complaint = store.lacks(sparse)
             assert f"`sparse: {sparse}` needs Milvus {needed} or newer" in complaint
-            assert "server is v2.3" in complaint
+            assert "server has version v2.3" in complaint
             with pytest.raises(VectorStoreError, match="needs Milvus"):
                 store.create("never_made", dimension=4, sparse=sparse)
         assert not store.exists("never_made")
