@@ -157,15 +157,15 @@ def test_runs_by_hand_and_by_the_sensor_on_the_same_shards_agree(platform: Platf
     shards = [f"s{number:03}" for number in range(platform.settings.shards)]
     for number in range(10):
         platform.put(f"both-{number}.md", document(f"both {number}"))
-    by_hand = [platform.launch(Job.INGEST_DOCUMENTS, partitions=shards) for _ in range(2)]
-    for run in by_hand:
+    manual = [platform.launch(Job.INGEST_DOCUMENTS, partitions=shards) for _ in range(2)]
+    for run in manual:
         assert platform.await_run(run).is_success
     partitions = [f"{STEADY}|{shard}" for shard in shards]
-    by_hand = [platform.launch(Job.INDEX_CHUNKS, partitions=partitions) for _ in range(2)]
+    manual = [platform.launch(Job.INDEX_CHUNKS, partitions=partitions) for _ in range(2)]
 
     platform.await_convergence()
 
-    assert all(platform.await_run(run).is_success for run in by_hand)
+    assert all(platform.await_run(run).is_success for run in manual)
     platform.await_idle()
     assert platform.indexed() == platform.expected()
     texts = [text for text in platform.embeddings.texts if "of both" in text]
