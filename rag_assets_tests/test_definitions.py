@@ -1,5 +1,6 @@
 """The asset graph as Dagster loads it: everywhere, at once, and without anything heavy."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import dagster as dg
 import pytest
 
 from rag_assets.adapters.parsing.parser import parser_version
+from rag_assets.core.models.gate import Rule
+from rag_assets.core.names import Asset, Check, Job, Sensor
 from rag_assets.definitions import definitions
-from rag_assets.defs.resources import ChunkerResource, build_resources
+from rag_assets.defs.resources import KINDS, ChunkerResource, build_resources
 from rag_assets.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +51,38 @@ def test_the_definitions_are_valid_in_an_empty_environment() -> None:
     assert "All code locations passed validation" in result.stdout + result.stderr
 
 
+def test_dg_finds_the_definitions_and_checks_them(tmp_path: Path) -> None:
+    result = run_dg("check", "defs", home=tmp_path)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "All definitions loaded successfully." in result.stdout
+
+
+def test_dg_lists_all_that_definitions_load(tmp_path: Path) -> None:
+    result = run_dg("list", "defs", "--json", home=tmp_path)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    listed = json.loads(result.stdout)
+    assert {asset["asset_key"] for asset in listed["assets"]} == named(Asset)
+    assert {job["name"] for job in listed["jobs"]} == named(Job)
+    assert {sensor["name"] for sensor in listed["sensors"]} == named(Sensor)
+    assert {resource["name"] for resource in listed["resources"]} >= set(KINDS)
+
+
+def run_dg(*command: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run Dagster's `dg` in the checkout, as one does in a terminal."""
+    folder = Path(sys.executable).parent
+    return subprocess.run(
+        [folder / "dg", *command],
+        cwd=ROOT,
+        env={"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
 def test_loading_the_definitions_imports_nothing_heavy() -> None:
     code = (
         "import sys; from rag_assets.definitions import definitions; definitions();"
@@ -79,6 +114,25 @@ def test_the_assets_depend_on_each_other_as_the_data_flows() -> None:
     }
 
     assert found == FLOW
+
+
+def test_everything_is_named_where_all_names_are() -> None:
+    repository = definitions().get_repository_def()
+    jobs = {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"}
+    checks = {key.name for key in repository.asset_graph.asset_check_keys}
+
+    assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == (
+        named(Asset)
+    )
+    assert jobs == named(Job)
+    assert {sensor.name for sensor in repository.sensor_defs} == named(Sensor)
+    rules = {f"{Check.GATE_RULE}{rule}" for rule in Rule}
+    assert checks == named(Check) - {Check.GATE_RULE} | rules
+
+
+def named(names: type) -> set[str]:
+    """Return the names that a class of names has."""
+    return {value for name, value in vars(names).items() if name.isupper()}
 
 
 def test_partitions_are_shards_and_model_by_shard(monkeypatch: pytest.MonkeyPatch) -> None:
