@@ -152,7 +152,7 @@ RUN = """
 import sys
 from pathlib import Path
 from rag_assets_tests.support.pipeline import Pipeline
-with Pipeline.create(Path(sys.argv[1]), sys.argv[2], collection=sys.argv[3]) as pipeline:
+with Pipeline.create(Path(sys.argv[1]), sys.argv[2], alias=sys.argv[3]) as pipeline:
     print("ready", flush=True)
     pipeline.micro_batch = 4
     pipeline.run()
@@ -164,7 +164,7 @@ def start_run(pipeline: Pipeline, milvus_uri: str) -> subprocess.Popen[bytes]:
     """Start a process of its own that runs both stages over all shards."""
     folder = str(pipeline.documents.parent)
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, folder, milvus_uri, pipeline.collection],
+        [sys.executable, "-c", RUN, folder, milvus_uri, pipeline.alias],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
         env=os.environ | {"PYTHONPATH": "."},
