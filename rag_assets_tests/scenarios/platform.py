@@ -47,7 +47,7 @@ from rag_assets_tests.support.s3_server import Bucket, new_bucket
 LIMITS = ChunkLimits(characters=300, tokens=100)
 MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")
 SHARDS = 3
-STARTS_WITHIN = 90
+POLL = 0.5  # seconds; what is awaited takes several, and asking takes CPU that runs lack
 
 Indexed = dict[str, list[str]]
 
@@ -58,7 +58,7 @@ def awaited(condition: Callable[[], Any], what: str, seconds: float = 300) -> An
     while not (value := condition()):
         if time.monotonic() > deadline:
             pytest.fail(f"Waited {seconds:.0f} s in vain for {what}.")
-        time.sleep(0.2)
+        time.sleep(POLL)
     return value
 
 
