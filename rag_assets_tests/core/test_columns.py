@@ -18,7 +18,7 @@ def test_lineage_names_only_columns_that_there_are() -> None:
             assert all(column in TABLES[asset] for asset, column in inputs)
 
 
-def test_a_column_comes_from_the_one_of_the_same_name_unless_something_else_is_said() -> None:
+def test_a_column_comes_from_the_one_of_the_same_name_unless_declared_otherwise() -> None:
     found = lineage("chunks", CHUNKS, {"parsed_documents": PARSED_DOCUMENTS})
 
     assert found["title"] == [("parsed_documents", "title")]

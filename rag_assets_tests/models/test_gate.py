@@ -140,7 +140,7 @@ def test_a_model_that_no_longer_gives_its_vectors_is_refused(candidate: Pipeline
     assert not found[Rule.REPRODUCIBLE].passed
 
 
-def test_a_wrong_signature_is_refused_and_nothing_else_is_judged(candidate: Pipeline) -> None:
+def test_a_wrong_signature_is_refused_and_nothing_else_is_evaluated(candidate: Pipeline) -> None:
     signed = candidate.embedder.spec.signature
     candidate.embedder.spec = candidate.embedder.spec.model_copy(update={"query_prefix": "q: "})
 
@@ -240,7 +240,7 @@ def test_a_slower_model_is_refused(candidate: Pipeline) -> None:
     refused_by(candidate, Rule.LATENCY, "the limit is", **policy)
 
 
-def test_a_forced_promotion_goes_through_and_says_what_refused(live: Pipeline) -> None:
+def test_a_forced_promotion_goes_through_and_reports_what_refused(live: Pipeline) -> None:
     blind = live.with_model(variant("blind"))
     blind.build()
 
@@ -258,7 +258,7 @@ def test_force_does_not_promote_what_was_never_built(live: Pipeline) -> None:
         other.promotion().make_live("short-v1", force=True)
 
 
-def test_going_back_asks_for_the_data_and_not_for_better_results(live: Pipeline) -> None:
+def test_going_back_requires_the_data_and_not_for_better_results(live: Pipeline) -> None:
     blind = live.with_model(variant("blind"))
     blind.build()
     blind.promotion().make_live("blind-v1", force=True)

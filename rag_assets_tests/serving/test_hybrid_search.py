@@ -100,12 +100,12 @@ def test_bge_m3_answers_by_both_of_its_vectors_fused_by_rank(
     texts = {row["chunk_id"]: row["text"] for row in hybrid.rows()}
     ids = list(texts)
     passages = model.encode_passages([texts[key] for key in ids], ids)
-    requested = model.encode_queries([question])
+    encoded = model.encode_queries([question])
     assert passages.sparse
-    assert requested.sparse
-    dense = np.argsort(-(passages.dense @ requested.dense[0]), kind="stable")
+    assert encoded.sparse
+    dense = np.argsort(-(passages.dense @ encoded.dense[0]), kind="stable")
     products = [
-        sum(weight * requested.sparse[0].get(token, 0.0) for token, weight in sparse.items())
+        sum(weight * encoded.sparse[0].get(token, 0.0) for token, weight in sparse.items())
         for sparse in passages.sparse
     ]
     by_words = [n for n in np.argsort(-np.asarray(products), kind="stable") if products[n] > 0]

@@ -131,9 +131,9 @@ class Interrupted(Embedder):
 class SearchesTheAlias(Searcher):
     """Wrong: searches whatever the alias names by then."""
 
-    def _search(self, serving: Serving, *requested: Any) -> list[Hit]:
+    def _search(self, serving: Serving, *arguments: Any) -> list[Hit]:
         return super()._search(
-            Serving(replace(serving.release, collection=self._alias), serving.encoder), *requested
+            Serving(replace(serving.release, collection=self._alias), serving.encoder), *arguments
         )
 
 
@@ -187,10 +187,10 @@ def test_a_query_is_repeated_once_and_no_more(
     switch: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where what is live is missing too, another try would find the same."""
-    requested: list[str] = []
+    searched: list[str] = []
 
     def missing(_: MilvusStore, name: str, *__: object, **___: object) -> None:
-        requested.append(name)
+        searched.append(name)
         raise CollectionMissingError(name)
 
     with switch.searcher() as searcher:
@@ -199,7 +199,7 @@ def test_a_query_is_repeated_once_and_no_more(
         with pytest.raises(CollectionMissingError):
             searcher.search("anything")
 
-    assert requested == [switch.collection(OLD)] * 2
+    assert searched == [switch.collection(OLD)] * 2
 
 
 def test_queries_go_on_from_the_release_before_while_the_new_model_loads(switch: Switch) -> None:
@@ -258,7 +258,7 @@ def test_both_models_stay_loaded_over_a_switch_and_back(switch: Switch) -> None:
         for model in (OLD, NEW, OLD, NEW, OLD):
             switch.move(model)
             awaited(
-                lambda desired=model: switch.answering(searcher) == desired,
+                lambda expected=model: switch.answering(searcher) == expected,
                 f"{model}'s answer",
                 PATIENCE,
             )

@@ -35,7 +35,7 @@ class EmbeddingServer:
 
     @property
     def texts(self) -> list[str]:
-        """Every text that was requested, refused ones included."""
+        """Every text in a request, refused ones included."""
         return [text for request in self.requests for text in request["input"]]
 
     def hold(self, marker: str, model: str) -> None:

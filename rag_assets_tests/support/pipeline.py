@@ -53,7 +53,7 @@ def wordllama_spec() -> ModelSpec:
 
 
 class CountingEmbedder(Embedder):
-    """An embedder that notes what it was requested to embed."""
+    """An embedder that notes what it embedded."""
 
     def __init__(self, inner: Embedder) -> None:
         super().__init__(inner.spec, inner._backend)

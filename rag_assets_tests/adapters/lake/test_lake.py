@@ -39,7 +39,7 @@ def test_an_absent_partition_is_an_empty_table(lake: Lake) -> None:
     assert (found.meta, found.token, lake.meta(KEY), lake.token(KEY)) == (None, None, None, None)
 
 
-def test_what_was_committed_comes_back_with_what_it_says_of_itself(lake: Lake) -> None:
+def test_what_was_committed_comes_back_with_its_metadata(lake: Lake) -> None:
     token = lake.commit(KEY, table(("a", 1)), META, None)
 
     found = lake.read(KEY, SCHEMA)
@@ -50,10 +50,10 @@ def test_what_was_committed_comes_back_with_what_it_says_of_itself(lake: Lake) -
     assert lake.token(KEY) == token
 
 
-def test_a_footer_says_how_many_rows_there_are_and_what_the_asset_says_besides(lake: Lake) -> None:
-    message = replace(META, metrics={"empty": 2.0})
+def test_a_footer_holds_the_number_of_rows_and_the_metrics_of_the_asset(lake: Lake) -> None:
+    with_metrics = replace(META, metrics={"empty": 2.0})
 
-    lake.commit(KEY, table(("a", 1), ("b", 2)), message, None)
+    lake.commit(KEY, table(("a", 1), ("b", 2)), with_metrics, None)
 
     found = lake.meta(KEY)
     assert found is not None
@@ -61,15 +61,15 @@ def test_a_footer_says_how_many_rows_there_are_and_what_the_asset_says_besides(l
     assert found == META  # metrics follow from the content
 
 
-def test_what_a_large_partition_says_of_itself_is_in_its_last_bytes(lake: Lake) -> None:
+def test_the_metadata_of_a_large_partition_is_in_its_last_bytes(lake: Lake) -> None:
     wide: Any = {f"column {number}": pl.String() for number in range(400)}
     rows = pl.DataFrame({name: [f"{name} {row}" for row in range(50)] for name in wide})
     lake.commit(KEY, rows, META, None)
 
     assert lake.meta(KEY) == META
-    actual = lake._objects.get(KEY.path)
-    assert actual is not None
-    assert len(actual.data) > FOOTER_BYTES
+    stored = lake._objects.get(KEY.path)
+    assert stored is not None
+    assert len(stored.data) > FOOTER_BYTES
 
 
 def test_the_second_of_two_commits_on_the_same_state_is_refused(lake: Lake) -> None:

@@ -79,7 +79,7 @@ def listed(source: Source) -> list[str]:
     return source.listing(NOTHING).files["document_id"].to_list()
 
 
-def test_a_listing_says_key_version_size_and_time(place: Place) -> None:
+def test_a_listing_has_key_version_size_and_time(place: Place) -> None:
     place.put("a.md", b"alpha")
     place.put("b/c.md", b"")
 
@@ -107,7 +107,7 @@ def test_a_version_changes_with_the_content_and_only_with_it(place: Place) -> No
     assert changed["version"].to_list() != first["version"].to_list()
 
 
-def test_what_is_read_has_the_version_that_the_listing_says(place: Place) -> None:
+def test_what_is_read_has_the_version_of_the_listing(place: Place) -> None:
     place.put("a.md", b"alpha")
     source = place.open()
 
@@ -146,7 +146,7 @@ def test_patterns_choose_what_is_listed(place: Place) -> None:
     ]
 
 
-def test_only_wanted_documents_are_listed(place: Place) -> None:
+def test_only_desired_documents_are_listed(place: Place) -> None:
     place.put("a.md", b"a")
     place.put("b.md", b"b")
 
@@ -164,7 +164,7 @@ def test_a_document_beyond_the_limit_is_listed_with_its_problem(place: Place) ->
     assert row["error"] == "1001 bytes; the limit is 1000."
 
 
-def test_a_document_that_is_gone_is_said_to_be(place: Place) -> None:
+def test_a_document_that_is_gone_is_reported_as_gone(place: Place) -> None:
     place.put("a.md", b"a")
     source = place.open()
     place.delete("a.md")
@@ -362,7 +362,7 @@ def test_a_window_ends_after_its_time_and_begins_where_it_is_told(place: Place) 
     assert rest.files["document_id"].to_list() == ORDERED[3:]
 
 
-def test_looking_documents_up_gives_what_a_listing_says_of_them(place: Place) -> None:
+def test_looking_documents_up_gives_what_a_listing_gives(place: Place) -> None:
     for key in ORDERED:
         place.put(key, b"x")
     source = place.open(exclude=["ab.md"])

@@ -40,7 +40,7 @@ def test_other_buckets_and_test_messages_name_nothing() -> None:
 @pytest.mark.parametrize(
     "body", ["", "{", "[]", "1", '{"Records": 3}', '{"Records": [{}]}', "[[[["]
 )
-def test_what_is_no_notification_is_said_to_be_none(body: str) -> None:
+def test_what_is_no_notification_gives_none(body: str) -> None:
     assert changed_keys(body, "bucket") is None
 
 

@@ -17,9 +17,9 @@ documents = st.lists(st.tuples(st.sampled_from(BAD), st.integers(0, 10**9)), max
 
 
 def rows(found: list[tuple[Outcome, int]]) -> pl.DataFrame:
-    evaluated = [START + timedelta(microseconds=after) for _, after in found]
+    times = [START + timedelta(microseconds=after) for _, after in found]
     schema = {name: PARSED_DOCUMENTS[name] for name in ("outcome", "judged_at")}
-    return pl.DataFrame({"outcome": [o.value for o, _ in found], "judged_at": evaluated}, schema)
+    return pl.DataFrame({"outcome": [o.value for o, _ in found], "judged_at": times}, schema)
 
 
 @given(documents)

@@ -62,7 +62,7 @@ def test_each_score_may_be_lower_by_the_margin_and_no_more(score: str) -> None:
     assert refused.metrics[f"live_{score}_at_10"] == getattr(LIVE, score)
 
 
-def test_of_known_items_only_whether_they_are_found_is_judged() -> None:
+def test_of_known_items_only_whether_they_are_found_is_evaluated() -> None:
     ranked_lower = replace(LIVE, ndcg=0.1, mrr=0.1)
     found_less = replace(LIVE, recall=0.7)
     assert evaluate_retrieval(ranked_lower, LIVE, 0.02, QueryKind.KNOWN_ITEM).passed

@@ -53,7 +53,7 @@ def test_the_signature_stays_when_only_speed_or_place_change(field: str) -> None
     assert spec("another-key").signature == spec().signature
 
 
-def test_every_field_is_said_to_decide_or_not() -> None:
+def test_every_field_is_declared_to_decide_or_not() -> None:
     assert set(ModelSpec.model_fields) == {*DECIDING, *NOT_DECIDING, "key", "backend"}
 
 

@@ -63,7 +63,7 @@ def test_bulk_runs_wait_for_the_window_only_while_it_is_closed() -> None:
 CLOSED = LanePolicy(stream_changes=5, shards_per_run=64, max_runs=4, bulk=False)
 
 
-def test_outside_the_window_edits_stream_and_the_rest_waits_and_the_tick_says_so() -> None:
+def test_outside_the_window_edits_stream_and_the_rest_waits_and_the_message_tells() -> None:
     shards = [StaleShard(0, 2, 2), StaleShard(1, 500), StaleShard(2, 500)]
 
     plan = plan_runs(shards, [], CLOSED)
