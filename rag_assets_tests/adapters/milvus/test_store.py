@@ -15,11 +15,7 @@ from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, IndexParams, requests
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import VectorStoreError
-from rag_assets_tests.support.milvus_servers import (
-    MilvusServer,
-    free_ports,
-    lite_server,
-)
+from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 
 DIMENSION = 4
 PROPERTIES = {"signature": "sha256:ab12", "source": "s3://bucket/prä'fix\"\\"}
