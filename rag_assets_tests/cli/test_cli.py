@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.cli import services
 from rag_assets.settings import Settings
 from rag_assets_tests.support.milvus_servers import free_ports
 
@@ -56,6 +57,28 @@ def test_a_wrong_setting_is_one_line_and_no_traceback() -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("judge",), "`models judge` is now `models evaluate`."),
+        (("build", "new-v1", "--beside", "--yes"), "--beside is now --concurrent."),
+    ],
+)
+def test_an_old_name_is_refused_with_the_new_one(arguments: tuple[str, ...], message: str) -> None:
+    result = rag_assets("models", *arguments)
+
+    assert result.returncode == 2
+    assert f"Error: {message}" in result.stderr
+
+
+@pytest.mark.parametrize(("arguments", "old"), [((), "judge"), (("build",), "--beside")])
+def test_an_old_name_is_not_shown_in_the_help(arguments: tuple[str, ...], old: str) -> None:
+    shown = rag_assets("models", *arguments, "--help").stdout
+
+    assert "Usage: rag-assets models" in shown
+    assert old not in shown
+
+
 def test_searching_without_milvus_says_what_to_check() -> None:
     [port] = free_ports(1)
 
@@ -79,6 +102,15 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert f"port {web} on 127.0.0.1 is in use" in result.stderr
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("name", ["workspace.yaml", "dagster.yaml", "demo/questions.yaml"])
+def test_the_checkouts_files_are_found_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert services.project_file(name) == ROOT / name
 
 
 @contextmanager

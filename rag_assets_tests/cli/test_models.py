@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from rag_assets.cli import services as dev
+from rag_assets.cli import services
 from rag_assets.cli.ingestion import ingest
 from rag_assets.cli.main import main
 from rag_assets.settings import load_settings
@@ -36,7 +36,7 @@ def ingested(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
     monkeypatch.setenv("COLUMNS", "200")
     settings = load_settings()
-    monkeypatch.setenv("DAGSTER_HOME", str(dev.prepare_home(settings)))
+    monkeypatch.setenv("DAGSTER_HOME", str(services.prepare_home(settings)))
     for number in range(5):
         (tmp_path / "documents" / f"{number}.md").write_text(document(f"doc {number}"))
     ingest(settings)
@@ -76,7 +76,7 @@ def test_an_upgrade_from_the_command_line() -> None:
     assert role(WORDLLAMA) == "live"
 
 
-def test_the_collection_that_ingestion_filled_is_judged_promoted_left_and_retired(
+def test_the_collection_that_ingestion_filled_is_evaluated_promoted_left_and_retired(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAG_ASSETS_MODEL", NEW)  # fills it and makes it live
@@ -101,7 +101,7 @@ def test_force_asks_why_and_whether() -> None:
 
     declined = rag_assets("promote", NEW, "--force", answers="it must be\nn\n")
 
-    assert "Why is it forced? This is recorded" in declined.output
+    assert "Reason for forcing the promotion, to be recorded" in declined.output
     assert declined.exit_code == 1
     assert role(WORDLLAMA) == "live"
 
