@@ -33,14 +33,24 @@ COSTS = {
     "browser": "browser",
 }
 """Folder → what its tests cost, as pyproject.toml describes the markers."""
-FIRST = ("cluster", "browser", "platform", "slow")
+MINUTES = ("kubernetes", "scenarios", "browser")  # what the files in these folders take
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test by its folder, and begin with those that take minutes."""
+    """Mark every test by its folder, and begin with those that take longest."""
     for item in items:
-        item.add_marker(COSTS.get(item.path.relative_to(ROOT).parts[0], "unit"))
-    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in FIRST))
+        item.add_marker(COSTS.get(_folder(item), "unit"))
+    items.sort(key=_rank)
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT).parts[0]
+
+
+def _rank(item: pytest.Item) -> int:
+    if _folder(item) in MINUTES:
+        return 0
+    return 1 if any(item.get_closest_marker(name) for name in ("slow", "platform")) else 2
 
 
 @pytest.fixture(autouse=True)
