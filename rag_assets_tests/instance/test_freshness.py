@@ -18,10 +18,11 @@ from rag_assets.core.names import Asset, Sensor
 from rag_assets.instance.freshness import HEARTBEATS, heartbeats
 from rag_assets.settings import load_settings
 from rag_assets_tests.scenarios.platform import awaited
+from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, instance, put, settle
 
-__all__ = ["instance"]
+__all__ = ["filled", "fillings", "instance"]
 
 ENDS = (Asset.SOURCE_FILES, Asset.COLLECTION)
 
@@ -75,11 +76,10 @@ def test_shards_that_stay_stale_give_no_heartbeat(
 
 
 def test_a_collection_in_sync_with_a_source_that_nobody_lists_gives_no_heartbeat(
-    bucket: Bucket, instance: dg.DagsterInstance
+    filled: Platform,
 ) -> None:
-    put(bucket, "a.md")
-    source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
-    settle(source, index)
+    instance = filled.instance
+    source, index = filled.sensor(Sensor.SOURCE), filled.sensor(Sensor.INDEX)
     instance.wipe_assets([dg.AssetKey(end) for end in ENDS])  # as if it had been long ago
 
     index.tick()
@@ -91,24 +91,19 @@ def test_a_collection_in_sync_with_a_source_that_nobody_lists_gives_no_heartbeat
 
 
 def test_chunks_that_are_behind_the_listing_let_the_collection_give_no_heartbeat(
-    bucket: Bucket, instance: dg.DagsterInstance
+    filled: Platform,
 ) -> None:
-    put(bucket, "a.md")
-    source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
-    settle(source, index)
-    instance.wipe_assets([dg.AssetKey(Asset.COLLECTION)])
-    put(bucket, "b.md")
-    source.tick()  # requests a run that does not come
+    filled.instance.wipe_assets([dg.AssetKey(Asset.COLLECTION)])
+    filled.put("d.md")
+    filled.sensor(Sensor.SOURCE).tick()  # requests a run that does not come
 
-    index.tick()
+    filled.sensor(Sensor.INDEX).tick()
 
-    assert beats(instance, Asset.COLLECTION) == []
+    assert beats(filled.instance, Asset.COLLECTION) == []
 
 
-def test_a_heartbeat_changes_no_partition(bucket: Bucket, instance: dg.DagsterInstance) -> None:
-    put(bucket, "a.md")
-    settle(Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX))
-    key = dg.AssetKey(Asset.SOURCE_FILES)
+def test_a_heartbeat_changes_no_partition(filled: Platform) -> None:
+    instance, key = filled.instance, dg.AssetKey(Asset.SOURCE_FILES)
     before = instance.get_materialized_partitions(key)
 
     settings = load_settings().model_copy(update={"freshness_warn_seconds": 0})
