@@ -21,6 +21,22 @@ main()
 
 Every second would save none: the ticks of an idle platform take the CPU that runs need.
 """
+CHEAP_CODE_SERVER = """
+from alembic.script import ScriptDirectory
+from dagster._cli import main
+read, known = ScriptDirectory.from_config, {}
+def from_config(config):
+    folder = config.get_main_option("script_location")
+    if folder not in known:
+        known[folder] = read(config)
+    return known[folder]
+ScriptDirectory.from_config = from_config
+main()
+"""
+"""The code server, but it reads Dagster's migrations once, and not three times in each tick.
+
+With SQLite that is half of what a tick takes.
+"""
 
 
 def workspace_file(home: Path, code_port: int) -> str:
@@ -36,7 +52,10 @@ def code_server(port: int) -> Service:
     client = DagsterGrpcClient(host=HOST, port=port)
     return Service(
         name="Dagster code server",
-        command=["dagster", "code-server", "start", "-m", MODULE, "-h", HOST, "-p", str(port)],
+        command=[
+            *(sys.executable, "-c", CHEAP_CODE_SERVER, "api", "grpc"),
+            *("-m", MODULE, "-h", HOST, "-p", str(port)),
+        ],
         ready=lambda: _listens(port) and client.health_check_query() == "SERVING",
         port=port,
     )
