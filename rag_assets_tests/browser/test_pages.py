@@ -109,7 +109,7 @@ def test_a_wrong_model_in_the_launchpad_is_answered_with_what_there_is(ui: Ui) -
 
 @pytest.fixture(scope="module")
 def candidate(platform: Platform) -> str:
-    """A model that is built beside the live one."""
+    """A model that is built while another one is live."""
     platform.register(CANDIDATE)
     platform.await_convergence()
     awaited(lambda: platform.in_sync(CANDIDATE), "the candidate to be in sync")

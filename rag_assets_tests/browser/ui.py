@@ -42,7 +42,7 @@ class Ui:
         self.page.keyboard.press("Control+A")
         self.page.keyboard.insert_text(yaml)
 
-    def menu(self, concurrent: str, entry: str) -> None:
+    def menu(self, button: str, entry: str) -> None:
         """Choose from the menu behind the arrow beside a button."""
-        self.button(concurrent).locator("xpath=following::button[1]").click()
+        self.button(button).locator("xpath=following::button[1]").click()
         self.page.get_by_role("menuitem", name=entry).click()
