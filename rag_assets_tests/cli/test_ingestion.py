@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -15,9 +16,12 @@ from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError, Stal
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.filled import Filling, by_command, fillings
 from rag_assets_tests.support.hostile import hostile_files
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
+
+__all__ = ["fillings"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +42,16 @@ def settings(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) 
     for number in range(4):
         write(tmp_path, f"{number}.md", document(f"doc {number}"))
     return load_settings()
+
+
+@pytest.fixture
+def ingested(
+    fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """A platform of four documents, ingested."""
+    documents = tuple(f"{number}.md" for number in range(4))
+    with fillings(*documents, fill=by_command).restored(monkeypatch):
+        yield load_settings()
 
 
 def write(home: Path, name: str, content: str | bytes) -> None:
@@ -66,12 +80,10 @@ def test_ingestion_makes_documents_searchable_and_a_second_run_does_nothing(
     assert best.source_uri == (settings.home / "documents/kiln.md").as_uri()
 
 
-def test_each_partition_is_materialised_with_its_own_figures(settings: Settings) -> None:
-    ingestion.ingest(settings)
-
+def test_each_partition_is_materialised_with_its_own_metrics(ingested: Settings) -> None:
     with dg.DagsterInstance.get() as instance:
         for shard in ("s000", "s001", "s002"):
-            actual = pl.read_parquet(settings.home / f"lake/chunks/{shard}.parquet").height
+            actual = pl.read_parquet(ingested.home / f"lake/chunks/{shard}.parquet").height
             model_shard = f"{WORDLLAMA}|{shard}"
             assert metric(instance, "chunks", shard, "chunks") == actual
             assert metric(instance, "embeddings", model_shard, "computed") == actual
@@ -120,9 +132,8 @@ def test_an_asset_whose_input_is_missing_says_what_to_materialise() -> None:
         ingestion.run_job("index_chunks", [f"{WORDLLAMA}|s000"])
 
 
-def test_an_incomplete_collection_is_not_made_live(settings: Settings) -> None:
-    ingestion.ingest(settings)
-    with Searcher.open(settings) as searcher:
+def test_an_incomplete_collection_is_not_made_live(ingested: Settings) -> None:
+    with Searcher.open(ingested) as searcher:
         store, name = searcher._store, searcher.release().collection
         lost = store.shard_rows(name, "s001")["chunk_id"].to_list()
         store.delete(name, lost)
@@ -132,15 +143,14 @@ def test_an_incomplete_collection_is_not_made_live(settings: Settings) -> None:
 
 
 def test_ingesting_with_another_model_makes_that_one_live(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingested: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ingestion.ingest(settings)
-    models = yaml.safe_load(settings.models_file.read_text())
+    models = yaml.safe_load(ingested.models_file.read_text())
     models["models"]["second-v1"] = models["models"][WORDLLAMA] | {"query_prefix": "query: "}
     (tmp_path / "models.yaml").write_text(yaml.safe_dump(models))
     monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(tmp_path / "models.yaml"))
     monkeypatch.setenv("RAG_ASSETS_MODEL", "second-v1")
-    write(settings.home, "new.md", document("new"))
+    write(ingested.home, "new.md", document("new"))
 
     work = ingestion.ingest(load_settings())
 
@@ -190,10 +200,10 @@ def test_a_bucket_and_a_lake_on_s3_work_as_folders_do(
     assert (best.document_id, best.source_uri) == ("1.md", f"{bucket.url}/docs/1.md")
 
 
+@pytest.mark.usefixtures("ingested")
 def test_a_lake_filled_from_one_source_refuses_another(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ingestion.ingest(settings)
     monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", (tmp_path / "elsewhere").as_uri())
 
     with pytest.raises(Exception, match="filled with source"):
@@ -201,14 +211,13 @@ def test_a_lake_filled_from_one_source_refuses_another(
 
 
 def test_a_source_that_does_not_exist_fails_the_run_and_removes_nothing(
-    settings: Settings,
+    ingested: Settings,
 ) -> None:
-    ingestion.ingest(settings)
-    documents = settings.home / "documents"
-    documents.rename(settings.home / "unmounted")
+    documents = ingested.home / "documents"
+    documents.rename(ingested.home / "unmounted")
 
     with pytest.raises(Exception, match="does not exist"):
-        ingestion.ingest(settings)
+        ingestion.ingest(ingested)
 
-    (settings.home / "unmounted").rename(documents)
-    assert ingestion.ingest(settings)["collection"]["written"] == 0
+    (ingested.home / "unmounted").rename(documents)
+    assert ingestion.ingest(ingested)["collection"]["written"] == 0

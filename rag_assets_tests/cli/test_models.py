@@ -1,17 +1,18 @@
 """`rag-assets models`: an upgrade from the command line, as the runbook has it."""
 
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from rag_assets.cli import services
 from rag_assets.cli.ingestion import ingest
 from rag_assets.cli.main import main
 from rag_assets.settings import load_settings
-from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.filled import Filling, by_command, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
+
+__all__ = ["fillings"]
 
 NEW = "new-v1"
 
@@ -20,26 +21,17 @@ pytestmark = pytest.mark.usefixtures("ingested")
 
 
 @pytest.fixture
-def ingested(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def ingested(fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Five documents in a folder, indexed by a live model; no sensor runs."""
-    models = tmp_path / "models.yaml"
-    spec = wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_defaults=True)
-    models.write_text(yaml.safe_dump({"models": {WORDLLAMA: spec, NEW: spec}}))
-    for name, value in {
-        "HOME": str(tmp_path),
-        "MILVUS_URI": milvus_lite,
-        "ALIAS": f"cli_{tmp_path.name.replace('-', '_')}",
-        "MODELS_FILE": str(models),
-        "SHARDS": "2",
-        "RETIRE_GRACE_SECONDS": "0",
-    }.items():
-        monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
-    monkeypatch.setenv("COLUMNS", "200")
-    settings = load_settings()
-    monkeypatch.setenv("DAGSTER_HOME", str(services.prepare_home(settings)))
-    for number in range(5):
-        (tmp_path / "documents" / f"{number}.md").write_text(document(f"doc {number}"))
-    ingest(settings)
+    documents = tuple(f"{number}.md" for number in range(5))
+    with fillings(*documents, fill=by_command).restored(monkeypatch) as platform:
+        models = platform.home / "models.yaml"
+        spec = wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_defaults=True)
+        models.write_text(yaml.safe_dump({"models": {WORDLLAMA: spec, NEW: spec}}))
+        monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(models))
+        monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
+        monkeypatch.setenv("COLUMNS", "200")
+        yield
 
 
 def rag_assets(*arguments: str, answers: str = "") -> Result:
@@ -86,7 +78,7 @@ def test_the_collection_that_ingestion_filled_is_evaluated_promoted_left_and_ret
     assert f"{WORDLLAMA} is live." in succeeded("rollback", "--reason", "a try")
     assert f"{NEW} is live." in succeeded("promote", NEW)
     counts = next(row for row in succeeded("status", NEW).splitlines() if NEW in row)
-    assert [cell.strip() for cell in counts.split("│")[3:7]] == ["2", "2", "2", "2"]
+    assert [cell.strip() for cell in counts.split("│")[3:7]] == ["3", "3", "3", "3"]
     kept = rag_assets("retire", NEW, "--yes")
     assert kept.exit_code == 1
     assert f"{NEW} is live: queries are answered from it" in kept.output

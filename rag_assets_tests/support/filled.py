@@ -1,4 +1,4 @@
-"""A platform that is filled once, by its sensors, and restored for each test that begins with one.
+"""A platform that is filled once and restored for each test that begins with a filled one.
 
 Everything that a test may change is put back: the folder of documents, the lake, the Dagster
 instance and the collections in Milvus. It all stays in one place, because a lake belongs to one
@@ -20,7 +20,8 @@ from pymilvus import MilvusClient
 
 from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.milvus.store import MilvusStore
-from rag_assets.cli.ingestion import build_first_model
+from rag_assets.cli import services
+from rag_assets.cli.ingestion import build_first_model, ingest
 from rag_assets.core.models.spec import collection_name
 from rag_assets.core.names import Sensor
 from rag_assets.defs.resources import IndexResource, resolved
@@ -40,7 +41,7 @@ class Platform:
     """Documents in three shards, and a model that answers from them, for one test.
 
     Attributes:
-        home: Where it is.
+        home: Where it is; DAGSTER_HOME, for what looks for an instance there, is in it.
         instance: Its Dagster instance, in memory.
     """
 
@@ -67,12 +68,19 @@ class Platform:
 class Filling:
     """How a platform was when it had been filled, and how to restore it."""
 
-    def __init__(self, folder: Path, milvus_uri: str, names: Iterable[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        milvus_uri: str,
+        names: Iterable[str],
+        fill: Callable[[Platform], object],
+    ) -> None:
         self._home, self._kept = folder / "home", folder / "kept"
         self._alias = f"filled_{uuid4().hex}"
         self._collection = collection_name(self._alias, WORDLLAMA)
         self._environment = {
             "RAG_ASSETS_HOME": str(self._home),
+            "DAGSTER_HOME": str(self._home / "dagster"),
             "RAG_ASSETS_SHARDS": "3",
             "RAG_ASSETS_MILVUS_URI": milvus_uri,
             "RAG_ASSETS_ALIAS": self._alias,
@@ -87,8 +95,7 @@ class Filling:
             set_environment(monkeypatch, self._environment)
             for name in names:
                 platform.put(name)
-            build_first_model(self._instance, load_settings())
-            platform.settle()
+            fill(platform)
             self._rows = self._rows_now()
         shutil.copytree(self._home, self._kept)
 
@@ -136,6 +143,17 @@ class Filling:
         return sorted(rows, key=lambda row: str(row["chunk_id"]))
 
 
+def by_sensors(platform: Platform) -> None:
+    build_first_model(platform.instance, load_settings())
+    platform.settle()
+
+
+def by_command(_: Platform) -> None:
+    """Fill it as `rag-assets demo` does, with an instance on disk."""
+    services.prepare_home(load_settings())
+    ingest(load_settings())
+
+
 def set_environment(monkeypatch: pytest.MonkeyPatch, values: Mapping[str, str]) -> None:
     for name, value in values.items():
         monkeypatch.setenv(name, value)
@@ -152,12 +170,12 @@ def copy_storages(source: dg.DagsterInstance, target: dg.DagsterInstance) -> Non
 def fillings(
     tmp_path_factory: pytest.TempPathFactory, milvus_lite: str
 ) -> Iterator[Callable[..., Filling]]:
-    """Fill platforms, each once: call it with the names of the documents."""
+    """Fill platforms, each once: call it with the names of the documents, and how to fill it."""
     made: list[Filling] = []
 
     @cache
-    def filling(*names: str) -> Filling:
-        made.append(Filling(tmp_path_factory.mktemp("filled"), milvus_lite, names))
+    def filling(*names: str, fill: Callable[[Platform], object] = by_sensors) -> Filling:
+        made.append(Filling(tmp_path_factory.mktemp("filled"), milvus_lite, names, fill))
         return made[-1]
 
     yield filling
