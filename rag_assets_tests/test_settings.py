@@ -1,4 +1,4 @@
-"""Settings and the models file: read when asked for, wrong values named, secrets kept."""
+"""Settings and the models file: read when they are loaded, wrong values named, secrets kept."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_the_defaults_need_no_environment(tmp_path: Path, monkeypatch: pytest.Mo
     assert settings.model in read_model_specs(settings.models_file)
 
 
-def test_variables_are_read_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_are_read_when_settings_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_ASSETS_INCLUDE", '["*.md", "x/**"]')
     monkeypatch.setenv("RAG_ASSETS_LAKE_URL", "s3://bucket/lake")
 

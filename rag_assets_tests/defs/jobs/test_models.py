@@ -24,7 +24,7 @@ from rag_assets_tests.support.ticking import launch, settle
 
 __all__ = ["fillings"]
 
-LIVE, TWIN, BM25 = "wordllama-256-v1", "twin-v1", "bm25-v1"
+LIVE, SAME, BM25 = "wordllama-256-v1", "same-v1", "bm25-v1"
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def models(fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch) ->
     with fillings(*documents).restored(monkeypatch) as platform:
         spec = wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_defaults=True)
         file = platform.home / "models.yaml"
-        specs = {LIVE: spec, TWIN: spec, BM25: spec | {"sparse": "bm25"}}
+        specs = {LIVE: spec, SAME: spec, BM25: spec | {"sparse": "bm25"}}
         file.write_text(yaml.safe_dump({"models": specs}))
         monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(file))
         monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
@@ -118,36 +118,36 @@ class Models:
 def test_a_model_is_registered_built_promoted_rolled_back_and_retired(models: Models) -> None:
     assert models.roles() == {LIVE: "live"}
     for _ in range(2):  # every step can be repeated
-        models.done("register_model", register={"model": TWIN})
-        assert models.roles() == {LIVE: "live", TWIN: "registered"}
-    assert models.partitions() == {LIVE, TWIN}
+        models.done("register_model", register={"model": SAME})
+        assert models.roles() == {LIVE: "live", SAME: "registered"}
+    assert models.partitions() == {LIVE, SAME}
     for _ in range(2):
-        models.done("build_model", build={"model": TWIN})
+        models.done("build_model", build={"model": SAME})
         models.settle()
-        assert models.roles() == {LIVE: "live", TWIN: "candidate"}
-    assert models.rows(TWIN) == models.rows(LIVE) > 12
+        assert models.roles() == {LIVE: "live", SAME: "candidate"}
+    assert models.rows(SAME) == models.rows(LIVE) > 12
     models.done("evaluate_candidates")
     for _ in range(2):
-        models.done("promote", live_alias={"model": TWIN, "by": "me"})
-        assert models.roles() == {LIVE: "previous", TWIN: "live"}
+        models.done("promote", live_alias={"model": SAME, "by": "me"})
+        assert models.roles() == {LIVE: "previous", SAME: "live"}
     for _ in range(2):
-        models.done("rollback", live_alias={"rollback": True, "leave": TWIN})
-        assert models.roles() == {LIVE: "live", TWIN: "previous"}
+        models.done("rollback", live_alias={"rollback": True, "leave": SAME})
+        assert models.roles() == {LIVE: "live", SAME: "previous"}
     for _ in range(2):
-        models.done("retire_model", retire={"model": TWIN})
-        assert models.roles() == {LIVE: "live", TWIN: "retired"}
+        models.done("retire_model", retire={"model": SAME})
+        assert models.roles() == {LIVE: "live", SAME: "retired"}
     assert models.partitions() == {LIVE}
     names = models.witness.list_collections()
-    assert collection_name(models.settings.alias, TWIN) not in names
+    assert collection_name(models.settings.alias, SAME) not in names
     lake = Lake(open_object_store(models.settings.lake))
     for asset in ("embeddings", "collection"):
         assert {key[0] for key in lake.metas(asset, {})} == {LIVE}
 
 
 def test_a_key_of_equal_signature_is_built_from_the_vectors_that_there_are(models: Models) -> None:
-    models.build(TWIN)
+    models.build(SAME)
 
-    metrics = models.embedded(TWIN)
+    metrics = models.embedded(SAME)
     assert metrics["computed"] == 0
     assert metrics["reused"] == models.embedded(LIVE)["computed"] > 0
 
@@ -155,29 +155,29 @@ def test_a_key_of_equal_signature_is_built_from_the_vectors_that_there_are(model
 def test_a_build_reads_stored_chunks_and_never_the_source(models: Models) -> None:
     for number in range(12):
         models.platform.delete(f"{number}.md")  # and nobody lists the folder
-    models.done("register_model", register={"model": TWIN})
-    models.done("build_model", build={"model": TWIN})
+    models.done("register_model", register={"model": SAME})
+    models.done("build_model", build={"model": SAME})
     while requests := models.index.tick().run_requests:
         for request in requests:
             models.index.run(request)
 
-    assert models.rows(TWIN) == models.rows(LIVE) > 12
+    assert models.rows(SAME) == models.rows(LIVE) > 12
 
 
 @pytest.mark.parametrize(
     ("job", "ops", "complaint"),
     [
         ("retire_model", {"retire": {"model": LIVE}}, f"{LIVE} is live: queries are answered"),
-        ("build_model", {"build": {"model": TWIN}}, f"'{TWIN}' cannot be built: it is not regist"),
+        ("build_model", {"build": {"model": SAME}}, f"'{SAME}' cannot be built: it is not regist"),
         ("cancel_build", {"cancel": {"model": LIVE}}, f"{LIVE} is live, not being built"),
         ("rollback", {"live_alias": {"rollback": True}}, "There is nothing to roll back to"),
         (
             "register_model",
             {"register": {"model": "nope-v1"}},
-            f"no model 'nope-v1'.* it has .*{LIVE}",
+            f"no model 'nope-v1'.*; known models: .*{LIVE}",
         ),
         ("preview_build", {"preview": {"model": "nope-v1"}}, "no model 'nope-v1'"),
-        ("promote", {"live_alias": {"model": TWIN}}, f"'{TWIN}' cannot be promoted: it is not reg"),
+        ("promote", {"live_alias": {"model": SAME}}, f"'{SAME}' cannot be promoted: it is not reg"),
     ],
 )
 def test_a_step_that_is_not_allowed_is_refused_with_the_reason(
@@ -188,42 +188,42 @@ def test_a_step_that_is_not_allowed_is_refused_with_the_reason(
 
 
 def test_a_model_that_was_never_built_is_not_promoted_by_force_either(models: Models) -> None:
-    models.done("register_model", register={"model": TWIN})
+    models.done("register_model", register={"model": SAME})
 
-    config = {"model": TWIN, "force": True, "reason": "I want it"}
+    config = {"model": SAME, "force": True, "reason": "I want it"}
 
     assert "was never built. Build it first." in models.refused("promote", live_alias=config)
 
 
 def test_force_without_a_reason_is_refused(models: Models) -> None:
-    models.build(TWIN)
+    models.build(SAME)
 
-    message = models.refused("rollback", live_alias={"model": TWIN, "force": True})
+    message = models.refused("rollback", live_alias={"model": SAME, "force": True})
 
     assert "`force` requires a `reason`" in message
-    assert models.roles()[TWIN] == "candidate"
+    assert models.roles()[SAME] == "candidate"
 
 
 def test_a_key_means_one_spec_for_ever_even_when_it_was_retired(models: Models) -> None:
-    models.build(TWIN)
-    models.done("retire_model", retire={"model": TWIN})
-    models.respec(TWIN, query_prefix="query: ")
+    models.build(SAME)
+    models.done("retire_model", retire={"model": SAME})
+    models.respec(SAME, query_prefix="query: ")
 
-    message = models.refused("register_model", register={"model": TWIN})
+    message = models.refused("register_model", register={"model": SAME})
 
-    assert f"{TWIN} was registered with signature" in message
+    assert f"{SAME} was registered with signature" in message
     assert "give the changed one a new key" in message
 
 
 def test_two_builds_at_once_have_to_be_requested(models: Models) -> None:
-    models.build(TWIN)
+    models.build(SAME)
     models.done("register_model", register={"model": BM25})
 
-    assert f"{TWIN} is a candidate already" in models.refused("build_model", build={"model": BM25})
+    assert f"{SAME} is a candidate already" in models.refused("build_model", build={"model": BM25})
 
     models.done("build_model", build={"model": BM25, "concurrent": True})
     models.settle()
-    assert models.rows(BM25) == models.rows(TWIN) == models.rows(LIVE)
+    assert models.rows(BM25) == models.rows(SAME) == models.rows(LIVE)
 
 
 def test_a_cancelled_build_ends_its_runs_and_goes_on_where_it_was(models: Models) -> None:
@@ -265,8 +265,8 @@ def test_a_run_of_a_retired_model_writes_nothing(models: Models) -> None:
 
 
 def test_a_candidate_is_evaluated_by_checks_of_its_collection(models: Models) -> None:
-    models.build(TWIN)
-    name = collection_name(models.settings.alias, TWIN)
+    models.build(SAME)
+    name = collection_name(models.settings.alias, SAME)
     models.witness.delete(name, filter='document_id == "3.md"')
 
     checks = models.run("evaluate_candidates").get_asset_check_evaluations()
@@ -280,7 +280,7 @@ def test_a_candidate_is_evaluated_by_checks_of_its_collection(models: Models) ->
 
 
 def test_one_rule_of_the_gate_can_be_evaluated_alone(models: Models) -> None:
-    models.build(TWIN)
+    models.build(SAME)
     key = dg.AssetCheckKey(dg.AssetKey("collection"), "gate_complete")
 
     result = models.index.repository.get_job("evaluate_candidates").get_subset(
@@ -294,36 +294,36 @@ def test_one_rule_of_the_gate_can_be_evaluated_alone(models: Models) -> None:
 def test_a_refused_promotion_shows_the_evidence_as_a_failed_check_and_moves_nothing(
     models: Models,
 ) -> None:
-    models.build(TWIN)
-    name = collection_name(models.settings.alias, TWIN)
+    models.build(SAME)
+    name = collection_name(models.settings.alias, SAME)
     models.witness.delete(name, filter='document_id == "3.md"')
 
-    result = models.run("promote", live_alias={"model": TWIN})
+    result = models.run("promote", live_alias={"model": SAME})
 
     assert not result.success
     [check] = result.get_asset_check_evaluations()
     assert (check.asset_key.to_user_string(), check.check_name) == ("live_alias", "gate")
     assert not check.passed
-    assert f"The gate refuses {TWIN}: complete" in str(check.description)
+    assert f"The gate refuses {SAME}: complete" in str(check.description)
     rules = {row.data["rule"]: row.data for row in check.metadata["rag_assets/gate"].records}
     assert "0 extra" in rules["complete"]["evidence"]
     assert not result.asset_materializations_for_node("live_alias")
-    assert models.roles() == {LIVE: "live", TWIN: "candidate"}
+    assert models.roles() == {LIVE: "live", SAME: "candidate"}
 
 
 def test_a_forced_promotion_is_recorded_with_who_and_why(models: Models) -> None:
-    models.build(TWIN)
-    name = collection_name(models.settings.alias, TWIN)
+    models.build(SAME)
+    name = collection_name(models.settings.alias, SAME)
     models.witness.delete(name, filter='document_id == "3.md"')
     why = {"force": True, "reason": "the other engine burns", "by": "Ada"}
 
-    result = models.done("promote", live_alias={"model": TWIN, **why})
+    result = models.done("promote", live_alias={"model": SAME, **why})
 
     [message] = result.asset_materializations_for_node("live_alias")
     metrics = {key.removeprefix("rag_assets/"): v.value for key, v in message.metadata.items()}
     assert (metrics["by"], metrics["reason"]) == ("Ada", "the other engine burns")
     assert metrics["forced"] is True
-    assert (metrics["model"], metrics["previous_model"]) == (TWIN, LIVE)
+    assert (metrics["model"], metrics["previous_model"]) == (SAME, LIVE)
     rules = {record.data["rule"]: record.data["passed"] for record in metrics["gate"].records}
     assert rules["complete"] == "NO"
     assert rules["signature"] == "yes"
@@ -337,10 +337,10 @@ def test_a_preview_counts_what_has_no_vector_yet(models: Models) -> None:
         metadata = output.step_output_data.metadata
         return {key: value.value for key, value in metadata.items()}
 
-    new, twin = previewed(BM25), previewed(TWIN)
+    new, same = previewed(BM25), previewed(SAME)
 
-    assert new["chunks"] == twin["chunks"] == models.rows(LIVE)
+    assert new["chunks"] == same["chunks"] == models.rows(LIVE)
     assert new["texts_to_embed"] == models.embedded(LIVE)["computed"]
     assert new["tokens_to_embed"] == models.embedded(LIVE)["tokens"]
     assert new["gpu_hours"] == pytest.approx(new["tokens_to_embed"] / 1000 / 3600)
-    assert (twin["texts_to_embed"], twin["gpu_hours"]) == (0, 0.0)
+    assert (same["texts_to_embed"], same["gpu_hours"]) == (0, 0.0)
