@@ -40,6 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test by its folder, and begin with those that take longest."""
     for item in items:
         item.add_marker(COSTS.get(_folder(item), "unit"))
+        if "milvus_full" in item.name or "milvus_full" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")  # the full engine takes half a minute to start
     items.sort(key=_rank)
 
 

@@ -14,6 +14,8 @@ from rag_assets.core.models.lifecycle import Role
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline, live_on
 from rag_assets_tests.support.variants import variant
 
+pytestmark = pytest.mark.slow  # embeds and searches with several models
+
 OTHER = "rotated-v1"
 
 

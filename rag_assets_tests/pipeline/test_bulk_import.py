@@ -18,6 +18,8 @@ from rag_assets_tests.support.pipeline import Pipeline, live_on
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.variants import variant
 
+pytestmark = pytest.mark.slow  # needs the full engine
+
 
 def unbuilt_candidate(live: Pipeline, folder: Path) -> Pipeline:
     files = ImportFiles(f"file://{folder}/imports", {})

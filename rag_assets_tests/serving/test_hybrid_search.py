@@ -16,6 +16,8 @@ from rag_assets.serving.searcher import Searcher
 from rag_assets_tests.support.pipeline import Pipeline, wordllama_spec
 from rag_assets_tests.support.variants import Variant
 
+pytestmark = pytest.mark.slow  # fills collections
+
 WORDS = ("kiln", "glaze", "clay", "wheel", "firing", "cone", "slip", "bisque", "ash", "celadon")
 
 

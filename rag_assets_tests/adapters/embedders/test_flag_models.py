@@ -21,6 +21,8 @@ from rag_assets.adapters.embedders.flag import FlagBackend
 from rag_assets.adapters.package_files import local_path
 from rag_assets.core.models.spec import Backend, ModelClass, ModelSpec, Pooling
 
+pytestmark = pytest.mark.slow  # loads torch
+
 TEXTS = ["A kiln is fired on Fridays.", "Snow", "The third text is the longest of them all."]
 SIZES = {
     "vocab_size": 30_522,
