@@ -58,7 +58,11 @@ class Ticking:
             instance=self.instance,
             repository_def=self.repository,
             cursor=self.cursor,
-            resources=build_resources(load_settings()),
+            resources={
+                name: resource
+                for name, resource in build_resources(load_settings()).items()
+                if name in self.sensor.required_resource_keys
+            },
         )
         result = self.sensor(context)
         assert isinstance(result, dg.SensorResult)
