@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -16,7 +15,7 @@ from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError, Stal
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.scenarios.texts import document
-from rag_assets_tests.support.filled import Filling, by_command, fillings
+from rag_assets_tests.support.filled import Fillings, by_command, fillings
 from rag_assets_tests.support.hostile import hostile_files
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
@@ -45,13 +44,11 @@ def settings(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def ingested(
-    fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Settings]:
+def ingested(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A platform of four documents, ingested."""
-    documents = tuple(f"{number}.md" for number in range(4))
-    with fillings(*documents, fill=by_command).restored(monkeypatch):
-        yield load_settings()
+    documents = (f"{number}.md" for number in range(4))
+    fillings(*documents, fill=by_command).restored(monkeypatch)
+    return load_settings()
 
 
 def write(home: Path, name: str, content: str | bytes) -> None:

@@ -1,37 +1,29 @@
 """`rag-assets models`: an upgrade from the command line, as the runbook has it."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 
 from rag_assets.cli.ingestion import ingest
 from rag_assets.cli.main import main
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.filled import Filling, by_command, fillings
-from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
+from rag_assets_tests.support.filled import SAME, Fillings, by_command, fillings
+from rag_assets_tests.support.pipeline import WORDLLAMA
 
 __all__ = ["fillings"]
 
-NEW = "new-v1"
+NEW = SAME
 
 
 pytestmark = pytest.mark.usefixtures("ingested")
 
 
 @pytest.fixture
-def ingested(fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def ingested(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five documents in a folder, indexed by a live model; no sensor runs."""
-    documents = tuple(f"{number}.md" for number in range(5))
-    with fillings(*documents, fill=by_command).restored(monkeypatch) as platform:
-        models = platform.home / "models.yaml"
-        spec = wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_defaults=True)
-        models.write_text(yaml.safe_dump({"models": {WORDLLAMA: spec, NEW: spec}}))
-        monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(models))
-        monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
-        monkeypatch.setenv("COLUMNS", "200")
-        yield
+    documents = (f"{number}.md" for number in range(5))
+    fillings(*documents, fill=by_command).restored(monkeypatch)
+    monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
+    monkeypatch.setenv("COLUMNS", "200")
 
 
 def rag_assets(*arguments: str, answers: str = "") -> Result:

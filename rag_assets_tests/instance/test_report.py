@@ -34,24 +34,29 @@ __all__ = ["filled", "fillings"]
 
 
 @pytest.fixture
-def instance(empty_bucket: None, tmp_path: Path) -> Iterator[dg.DagsterInstance]:  # noqa: ARG001
+def instance(
+    empty_bucket: None,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[dg.DagsterInstance]:
     """An instance in memory that keeps ticks, with one model."""
     with dg.DagsterInstance.ephemeral() as created:
-        keep_ticks(created, tmp_path)
+        keep_ticks(created, tmp_path, monkeypatch)
         build_first_model(created, load_settings())
         yield created
 
 
 @pytest.fixture
-def ticked(filled: Platform, tmp_path: Path) -> Platform:
+def ticked(filled: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     """A platform of three documents, whose instance keeps ticks."""
-    keep_ticks(filled.instance, tmp_path)
+    keep_ticks(filled.instance, tmp_path, monkeypatch)
     return filled
 
 
-def keep_ticks(instance: dg.DagsterInstance, folder: Path) -> None:
+def keep_ticks(instance: dg.DagsterInstance, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give an instance in memory a place for ticks, which only one on disk has."""
-    instance._schedule_storage = SqliteScheduleStorage.from_local(str(folder))
+    storage = SqliteScheduleStorage.from_local(str(folder))
+    monkeypatch.setattr(instance, "_schedule_storage", storage)
 
 
 def reported(ticking: Ticking, asset: str = Asset.INGESTION_REPORT) -> tuple[str, dict[str, float]]:

@@ -146,7 +146,7 @@ def _installed(
         cluster.secrets["postgres"] = {"postgresql-password": postgres.password}
         cluster.secrets["credentials"] = KEYS
         created = Installation(
-            *(home, bucket, embeddings, milvus, environment, settings, web),
+            *(home, bucket, embeddings, milvus, environment, settings, web, code),
             cluster=cluster, postgres=postgres, manifests=manifests,
         )  # fmt: skip
         created.install()

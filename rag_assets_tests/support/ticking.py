@@ -10,7 +10,7 @@ import pytest
 
 from rag_assets.cli.ingestion import build_first_model
 from rag_assets.definitions import definitions
-from rag_assets.defs.resources import build_resources
+from rag_assets.defs.resources import KINDS, resolved
 from rag_assets.settings import load_settings
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.s3_server import Bucket
@@ -44,8 +44,13 @@ def instance(empty_bucket: None) -> Iterator[dg.DagsterInstance]:  # noqa: ARG00
 class Ticking:
     """A sensor that is ticked manually, with its cursor carried on."""
 
-    def __init__(self, instance: dg.DagsterInstance, name: str) -> None:
-        self.repository = definitions().get_repository_def()
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        name: str,
+        repository: dg.RepositoryDefinition | None = None,
+    ) -> None:
+        self.repository = repository or definitions().get_repository_def()
         self.sensor = self.repository.get_sensor_def(name)
         self.instance = instance
         self.cursor: str | None = None
@@ -54,15 +59,12 @@ class Ticking:
         if list_now and self.sensor.name == "source_sensor" and self.cursor:
             state = json.loads(self.cursor)
             self.cursor = json.dumps(state | {"due": 0})
+        settings, required = load_settings(), self.sensor.required_resource_keys
         context = dg.build_sensor_context(
             instance=self.instance,
             repository_def=self.repository,
             cursor=self.cursor,
-            resources={
-                name: resource
-                for name, resource in build_resources(load_settings()).items()
-                if name in self.sensor.required_resource_keys
-            },
+            resources={name: resolved(settings, KINDS[name]) for name in required},
         )
         result = self.sensor(context)
         assert isinstance(result, dg.SensorResult)

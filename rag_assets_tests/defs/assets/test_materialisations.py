@@ -1,7 +1,6 @@
 """What the runs report of themselves: metrics to plot and previews, of a real ingestion."""
 
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -9,7 +8,7 @@ import pytest
 
 from rag_assets.core.names import Job, Sensor, Tag
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.filled import Filling, Platform, fillings
+from rag_assets_tests.support.filled import Fillings, Platform, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.ticking import Ticking, instance, launch
 
@@ -19,12 +18,9 @@ Reported = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture
-def ingested(
-    fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Platform]:
+def ingested(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> Platform:
     """Three documents and one that is broken."""
-    with fillings("a.md", "b.md", "c.md", "broken.pdf").restored(monkeypatch) as platform:
-        yield platform
+    return fillings("a.md", "b.md", "c.md", "broken.pdf").restored(monkeypatch)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """A model's life as jobs: what each does, that it can be repeated, and what it refuses."""
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -16,42 +15,50 @@ from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.cli.ingestion import statuses
 from rag_assets.core.models.gate import Rule
 from rag_assets.core.models.spec import collection_name
-from rag_assets.core.names import Partition, Sensor, Tag
+from rag_assets.core.names import Partition, Tag
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.filled import Filling, Platform, fillings
-from rag_assets_tests.support.pipeline import wordllama_spec
+from rag_assets_tests.support.filled import (
+    BM25,
+    SAME,
+    Fillings,
+    Platform,
+    fillings,
+    with_candidate,
+)
+from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.ticking import launch, settle
 
 __all__ = ["fillings"]
 
-LIVE, SAME, BM25 = "wordllama-256-v1", "same-v1", "bm25-v1"
+LIVE = WORDLLAMA
+DOCUMENTS = tuple(f"{number}.md" for number in range(12))
 
 
 @pytest.fixture
-def models(fillings: Callable[..., Filling], monkeypatch: pytest.MonkeyPatch) -> Iterator["Models"]:
+def models(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> Iterator["Models"]:
     """A platform with twelve documents, a live model, and two more in its models file."""
-    documents = tuple(f"{number}.md" for number in range(12))
-    with fillings(*documents).restored(monkeypatch) as platform:
-        spec = wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_defaults=True)
-        file = platform.home / "models.yaml"
-        specs = {LIVE: spec, SAME: spec, BM25: spec | {"sparse": "bm25"}}
-        file.write_text(yaml.safe_dump({"models": specs}))
-        monkeypatch.setenv("RAG_ASSETS_MODELS_FILE", str(file))
-        monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
-        created = Models(platform, file)
-        yield created
-        created.witness.close()
+    monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
+    created = Models(fillings(*DOCUMENTS).restored(monkeypatch))
+    yield created
+    created.witness.close()
+
+
+@pytest.fixture
+def built(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> Iterator["Models"]:
+    """The same, on which the model of the live one's signature has been built."""
+    monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
+    created = Models(fillings(*DOCUMENTS, fill=with_candidate).restored(monkeypatch))
+    yield created
+    created.witness.close()
 
 
 class Models:
     """The jobs, launched in this process, and what is seen of their work from outside."""
 
-    def __init__(self, platform: Platform, file: Path) -> None:
+    def __init__(self, platform: Platform) -> None:
         self.platform = platform
         self.instance = platform.instance
-        self.file = file
-        self.source = platform.sensor(Sensor.SOURCE)
-        self.index = platform.sensor(Sensor.INDEX)
+        self.source, self.index = platform.sensors()
         self.settings = load_settings()
         self.witness = MilvusClient(self.settings.milvus_uri, grpc_options=GRPC_OPTIONS)
 
@@ -110,9 +117,9 @@ class Models:
         return sums
 
     def respec(self, model: str, **changed: Any) -> None:
-        specs = yaml.safe_load(self.file.read_text())
+        specs = yaml.safe_load(self.platform.models_file.read_text())
         specs["models"][model] |= changed
-        self.file.write_text(yaml.safe_dump(specs))
+        self.platform.models_file.write_text(yaml.safe_dump(specs))
 
 
 def test_a_model_is_registered_built_promoted_rolled_back_and_retired(models: Models) -> None:
@@ -195,35 +202,31 @@ def test_a_model_that_was_never_built_is_not_promoted_by_force_either(models: Mo
     assert "was never built. Build it first." in models.refused("promote", live_alias=config)
 
 
-def test_force_without_a_reason_is_refused(models: Models) -> None:
-    models.build(SAME)
-
-    message = models.refused("rollback", live_alias={"model": SAME, "force": True})
+def test_force_without_a_reason_is_refused(built: Models) -> None:
+    message = built.refused("rollback", live_alias={"model": SAME, "force": True})
 
     assert "`force` requires a `reason`" in message
-    assert models.roles()[SAME] == "candidate"
+    assert built.roles()[SAME] == "candidate"
 
 
-def test_a_key_means_one_spec_for_ever_even_when_it_was_retired(models: Models) -> None:
-    models.build(SAME)
-    models.done("retire_model", retire={"model": SAME})
-    models.respec(SAME, query_prefix="query: ")
+def test_a_key_means_one_spec_for_ever_even_when_it_was_retired(built: Models) -> None:
+    built.done("retire_model", retire={"model": SAME})
+    built.respec(SAME, query_prefix="query: ")
 
-    message = models.refused("register_model", register={"model": SAME})
+    message = built.refused("register_model", register={"model": SAME})
 
     assert f"{SAME} was registered with signature" in message
     assert "give the changed one a new key" in message
 
 
-def test_two_builds_at_once_have_to_be_requested(models: Models) -> None:
-    models.build(SAME)
-    models.done("register_model", register={"model": BM25})
+def test_two_builds_at_once_have_to_be_requested(built: Models) -> None:
+    built.done("register_model", register={"model": BM25})
 
-    assert f"{SAME} is a candidate already" in models.refused("build_model", build={"model": BM25})
+    assert f"{SAME} is a candidate already" in built.refused("build_model", build={"model": BM25})
 
-    models.done("build_model", build={"model": BM25, "concurrent": True})
-    models.settle()
-    assert models.rows(BM25) == models.rows(SAME) == models.rows(LIVE)
+    built.done("build_model", build={"model": BM25, "concurrent": True})
+    built.settle()
+    assert built.rows(BM25) == built.rows(SAME) == built.rows(LIVE)
 
 
 def test_a_cancelled_build_ends_its_runs_and_goes_on_where_it_was(models: Models) -> None:
@@ -264,12 +267,11 @@ def test_a_run_of_a_retired_model_writes_nothing(models: Models) -> None:
     assert collection_name(models.settings.alias, BM25) not in names
 
 
-def test_a_candidate_is_evaluated_by_checks_of_its_collection(models: Models) -> None:
-    models.build(SAME)
-    name = collection_name(models.settings.alias, SAME)
-    models.witness.delete(name, filter='document_id == "3.md"')
+def test_a_candidate_is_evaluated_by_checks_of_its_collection(built: Models) -> None:
+    name = collection_name(built.settings.alias, SAME)
+    built.witness.delete(name, filter='document_id == "3.md"')
 
-    checks = models.run("evaluate_candidates").get_asset_check_evaluations()
+    checks = built.run("evaluate_candidates").get_asset_check_evaluations()
 
     found = {check.check_name: check for check in checks}
     assert len(found) == len(Rule)
@@ -279,26 +281,24 @@ def test_a_candidate_is_evaluated_by_checks_of_its_collection(models: Models) ->
     assert found["gate_signature"].passed
 
 
-def test_one_rule_of_the_gate_can_be_evaluated_alone(models: Models) -> None:
-    models.build(SAME)
+def test_one_rule_of_the_gate_can_be_evaluated_alone(built: Models) -> None:
     key = dg.AssetCheckKey(dg.AssetKey("collection"), "gate_complete")
 
-    result = models.index.repository.get_job("evaluate_candidates").get_subset(
+    result = built.index.repository.get_job("evaluate_candidates").get_subset(
         asset_selection=set(), asset_check_selection={key}
-    ).execute_in_process(instance=models.instance)  # fmt: skip
+    ).execute_in_process(instance=built.instance)  # fmt: skip
 
     [check] = result.get_asset_check_evaluations()
     assert (check.check_name, check.passed) == ("gate_complete", True)
 
 
 def test_a_refused_promotion_shows_the_evidence_as_a_failed_check_and_moves_nothing(
-    models: Models,
+    built: Models,
 ) -> None:
-    models.build(SAME)
-    name = collection_name(models.settings.alias, SAME)
-    models.witness.delete(name, filter='document_id == "3.md"')
+    name = collection_name(built.settings.alias, SAME)
+    built.witness.delete(name, filter='document_id == "3.md"')
 
-    result = models.run("promote", live_alias={"model": SAME})
+    result = built.run("promote", live_alias={"model": SAME})
 
     assert not result.success
     [check] = result.get_asset_check_evaluations()
@@ -308,16 +308,15 @@ def test_a_refused_promotion_shows_the_evidence_as_a_failed_check_and_moves_noth
     rules = {row.data["rule"]: row.data for row in check.metadata["rag_assets/gate"].records}
     assert "0 extra" in rules["complete"]["evidence"]
     assert not result.asset_materializations_for_node("live_alias")
-    assert models.roles() == {LIVE: "live", SAME: "candidate"}
+    assert built.roles() == {LIVE: "live", SAME: "candidate"}
 
 
-def test_a_forced_promotion_is_recorded_with_who_and_why(models: Models) -> None:
-    models.build(SAME)
-    name = collection_name(models.settings.alias, SAME)
-    models.witness.delete(name, filter='document_id == "3.md"')
+def test_a_forced_promotion_is_recorded_with_who_and_why(built: Models) -> None:
+    name = collection_name(built.settings.alias, SAME)
+    built.witness.delete(name, filter='document_id == "3.md"')
     why = {"force": True, "reason": "the other engine burns", "by": "Ada"}
 
-    result = models.done("promote", live_alias={"model": SAME, **why})
+    result = built.done("promote", live_alias={"model": SAME, **why})
 
     [message] = result.asset_materializations_for_node("live_alias")
     metrics = {key.removeprefix("rag_assets/"): v.value for key, v in message.metadata.items()}
