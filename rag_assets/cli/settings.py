@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from rag_assets.settings import AREAS, Area, is_secret, load_settings, variable
+from rag_assets.settings import AREAS, Area, is_secret, load_settings, meaning, variable
 
 HEAD = """\
 # Settings
@@ -42,7 +42,7 @@ def settings(*, markdown: bool) -> None:
     for area in AREAS:
         for name, field in area.model_fields.items():
             value = "(hidden)" if is_secret(field) else str(getattr(values, name))
-            table.add_row(variable(name), value, field.description)
+            table.add_row(variable(name), value, meaning(field))
         table.add_section()
     Console().print(table)
 
@@ -54,9 +54,9 @@ def _section(area: type[Area]) -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     secret = " Never shown." if is_secret(field) else ""
-    meaning = f"{field.description}{secret}".replace("|", "\\|")
+    text = f"{meaning(field)}{secret}".replace("|", "\\|")
     default = _default(field.get_default(call_default_factory=True))
-    return f"| `{variable(name)}` | {default} | {meaning} |\n"
+    return f"| `{variable(name)}` | {default} | {text} |\n"
 
 
 def _default(value: Any) -> str:

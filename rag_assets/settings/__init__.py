@@ -5,7 +5,7 @@ the one place that reads the environment (`environment.py`). What does not: what
 for (`defs/resources.py` passes it on).
 """
 
-from rag_assets.settings.area import Area, is_secret, variable
+from rag_assets.settings.area import Area, is_secret, meaning, variable
 from rag_assets.settings.environment import AREAS, HIDDEN, RENAMED, Settings, load_settings
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Settings",
     "is_secret",
     "load_settings",
+    "meaning",
     "variable",
 ]

@@ -8,9 +8,14 @@ PREFIX = "RAG_ASSETS_"
 
 
 class Area(BaseSettings):
-    """Base of each area's settings; the first line of an area's docstring is its title."""
+    """Base of each area's settings.
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    The first line of an area's docstring is its title; the docstring below a setting describes it.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     @classmethod
     def title(cls) -> str:
@@ -21,6 +26,11 @@ class Area(BaseSettings):
 def variable(name: str) -> str:
     """Return the environment variable of a setting."""
     return f"{PREFIX}{name.upper()}"
+
+
+def meaning(field: FieldInfo) -> str:
+    """Return a setting's description, on one line."""
+    return " ".join((field.description or "").split())
 
 
 def is_secret(field: FieldInfo) -> bool:

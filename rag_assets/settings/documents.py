@@ -10,69 +10,54 @@ from rag_assets.settings.area import Area
 class SourceSettings(Area):
     """Source."""
 
-    source_url: str = Field(
-        default="",
-        description="URL of the bucket or folder to index, for instance s3://bucket/prefix."
-        " Empty: the folder `documents` in RAG_ASSETS_HOME.",
-    )
-    source_options: dict[str, Any] = Field(
-        default_factory=dict,
-        description="fsspec options for the source, as JSON, for instance an endpoint_url.",
-        repr=False,
-    )
-    include: list[str] = Field(
-        default_factory=lambda: ["**"],
-        description="Glob patterns of the document keys to index, as a JSON list.",
-    )
-    exclude: list[str] = Field(
-        default_factory=lambda: [".*", "**/.*", "**/.*/**", "**/~$*"],
-        description="Glob patterns of the document keys to skip, as a JSON list. The default skips"
-        " hidden files and lock files.",
-    )
-    max_document_bytes: int = Field(
-        default=100_000_000,
-        gt=0,
-        description="Maximum size of a document, in bytes; a larger one is quarantined as"
-        " too_large.",
-    )
-    events_queue_url: str = Field(
-        default="",
-        description="URL of an SQS queue with the bucket's event notifications: changes are then"
-        " found within one tick instead of by the next listing. Empty: by listing only.",
-    )
-    events_options: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Arguments of botocore's SQS client, as JSON, for instance a region_name.",
-        repr=False,
-    )
+    source_url: str = ""
+    """URL of the bucket or folder to index, for instance s3://bucket/prefix. Empty: the folder
+    `documents` in RAG_ASSETS_HOME.
+    """
+
+    source_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """fsspec options for the source, as JSON, for instance an endpoint_url."""
+
+    include: list[str] = Field(default_factory=lambda: ["**"])
+    """Glob patterns of the document keys to index, as a JSON list."""
+
+    exclude: list[str] = Field(default_factory=lambda: [".*", "**/.*", "**/.*/**", "**/~$*"])
+    """Glob patterns of the document keys to skip, as a JSON list. The default skips hidden files
+    and lock files.
+    """
+
+    max_document_bytes: int = Field(default=100_000_000, gt=0)
+    """Maximum size of a document, in bytes; a larger one is quarantined as too_large."""
+
+    events_queue_url: str = ""
+    """URL of an SQS queue with the bucket's event notifications: changes are then found within one
+    tick instead of by the next listing. Empty: by listing only.
+    """
+
+    events_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """Arguments of botocore's SQS client, as JSON, for instance a region_name."""
 
 
 class DocumentSettings(Area):
     """Parsing and chunking."""
 
-    parse_workers: int = Field(default=2, gt=0, description="Number of parser processes per run.")
-    parse_timeout_seconds: float = Field(
-        default=120,
-        gt=0,
-        description="Maximum time to parse a document; one that takes longer is quarantined.",
-    )
-    parse_memory_bytes: int = Field(
-        default=2_000_000_000, gt=0, description="Maximum memory of a parser process, in bytes."
-    )
-    chunk_characters: int = Field(
-        default=1000, gt=0, le=16_000, description="Maximum size of a chunk, in characters."
-    )
-    chunk_tokens: int = Field(
-        default=384,
-        gt=0,
-        description="Maximum size of a chunk, in tokens as counted by RAG_ASSETS_TOKENIZER.",
-    )
-    tokenizer: str = Field(
-        default="package:wordllama/tokenizers/l2_supercat_tokenizer_config.json",
-        description="Path of the tokenizer.json that counts tokens, or package:MODULE/PATH.",
-    )
-    micro_batch: int = Field(
-        default=256,
-        gt=0,
-        description="Number of documents parsed, or texts embedded, between two checkpoints.",
-    )
+    parse_workers: int = Field(default=2, gt=0)
+    """Number of parser processes per run."""
+
+    parse_timeout_seconds: float = Field(default=120, gt=0)
+    """Maximum time to parse a document; one that takes longer is quarantined."""
+
+    parse_memory_bytes: int = Field(default=2_000_000_000, gt=0)
+    """Maximum memory of a parser process, in bytes."""
+
+    chunk_characters: int = Field(default=1000, gt=0, le=16_000)
+    """Maximum size of a chunk, in characters."""
+
+    chunk_tokens: int = Field(default=384, gt=0)
+    """Maximum size of a chunk, in tokens as counted by RAG_ASSETS_TOKENIZER."""
+
+    tokenizer: str = "package:wordllama/tokenizers/l2_supercat_tokenizer_config.json"
+    """Path of the tokenizer.json that counts tokens, or package:MODULE/PATH."""
+
+    micro_batch: int = Field(default=256, gt=0)
+    """Number of documents parsed, or texts embedded, between two checkpoints."""

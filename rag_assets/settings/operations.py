@@ -10,27 +10,21 @@ from rag_assets.settings.area import Area
 class OperationSettings(Area):
     """Alerts, UI and costs."""
 
-    alert_webhook_url: SecretStr = Field(
-        default=SecretStr(""),
-        description="URL of a webhook that receives failed runs and checks, as JSON with a `text`"
-        " (the format of Slack and others). Empty: no alerts.",
-    )
-    alert_interval_seconds: float = Field(
-        default=3600,
-        ge=0,
-        description="Minimum interval between alerts for a job that keeps failing with the same"
-        " error.",
-    )
-    webserver_url: str = Field(
-        default="", description="URL of the Dagster UI, for links in alerts."
-    )
-    owners: list[str] = Field(
-        default_factory=list,
-        description="Owners of the assets in the UI: e-mail addresses or `team:name`, as a JSON"
-        " list.",
-    )
-    cost_assumptions: Path | None = Field(
-        default=None,
-        description="Path of a YAML or JSON file with your own prices and other inputs of the cost"
-        " model, by their names in `rag-assets cost`.",
-    )
+    alert_webhook_url: SecretStr = SecretStr("")
+    """URL of a webhook that receives failed runs and checks, as JSON with a `text` (the format of
+    Slack and others). Empty: no alerts.
+    """
+
+    alert_interval_seconds: float = Field(default=3600, ge=0)
+    """Minimum interval between alerts for a job that keeps failing with the same error."""
+
+    webserver_url: str = ""
+    """URL of the Dagster UI, for links in alerts."""
+
+    owners: list[str] = Field(default_factory=list)
+    """Owners of the assets in the UI: e-mail addresses or `team:name`, as a JSON list."""
+
+    cost_assumptions: Path | None = None
+    """Path of a YAML or JSON file with your own prices and other inputs of the cost model, by their
+    names in `rag-assets cost`.
+    """

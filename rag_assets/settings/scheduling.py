@@ -9,57 +9,48 @@ from rag_assets.settings.area import Area
 class SensorSettings(Area):
     """Sensors and runs."""
 
-    tick_seconds: int = Field(
-        default=3, gt=0, description="Minimum interval between two ticks of an ingestion sensor."
-    )
-    list_objects: int = Field(
-        default=100_000,
-        gt=0,
-        description="Maximum number of objects listed per tick; the next tick continues from"
-        " there.",
-    )
-    list_seconds: float = Field(
-        default=20, gt=0, description="Maximum time spent on listing per tick."
-    )
-    list_interval_seconds: float = Field(
-        default=0,
-        ge=0,
-        description="Minimum interval between the starts of two listings. After a listing that"
-        " takes more than 2 s, it is at least ten times that long.",
-    )
-    stream_documents: int = Field(
-        default=100,
-        ge=0,
-        description="Maximum changed documents per tick to process as stream runs; a larger change"
-        " set goes to bulk runs.",
-    )
-    stream_chunks: int = Field(
-        default=2_000,
-        ge=0,
-        description="Maximum changed chunks per tick and model to process as stream runs; a larger"
-        " change set goes to bulk runs.",
-    )
-    shards_per_run: int = Field(
-        default=64, gt=0, description="Maximum number of shards per bulk run or backfill run."
-    )
-    runs_per_lane: int = Field(
-        default=4,
-        gt=0,
-        description="Maximum number of queued and running runs per job and lane; further changes"
-        " wait in the source.",
-    )
-    bulk_window: str = Field(
-        default="",
-        description="Hours in UTC in which the sensors may start bulk runs, for instance"
-        " 22:00-06:00. Empty: at any time. Stream runs start at any time.",
-    )
-    retry_initial_seconds: float = Field(
-        default=20,
-        gt=0,
-        description="Delay before the first retry of a failed run; doubles with each further"
-        " failure.",
-    )
-    retry_max_seconds: float = Field(default=900, gt=0, description="Maximum delay before a retry.")
+    tick_seconds: int = Field(default=3, gt=0)
+    """Minimum interval between two ticks of an ingestion sensor."""
+
+    list_objects: int = Field(default=100_000, gt=0)
+    """Maximum number of objects listed per tick; the next tick continues from there."""
+
+    list_seconds: float = Field(default=20, gt=0)
+    """Maximum time spent on listing per tick."""
+
+    list_interval_seconds: float = Field(default=0, ge=0)
+    """Minimum interval between the starts of two listings. After a listing that takes more than
+    2 s, it is at least ten times that long.
+    """
+
+    stream_documents: int = Field(default=100, ge=0)
+    """Maximum changed documents per tick to process as stream runs; a larger change set goes to
+    bulk runs.
+    """
+
+    stream_chunks: int = Field(default=2_000, ge=0)
+    """Maximum changed chunks per tick and model to process as stream runs; a larger change set goes
+    to bulk runs.
+    """
+
+    shards_per_run: int = Field(default=64, gt=0)
+    """Maximum number of shards per bulk run or backfill run."""
+
+    runs_per_lane: int = Field(default=4, gt=0)
+    """Maximum number of queued and running runs per job and lane; further changes wait in the
+    source.
+    """
+
+    bulk_window: str = ""
+    """Hours in UTC in which the sensors may start bulk runs, for instance 22:00-06:00. Empty: at
+    any time. Stream runs start at any time.
+    """
+
+    retry_initial_seconds: float = Field(default=20, gt=0)
+    """Delay before the first retry of a failed run; doubles with each further failure."""
+
+    retry_max_seconds: float = Field(default=900, gt=0)
+    """Maximum delay before a retry."""
 
     @field_validator("bulk_window")
     @classmethod
@@ -71,21 +62,16 @@ class SensorSettings(Area):
 class ScheduleSettings(Area):
     """Schedules."""
 
-    audit_cron: str = Field(
-        default="17 * * * *",
-        description="Schedule (cron, UTC) of the audit, which compares the rows in Milvus with the"
-        " lake, and of the asset checks.",
-    )
-    checks_cron: str = Field(
-        default="47 3 * * *",
-        description="Schedule (cron, UTC) of the checks that embed texts: retrieval and"
-        " endpoint_parity.",
-    )
-    compact_cron: str = Field(
-        default="23 2 * * 0",
-        description="Schedule (cron, UTC) of compaction and of the removal of orphans.",
-    )
-    report_cron: str = Field(
-        default="*/15 * * * *",
-        description="Schedule (cron, UTC) of the assets ingestion_report and cost_report.",
-    )
+    audit_cron: str = "17 * * * *"
+    """Schedule (cron, UTC) of the audit, which compares the rows in Milvus with the lake, and of
+    the asset checks.
+    """
+
+    checks_cron: str = "47 3 * * *"
+    """Schedule (cron, UTC) of the checks that embed texts: retrieval and endpoint_parity."""
+
+    compact_cron: str = "23 2 * * 0"
+    """Schedule (cron, UTC) of compaction and of the removal of orphans."""
+
+    report_cron: str = "*/15 * * * *"
+    """Schedule (cron, UTC) of the assets ingestion_report and cost_report."""
