@@ -24,7 +24,7 @@ The M/G/1 queue's wait is a geometric number of residual works. All of this is e
 residual work of a group of given size is taken as uniform, with its true mean.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import exp
 
@@ -193,11 +193,19 @@ def _uniform(width: float) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
 
 def quantile(delays: Sequence[Delay], share: float) -> float:
     """Return the seconds within which this share of the weighted delays ends."""
-    low, high = 0.0, max(delay.longest for delay in delays)
     target = share * sum(delay.weight for delay in delays)
+    return bisection(
+        0.0,
+        max(delay.longest for delay in delays),
+        lambda seconds: sum(one.weight * one.within(seconds) for one in delays) < target,
+    )
+
+
+def bisection(low: float, high: float, is_below: Callable[[float], bool]) -> float:
+    """Return the value up to which `is_below` holds, from `low` to `high`."""
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if sum(delay.weight * delay.within(middle) for delay in delays) < target:
+        if is_below(middle):
             low = middle
         else:
             high = middle

@@ -153,7 +153,8 @@ def cost(policy: Policy, case: Case) -> Costs:
     elif load.upload <= platform.stream_documents:
         lanes = [_stream(case, [singles, Groups(Kind.UPLOAD, load.uploads, 1, load.upload)])]
     else:
-        lanes = [_stream(case, [singles]), _uploads(case)]
+        uploads = _bulk(case, load.uploads, load.upload, [(Kind.UPLOAD, 1.0)], 0.0)
+        lanes = [_stream(case, [singles]), uploads]
     return _sum(policy, case, lanes)
 
 
@@ -215,11 +216,6 @@ def _behind(wait: Delay, mine: Arrivals, groups: Groups, case: Case) -> Delay:
         width=wait.width,
         other=place or varies,
     )
-
-
-def _uploads(case: Case) -> LaneUsage:
-    load = case.workload
-    return _bulk(case, load.uploads, load.upload, [(Kind.UPLOAD, 1.0)], 0.0)
 
 
 def _batches(case: Case) -> LaneUsage:

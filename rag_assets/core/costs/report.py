@@ -9,7 +9,7 @@ from typing import Any
 
 from rag_assets.core.costs.inputs import Case, inputs
 from rag_assets.core.costs.model import Costs, Policy, cost
-from rag_assets.core.costs.sweeps import BreakEven, Effect, break_evens, sensitivity
+from rag_assets.core.costs.sweeps import RANGES, BreakEven, Effect, break_even, sensitivity
 
 ASSUMED = "assumed"
 
@@ -31,12 +31,6 @@ class CostReport:
     policies: tuple[Costs, ...]
     effects: tuple[Effect, ...]
     break_evens: tuple[BreakEven, ...]
-
-    @classmethod
-    def of(cls, case: Case, origins: Mapping[str, str]) -> "CostReport":
-        """Evaluate the model for a case."""
-        policies = tuple(cost(policy, case) for policy in Policy)
-        return cls(case, origins, policies, tuple(sensitivity(case)), tuple(break_evens(case)))
 
     @property
     def ratio(self) -> float:
@@ -89,7 +83,14 @@ def cost_report(
     layers = {"set": configured or {}, "measured": measured or {}, "given": given or {}}
     origins = {name: origin for origin, values in layers.items() for name in values}
     merged = {name: value for values in layers.values() for name, value in values.items()}
-    return CostReport.of(Case().having(merged), origins)
+    case = Case().having(merged)
+    return CostReport(
+        case,
+        origins,
+        policies=tuple(cost(policy, case) for policy in Policy),
+        effects=tuple(sensitivity(case)),
+        break_evens=tuple(break_even(case, name) for name in RANGES),
+    )
 
 
 def _as_dict(costs: Costs) -> dict[str, Any]:

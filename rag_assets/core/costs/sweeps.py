@@ -3,16 +3,15 @@
 Comparisons between cases belong here; the costs of a single case belong in `model`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log
 
+from rag_assets.core.costs.gpu_pool import bisection
 from rag_assets.core.costs.inputs import Case, inputs
 from rag_assets.core.costs.model import ratio
 
 POINTS = 120  # scanned per range: pods come in whole numbers, so the ratio has steps
-STEPS = 40
 EQUAL = 1e-9
 
 # Ranges to search for break-even points, and whether each is scanned in equal factors.
@@ -76,11 +75,6 @@ def break_even(case: Case, name: str) -> BreakEven:
     return BreakEven(name, low, high, tuple(at), ends)
 
 
-def break_evens(case: Case, names: Sequence[str] = tuple(RANGES)) -> list[BreakEven]:
-    """Return the break-even points of several inputs."""
-    return [break_even(case, name) for name in names]
-
-
 def _halved_and_doubled(case: Case, name: str) -> tuple[float, float]:
     value, top = case.value(name), {"bulk_share": 1.0, "max_load": 0.99, "chunk_spread": 3.0}
     high = min(2 * value, top.get(name, 2 * value))
@@ -98,10 +92,4 @@ def _gain(case: Case, name: str, value: float) -> float:
 
 def _root(case: Case, name: str, low: float, high: float) -> float:
     before = _gain(case, name, low)
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        if _gain(case, name, middle) * before > 0:
-            low = middle
-        else:
-            high = middle
-    return high
+    return bisection(low, high, lambda value: _gain(case, name, value) * before > 0)
