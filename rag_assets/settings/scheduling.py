@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator
 
-from rag_assets.core.scheduling.bulk_window import BulkWindow
+from rag_assets.core.scheduling.bulk_window import parse_window
 from rag_assets.settings.area import Area
 
 
@@ -55,7 +55,7 @@ class SensorSettings(Area):
     @field_validator("bulk_window")
     @classmethod
     def _is_window(cls, value: str) -> str:
-        BulkWindow.parse(value)
+        parse_window(value)
         return value
 
 
