@@ -68,24 +68,11 @@ def cut_off(chunks: pl.DataFrame, max_tokens: Mapping[str, int]) -> pl.DataFrame
     Returns:
         [model, max_tokens, chunks, tokens_lost, longest] for each model that cuts off any.
     """
-    return pl.DataFrame(
-        [row for model, limit in max_tokens.items() if (row := _loss(chunks, model, limit))],
-        schema=_LOSSES,
-        orient="row",
-    )
-
-
-_LOSSES = {
-    "model": pl.String(),
-    "max_tokens": pl.Int64(),
-    "chunks": pl.Int64(),
-    "tokens_lost": pl.Int64(),
-    "longest": pl.Int64(),
-}
-
-
-def _loss(chunks: pl.DataFrame, model: str, limit: int) -> tuple[str, int, int, int, int] | None:
-    over = chunks["tokens"].filter(chunks["tokens"] > limit)
-    if over.is_empty():
-        return None
-    return model, limit, len(over), int((over - limit).sum()), max(over.to_list())
+    numbers = ("max_tokens", "chunks", "tokens_lost", "longest")
+    losses = []
+    for model, limit in max_tokens.items():
+        over = chunks["tokens"].filter(chunks["tokens"] > limit)
+        if len(over):
+            losses.append((model, limit, len(over), (over - limit).sum(), over.max()))
+    schema = {"model": pl.String} | dict.fromkeys(numbers, pl.Int64)
+    return pl.DataFrame(losses, schema, orient="row")

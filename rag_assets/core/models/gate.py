@@ -13,7 +13,6 @@ from math import ceil, isnan
 from rag_assets.core.models.retrieval import Scores
 
 SAME = 0.999  # minimum cosine of a stored vector and a fresh one of the same text; fp16 meets it
-PERCENTILE = 0.95
 
 
 class Rule(StrEnum):
@@ -162,12 +161,12 @@ def evaluate_latency(
         factor: Maximum ratio of the two 95th percentiles.
         allowance: Seconds that are always acceptable, whatever the live model takes.
     """
-    p95 = percentile(candidate)
+    p95 = percentile_95(candidate)
     metrics = {"p95_seconds": p95}
     if not live:
         evidence = f"p95 {p95 * 1000:.0f} ms; no live model to compare with"
         return Finding(Rule.LATENCY, True, evidence, metrics)
-    live_p95 = percentile(live)
+    live_p95 = percentile_95(live)
     limit = max(factor * live_p95, allowance)
     evidence = (
         f"p95 {p95 * 1000:.0f} ms against {live_p95 * 1000:.0f} ms; the limit is"
@@ -177,7 +176,7 @@ def evaluate_latency(
     return Finding(Rule.LATENCY, p95 <= limit, evidence, metrics | {"live_p95_seconds": live_p95})
 
 
-def percentile(values: Sequence[float], share: float = PERCENTILE) -> float:
-    """Return the smallest value that at least this share of the values does not exceed."""
+def percentile_95(values: Sequence[float]) -> float:
+    """Return the smallest value that at least 95% of the values do not exceed; 0 if none."""
     ordered = sorted(values)
-    return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0
+    return ordered[ceil(0.95 * len(ordered)) - 1] if ordered else 0.0

@@ -75,7 +75,7 @@ def headline(report: Report) -> str:
     else:
         sentences.append("No model is live yet.")
     behind = [
-        f"{_of_shards(stage)} of {name} ({_backlog(stage)})"
+        f"{len(stage.behind):,} of {len(stage.states):,} shards of {name} ({_backlog(stage)})"
         for name, stage in report.stages
         if stage.behind
     ]
@@ -99,9 +99,9 @@ def markdown(parts: Iterable[Section]) -> str:
     return "\n".join(lines)
 
 
-def bar(share: float, width: int = BAR) -> str:
-    """Return a bar of at most `width` characters for a share from 0 to 1."""
-    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+def bar(share: float) -> str:
+    """Return a bar of at most `BAR` characters for a share from 0 to 1."""
+    eighths = round(min(max(share, 0.0), 1.0) * BAR * 8)
     full, rest = divmod(eighths, 8)
     return "█" * full + EIGHTHS[rest].strip()
 
@@ -272,10 +272,6 @@ def _sensors(report: Report) -> Section:
 
 def _backlog(stage: Stage) -> str:
     return f"{stage.backlog:,} {stage.unit}" if stage.behind else ""
-
-
-def _of_shards(stage: Stage) -> str:
-    return f"{len(stage.behind):,} of {len(stage.states):,} shards"
 
 
 def _clock(seconds: float) -> str:
