@@ -3,7 +3,8 @@
 Measuring every chunk with a tokenizer is several hundred times slower than counting characters, so
 chunks are cut by characters, their tokens counted in one batch, and only those over the budget are
 cut again. Each section (a heading and the text up to the next one) is cut separately, and a long
-section is cut into blocks first, so that an edit affects only chunks near it.
+section is cut into blocks first, so that an edit affects only chunks near it. Sections, blocks and
+other spans are ranges of character offsets.
 """
 
 import re
@@ -72,14 +73,6 @@ def chunker_version(limits: ChunkLimits, tokenizer_version: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A range of characters of the Markdown."""
-
-    start: int
-    end: int
-
-
 def chunk_document(
     markdown: str,
     headings: Sequence[Heading],
@@ -112,8 +105,8 @@ def chunk_document(
     return [
         Chunk(
             start=span.start,
-            end=span.end,
-            text=markdown[span.start : span.end],
+            end=span.stop,
+            text=markdown[span.start : span.stop],
             tokens=tokens,
             heading=_at(heading_starts, heading_paths, span.start) or "",
             page=_at(page_starts, [page.number for page in pages], span.start) or 0,
@@ -122,7 +115,7 @@ def chunk_document(
     ]
 
 
-def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
+def sections(markdown: str, headings: Sequence[Heading]) -> list[range]:
     """Return the sections; a heading without text of its own is joined with the next section."""
     starts = sorted({0, *(heading.start for heading in headings)})
     bodiless = {
@@ -135,10 +128,10 @@ def sections(markdown: str, headings: Sequence[Heading]) -> list[Span]:
         for before, start in zip([-1, *starts], starts, strict=False)
         if before not in bodiless
     ]  # the text after a bodiless heading belongs to that heading's section
-    return [Span(start, end) for start, end in pairwise([*kept, len(markdown)])]
+    return [range(start, end) for start, end in pairwise([*kept, len(markdown)])]
 
 
-def blocks(markdown: str, section: Span, max_length: int) -> list[Span]:
+def blocks(markdown: str, section: range, max_length: int) -> list[range]:
     """Cut a long section into blocks of at most `max_length` characters, where lines allow it.
 
     The splitter fills one chunk after the other, so an edit could move all boundaries after it.
@@ -147,30 +140,30 @@ def blocks(markdown: str, section: Span, max_length: int) -> list[Span]:
     `max_length` away, and not on everything before it. (Content-defined chunking, with ranks as in
     a treap: Seidel and Aragon 1996.)
     """
-    boundaries = _ranked_boundaries(markdown, section) if _length(section) > max_length else []
+    boundaries = _ranked_boundaries(markdown, section) if len(section) > max_length else []
     positions = [position for position, _ in boundaries]
     done, todo = [], [section]
     while todo:
         span = todo.pop()
-        inside = boundaries[bisect_right(positions, span.start) : bisect_left(positions, span.end)]
-        if _length(span) <= max_length or not inside:
+        inside = boundaries[bisect_right(positions, span.start) : bisect_left(positions, span.stop)]
+        if len(span) <= max_length or not inside:
             done.append(span)
         else:
             cut_at, _ = min(inside, key=itemgetter(1))
-            todo += [Span(cut_at, span.end), Span(span.start, cut_at)]
+            todo += [range(cut_at, span.stop), range(span.start, cut_at)]
     return done
 
 
-def _ranked_boundaries(markdown: str, section: Span) -> list[tuple[int, tuple[int, bytes]]]:
+def _ranked_boundaries(markdown: str, section: range) -> list[tuple[int, tuple[int, bytes]]]:
     """Return the positions where a section may be cut, in order, with their ranks.
 
     The lowest rank is cut first. Ends of paragraphs rank before ends of lines, and each by a digest
     of the text that follows; equal text (of rows in a table, say) is told apart by its occurrence.
     """
     seen: Counter[str] = Counter()
-    fences = [fence.start() for fence in _FENCE.finditer(markdown, section.start, section.end)]
+    fences = [fence.start() for fence in _FENCE.finditer(markdown, section.start, section.stop)]
     boundaries = []
-    for gap in _LINE_END.finditer(markdown, section.start, section.end):
+    for gap in _LINE_END.finditer(markdown, section.start, section.stop):
         if bisect_right(fences, gap.start()) % 2 == 0:  # not in a code block
             follows = markdown[gap.end() : gap.end() + FOLLOWS]
             name = blake2b(f"{follows}\0{seen[follows]}".encode(), digest_size=8).digest()
@@ -179,44 +172,40 @@ def _ranked_boundaries(markdown: str, section: Span) -> list[tuple[int, tuple[in
     return boundaries
 
 
-def short_lines(markdown: str, block: Span) -> list[Span]:
+def short_lines(markdown: str, block: range) -> list[range]:
     """Cut very long lines in a block at fixed intervals.
 
     The splitter's time grows with the square of a line's length. A line this long is not prose but
     a table row with a huge number of cells, or minified data.
     """
-    edges = {block.start, block.end}
-    for line in _LONG_LINE.finditer(markdown, block.start, block.end):
+    edges = {block.start, block.stop}
+    for line in _LONG_LINE.finditer(markdown, block.start, block.stop):
         edges |= {*range(line.start(), line.end(), LONG_LINE), line.end()}
-    return [Span(start, end) for start, end in pairwise(sorted(edges))]
+    return [range(start, end) for start, end in pairwise(sorted(edges))]
 
 
-def _length(span: Span) -> int:
-    return span.end - span.start
-
-
-def cut(markdown: str, span: Span, characters: int) -> list[Span]:
+def cut(markdown: str, span: range, characters: int) -> list[range]:
     """Cut a span into spans of at most `characters`, at boundaries of the text's structure."""
-    pieces = MarkdownSplitter(characters).chunk_indices(markdown[span.start : span.end])
+    pieces = MarkdownSplitter(characters).chunk_indices(markdown[span.start : span.stop])
     return [
-        Span(span.start + offset, span.start + offset + len(piece))
+        range(span.start + offset, span.start + offset + len(piece))
         for offset, piece in pieces
         if piece.strip()
     ]
 
 
 def within_budget(
-    markdown: str, spans: list[Span], budget: int, count_tokens: TokenCounter
-) -> list[tuple[Span, int]]:
+    markdown: str, spans: list[range], budget: int, count_tokens: TokenCounter
+) -> list[tuple[range, int]]:
     """Return the spans with their token counts, after cutting those over the budget.
 
     A text with n tokens and a budget of b is cut at about b / n of its characters. That at least
     halves the excess each time; a single character is never cut.
     """
-    counts = count_tokens([markdown[span.start : span.end] for span in spans])
-    result: list[tuple[Span, int]] = []
+    counts = count_tokens([markdown[span.start : span.stop] for span in spans])
+    result: list[tuple[range, int]] = []
     for span, tokens in zip(spans, counts, strict=True):
-        length = _length(span)
+        length = len(span)
         if tokens <= budget or length == 1:
             result.append((span, tokens))
         else:
