@@ -72,7 +72,6 @@ COLLECTION: Schema = {
     "followed_since": pl.Datetime("us", "UTC"),  # when the shard was first in sync
 }
 
-
 MODELS: Schema = {
     "key": pl.String(),
     "signature": pl.String(),  # of the spec it was registered with
@@ -81,7 +80,6 @@ MODELS: Schema = {
     "promoting": pl.Boolean(),  # a promotion has begun and has not been recorded as finished
     "retired": pl.Boolean(),
 }
-
 
 SPARSE = pl.List(pl.Struct({"token": pl.UInt32(), "weight": pl.Float32()}))
 
@@ -93,6 +91,13 @@ def embeddings_schema(spec: ModelSpec) -> Schema:
         "vector": pl.Array(pl.Float32(), spec.dimension),
     }
     return schema | ({"sparse": SPARSE} if spec.sparse is Sparse.MODEL else {})
+
+
+def shortened(column: str, length: int) -> pl.Expr:
+    """Return a text column in which longer texts are cut to `length` characters."""
+    text = pl.col(column)
+    cut = text.str.slice(0, length - 1) + "…"
+    return pl.when(text.str.len_chars() > length).then(cut).otherwise(text)
 
 
 def content_version(table: pl.DataFrame, columns: Iterable[str]) -> str:

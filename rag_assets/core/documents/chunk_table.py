@@ -9,9 +9,9 @@ import polars as pl
 from rag_assets.core.documents.chunking import Chunk, ChunkLimits, TokenCounter, chunk_document
 from rag_assets.core.documents.document import Heading, Page
 from rag_assets.core.identity import chunk_ids, digest, text_digest
-from rag_assets.core.tables import CHUNKS
+from rag_assets.core.tables import CHUNKS, shortened
 
-MAX_TITLE = 1000  # characters of a title or a path of headings
+MAX_TITLE = 1000  # characters; a whole paragraph may be marked up as a heading
 
 INDEXED = (  # columns in Milvus other than the vector; a change to any of them rewrites the row
     "document_id",
@@ -25,7 +25,7 @@ INDEXED = (  # columns in Milvus other than the vector; a change to any of them 
     "page",
 )
 
-CUT = {name: CHUNKS[name] for name in (f.name for f in fields(Chunk))}
+CUT = {field.name: CHUNKS[field.name] for field in fields(Chunk)}
 """The columns that come from the chunk itself."""
 
 
@@ -59,12 +59,12 @@ def chunk_table(
     cut = pl.DataFrame(all_chunks, schema=CUT)
     per_document = documents.select(
         "document_id",
-        _shortened("title"),
+        shortened("title", MAX_TITLE),
         pl.Series("source_uri", map(source_uri, documents["document_id"]), pl.String),
         *("content_digest", "version", "modified_at"),
     )
     table = cut.with_columns(
-        _shortened("heading"),
+        shortened("heading", MAX_TITLE),
         *per_document[sources],
         ordinal=pl.Series(ordinals, dtype=pl.Int64),
         chunk_id=pl.Series(ids, dtype=pl.String),
@@ -84,10 +84,3 @@ def _chunks(
         limits,
         count_tokens,
     )
-
-
-def _shortened(column: str) -> pl.Expr:
-    """Cut an overlong title, such as a whole paragraph marked up as a heading."""
-    title = pl.col(column)
-    cut = title.str.slice(0, MAX_TITLE - 1) + "…"
-    return pl.when(title.str.len_chars() > MAX_TITLE).then(cut).otherwise(title)

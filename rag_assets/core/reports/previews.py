@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from rag_assets.core.documents.document import Outcome
+from rag_assets.core.tables import shortened
 
 MAX_BYTES = 16_000  # of all previews of one materialisation together
 DOCUMENTS = 15
@@ -27,12 +28,12 @@ def documents(parsed: pl.DataFrame) -> pl.DataFrame:
         descending=[True, True, False],
     ).head(DOCUMENTS)  # fmt: skip
     return chosen.select(
-        cell("document_id"),
+        shortened("document_id", CELL),
         "outcome",
-        cell("title"),
+        shortened("title", CELL),
         pl.col("markdown").str.len_chars().alias("characters"),
         pl.col("pages").list.len(),
-        cell("error").fill_null(""),
+        shortened("error", CELL).fill_null(""),
     )
 
 
@@ -68,13 +69,6 @@ def histogram(values: Sequence[int], bound: int, unit: str) -> str:
         f"![{caption}](data:image/svg+xml;base64,{image})"
         f"\n\n{caption}; the tallest bar is {max(counts)}."
     )
-
-
-def cell(column: str) -> pl.Expr:
-    """Return a text column, cut to the width of a table cell."""
-    text = pl.col(column)
-    cut = text.str.slice(0, CELL - 1) + "…"
-    return pl.when(text.str.len_chars() > CELL).then(cut).otherwise(text).alias(column)
 
 
 def _chunk(row: dict[str, object]) -> str:
