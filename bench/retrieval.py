@@ -48,8 +48,8 @@ def main() -> None:
         queries, judgements = _write_corpus(
             arguments.beir, settings.home / "documents", arguments.documents
         )
-        server = dev.milvus_lite(settings) if arguments.milvus is None else None
-        with dev.running([server] if server else [], settings):
+        embedded = dev.milvus_lite(settings) if arguments.milvus is None else []
+        with dev.running(embedded, settings):
             started = perf_counter()
             ingestion.ingest(settings)
             seconds = perf_counter() - started

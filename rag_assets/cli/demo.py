@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -35,23 +34,6 @@ METRICS = {  # rows of the table: name → (asset, metric)
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """One run of the demo.
-
-    Attributes:
-        settings: Home, source and model.
-        own_source: Whether the source is the user's own, which is only read, never edited.
-        questions: Questions to answer at the end.
-        console: The terminal.
-    """
-
-    settings: Settings
-    own_source: bool
-    questions: list[str]
-    console: Console
-
-
 def run_demo(source: str | None, questions: list[str], console: Console) -> None:
     """Ingest the demo's corpus, or the user's source, and answer questions.
 
@@ -66,34 +48,33 @@ def run_demo(source: str | None, questions: list[str], console: Console) -> None
         "RAG_ASSETS_MODEL": settings.model,
     }
     services.prepare_home(settings)
-    lite = services.milvus_lite(settings)
-    demo = Demo(settings, source is not None, questions, console)
+    own_source = source is not None  # only read, never edited
     console.print(f"Source [bold]{settings.source}[/], model [bold]{settings.model}[/]")
-    with _progress(console), services.running([lite] if lite else [], settings):
-        _show_passes(demo)
-        _show_answers(demo)
-    _show_next(demo)
+    with _progress(console), services.running(services.milvus_lite(settings), settings):
+        _show_passes(settings, console, own_source=own_source)
+        defaults = [] if own_source else _corpus_questions()
+        _show_answers(settings, console, questions or defaults)
+    _show_next(settings, console, own_source=own_source)
 
 
-def _show_passes(demo: Demo) -> None:
-    documents = demo.settings.home.resolve() / "documents"
-    passes = {}
-    if not demo.own_source:
+def _show_passes(settings: Settings, console: Console, *, own_source: bool) -> None:
+    documents = settings.home.resolve() / "documents"
+    if not own_source:
         _reset(documents)
-    passes["first pass"] = _ingest(demo, "First pass: the whole source")
-    if not demo.own_source:
+    passes = {"first pass": _ingest(settings, console, "First pass: the whole source")}
+    if not own_source:
         changes = _change(documents)
-        passes["second pass"] = _ingest(demo, f"Second pass: {changes}")
-    demo.console.print(_table(passes))
+        passes["second pass"] = _ingest(settings, console, f"Second pass: {changes}")
+    console.print(_table(passes))
 
 
-def _ingest(demo: Demo, title: str) -> dict[str, float]:
+def _ingest(settings: Settings, console: Console, title: str) -> dict[str, float]:
     """Run both stages and the promotion on the Dagster instance; return their metrics."""
     from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which is slow
 
-    demo.console.rule(title)
+    console.rule(title)
     started = monotonic()
-    sums = ingestion.ingest(demo.settings)
+    sums = ingestion.ingest(settings)
     metrics = {column: sums[asset][metric] for column, (asset, metric) in METRICS.items()}
     return metrics | {"seconds": monotonic() - started}
 
@@ -122,17 +103,16 @@ def _table(passes: dict[str, dict[str, float]]) -> Table:
     return table
 
 
-def _show_answers(demo: Demo) -> None:
-    questions = demo.questions or ([] if demo.own_source else _corpus_questions())
-    with Searcher.open(demo.settings) as searcher:
+def _show_answers(settings: Settings, console: Console, questions: list[str]) -> None:
+    with Searcher.open(settings) as searcher:
         for question in questions:
-            demo.console.rule(f"[bold]{question}")
+            console.rule(f"[bold]{question}")
             for hit in searcher.search(question, 2):
-                demo.console.print(
+                console.print(
                     f"[green]{hit.score:.3f}[/] [bold]{hit.document_id}[/] {hit.heading}",
                     highlight=False,
                 )
-                demo.console.print(
+                console.print(
                     " ".join(hit.text.split())[:SNIPPET_CHARACTERS], markup=False, style="dim"
                 )
 
@@ -142,13 +122,13 @@ def _corpus_questions() -> list[str]:
     return [query.question for query in queries[:QUESTIONS]]
 
 
-def _show_next(demo: Demo) -> None:
-    home = demo.settings.home
+def _show_next(settings: Settings, console: Console, *, own_source: bool) -> None:
+    home = settings.home
     variables = "" if home == Settings.model_fields["home"].default else f"RAG_ASSETS_HOME={home} "
-    if demo.own_source:
-        variables += f"RAG_ASSETS_SOURCE_URL={demo.settings.source_url} "
-    demo.console.rule()
-    demo.console.print(
+    if own_source:
+        variables += f"RAG_ASSETS_SOURCE_URL={settings.source_url} "
+    console.rule()
+    console.print(
         "To see runs, lineage and metrics in the browser, and to ask more questions:\n"
         f"  {variables}rag-assets dev\n"
         f'  {variables}rag-assets search "your question"   (while dev is running)',

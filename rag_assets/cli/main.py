@@ -57,8 +57,7 @@ def dev(port: int) -> None:
     logging.getLogger("rag_assets").setLevel(logging.INFO)
     settings = load_settings()
     services.prepare_home(settings)
-    lite = services.milvus_lite(settings)
-    embedded = [lite] if lite else []
+    embedded = services.milvus_lite(settings)
     dagster = services.dagster(port)
     services.require_free_ports([*embedded, dagster])
     with services.running(embedded, settings) as milvus:

@@ -118,14 +118,14 @@ def use_instance(settings: Settings) -> None:
         os.environ |= environment(settings)
 
 
-def milvus_lite(settings: Settings) -> Service | None:
-    """Return the embedded Milvus server; None if the settings name another host."""
+def milvus_lite(settings: Settings) -> list[Service]:
+    """Return the embedded Milvus server; an empty list if the settings name another host."""
     address = urlsplit(settings.milvus_uri)
     if address.hostname not in ("127.0.0.1", "localhost"):
-        return None
+        return []
     port = address.port or 19530
     data = settings.home.resolve() / "milvus"
-    return Service(
+    server = Service(
         name="Milvus Lite",
         command=[
             *("milvus-lite", "server", "--data-dir", str(data)),
@@ -136,6 +136,7 @@ def milvus_lite(settings: Settings) -> Service | None:
         ready=lambda: _milvus_responds(settings.milvus_uri),
         port=port,
     )
+    return [server]
 
 
 def dagster(port: int) -> Service:
@@ -226,21 +227,18 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def require_free_ports(services: list[Service]) -> None:
     """Raise ConfigurationError, with a remedy, if a service's port is in use."""
     for service in services:
-        if service.port is not None:
-            _require_free(service, service.port)
-
-
-def _require_free(service: Service, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"{service.name} cannot start: port {port} on {HOST} is in use"
-                f" ({error.strerror}). Stop the process that uses it, or choose another port:"
-                " --port for Dagster, RAG_ASSETS_MILVUS_URI for Milvus Lite."
-            ) from error
+        if service.port is None:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, service.port))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{service.name} cannot start: port {service.port} on {HOST} is in use"
+                    f" ({error.strerror}). Stop the process that uses it, or choose another port:"
+                    " --port for Dagster, RAG_ASSETS_MILVUS_URI for Milvus Lite."
+                ) from error
 
 
 def responds(request: Callable[[], bool]) -> bool:
