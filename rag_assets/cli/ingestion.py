@@ -55,9 +55,8 @@ def ingest(settings: Settings) -> Metrics:
         metrics = run_job(Job.INGEST_DOCUMENTS, shards)
         rows = [str(model_shard_key(model, shard)) for shard in shards]
         metrics |= run_job(Job.INDEX_CHUNKS, rows)
-        if _in_sync(settings, model) < len(
-            shards
-        ):  # filled while another model was live: read it back
+        in_sync = next(status.in_sync for status in statuses(settings) if status.model == model)
+        if in_sync < len(shards):  # filled while another model was live: read it back
             filled, read_back = metrics[Asset.COLLECTION], run_job(Job.INDEX_CHUNKS, rows)
             metrics[Asset.COLLECTION] = _added(filled, read_back[Asset.COLLECTION])
     live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
@@ -75,11 +74,9 @@ def open_lifecycle(instance: dg.DagsterInstance, settings: Settings) -> Iterator
         yield Lifecycle(index, DagsterOrchestrator(instance))
 
 
-def run_job(
-    job: str, partitions: Sequence[str] = (), *, ops: Mapping[str, Any] | None = None
-) -> Metrics:
+def run_job(job: str, partitions: Sequence[str] = ()) -> Metrics:
     """Run a job over a contiguous range of partitions; re-raises the error of a failed step."""
-    return _sums(execute(job, partitions, ops=ops).get_asset_materialization_events())
+    return _sums(execute(job, partitions).get_asset_materialization_events())
 
 
 def execute(
@@ -190,10 +187,6 @@ def build_first_model(instance: dg.DagsterInstance, settings: Settings) -> None:
         if not read_records(life.index.lake).maintained:
             life.register(settings.model)
             life.build(settings.model)
-
-
-def _in_sync(settings: Settings, model: str) -> int:
-    return next(status.in_sync for status in statuses(settings) if status.model == model)
 
 
 def _added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:

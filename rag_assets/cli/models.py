@@ -9,8 +9,7 @@ What belongs here: options, confirmations and output. What does not: running the
 
 import getpass
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -33,19 +32,6 @@ def models() -> None:
 
 
 key = click.argument("model")
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def renamed(old: str, new: str) -> Callable[[Command], Command]:
-    """Return a hidden option that refuses its old name with the new one."""
-
-    def refuse(_: click.Context, option: click.Parameter, given: bool) -> None:
-        if given:
-            raise click.UsageError(f"{option.opts[0]} is now {new}.")
-
-    return click.option(old, is_flag=True, hidden=True, expose_value=False, callback=refuse)
-
 
 yes = click.option("--yes", is_flag=True, help="Skip the confirmation.")
 
@@ -99,10 +85,12 @@ def cost(model: str, tokens_per_second: float) -> None:
 @models.command()
 @key
 @click.option("--concurrent", is_flag=True, help="Build even if another candidate is being built.")
-@renamed("--beside", "--concurrent")
+@click.option("--beside", is_flag=True, hidden=True)
 @yes
-def build(model: str, *, concurrent: bool, yes: bool) -> None:
+def build(model: str, *, concurrent: bool, beside: bool, yes: bool) -> None:
     """Build MODEL's collection in bulk runs, after showing the cost."""
+    if beside:
+        raise click.UsageError("--beside is now --concurrent.")
     settings = _settings()
     if not yes:
         _show_cost(settings, model, 0.0)
