@@ -52,8 +52,8 @@ def run_demo(source: str | None, questions: list[str], console: Console) -> None
     console.print(f"Source [bold]{settings.source}[/], model [bold]{settings.model}[/]")
     with _progress(console), services.running(services.milvus_lite(settings), settings):
         _show_passes(settings, console, own_source=own_source)
-        defaults = [] if own_source else _corpus_questions()
-        _show_answers(settings, console, questions or defaults)
+        questions = questions or ([] if own_source else _corpus_questions())
+        _show_answers(settings, console, questions)
     _show_next(settings, console, own_source=own_source)
 
 

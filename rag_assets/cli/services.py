@@ -40,14 +40,7 @@ class ServiceError(RagAssetsError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process to run.
-
-    Attributes:
-        name: Name in messages and of the log file.
-        command: The program and its arguments.
-        ready: Returns whether it responds.
-        port: The port that it listens on, if any.
-    """
+    """A process to run; its log file is named after it."""
 
     name: str
     command: list[str]

@@ -3,7 +3,7 @@
 Dtypes are in `core/tables.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from rag_assets.core.names import Asset
 
@@ -68,23 +68,16 @@ DERIVED_FROM: Mapping[str, Mapping[str, tuple[Column, ...]]] = {
 
 
 def lineage(
-    asset: str, columns: Iterable[str], upstream: Mapping[str, Iterable[str]]
+    asset: str, columns: Iterable[str], upstream: Mapping[str, Collection[str]]
 ) -> dict[str, list[Column]]:
-    """Return the columns that each column of an asset is derived from.
+    """Return the columns that each column of an asset is derived from, if any.
 
-    Args:
-        asset: The asset.
-        columns: Its columns.
-        upstream: The assets it depends on, with their columns.
-
-    Returns:
-        Column → its input columns; columns without inputs are omitted.
+    `upstream` has the columns of each asset that it depends on.
     """
-    columns_of = {name: set(parent_columns) for name, parent_columns in upstream.items()}
     explicit = DERIVED_FROM.get(asset, {})
     inputs = {
         column: list(explicit.get(column, ()))
-        or [(parent, column) for parent in columns_of if column in columns_of[parent]]
+        or [(parent, column) for parent, available in upstream.items() if column in available]
         for column in columns
     }
     return {column: derived_from for column, derived_from in inputs.items() if derived_from}

@@ -150,10 +150,7 @@ class Case(_Inputs):
     platform: Platform = Platform()
 
     def having(self, values: Mapping[str, Any]) -> Self:
-        """Return the case with some values replaced.
-
-        Args:
-            values: New values by input name, whichever part the input belongs to.
+        """Return the case with some values replaced, by input name.
 
         Raises:
             ConfigurationError: An input is unknown, or a value is out of bounds.

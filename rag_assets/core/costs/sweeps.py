@@ -38,9 +38,6 @@ class BreakEven:
     """Where streaming costs as much as hybrid as one input goes from `low` to `high`.
 
     Attributes:
-        name: The input.
-        low: Start of its range.
-        high: End of its range.
         at: Values at which the cheaper policy changes, in order.
         ratios: Ratio of streaming to hybrid at both ends.
     """

@@ -11,10 +11,7 @@ TOP = "(top)"  # the folder of documents that are in none
 
 
 def offenders(quarantined: pl.DataFrame) -> pl.DataFrame:
-    """Count quarantined documents by folder and outcome.
-
-    Args:
-        quarantined: Rows with `document_id` and `outcome`.
+    """Count quarantined documents [document_id, outcome] by folder and outcome.
 
     Returns:
         [folder, outcome, documents], largest count first; the folder is the first part of the key.

@@ -106,12 +106,9 @@ class Registry:
     def build(self, key: str, *, concurrent: bool = False) -> "Registry":
         """Make a registered model a candidate.
 
-        Args:
-            key: The model.
-            concurrent: Whether to build it even if another candidate exists.
-
         Raises:
-            MoveRefusedError: It is not registered, or another candidate exists.
+            MoveRefusedError: It is not registered, or another candidate exists and the build is not
+                to be `concurrent`.
         """
         record = self._present(key, "built")
         if record.building:
@@ -200,8 +197,7 @@ class Registry:
 
     def adopting(self, key: str, signature: str) -> "Registry":
         """Return the registry with this model as the live one, however it became live."""
-        known = self.records.get(key)
-        record = known or ModelRecord(key, signature)
+        record = self.records.get(key) or ModelRecord(key, signature)
         return Registry(self._with(replace(record, building=True, retired=False)).records, key)
 
     def _present(self, key: str, verb: str) -> ModelRecord:

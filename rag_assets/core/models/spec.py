@@ -151,7 +151,7 @@ class ModelSpec(BaseModel):
     @property
     def signature(self) -> str:
         """Digest of everything that determines a vector: 32 hex characters."""
-        signed = self.model_dump(mode="json", exclude=set(_NOT_SIGNED))
+        signed = self.model_dump(mode="json", exclude=_NOT_SIGNED)
         if self.sparse is Sparse.NONE:  # keeps signatures of specs that predate this field
             del signed["sparse"]
         return digest(json.dumps(signed, sort_keys=True))
@@ -162,7 +162,7 @@ def collection_name(prefix: str, key: str) -> str:
     return f"{prefix}__{re.sub(r'[^a-z0-9]', '_', key)}"
 
 
-_NOT_SIGNED = ("key", "index", "batch_size", "endpoint", "same_as", "description")
+_NOT_SIGNED = {"key", "index", "batch_size", "endpoint", "same_as", "description"}
 
 
 def model_specs(document: Any, where: str) -> dict[str, ModelSpec]:

@@ -12,15 +12,7 @@ MAX_LENGTH = 500  # characters of an error or a description
 
 @dataclass(frozen=True, slots=True)
 class FailedRun:
-    """A run that failed.
-
-    Attributes:
-        run_id: Dagster's id.
-        job: The job's name.
-        error: The error's name and message.
-        will_retry: Whether the sensors will retry it automatically.
-        tags: The tags that name source, model, lane and partitions.
-    """
+    """A run that failed; its `tags` name source, model, lane and partitions."""
 
     run_id: str
     job: str

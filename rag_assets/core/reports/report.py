@@ -192,9 +192,7 @@ class Report:
     @property
     def stages(self) -> list[tuple[str, Stage]]:
         """The first stage, then the second one of each maintained model, with their names."""
-        maintained = [
-            (model.model, model.stage) for model in self.models if model.stage is not None
-        ]
+        maintained = [(model.model, model.stage) for model in self.models if model.stage]
         return [("documents", self.documents), *maintained]
 
     @property

@@ -111,10 +111,7 @@ def must_wait(
 
 
 def waiting(
-    stale: Iterable[StaleShard],
-    history: Sequence[PastRun],
-    policy: RetryPolicy,
-    now: float,
+    stale: Iterable[StaleShard], history: Sequence[PastRun], policy: RetryPolicy, now: float
 ) -> dict[int, Wait]:
     """Return the stale shards that have to wait now, by position; see `must_wait`."""
     waits = {s.position: must_wait(s.position, s.desired, history, policy) for s in stale}
