@@ -5,36 +5,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 
+CUTOFF = 10  # results that count
 KNOWN_ITEM_WORDS = 20
 
 
-def ndcg(ranking: Sequence[str], relevance: Mapping[str, float], k: int = 10) -> float:
-    """Normalised discounted cumulative gain of the first k results, from 0 to 1.
+def ndcg(ranking: Sequence[str], relevance: Mapping[str, float]) -> float:
+    """Normalised discounted cumulative gain of the first 10 results, from 0 to 1.
 
-    DCG@k = sum over ranks i = 1…k of rel_i / log2(i + 1), divided by that of the ideal
+    DCG@10 = sum over ranks i = 1…10 of rel_i / log2(i + 1), divided by that of the ideal
     ranking (Järvelin and Kekäläinen 2002; linear gain, as trec_eval's ndcg_cut).
 
     Args:
         ranking: Document ids, best first, each once.
         relevance: Document id → gain; other documents are irrelevant.
-        k: Cut-off.
 
     Returns:
         0.0 if no document is relevant.
     """
-    ideal = _dcg(sorted(relevance.values(), reverse=True)[:k])
-    return _dcg([relevance.get(name, 0.0) for name in ranking[:k]]) / ideal if ideal else 0.0
+    ideal = _dcg(sorted(relevance.values(), reverse=True)[:CUTOFF])
+    return _dcg([relevance.get(name, 0.0) for name in ranking[:CUTOFF]]) / ideal if ideal else 0.0
 
 
-def recall(ranking: Sequence[str], relevance: Mapping[str, float], k: int = 10) -> float:
-    """Return the share of relevant documents that are among the first k, from 0 to 1."""
+def recall(ranking: Sequence[str], relevance: Mapping[str, float]) -> float:
+    """Return the share of relevant documents that are among the first 10, from 0 to 1."""
     relevant = {name for name, gain in relevance.items() if gain > 0}
-    return len(relevant.intersection(ranking[:k])) / len(relevant) if relevant else 0.0
+    return len(relevant.intersection(ranking[:CUTOFF])) / len(relevant) if relevant else 0.0
 
 
-def reciprocal_rank(ranking: Sequence[str], relevance: Mapping[str, float], k: int = 10) -> float:
-    """Return 1 / rank of the first relevant document among the first k, or 0."""
-    ranks = (rank for rank, name in enumerate(ranking[:k], 1) if relevance.get(name, 0.0) > 0)
+def reciprocal_rank(ranking: Sequence[str], relevance: Mapping[str, float]) -> float:
+    """Return 1 / rank of the first relevant document among the first 10, or 0."""
+    ranks = (rank for rank, name in enumerate(ranking[:CUTOFF], 1) if relevance.get(name, 0.0) > 0)
     return 1 / next(ranks, float("inf"))
 
 

@@ -19,14 +19,17 @@ def test_ndcg_discounts_by_the_logarithm_of_the_rank() -> None:
 
 
 def test_what_stands_behind_the_cut_off_does_not_count() -> None:
-    assert ndcg(["x", "y", "a"], {"a": 1.0}, k=2) == 0.0
-    assert recall(["x", "y", "a"], {"a": 1.0}, k=2) == 0.0
+    others = [f"x{number}" for number in range(10)]
+
+    assert ndcg([*others, "a"], {"a": 1.0}) == 0.0
+    assert recall([*others, "a"], {"a": 1.0}) == 0.0
+    assert recall([*others[1:], "a"], {"a": 1.0}) == 1.0
 
 
 def test_recall_is_the_share_of_relevant_documents_found() -> None:
     relevance = {"a": 1.0, "b": 1.0, "c": 2.0, "d": 0.0}
 
-    assert recall(["a", "x", "b"], relevance, k=3) == pytest.approx(2 / 3)
+    assert recall(["a", "x", "b"], relevance) == pytest.approx(2 / 3)
 
 
 def test_nothing_relevant_scores_zero() -> None:
