@@ -8,11 +8,7 @@ from rag_assets.core.scheduling.retries import Wait
 
 
 def describe(
-    unit: str,
-    plan: Plan,
-    in_flight: int,
-    waits: Collection[Wait],
-    opens: datetime | None = None,
+    unit: str, plan: Plan, in_flight: int, waits: Collection[Wait], opens: datetime | None = None
 ) -> str:
     """Describe what a tick found and requested.
 
