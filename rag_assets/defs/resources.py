@@ -21,7 +21,7 @@ from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.source.source import Source, open_source
+from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
 from rag_assets.core.identity import shard_keys
@@ -46,7 +46,7 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
 
     def open(self) -> Source:
         """Open the source, without a request yet."""
-        return open_source(
+        return Source(
             self.source,
             options=_options(self.source_options),
             include=self.include,

@@ -10,7 +10,6 @@ from typing import Self
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Meta, PartitionKey
-from rag_assets.adapters.milvus.rows import IndexParams
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
     CommitConflictError,
@@ -66,13 +65,12 @@ class ModelCollection:
             SignatureMismatchError: It was built from another spec under the same key.
             VectorStoreError: It belongs to another source or has another schema.
         """
-        if self.index.store.exists(self.name):
+        if self.exists:
             self.refuse_other_spec()
-        index = self.spec.index
         self.index.store.create(
             self.name,
             dimension=self.spec.dimension,
-            index=IndexParams(index.type, index.metric, dict(index.params)),
+            index=self.spec.index,
             sparse=self.spec.sparse,
             properties=self._properties,
         )
@@ -89,7 +87,7 @@ class ModelCollection:
     @property
     def filling(self) -> bool:
         """Whether it exists but is not indexed yet, and so cannot be read."""
-        return self.index.store.exists(self.name) and not self.index.store.indexed(self.name)
+        return self.exists and not self.index.store.indexed(self.name)
 
     @property
     def _properties(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -15,13 +16,15 @@ import fsspec
 import fsspec.utils
 import polars as pl
 
-from rag_assets.adapters.source.stores import SourceDocument, SourceFile, SourceStore, open_store
+from rag_assets.adapters.source.stores import SourceDocument, SourceFile, open_store
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.keys import key_problem
 from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
 from rag_assets.core.tables import SOURCE_FILES
 
 Result = TypeVar("Result")
+KnownRows = Callable[[], dict[str, dict[str, Any]]]
+"""Returns the rows of an earlier listing by document id; they are indexed on first use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,15 @@ class Source:
 
     def __init__(
         self,
-        store: SourceStore,
+        url: str,
         *,
+        options: dict[str, Any] | None = None,
         include: Iterable[str] = ("**",),
         exclude: Iterable[str] = (),
         max_bytes: int,
     ) -> None:
-        self._store = store
+        """Open the source at a URL or plain path, without sending a request yet."""
+        self._store = open_store(url, options or {})
         self._include = _patterns(include)
         self._exclude = _patterns(exclude)
         self._max_bytes = max_bytes
@@ -92,11 +97,11 @@ class Source:
             SourceError: The source does not exist or cannot be listed.
         """
         started, seen, upto = monotonic(), 0, None
-        cached = _Cached(known)
+        known_rows = _by_id(known)
         tables = [pl.DataFrame(schema=SOURCE_FILES)]
         for page in self._store.pages(window.after):
             files = [f for f in page if self._selects(f.key) and desired(f.document_id)]
-            tables.append(self._table(files, cached))
+            tables.append(self._table(files, known_rows))
             seen, upto = seen + len(page), page[-1].document_id
             if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):
                 break
@@ -120,7 +125,7 @@ class Source:
         """
         keys = sorted({key for key in document_ids if not key_problem(key) and self._selects(key)})
         files = [file for file in self._map(self._store.file, keys) if file is not None]
-        return self._table(files, _Cached(known))
+        return self._table(files, _by_id(known))
 
     def read(self, document_id: str) -> SourceDocument:
         """Fetch a document and the version of exactly these bytes.
@@ -166,16 +171,16 @@ class Source:
             p.match(key) for p in self._exclude
         )
 
-    def _table(self, files: list[SourceFile], cached: "_Cached") -> pl.DataFrame:
-        rows = [self._row(file, cached) for file in files]
+    def _table(self, files: list[SourceFile], known: KnownRows) -> pl.DataFrame:
+        rows = [self._row(file, known) for file in files]
         return pl.DataFrame(rows, schema=SOURCE_FILES, orient="row")
 
-    def _row(self, file: SourceFile, cached: "_Cached") -> tuple[Any, ...]:
+    def _row(self, file: SourceFile, known: KnownRows) -> tuple[Any, ...]:
         """Return a row of `SOURCE_FILES`."""
         problem, error = self._problem(file)
         version, stamp = file.version, None
         if problem is None and version is None:
-            version, stamp, problem, error = self._hashed(file, cached.row(file.document_id))
+            version, stamp, problem, error = self._hashed(file, known().get(file.document_id))
         version = version or f"{file.size}-{file.modified_at.timestamp()}"
         return (file.document_id, version, file.size, file.modified_at, stamp, problem, error)
 
@@ -202,31 +207,8 @@ class Source:
             return None, None, Outcome.UNREADABLE, str(error)
 
 
-class _Cached:
-    """The rows of an earlier listing by document id, indexed on first use."""
-
-    def __init__(self, known: pl.DataFrame) -> None:
-        self._known = known
-        self._rows: dict[str, dict[str, Any]] | None = None
-
-    def row(self, document_id: str) -> dict[str, Any] | None:
-        if self._rows is None:
-            self._rows = self._known.rows_by_key("document_id", named=True, unique=True)
-        return self._rows.get(document_id)
-
-
-def open_source(
-    url: str,
-    *,
-    options: dict[str, Any] | None = None,
-    include: Iterable[str] = ("**",),
-    exclude: Iterable[str] = (),
-    max_bytes: int,
-) -> Source:
-    """Open the source at a URL or plain path, without sending a request yet."""
-    return Source(
-        open_store(url, options or {}), include=include, exclude=exclude, max_bytes=max_bytes
-    )
+def _by_id(listing: pl.DataFrame) -> KnownRows:
+    return cache(lambda: listing.rows_by_key("document_id", named=True, unique=True))
 
 
 def _patterns(globs: Iterable[str]) -> list[re.Pattern[str]]:

@@ -145,4 +145,4 @@ def _take_notifications(tick: Tick, lake: Lake, source: Source, shards: list[str
 
 @cache
 def _queue(url: str, options: str) -> EventQueue:
-    return EventQueue.open(url, json.loads(options))
+    return EventQueue(url, json.loads(options))

@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, IndexParams, requests
+from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, requests
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.models.spec import IndexSpec, Metric
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 
 DIMENSION = 4
@@ -122,7 +123,7 @@ def test_a_collection_is_described_with_its_properties(store: MilvusStore, name:
         ({"dimension": 8}, "field vector is FLOAT_VECTOR(4), not FLOAT_VECTOR(8)"),
         ({"properties": {"signature": "x"}}, "property signature is sha256:ab12, not x"),
         ({"properties": {"extra": "x"}}, "property extra is None, not x"),
-        ({"index": IndexParams(metric_type="IP")}, "index metric_type is COSINE, not IP"),
+        ({"index": IndexSpec(metric=Metric.IP)}, "index metric_type is COSINE, not IP"),
     ],
 )
 def test_another_collection_of_the_same_name_is_refused(
