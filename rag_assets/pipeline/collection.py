@@ -25,12 +25,7 @@ from rag_assets.pipeline.index import Index
 
 @dataclass(frozen=True, slots=True)
 class ModelCollection:
-    """The physical collection of one model.
-
-    Attributes:
-        index: The index: lake and Milvus.
-        spec: The model.
-    """
+    """The physical collection of one model."""
 
     index: Index
     spec: ModelSpec

@@ -115,15 +115,8 @@ def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
 def retry_quarantined(lake: Lake, shard: str, pattern: str) -> list[str]:
     """Mark a shard's quarantined documents that match a pattern for another parse.
 
-    Their rows stay; the shard becomes stale, so the next run over it parses them again.
-
-    Args:
-        lake: The lake.
-        shard: The shard.
-        pattern: A glob pattern of document ids in which `*` also matches `/`.
-
-    Returns:
-        The ids of the documents marked.
+    Their rows stay; the shard becomes stale, so the next run over it parses them again. In the
+    pattern, `*` also matches `/`. Returns the ids of the documents marked.
     """
     return lake.update(lambda: _retry_once(lake, shard, pattern))
 

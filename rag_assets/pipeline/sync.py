@@ -103,7 +103,7 @@ def _sync_once(target: ModelCollection, shard: str) -> SyncedShard:
     return SyncedShard(report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record))
 
 
-def fill_shard(target: ModelCollection, shard: str) -> SyncReport:
+def fill_shard(target: ModelCollection, shard: str) -> SyncedShard:
     """Write all of a shard's rows to a collection that is not indexed yet.
 
     Existing rows are overwritten and none are deleted: once all shards are filled, the collection
@@ -116,27 +116,21 @@ def fill_shard(target: ModelCollection, shard: str) -> SyncReport:
     return target.index.lake.update(partial(_fill_once, target, shard))
 
 
-def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
-    writer = Writer(
-        target, shard, uuid4().hex, target.index.lake.read(target.key(shard), COLLECTION)
-    )
+def _fill_once(target: ModelCollection, shard: str) -> SyncedShard:
+    record = target.index.lake.read(target.key(shard), COLLECTION)
+    writer = Writer(target, shard, uuid4().hex, record)
     rows, meta = target.desired_rows(shard)
     writer.claim(rows.height)
     rows = target.for_milvus(shard, rows, meta)
-    if not (writer.record.meta is None and writer.bulk_import(rows)):
+    if not (record.meta is None and writer.bulk_import(rows)):
         writer.write(rows)
     writer.finish(replace(meta, data_version=FILLED), rows.height)
-    return SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)
+    report = SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)
+    return SyncedShard(report, pl.DataFrame())
 
 
 def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence[str]) -> list[str]:
-    """Return the shards that have not been written completely.
-
-    Args:
-        metas: Partition metadata of `collection` by (model, shard).
-        model: The model whose collection is being filled.
-        shards: All shards.
-    """
+    """Return the shards that have not been written completely, by metadata of `collection`."""
     return [
         shard
         for shard in shards
@@ -152,10 +146,6 @@ def prepare(
     If another model is live, a new collection is filled first. Once all of its shards are filled,
     it is indexed and loaded, and its shards are kept in sync from then on. If nothing is live, the
     collection is indexed from the start, so that it can serve right away.
-
-    Args:
-        target: The collection.
-        live: Key of the live model, if any.
     """
     if live not in (None, target.spec.key) and not target.exists:
         target.begin_filling()
@@ -163,7 +153,7 @@ def prepare(
         target.refuse_other_spec()
         metas = target.index.lake.metas(Asset.COLLECTION, {})
         if unfilled(metas, target.spec.key, target.index.shards):
-            return lambda to, shard: SyncedShard(fill_shard(to, shard), pl.DataFrame())
+            return fill_shard
         logger.info("%s: all shards are filled; indexing and loading it", target.name)
         target.index.store.flush(target.name)
     target.ensure()
