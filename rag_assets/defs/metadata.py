@@ -4,7 +4,7 @@ What belongs here: turning reports, tables and metrics into what the UI shows. W
 meaning of columns (`catalog.py`), and the texts of reports (`core/reports/`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from rag_assets.core.models.gate import Finding
+from rag_assets.core.names import Asset
 from rag_assets.instance.event_log import LAGS
 from rag_assets.pipeline.listing import ListingReport
 
@@ -70,6 +71,23 @@ def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
         for name, value in finding.metrics.items()
     }
     return {GATE_TABLE: dg.MetadataValue.table(records), **numbers}
+
+
+def findings_result(
+    check: str, findings: Mapping[str, Finding], if_none: str
+) -> dg.AssetCheckResult:
+    """Return the result of a check of `collection` from one finding per model."""
+    return dg.AssetCheckResult(
+        check_name=check,
+        asset_key=Asset.COLLECTION,
+        passed=all(finding.passed for finding in findings.values()),
+        description="; ".join(f"{model}: {f.evidence}" for model, f in findings.items()) or if_none,
+        metadata={
+            f"rag_assets/{model} {name}": float(value)
+            for model, finding in findings.items()
+            for name, value in finding.metrics.items()
+        },
+    )
 
 
 @dataclass(slots=True)
