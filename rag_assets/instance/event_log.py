@@ -52,12 +52,7 @@ class Materialization:
 
 @dataclass(frozen=True, slots=True)
 class RunProcess:
-    """The process of a run.
-
-    Attributes:
-        pid: Its process id.
-        noted_at: When it recorded the id, in seconds since the epoch.
-    """
+    """The process of a run, and when it recorded its id, in seconds since the epoch."""
 
     pid: int
     noted_at: float

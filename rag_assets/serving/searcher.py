@@ -65,12 +65,8 @@ class Searcher:
     ) -> None:
         """Answer from the collection that `alias` names.
 
-        Args:
-            store: The connection to Milvus.
-            alias: The alias.
-            find_spec: Returns a model's spec by its key.
-            load: Loads a model.
-            refresh_seconds: Minimum interval between checks of the alias.
+        Models' specs are found by key. `refresh_seconds` is the minimum interval between checks of
+        the alias.
         """
         self._store = store
         self._alias = alias
@@ -243,13 +239,7 @@ def search_collection(
 ) -> list[Hit]:
     """Answer a question from one collection, by dense or hybrid search as its model specifies.
 
-    Args:
-        store: The connection to Milvus.
-        collection: The physical collection.
-        encoder: The model it was built with.
-        question: In the user's words.
-        limit: Maximum number of hits.
-        document_prefix: Prefix of the ids of documents to search.
+    The collection is a physical one, and the encoder the model it was built with.
     """
     encoded = encoder.encode_queries([question])
     sparse: SparseVector | str | None = dict(encoded.sparse[0]) if encoded.sparse else None
