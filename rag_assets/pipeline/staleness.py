@@ -39,18 +39,15 @@ def stale_documents(
         if listed is None:
             continue
         used = parsed.upstream.get(Asset.SOURCE_FILES) if parsed else None
-        same_code = (
-            parsed is not None
-            and chunks is not None
-            and (parsed.code_version, chunks.code_version) == (parser_version, chunker_version)
-        )
-        in_sync = (
-            same_code
-            and used == listed.as_input()
-            and parsed is not None
-            and chunks is not None
-            and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
-        )
+        same_code = in_sync = False
+        if parsed and chunks:
+            versions = (parsed.code_version, chunks.code_version)
+            same_code = versions == (parser_version, chunker_version)
+            in_sync = (
+                same_code
+                and used == listed.as_input()
+                and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
+            )
         if not in_sync:
             desired = digest(listed.data_version, parser_version, chunker_version)
             stale.append(_stale_shard(position, listed, used, desired, whole=not same_code))

@@ -23,6 +23,7 @@ from rag_assets.adapters.parsing.parser import parse, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document, chunker_version
 from rag_assets.core.identity import shard_keys
@@ -98,7 +99,7 @@ class Pipeline:
         with MilvusStore.connect(milvus_uri) as store, pool:
             created = cls(
                 documents=documents,
-                source=Source(str(documents), max_bytes=10_000_000),
+                source=Source(open_store(str(documents), {}), max_bytes=10_000_000),
                 lake=Lake(open_object_store(str(folder / "lake"))),
                 store=store,
                 pool=pool,

@@ -16,7 +16,7 @@ import fsspec
 import fsspec.utils
 import polars as pl
 
-from rag_assets.adapters.source.stores import SourceDocument, SourceFile, open_store
+from rag_assets.adapters.source.stores import SourceDocument, SourceFile, SourceStore
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.keys import key_problem
 from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
@@ -64,15 +64,13 @@ class Source:
 
     def __init__(
         self,
-        url: str,
+        store: SourceStore,
         *,
-        options: dict[str, Any] | None = None,
         include: Iterable[str] = ("**",),
         exclude: Iterable[str] = (),
         max_bytes: int,
     ) -> None:
-        """Open the source at a URL or plain path, without sending a request yet."""
-        self._store = open_store(url, options or {})
+        self._store = store
         self._include = _patterns(include)
         self._exclude = _patterns(exclude)
         self._max_bytes = max_bytes
