@@ -25,11 +25,8 @@ def stale_documents(
 ) -> list[StaleShard]:
     """Return the shards whose chunks are not derived from the current listing by the current code.
 
-    Args:
-        metas: Partition metadata of `source_files`, `parsed_documents` and `chunks`.
-        shards: All shards, in order.
-        parser_version: Current version of the parser.
-        chunker_version: Current version of the chunker, including its limits.
+    This is decided by partition metadata of `source_files`, `parsed_documents` and `chunks`. The
+    chunker's version includes its limits.
     """
     stale = []
     for position, shard in enumerate(shards):
@@ -57,10 +54,7 @@ def stale_documents(
 def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[StaleShard]:
     """Return the shards whose rows in a model's collection do not match the current chunks.
 
-    Args:
-        metas: Partition metadata of `chunks` and `collection`.
-        shards: All shards, in order.
-        spec: The model.
+    This is decided by partition metadata of `chunks` and `collection`.
     """
     stale = []
     for position, shard in enumerate(shards):

@@ -42,27 +42,18 @@ class SyncReport:
     unchanged: int
 
 
-@dataclass(frozen=True, slots=True)
-class SyncedShard:
-    """A shard that is in sync.
-
-    Attributes:
-        report: What the run did.
-        lags: A row [document_id, modified_at, lag_seconds] for each document modified since the
-            shard was first in sync; the lag is the time until it could be found, longest first.
-    """
-
-    report: SyncReport
-    lags: pl.DataFrame
-
-
-def sync_shard(target: ModelCollection, shard: str) -> SyncedShard:
+def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     """Bring a shard's rows in Milvus in sync with its chunks and vectors.
 
     Reads the actual rows, writes those that are missing or different, then deletes the superfluous
     ones (so that every document can always be found, I3), flushes, and reads again until nothing
     differs. While it writes, the lake's record of the shard names this run as the writer. A run
     that reads another name there stops, so a run that was overtaken does no harm (I2).
+
+    Returns:
+        The report, and a row [document_id, modified_at, lag_seconds] for each document modified
+        since the shard was first in sync; the lag is the time until it could be found, longest
+        first.
 
     Raises:
         StaleInputError: The vectors do not belong to the current chunks.
@@ -71,7 +62,7 @@ def sync_shard(target: ModelCollection, shard: str) -> SyncedShard:
     return target.index.lake.update(partial(_sync_once, target, shard))
 
 
-def _sync_once(target: ModelCollection, shard: str) -> SyncedShard:
+def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
     rows, meta = target.desired_rows(shard)
     first = change = target.difference(shard, rows)
@@ -100,15 +91,15 @@ def _sync_once(target: ModelCollection, shard: str) -> SyncedShard:
         deleted=len(first.removed),
         unchanged=first.keep.height,
     )
-    return SyncedShard(report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record))
+    return report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record)
 
 
-def fill_shard(target: ModelCollection, shard: str) -> SyncedShard:
+def fill_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     """Write all of a shard's rows to a collection that is not indexed yet.
 
     Existing rows are overwritten and none are deleted: once all shards are filled, the collection
     is indexed and loaded, and `sync_shard` reads each shard back and corrects it. A shard with no
-    rows yet is bulk-imported, if that is configured and works.
+    rows yet is bulk-imported, if that is configured and works. There are no lags to report.
 
     Raises:
         StaleInputError: The vectors do not belong to the current chunks.
@@ -116,7 +107,7 @@ def fill_shard(target: ModelCollection, shard: str) -> SyncedShard:
     return target.index.lake.update(partial(_fill_once, target, shard))
 
 
-def _fill_once(target: ModelCollection, shard: str) -> SyncedShard:
+def _fill_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
     writer = Writer(target, shard, uuid4().hex, record)
     rows, meta = target.desired_rows(shard)
@@ -126,7 +117,7 @@ def _fill_once(target: ModelCollection, shard: str) -> SyncedShard:
         writer.write(rows)
     writer.finish(replace(meta, data_version=FILLED), rows.height)
     report = SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)
-    return SyncedShard(report, pl.DataFrame())
+    return report, pl.DataFrame()
 
 
 def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence[str]) -> list[str]:
@@ -140,7 +131,7 @@ def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence
 
 def prepare(
     target: ModelCollection, *, live: str | None
-) -> Callable[[ModelCollection, str], SyncedShard]:
+) -> Callable[[ModelCollection, str], tuple[SyncReport, pl.DataFrame]]:
     """Prepare the collection for writing, and return the function that writes a shard.
 
     If another model is live, a new collection is filled first. Once all of its shards are filled,

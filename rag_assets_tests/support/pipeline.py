@@ -200,8 +200,8 @@ class Pipeline:
 
     def parse_and_chunk_all(self) -> Work:
         parser, chunker = self.parser(), self.chunker()
-        parsing = [parse_shard(self.lake, parser, s, self.micro_batch).report for s in self.shards]
-        chunking = [chunk_shard(self.lake, chunker, shard).report for shard in self.shards]
+        parsing = [parse_shard(self.lake, parser, s, self.micro_batch)[0] for s in self.shards]
+        chunking = [chunk_shard(self.lake, chunker, shard)[0] for shard in self.shards]
         return _sum("parsing", parsing) | _sum("chunking", chunking)
 
     def embed_all(self) -> Work:
@@ -210,7 +210,7 @@ class Pipeline:
     def sync_all(self) -> Work:
         target = self.target()
         write = prepare(target, live=self.registry().read().live)
-        return _sum("sync", [write(target, shard).report for shard in self.shards])
+        return _sum("sync", [write(target, shard)[0] for shard in self.shards])
 
     def parsed(self) -> pl.DataFrame:
         """Return the rows of `parsed_documents` of all shards."""

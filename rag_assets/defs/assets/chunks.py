@@ -36,13 +36,12 @@ def chunks(
     splitter, lake = Chunker(limits, count, source.open().uri, chunker.version), index.open().lake
     for shard in context.partition_keys:
         with timing() as timed:
-            chunked = chunk_shard(lake, splitter, shard)
-        report = chunked.report
+            report, rows = chunk_shard(lake, splitter, shard)
         logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
         context.add_asset_metadata(
             as_metadata(report)
             | timed.pace("documents", report.documents_chunked)
-            | _preview(chunked.table, limits),
+            | _preview(rows, limits),
             partition_key=shard,
         )
 
