@@ -42,11 +42,7 @@ def listing_metadata(report: ListingReport) -> dict[str, Any]:
 
 
 def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:
-    """Return lags as metrics and a table; nothing if there are none.
-
-    Args:
-        lags: A row [document_id, modified_at, lag_seconds] for each document, longest lag first.
-    """
+    """Return lags [document_id, modified_at, lag_seconds], longest first, as metrics and table."""
     if lags.is_empty():
         return {}
     return {
@@ -97,12 +93,7 @@ class Timing:
     seconds: float = 0.0
 
     def pace(self, unit: str, count: int) -> dict[str, float]:
-        """Return the duration as metadata and, if the count is not 0, the rate.
-
-        Args:
-            unit: What was processed, in the plural.
-            count: How many were processed.
-        """
+        """Return the duration as metadata and, if the count is not 0, the rate per second."""
         rate = {f"rag_assets/{unit}_per_second": count / self.seconds} if count else {}
         return {"rag_assets/stage_seconds": self.seconds, **rate}
 

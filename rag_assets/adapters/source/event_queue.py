@@ -26,11 +26,7 @@ class EventQueue:
     """A queue. A message that is not deleted is delivered again after its visibility timeout."""
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
-        """Open the queue at a URL, without sending a request yet.
-
-        Args:
-            url: The queue's URL.
-            options: Arguments for botocore's client, for instance `region_name`.
+        """Open a queue, without a request yet; the options are arguments for botocore's client.
 
         Raises:
             SourceError: The arguments are invalid.

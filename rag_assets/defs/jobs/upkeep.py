@@ -55,7 +55,13 @@ def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
         for target in maintained_collections(opened):
             for damage in audit_collection(target):
                 context.log.warning("%s", damage.sentence)
-                context.log_event(_observation(damage))
+                observation = dg.AssetObservation(
+                    Asset.COLLECTION,
+                    partition=model_shard_key(damage.model, damage.shard),
+                    description=damage.sentence,
+                    metadata=as_metadata(damage),
+                )
+                context.log_event(observation)
                 damages.append(damage)
     context.log.info("The audit found and repaired %d shards.", len(damages))
     context.add_output_metadata(
@@ -103,13 +109,3 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
 def compact() -> None:
     """Compact the collections and remove orphans."""
     compact_storage()
-
-
-def _observation(damage: Damage) -> dg.AssetObservation:
-    """Return damage as an observation of the asset's partition."""
-    return dg.AssetObservation(
-        Asset.COLLECTION,
-        partition=model_shard_key(damage.model, damage.shard),
-        description=damage.sentence,
-        metadata=as_metadata(damage),
-    )
