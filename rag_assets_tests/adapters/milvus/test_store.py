@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from rag_assets.adapters.milvus import connection
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, requests
 from rag_assets.adapters.milvus.store import MilvusStore
@@ -381,9 +382,10 @@ def own_server(tmp_path: Path) -> Iterator[MilvusServer]:
 
 
 def test_a_killed_server_is_reported_and_used_again_with_its_rows_when_it_is_back(
-    own_server: MilvusServer,
+    own_server: MilvusServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with MilvusStore.connect(own_server.uri, request_timeout=20) as store:
+    monkeypatch.setattr(connection, "REQUEST_TIMEOUT", 20.0)
+    with MilvusStore.connect(own_server.uri) as store:
         store.create("kept", dimension=DIMENSION, properties=PROPERTIES)
         store.upsert("kept", table(["a", "b"], vectors=np.eye(2, DIMENSION)))
         store.set_alias("live", "kept")
