@@ -125,7 +125,6 @@ def _described(column: str, origins: Sequence[Column]) -> str:
 
 
 def _type(dtype: Any) -> str:
-    """Return a short name of a dtype."""
     if isinstance(dtype, pl.List):
         return "list"
     return "timestamp" if isinstance(dtype, pl.Datetime) else str(dtype)

@@ -251,7 +251,6 @@ def _configured(
 
 
 def _value(settings: Settings, name: str) -> Any:
-    """Return the value of a resource's field."""
     value = getattr(settings, name)
     if isinstance(value, SecretStr):
         return value.get_secret_value()
@@ -261,7 +260,6 @@ def _value(settings: Settings, name: str) -> Any:
 
 
 def _options(text: str) -> dict[str, Any]:
-    """Parse options given as JSON."""
     return dict(json.loads(text)) if text else {}
 
 

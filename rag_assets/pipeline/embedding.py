@@ -55,13 +55,7 @@ class EmbeddingReport:
 
 @dataclass(frozen=True, slots=True)
 class ModelRun:
-    """One model over the shards of a run.
-
-    Attributes:
-        index: The index: lake and models.
-        spec: The model.
-        same_signature: Keys of the same-signature models, whose vectors can be reused.
-    """
+    """One model over a run's shards, and the same-signature models whose vectors it can reuse."""
 
     index: Index
     spec: ModelSpec

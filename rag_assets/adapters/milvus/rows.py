@@ -155,10 +155,8 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
 def import_file(rows: pl.DataFrame) -> bytes:
     """Validate rows and return them as a Parquet file for Milvus's bulk import.
 
-    pymilvus's own writer handles one row at a time, and depends on the clients of three clouds.
-
-    Args:
-        rows: As for `requests`, without sparse vectors.
+    The rows are as for `requests`, without sparse vectors. pymilvus's own writer handles one row at
+    a time, and depends on the clients of three clouds.
 
     Raises:
         VectorStoreError: A value is invalid.

@@ -91,11 +91,8 @@ class ParserPool:
 
         If the batch fails, each document is parsed separately, as by `parse`.
 
-        Args:
-            documents: Id and content of each document.
-
         Returns:
-            The result for each document, in order.
+            The result for each document (id, content), in order.
 
         Raises:
             ParserStartError: As for `parse`.

@@ -108,12 +108,7 @@ class Source:
         return Listing(pl.concat(tables).sort("document_id"), upto)
 
     def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
-        """List these documents only.
-
-        Args:
-            document_ids: The documents; those that do not exist or are not selected by the
-                patterns are skipped.
-            known: As for `listing`.
+        """List these documents only; those that do not exist or are not selected are skipped.
 
         Returns:
             A table with the schema `SOURCE_FILES`, sorted by document_id.
@@ -174,7 +169,6 @@ class Source:
         return pl.DataFrame(rows, schema=SOURCE_FILES, orient="row")
 
     def _row(self, file: SourceFile, known: KnownRows) -> tuple[Any, ...]:
-        """Return a row of `SOURCE_FILES`."""
         problem, error = self._problem(file)
         version, stamp = file.version, None
         if problem is None and version is None:
