@@ -31,12 +31,7 @@ _MAPPING = TypeAdapter(dict[str, Any])
 
 
 def read_yaml(path: Path, content: TypeAdapter[Content], expected: str) -> Content:
-    """Return a file's content.
-
-    Args:
-        path: The file.
-        content: The type of its content.
-        expected: A description of that type, which completes "expected …" in messages.
+    """Return a file's content, of a type whose description completes "expected …" in messages.
 
     Raises:
         ConfigurationError: The file is missing, is not YAML, or its content has another type.

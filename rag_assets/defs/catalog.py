@@ -19,7 +19,7 @@ from rag_assets.core.columns import MEANINGS, Column, lineage
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.pods import work_of
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
-from rag_assets.instance.partitions import bulk_ranges, partitions_of
+from rag_assets.instance.partitions import partitions_of
 from rag_assets.settings import Settings
 
 VECTOR = {VECTOR_FIELD: "array of float32", SPARSE_FIELD: "sparse vector"}
@@ -35,19 +35,15 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Configures assets by the settings.
-
-    Attributes:
-        settings: The settings.
-        chunker_version: Code version of `chunks`, including its limits.
-    """
+    """Configures assets by the settings; the chunker's version includes its limits."""
 
     settings: Settings
     chunker_version: str
 
     def configured(self, assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         """Return assets with their partitions, backfill policies and presentation."""
-        ranges = bulk_ranges(self.settings.shards_per_run)
+        # The same for all assets, because a job over several uses the smallest of them.
+        ranges = dg.BackfillPolicy.multi_run(self.settings.shards_per_run)
         with warnings.catch_warnings():
             # Backfill policies are the documented way to give a run several partitions, but
             # Dagster still warns that the argument is in beta, once per asset in every command.
@@ -71,7 +67,8 @@ class Catalog:
             owners=settings.owners, tags=tags, metadata=self._metadata(name, parents)
         )
         if name == Asset.SOURCE_FILES:
-            presented = presented.replace_attributes(kinds={source_kind(settings.source)})
+            kind = "s3" if urlsplit(settings.source).scheme == "s3" else "file"  # for the icon
+            presented = presented.replace_attributes(kinds={kind})
         if name == Asset.CHUNKS:
             presented = presented.replace_attributes(code_version=self.chunker_version)
         if name in (Asset.SOURCE_FILES, Asset.COLLECTION):  # docs/adr/0005 explains why these
@@ -95,11 +92,6 @@ class Catalog:
             metadata["dagster/column_schema"] = column_schema(COLUMNS[name], origins)
             metadata["dagster/column_lineage"] = column_lineage(origins)
         return metadata
-
-
-def source_kind(url: str) -> str:
-    """Return the kind of a source's store, for its icon."""
-    return "s3" if urlsplit(url).scheme == "s3" else "file"
 
 
 def column_schema(
@@ -133,7 +125,6 @@ def _described(column: str, origins: Sequence[Column]) -> str:
 
 
 def _type(dtype: Any) -> str:
-    """Return a short name of a dtype."""
     if isinstance(dtype, pl.List):
         return "list"
     return "timestamp" if isinstance(dtype, pl.Datetime) else str(dtype)

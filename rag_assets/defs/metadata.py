@@ -4,7 +4,7 @@ What belongs here: turning reports, tables and metrics into what the UI shows. W
 meaning of columns (`catalog.py`), and the texts of reports (`core/reports/`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from rag_assets.core.models.gate import Finding
+from rag_assets.core.names import Asset
 from rag_assets.instance.event_log import LAGS
 from rag_assets.pipeline.listing import ListingReport
 
@@ -41,11 +42,7 @@ def listing_metadata(report: ListingReport) -> dict[str, Any]:
 
 
 def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:
-    """Return lags as metrics and a table; nothing if there are none.
-
-    Args:
-        lags: A row [document_id, modified_at, lag_seconds] for each document, longest lag first.
-    """
+    """Return lags [document_id, modified_at, lag_seconds], longest first, as metrics and table."""
     if lags.is_empty():
         return {}
     return {
@@ -72,6 +69,23 @@ def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
     return {GATE_TABLE: dg.MetadataValue.table(records), **numbers}
 
 
+def findings_result(
+    check: str, findings: Mapping[str, Finding], if_none: str
+) -> dg.AssetCheckResult:
+    """Return the result of a check of `collection` from one finding per model."""
+    return dg.AssetCheckResult(
+        check_name=check,
+        asset_key=Asset.COLLECTION,
+        passed=all(finding.passed for finding in findings.values()),
+        description="; ".join(f"{model}: {f.evidence}" for model, f in findings.items()) or if_none,
+        metadata={
+            f"rag_assets/{model} {name}": float(value)
+            for model, finding in findings.items()
+            for name, value in finding.metrics.items()
+        },
+    )
+
+
 @dataclass(slots=True)
 class Timing:
     """Duration of a partition's share of a step; `seconds` is set at its end."""
@@ -79,12 +93,7 @@ class Timing:
     seconds: float = 0.0
 
     def pace(self, unit: str, count: int) -> dict[str, float]:
-        """Return the duration as metadata and, if the count is not 0, the rate.
-
-        Args:
-            unit: What was processed, in the plural.
-            count: How many were processed.
-        """
+        """Return the duration as metadata and, if the count is not 0, the rate per second."""
         rate = {f"rag_assets/{unit}_per_second": count / self.seconds} if count else {}
         return {"rag_assets/stage_seconds": self.seconds, **rate}
 

@@ -21,7 +21,8 @@ from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.source.source import Source, open_source
+from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
 from rag_assets.core.identity import shard_keys
@@ -46,9 +47,8 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
 
     def open(self) -> Source:
         """Open the source, without a request yet."""
-        return open_source(
-            self.source,
-            options=_options(self.source_options),
+        return Source(
+            open_store(self.source, _options(self.source_options)),
             include=self.include,
             exclude=self.exclude,
             max_bytes=self.max_document_bytes,
@@ -82,10 +82,6 @@ class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
     def limits(self) -> ChunkLimits:
         """Return the maximum size of a chunk."""
         return ChunkLimits(characters=self.chunk_characters, tokens=self.chunk_tokens)
-
-    def token_count(self) -> TokenCount:
-        """Load the tokenizer."""
-        return TokenCount(self.tokenizer)
 
     @property
     def version(self) -> str:
@@ -255,7 +251,6 @@ def _configured(
 
 
 def _value(settings: Settings, name: str) -> Any:
-    """Return the value of a resource's field."""
     value = getattr(settings, name)
     if isinstance(value, SecretStr):
         return value.get_secret_value()
@@ -265,7 +260,6 @@ def _value(settings: Settings, name: str) -> Any:
 
 
 def _options(text: str) -> dict[str, Any]:
-    """Parse options given as JSON."""
     return dict(json.loads(text)) if text else {}
 
 

@@ -52,12 +52,7 @@ class Materialization:
 
 @dataclass(frozen=True, slots=True)
 class RunProcess:
-    """The process of a run.
-
-    Attributes:
-        pid: Its process id.
-        noted_at: When it recorded the id, in seconds since the epoch.
-    """
+    """The process of a run, and when it recorded its id, in seconds since the epoch."""
 
     pid: int
     noted_at: float
@@ -65,13 +60,7 @@ class RunProcess:
 
 def latest(instance: dg.DagsterInstance, asset: str) -> Materialization | None:
     """Return an asset's latest materialisation, if there is one."""
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    if event is None or event.asset_materialization is None:
-        return None
-    materialization = event.asset_materialization
-    return Materialization(
-        materialization.partition or "", event.run_id, event.timestamp, materialization.metadata
-    )
+    return next(iter(recent(instance, asset, 1)), None)
 
 
 def recent(
@@ -81,14 +70,7 @@ def recent(
     *,
     partitions: Sequence[str] | None = None,
 ) -> list[Materialization]:
-    """Return an asset's latest materialisations, newest first.
-
-    Args:
-        instance: The Dagster instance.
-        asset: Name of the asset.
-        limit: Maximum number of materialisations.
-        partitions: The partitions to consider; None: all.
-    """
+    """Return an asset's latest materialisations, of all or some partitions, newest first."""
     selected = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=partitions)
     return list(_read(instance.fetch_materializations(selected, limit=limit).records))
 
@@ -96,9 +78,7 @@ def recent(
 def recent_lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None = None) -> pl.Series:
     """Return the lags of recent changes in seconds, float64, one for each changed document.
 
-    Args:
-        instance: The Dagster instance.
-        partitions: The partitions of `collection` to consider; None: all.
+    Only those of some partitions of `collection`, if given.
     """
     tables = [
         event.metadata.get(LAGS)

@@ -39,14 +39,8 @@ def heartbeats(
 ) -> list[dg.AssetMaterialization]:
     """Return an asset's heartbeat if one is due, else nothing.
 
-    It is a materialisation without a partition, because no partition has changed.
-
-    Args:
-        instance: The Dagster instance.
-        settings: The settings, for the interval.
-        asset: Name of the asset.
-        message: The message of the sensor's tick.
-        metrics: Further numbers by name.
+    It is a materialisation without a partition, because no partition has changed. It records the
+    message of the sensor's tick, and metrics by name.
     """
     warn, _ = settings.fresh_within
     if time.time() - last_heartbeat(instance, asset) < warn.total_seconds() / HEARTBEATS:

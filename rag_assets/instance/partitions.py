@@ -11,36 +11,19 @@ import dagster as dg
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Asset, Partition
 
-EMBEDDING_MODELS = dg.DynamicPartitionsDefinition(name=Partition.MODEL)
-
-
-def shard_partitions(shards: int) -> dg.StaticPartitionsDefinition:
-    """Return the first dimension: the shards, in order."""
-    return dg.StaticPartitionsDefinition(shard_keys(shards))
-
-
-def model_shard_partitions(shards: int) -> dg.MultiPartitionsDefinition:
-    """Return both dimensions; the shards of one model are a contiguous range."""
-    return dg.MultiPartitionsDefinition(
-        {Partition.MODEL: EMBEDDING_MODELS, Partition.SHARD: shard_partitions(shards)}
-    )
-
 
 def partitions_of(asset: str, shards: int) -> dg.PartitionsDefinition[str] | None:
-    """Return the partitions of an asset; None if it has none."""
-    if asset in (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS):
-        return shard_partitions(shards)
-    if asset in (Asset.EMBEDDINGS, Asset.COLLECTION):
-        return model_shard_partitions(shards)
-    return None
+    """Return the partitions of an asset, in order of their shards; None if it has none.
 
-
-def bulk_ranges(shards_per_run: int) -> dg.BackfillPolicy:
-    """Return the policy that splits a backfill into runs over contiguous ranges of shards.
-
-    It is the same for all assets, because a job over several uses the smallest of them.
+    With both dimensions, the shards of one model are a contiguous range.
     """
-    return dg.BackfillPolicy.multi_run(max_partitions_per_run=shards_per_run)
+    by_shard = dg.StaticPartitionsDefinition(shard_keys(shards))
+    if asset in (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS):
+        return by_shard
+    if asset in (Asset.EMBEDDINGS, Asset.COLLECTION):
+        by_model = dg.DynamicPartitionsDefinition(name=Partition.MODEL)
+        return dg.MultiPartitionsDefinition({Partition.MODEL: by_model, Partition.SHARD: by_shard})
+    return None
 
 
 def shards_by_model(partition_keys: Iterable[str]) -> dict[str, list[str]]:

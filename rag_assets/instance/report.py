@@ -55,14 +55,7 @@ class MilvusState:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Reads reports.
-
-    Attributes:
-        instance: The Dagster instance, for runs, events and sensors.
-        index: The index: lake and Milvus.
-        retries: The retry policy.
-        chunker_version: Current version of the chunker, including its limits.
-    """
+    """Reads reports; the chunker's version includes its limits."""
 
     instance: dg.DagsterInstance
     index: Index

@@ -97,15 +97,8 @@ def request(
     The run key identifies the desired state and the latest run before. Dagster never starts two
     runs with the same key; a retry, or a return to an earlier state, has a new one.
 
-    Args:
-        job: The job.
-        run: Shards and lane of the run.
-        partitions: The partition keys by position.
-        runs: The runs of the same job and partitions.
-        reason: Reason for the run, in words.
-        configured: Fingerprint of the configuration.
-        assets: The assets of the job to run.
-        source: URL of the source.
+    `partitions` are the partition keys by position, `runs` those of the same job and partitions,
+    `configured` is a fingerprint of the configuration, and `assets` are those of the job to run.
     """
     first, last = partitions[run.first], partitions[run.last]
     desired = " ".join(f"{shard.position}:{shard.desired}" for shard in run.stale)

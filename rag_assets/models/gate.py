@@ -73,13 +73,7 @@ class GatePolicy:
 
 @dataclass(frozen=True)
 class Gate:
-    """The evaluation of one model.
-
-    Attributes:
-        target: The model's collection.
-        live: The live model's collection; None if nothing is live or this model is.
-        policy: Thresholds and sample sizes.
-    """
+    """The evaluation of one model; `live` is None if nothing is live or this model is."""
 
     target: ModelCollection
     live: ModelCollection | None
@@ -133,22 +127,19 @@ class Gate:
         return Finding(Rule.SIGNATURE, actual == desired, evidence)
 
     def _index(self) -> Finding:
-        def state() -> tuple[bool, str, int]:
-            info = self.target.index.store.info(self.target.name)
-            message = (
-                f"index {'finished' if info.indexed else 'not finished'}, {info.pending} rows"
-                f" pending, {'loaded' if info.loaded else 'not loaded'}"
-            )
-            return info.indexed and info.loaded and not info.pending, message, info.pending
-
         if self.target.filling:
             evidence = "the collection is not indexed yet: its shards are still being filled"
             return Finding(Rule.INDEX, False, evidence)
         for _ in self._attempts():
-            passed, message, pending = state()
+            info = self.target.index.store.info(self.target.name)
+            passed = info.indexed and info.loaded and not info.pending
             if passed:
                 break
-        return Finding(Rule.INDEX, passed, message, {"pending_rows": pending})
+        evidence = (
+            f"index {'finished' if info.indexed else 'not finished'}, {info.pending} rows"
+            f" pending, {'loaded' if info.loaded else 'not loaded'}"
+        )
+        return Finding(Rule.INDEX, passed, evidence, {"pending_rows": info.pending})
 
     def _complete(self) -> Finding:
         """Check that every shard is complete at some moment, as documents change meanwhile."""

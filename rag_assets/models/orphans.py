@@ -37,12 +37,7 @@ class Orphan:
 
 
 def find_orphans(index: Index, registry: Registry) -> Iterator[Orphan]:
-    """Find all collections, partitions and checkpoints that nothing refers to.
-
-    Args:
-        index: The index to search.
-        registry: The models' records.
-    """
+    """Find all collections, partitions and checkpoints that nothing refers to."""
     yield from _collections(index, registry)
     yield from _partitions(index, registry)
     yield from _checkpoints(index)

@@ -28,12 +28,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """Makes models live.
-
-    Attributes:
-        index: The index.
-        policy: Thresholds and sample sizes of the gate.
-    """
+    """Makes models live, by the gate's policy."""
 
     index: Index
     policy: GatePolicy

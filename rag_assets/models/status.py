@@ -25,14 +25,7 @@ def read_statuses(index: Index) -> list[ModelStatus]:
 
 
 def model_status(index: Index, registry: Registry, metas: Metas, key: str) -> ModelStatus:
-    """Return the status of a model.
-
-    Args:
-        index: The index.
-        registry: The registry, which contains the model.
-        metas: Partition metadata of `chunks`, `embeddings` and `collection`.
-        key: Key of the model.
-    """
+    """Return the status of a model, by metadata of `chunks`, `embeddings` and `collection`."""
     shards = index.shards
     return ModelStatus(
         model=key,

@@ -32,14 +32,6 @@ class ChunkingReport:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkedShard:
-    """A shard in sync with its parsed documents: the report of the run, and the rows."""
-
-    report: ChunkingReport
-    table: pl.DataFrame
-
-
-@dataclass(frozen=True, slots=True)
 class Chunker:
     """Everything that determines how a document is split."""
 
@@ -49,8 +41,11 @@ class Chunker:
     version: str
 
 
-def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> ChunkedShard:
+def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingReport, pl.DataFrame]:
     """Bring a shard's chunks in sync with its parsed documents; split only those that changed.
+
+    Returns:
+        The report of the run, and all rows of the shard.
 
     Raises:
         StaleInputError: The shard has never been parsed.
@@ -58,11 +53,11 @@ def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> ChunkedShard:
     return lake.update(lambda: _chunk_once(lake, chunker, shard))
 
 
-def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkedShard:
+def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingReport, pl.DataFrame]:
     key = PartitionKey(Asset.CHUNKS, shard)
     actual = lake.read(key, CHUNKS)
     if _in_sync(lake, chunker, shard, actual.meta):
-        return ChunkedShard(_report(actual.table, actual.table, 0), actual.table)
+        return _report(actual.table, actual.table, 0), actual.table
     parsed = lake.read(PartitionKey(Asset.PARSED_DOCUMENTS, shard), PARSED_DOCUMENTS)
     if parsed.meta is None:
         raise StaleInputError(
@@ -87,7 +82,7 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> ChunkedShard:
     )
     if meta != actual.meta or not table.equals(actual.table):
         lake.commit(key, table, meta, actual.token)
-    return ChunkedShard(_report(table, actual.table, change.make.height), table)
+    return _report(table, actual.table, change.make.height), table
 
 
 def _in_sync(lake: Lake, chunker: Chunker, shard: str, actual: Meta | None) -> bool:

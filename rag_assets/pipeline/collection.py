@@ -10,7 +10,6 @@ from typing import Self
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Meta, PartitionKey
-from rag_assets.adapters.milvus.rows import IndexParams
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
     CommitConflictError,
@@ -26,12 +25,7 @@ from rag_assets.pipeline.index import Index
 
 @dataclass(frozen=True, slots=True)
 class ModelCollection:
-    """The physical collection of one model.
-
-    Attributes:
-        index: The index: lake and Milvus.
-        spec: The model.
-    """
+    """The physical collection of one model."""
 
     index: Index
     spec: ModelSpec
@@ -66,13 +60,12 @@ class ModelCollection:
             SignatureMismatchError: It was built from another spec under the same key.
             VectorStoreError: It belongs to another source or has another schema.
         """
-        if self.index.store.exists(self.name):
+        if self.exists:
             self.refuse_other_spec()
-        index = self.spec.index
         self.index.store.create(
             self.name,
             dimension=self.spec.dimension,
-            index=IndexParams(index.type, index.metric, dict(index.params)),
+            index=self.spec.index,
             sparse=self.spec.sparse,
             properties=self._properties,
         )
@@ -89,7 +82,7 @@ class ModelCollection:
     @property
     def filling(self) -> bool:
         """Whether it exists but is not indexed yet, and so cannot be read."""
-        return self.index.store.exists(self.name) and not self.index.store.indexed(self.name)
+        return self.exists and not self.index.store.indexed(self.name)
 
     @property
     def _properties(self) -> dict[str, str]:

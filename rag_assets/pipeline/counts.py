@@ -25,16 +25,7 @@ PARTITIONED = (
 
 @dataclass(frozen=True, slots=True)
 class LakeCounts:
-    """The metadata of the lake's partitions, and their rows by shard.
-
-    Attributes:
-        shards: All shards, in order.
-        metas: Partition metadata of every asset.
-        listed: Listed documents by shard.
-        parsed: Rows of `parsed_documents` by shard.
-        chunks: Chunks by shard.
-        quarantine: Documents that could not be parsed.
-    """
+    """The metadata of the lake's partitions, and the number of rows by shard."""
 
     shards: Sequence[str]
     metas: Metas

@@ -13,7 +13,6 @@ from typing import Any
 
 import polars as pl
 
-from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.core.diffs import diff
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
@@ -56,13 +55,7 @@ class EmbeddingReport:
 
 @dataclass(frozen=True, slots=True)
 class ModelRun:
-    """One model over the shards of a run.
-
-    Attributes:
-        index: The index: lake and models.
-        spec: The model.
-        same_signature: Keys of the same-signature models, whose vectors can be reused.
-    """
+    """One model over a run's shards, and the same-signature models whose vectors it can reuse."""
 
     index: Index
     spec: ModelSpec
@@ -72,10 +65,6 @@ class ModelRun:
     def lake(self) -> Lake:
         """The lake with chunks and vectors."""
         return self.index.lake
-
-    def load(self) -> Embedder:
-        """Load the model; call it only if there are texts to embed."""
-        return self.index.load(self.spec)
 
     @property
     def schema(self) -> Schema:
@@ -144,7 +133,7 @@ class SharedVectors:
         """Collect the vectors that one shard has and another lacks, before any shard is changed."""
         shared = cls(run.schema)
         if len(shards) > 1:
-            actual = cache(partial(_embedded_digests, run))
+            actual = cache(lambda shard: run.actual(shard, ["text_digest"]).table["text_digest"])
             missing = pl.concat([_missing_digests(run, shard, actual) for shard in shards])
             shared._missing_twice = missing.filter(missing.is_duplicated()).unique()
             for shard in shards if len(missing) else []:
@@ -193,7 +182,7 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         removed=len(change.removed),
         tokens=int(missing["tokens"].sum()),
         seconds=seconds,
-        gpu_seconds=seconds if computed.height and run.load().on_gpu else 0.0,
+        gpu_seconds=seconds if computed.height and run.index.load(run.spec).on_gpu else 0.0,
     )
 
 
@@ -216,11 +205,6 @@ def _missing_digests(run: ModelRun, shard: str, actual: Callable[[str], pl.Serie
     texts = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS, ["text_digest"]).table
     digests = texts["text_digest"].unique()
     return digests.filter(~digests.is_in(actual(shard).implode()))
-
-
-def _embedded_digests(run: ModelRun, shard: str) -> pl.Series:
-    """Return the digests of the texts that have a vector in a shard."""
-    return run.actual(shard, ["text_digest"]).table["text_digest"]
 
 
 def _desired_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
@@ -261,7 +245,7 @@ def _compute(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFra
     progress = Progress(logger, f"{run.key(shard).path}: embedded", texts.height, "texts")
     seconds = 0.0
     for batch in by_length.iter_slices(run.index.micro_batch):
-        model = run.load()
+        model = run.index.load(run.spec)
         started = perf_counter()
         encoded = model.encode_passages(batch["text"].to_list(), batch["chunk_id"].to_list())
         seconds += perf_counter() - started

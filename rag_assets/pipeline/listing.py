@@ -64,14 +64,8 @@ def list_source(
     """List the source, or a window of it, and commit the listing of each shard that changed.
 
     The commit rule applies per shard: read the stored listing first, then the source. A shard that
-    another writer commits in between is listed again.
-
-    Args:
-        lake: The lake with the stored listings.
-        source: The bucket or folder.
-        shards: The shards to list.
-        all_shards: All shards, in order.
-        window: The part to list; outside of it the stored listing is kept.
+    another writer commits in between is listed again. Outside of the window, the stored listing is
+    kept.
     """
     total = ListingResult({}, {})
     missing = set(shards)

@@ -48,14 +48,6 @@ class ParsingReport:
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedShard:
-    """A shard that is in sync with its listing: the report of the run, and the rows."""
-
-    report: ParsingReport
-    table: pl.DataFrame
-
-
-@dataclass(frozen=True, slots=True)
 class DocumentParser:
     """Reads documents from the source and parses them concurrently."""
 
@@ -103,8 +95,13 @@ class DocumentParser:
         }
 
 
-def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsedShard:
+def parse_shard(
+    lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
+) -> tuple[ParsingReport, pl.DataFrame]:
     """Bring a shard's parsed documents in sync with its listing; parse only what changed.
+
+    Returns:
+        The report of the run, and all rows of the shard.
 
     Raises:
         StaleInputError: The shard has never been listed.
@@ -115,15 +112,8 @@ def parse_shard(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
 def retry_quarantined(lake: Lake, shard: str, pattern: str) -> list[str]:
     """Mark a shard's quarantined documents that match a pattern for another parse.
 
-    Their rows stay; the shard becomes stale, so the next run over it parses them again.
-
-    Args:
-        lake: The lake.
-        shard: The shard.
-        pattern: A glob pattern of document ids in which `*` also matches `/`.
-
-    Returns:
-        The ids of the documents marked.
+    Their rows stay; the shard becomes stale, so the next run over it parses them again. In the
+    pattern, `*` also matches `/`. Returns the ids of the documents marked.
     """
     return lake.update(lambda: _retry_once(lake, shard, pattern))
 
@@ -156,7 +146,9 @@ def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, i
     return rows.sort("judged_at", "document_id"), documents
 
 
-def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int) -> ParsedShard:
+def _parse_once(
+    lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
+) -> tuple[ParsingReport, pl.DataFrame]:
     key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
     actual = lake.read(key, PARSED_DOCUMENTS)
     listing = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
@@ -187,7 +179,7 @@ def _parse_once(lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
         removed=len(change.removed),
         quarantined=quarantined(table).height,
     )
-    return ParsedShard(report, table)
+    return report, table
 
 
 def _parse_missing(

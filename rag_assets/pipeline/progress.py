@@ -10,14 +10,7 @@ LOG_INTERVAL = 5.0  # seconds
 
 
 class Progress:
-    """Logs how much of the work is done, every few seconds and at the end.
-
-    Args:
-        logger: The logger.
-        what: Beginning of the line, for instance `chunks/s003: embedded`.
-        total: Total number of items.
-        unit: What is counted, in the plural.
-    """
+    """Logs how much is done, every few seconds and at the end: `WHAT 64 of 256 texts`."""
 
     def __init__(self, logger: logging.Logger, what: str, total: int, unit: str) -> None:
         self._logger, self._what, self._unit = logger, what, unit

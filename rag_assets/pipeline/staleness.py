@@ -25,11 +25,8 @@ def stale_documents(
 ) -> list[StaleShard]:
     """Return the shards whose chunks are not derived from the current listing by the current code.
 
-    Args:
-        metas: Partition metadata of `source_files`, `parsed_documents` and `chunks`.
-        shards: All shards, in order.
-        parser_version: Current version of the parser.
-        chunker_version: Current version of the chunker, including its limits.
+    This is decided by partition metadata of `source_files`, `parsed_documents` and `chunks`. The
+    chunker's version includes its limits.
     """
     stale = []
     for position, shard in enumerate(shards):
@@ -39,18 +36,15 @@ def stale_documents(
         if listed is None:
             continue
         used = parsed.upstream.get(Asset.SOURCE_FILES) if parsed else None
-        same_code = (
-            parsed is not None
-            and chunks is not None
-            and (parsed.code_version, chunks.code_version) == (parser_version, chunker_version)
-        )
-        in_sync = (
-            same_code
-            and used == listed.as_input()
-            and parsed is not None
-            and chunks is not None
-            and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
-        )
+        same_code = in_sync = False
+        if parsed and chunks:
+            versions = (parsed.code_version, chunks.code_version)
+            same_code = versions == (parser_version, chunker_version)
+            in_sync = (
+                same_code
+                and used == listed.as_input()
+                and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
+            )
         if not in_sync:
             desired = digest(listed.data_version, parser_version, chunker_version)
             stale.append(_stale_shard(position, listed, used, desired, whole=not same_code))
@@ -60,10 +54,7 @@ def stale_documents(
 def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[StaleShard]:
     """Return the shards whose rows in a model's collection do not match the current chunks.
 
-    Args:
-        metas: Partition metadata of `chunks` and `collection`.
-        shards: All shards, in order.
-        spec: The model.
+    This is decided by partition metadata of `chunks` and `collection`.
     """
     stale = []
     for position, shard in enumerate(shards):

@@ -42,27 +42,18 @@ class SyncReport:
     unchanged: int
 
 
-@dataclass(frozen=True, slots=True)
-class SyncedShard:
-    """A shard that is in sync.
-
-    Attributes:
-        report: What the run did.
-        lags: A row [document_id, modified_at, lag_seconds] for each document modified since the
-            shard was first in sync; the lag is the time until it could be found, longest first.
-    """
-
-    report: SyncReport
-    lags: pl.DataFrame
-
-
-def sync_shard(target: ModelCollection, shard: str) -> SyncedShard:
+def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     """Bring a shard's rows in Milvus in sync with its chunks and vectors.
 
     Reads the actual rows, writes those that are missing or different, then deletes the superfluous
     ones (so that every document can always be found, I3), flushes, and reads again until nothing
     differs. While it writes, the lake's record of the shard names this run as the writer. A run
     that reads another name there stops, so a run that was overtaken does no harm (I2).
+
+    Returns:
+        The report, and a row [document_id, modified_at, lag_seconds] for each document modified
+        since the shard was first in sync; the lag is the time until it could be found, longest
+        first.
 
     Raises:
         StaleInputError: The vectors do not belong to the current chunks.
@@ -71,7 +62,7 @@ def sync_shard(target: ModelCollection, shard: str) -> SyncedShard:
     return target.index.lake.update(partial(_sync_once, target, shard))
 
 
-def _sync_once(target: ModelCollection, shard: str) -> SyncedShard:
+def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
     rows, meta = target.desired_rows(shard)
     first = change = target.difference(shard, rows)
@@ -100,15 +91,15 @@ def _sync_once(target: ModelCollection, shard: str) -> SyncedShard:
         deleted=len(first.removed),
         unchanged=first.keep.height,
     )
-    return SyncedShard(report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record))
+    return report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record)
 
 
-def fill_shard(target: ModelCollection, shard: str) -> SyncReport:
+def fill_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     """Write all of a shard's rows to a collection that is not indexed yet.
 
     Existing rows are overwritten and none are deleted: once all shards are filled, the collection
     is indexed and loaded, and `sync_shard` reads each shard back and corrects it. A shard with no
-    rows yet is bulk-imported, if that is configured and works.
+    rows yet is bulk-imported, if that is configured and works. There are no lags to report.
 
     Raises:
         StaleInputError: The vectors do not belong to the current chunks.
@@ -116,27 +107,21 @@ def fill_shard(target: ModelCollection, shard: str) -> SyncReport:
     return target.index.lake.update(partial(_fill_once, target, shard))
 
 
-def _fill_once(target: ModelCollection, shard: str) -> SyncReport:
-    writer = Writer(
-        target, shard, uuid4().hex, target.index.lake.read(target.key(shard), COLLECTION)
-    )
+def _fill_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
+    record = target.index.lake.read(target.key(shard), COLLECTION)
+    writer = Writer(target, shard, uuid4().hex, record)
     rows, meta = target.desired_rows(shard)
     writer.claim(rows.height)
     rows = target.for_milvus(shard, rows, meta)
-    if not (writer.record.meta is None and writer.bulk_import(rows)):
+    if not (record.meta is None and writer.bulk_import(rows)):
         writer.write(rows)
     writer.finish(replace(meta, data_version=FILLED), rows.height)
-    return SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)
+    report = SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)
+    return report, pl.DataFrame()
 
 
 def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence[str]) -> list[str]:
-    """Return the shards that have not been written completely.
-
-    Args:
-        metas: Partition metadata of `collection` by (model, shard).
-        model: The model whose collection is being filled.
-        shards: All shards.
-    """
+    """Return the shards that have not been written completely, by metadata of `collection`."""
     return [
         shard
         for shard in shards
@@ -146,16 +131,12 @@ def unfilled(metas: Mapping[tuple[str, ...], Meta], model: str, shards: Sequence
 
 def prepare(
     target: ModelCollection, *, live: str | None
-) -> Callable[[ModelCollection, str], SyncedShard]:
+) -> Callable[[ModelCollection, str], tuple[SyncReport, pl.DataFrame]]:
     """Prepare the collection for writing, and return the function that writes a shard.
 
     If another model is live, a new collection is filled first. Once all of its shards are filled,
     it is indexed and loaded, and its shards are kept in sync from then on. If nothing is live, the
     collection is indexed from the start, so that it can serve right away.
-
-    Args:
-        target: The collection.
-        live: Key of the live model, if any.
     """
     if live not in (None, target.spec.key) and not target.exists:
         target.begin_filling()
@@ -163,7 +144,7 @@ def prepare(
         target.refuse_other_spec()
         metas = target.index.lake.metas(Asset.COLLECTION, {})
         if unfilled(metas, target.spec.key, target.index.shards):
-            return lambda to, shard: SyncedShard(fill_shard(to, shard), pl.DataFrame())
+            return fill_shard
         logger.info("%s: all shards are filled; indexing and loading it", target.name)
         target.index.store.flush(target.name)
     target.ensure()

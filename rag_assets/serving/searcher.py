@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
-from types import TracebackType
 from typing import Self
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
@@ -20,7 +19,7 @@ from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.errors import RagAssetsError, SearchError
 from rag_assets.core.models.spec import ModelSpec, Sparse
-from rag_assets.core.models.vectors import Encoded
+from rag_assets.core.models.vectors import SparseVector
 from rag_assets.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
@@ -66,12 +65,8 @@ class Searcher:
     ) -> None:
         """Answer from the collection that `alias` names.
 
-        Args:
-            store: The connection to Milvus.
-            alias: The alias.
-            find_spec: Returns a model's spec by its key.
-            load: Loads a model.
-            refresh_seconds: Minimum interval between checks of the alias.
+        Models' specs are found by key. `refresh_seconds` is the minimum interval between checks of
+        the alias.
         """
         self._store = store
         self._alias = alias
@@ -131,7 +126,9 @@ class Searcher:
         try:
             return self._search(serving, question, limit, document_prefix)
         except CollectionMissingError:  # dropped since it was resolved
-            return self._search(self._replaced(), question, limit, document_prefix)
+            with self._lock:
+                serving = self._serve(self.release())
+            return self._search(serving, question, limit, document_prefix)
 
     def release(self) -> Release:
         """Resolve the live release.
@@ -164,12 +161,7 @@ class Searcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _search(
@@ -200,11 +192,6 @@ class Searcher:
             finally:
                 self._lock.release()
         return serving
-
-    def _replaced(self) -> Serving:
-        """Return the live release, once its encoder is loaded."""
-        with self._lock:
-            return self._serve(self.release())
 
     def _refresh(self, serving: Serving) -> Serving:
         """Return the live release if its encoder is loaded, else the one that served so far.
@@ -252,20 +239,12 @@ def search_collection(
 ) -> list[Hit]:
     """Answer a question from one collection, by dense or hybrid search as its model specifies.
 
-    Args:
-        store: The connection to Milvus.
-        collection: The physical collection.
-        encoder: The model it was built with.
-        question: In the user's words.
-        limit: Maximum number of hits.
-        document_prefix: Prefix of the ids of documents to search.
+    The collection is a physical one, and the encoder the model it was built with.
     """
     encoded = encoder.encode_queries([question])
-    sparse = question if encoder.spec.sparse is Sparse.BM25 else _first(encoded)
+    sparse: SparseVector | str | None = dict(encoded.sparse[0]) if encoded.sparse else None
+    if encoder.spec.sparse is Sparse.BM25:
+        sparse = question
     return store.search(
         collection, encoded.dense[0], limit, sparse=sparse, document_prefix=document_prefix
     )
-
-
-def _first(encoded: Encoded) -> dict[int, float] | None:
-    return dict(encoded.sparse[0]) if encoded.sparse else None

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rag_assets.adapters.source.source import open_source
+from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.stores import open_store
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets.core.tables import SOURCE_FILES
 from rag_assets_tests.scenarios.platform import awaited
@@ -187,12 +188,12 @@ def test_a_document_that_shrinks_leaves_no_stale_tail(pipeline: Pipeline) -> Non
 
 def test_a_document_is_tried_again_when_the_size_limit_is_raised(pipeline: Pipeline) -> None:
     pipeline.write("big.md", document("big"))
-    pipeline.source = open_source(str(pipeline.documents), max_bytes=10)
+    pipeline.source = Source(open_store(str(pipeline.documents), {}), max_bytes=10)
     pipeline.run()
     assert pipeline.parsed()["outcome"].to_list() == ["too_large"]
     assert done(pipeline.run()) == {}
 
-    pipeline.source = open_source(str(pipeline.documents), max_bytes=10_000)
+    pipeline.source = Source(open_store(str(pipeline.documents), {}), max_bytes=10_000)
 
     assert pipeline.run()["parsing.parsed"] == 1
     assert pipeline.indexed() == pipeline.expected()

@@ -22,7 +22,8 @@ from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.parsing.parser import parse, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.source.source import Source, open_source
+from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document, chunker_version
 from rag_assets.core.identity import shard_keys
@@ -98,7 +99,7 @@ class Pipeline:
         with MilvusStore.connect(milvus_uri) as store, pool:
             created = cls(
                 documents=documents,
-                source=open_source(str(documents), max_bytes=10_000_000),
+                source=Source(open_store(str(documents), {}), max_bytes=10_000_000),
                 lake=Lake(open_object_store(str(folder / "lake"))),
                 store=store,
                 pool=pool,
@@ -199,8 +200,8 @@ class Pipeline:
 
     def parse_and_chunk_all(self) -> Work:
         parser, chunker = self.parser(), self.chunker()
-        parsing = [parse_shard(self.lake, parser, s, self.micro_batch).report for s in self.shards]
-        chunking = [chunk_shard(self.lake, chunker, shard).report for shard in self.shards]
+        parsing = [parse_shard(self.lake, parser, s, self.micro_batch)[0] for s in self.shards]
+        chunking = [chunk_shard(self.lake, chunker, shard)[0] for shard in self.shards]
         return _sum("parsing", parsing) | _sum("chunking", chunking)
 
     def embed_all(self) -> Work:
@@ -209,7 +210,7 @@ class Pipeline:
     def sync_all(self) -> Work:
         target = self.target()
         write = prepare(target, live=self.registry().read().live)
-        return _sum("sync", [write(target, shard).report for shard in self.shards])
+        return _sum("sync", [write(target, shard)[0] for shard in self.shards])
 
     def parsed(self) -> pl.DataFrame:
         """Return the rows of `parsed_documents` of all shards."""

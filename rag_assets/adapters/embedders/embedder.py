@@ -82,20 +82,18 @@ def load_embedder(spec: ModelSpec, *, api_key: str = "", wait_seconds: float = 1
         ConfigurationError: The weights are missing, are not the pinned ones or cannot be loaded,
             or the backend is not installed.
     """
-    return Embedder(spec, _backend(spec, api_key, wait_seconds))
-
-
-def _backend(spec: ModelSpec, api_key: str, wait_seconds: float) -> EmbeddingBackend:
+    backend: EmbeddingBackend
     match spec.backend:
         case Backend.FLAG_EMBEDDING:
             from rag_assets.adapters.embedders.flag import FlagBackend  # noqa: PLC0415
 
-            return FlagBackend(spec)
+            backend = FlagBackend(spec)
         case Backend.OPENAI:
             from rag_assets.adapters.embedders.openai import OpenAIBackend  # noqa: PLC0415
 
-            return OpenAIBackend(spec, api_key=api_key, give_up_after=wait_seconds)
+            backend = OpenAIBackend(spec, api_key=api_key, give_up_after=wait_seconds)
         case Backend.WORDLLAMA:
             from rag_assets.adapters.embedders.wordllama import WordLlamaBackend  # noqa: PLC0415
 
-            return WordLlamaBackend(spec)
+            backend = WordLlamaBackend(spec)
+    return Embedder(spec, backend)

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -231,10 +232,8 @@ class Lake:
         The object's name is a digest of its content, so repeating a checkpoint has no effect.
         """
         data = _parquet(table, Meta(data_version="", code_version=""))
-        try:
+        with suppress(CommitConflictError):  # it already exists
             self._objects.put(f"{key.checkpoints}{digest(data)}.parquet", data, None)
-        except CommitConflictError:
-            return  # it already exists
 
     def checkpointed(self, key: PartitionKey, schema: Schema) -> pl.DataFrame:
         """Return the rows of all checkpoints of a partition; there may be duplicates."""

@@ -59,7 +59,7 @@ class StoredObject:
     @cached_property
     def token(self) -> str:
         """The token that identifies the bytes."""
-        return self.etag or _content_token(self.data)
+        return self.etag or content_token(self.data)
 
 
 class ObjectStore(Protocol):
@@ -145,7 +145,7 @@ class FolderStore(ObjectStore):
             if (actual.token if actual else None) != expected:
                 raise CommitConflictError(f"{path} was changed by another writer.")
             _replace(path, data)
-        return _content_token(data)
+        return content_token(data)
 
     @override
     def list(self, folder: str) -> dict[str, str]:
@@ -275,7 +275,8 @@ def _code(error: Exception) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def _content_token(data: bytes) -> str:
+def content_token(data: bytes) -> str:
+    """Return the digest that identifies bytes where a store provides no ETag."""
     return blake2b(data, digest_size=16).hexdigest()
 
 

@@ -11,7 +11,6 @@ from rag_assets.adapters.milvus.connection import BUILT_WITHIN, Connection
 from rag_assets.adapters.milvus.rows import (
     SPARSE_FIELD,
     VECTOR_FIELD,
-    IndexParams,
     collection_schema,
     dimension_of,
     field_types,
@@ -19,7 +18,7 @@ from rag_assets.adapters.milvus.rows import (
     lacking,
 )
 from rag_assets.core.errors import VectorStoreError
-from rag_assets.core.models.spec import Sparse
+from rag_assets.core.models.spec import IndexSpec, Sparse
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Collections(Connection):
         name: str,
         *,
         dimension: int,
-        index: IndexParams | None = None,
+        index: IndexSpec | None = None,
         sparse: Sparse = Sparse.NONE,
         properties: dict[str, str] | None = None,
     ) -> None:
@@ -72,7 +71,7 @@ class Collections(Connection):
             VectorStoreError: The collection exists with other fields, dimension, index or
                 properties, or the server does not support `sparse`.
         """
-        index = index or IndexParams()
+        index = index or IndexSpec()
         properties = properties or {}
         self.create_unindexed(name, dimension=dimension, sparse=sparse, properties=properties)
         if not self.indexed(name):
@@ -175,13 +174,13 @@ class Collections(Connection):
             if not self.exists(name):  # otherwise, a concurrent call has created it
                 raise
 
-    def _create_index(self, name: str, index: IndexParams, sparse: Sparse) -> None:
+    def _create_index(self, name: str, index: IndexSpec, sparse: Sparse) -> None:
         params = self._client.prepare_index_params()
         params.add_index(
             VECTOR_FIELD,
-            index_type=index.index_type,
-            metric_type=index.metric_type,
-            params=index.params,
+            index_type=index.type,
+            metric_type=index.metric,
+            params=dict(index.params),
         )
         if sparse is not Sparse.NONE:
             metric = "BM25" if sparse is Sparse.BM25 else "IP"
@@ -199,7 +198,7 @@ class Collections(Connection):
         self,
         name: str,
         dimension: int,
-        index: IndexParams,
+        index: IndexSpec,
         sparse: Sparse,
         properties: dict[str, str],
     ) -> list[str]:
@@ -213,7 +212,7 @@ class Collections(Connection):
         desired = labelled(
             field=field_types(collection_schema(dimension, sparse).to_dict()),
             property=properties,
-            index={"index_type": index.index_type, "metric_type": index.metric_type},
+            index={"index_type": index.type, "metric_type": index.metric},
         )
         return [
             f"{key} is {actual.get(key)}, not {value}"

@@ -23,17 +23,15 @@ if TYPE_CHECKING:
 GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
 
 BUILT_WITHIN = 6 * 3600.0  # maximum seconds for indexing, loading or importing a collection
+REQUEST_TIMEOUT = 60.0  # maximum seconds for any other request
 
 
 class Connection:
     """A connection to a Milvus server; open it with `connect` and close it after use."""
 
-    def __init__(
-        self, client: "MilvusClient", address: str, request_timeout: float, replicas: int
-    ) -> None:
+    def __init__(self, client: "MilvusClient", address: str, replicas: int) -> None:
         self._client = client
         self._address = address
-        self._timeout = request_timeout
         self._replicas = replicas
 
     @classmethod
@@ -43,7 +41,6 @@ class Connection:
         token: str = "",
         *,
         timeout: float = 10.0,
-        request_timeout: float = 60.0,
         replicas: int = 1,
     ) -> Self:
         """Connect to a server.
@@ -53,7 +50,6 @@ class Connection:
                 appear in messages.
             token: `user:password` or an API key; empty if the server needs none.
             timeout: Maximum seconds to wait for the connection.
-            request_timeout: Maximum seconds for each request.
             replicas: Number of in-memory replicas to load of a collection; the server needs at
                 least as many query nodes.
 
@@ -74,7 +70,7 @@ class Connection:
                 f"Milvus at {address} did not accept a connection within {timeout:g} s. Check"
                 " that the server is running, that the port is its gRPC port, and the token."
             ) from None
-        return cls(client, address, request_timeout, replicas)
+        return cls(client, address, replicas)
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
@@ -94,7 +90,7 @@ class Connection:
         Calls go to the client unless `on` names another object, such as its connection: that one
         accepts columns, which take a fifth of the CPU time of the rows that the client accepts.
         """
-        timeout = within or self._timeout
+        timeout = within or REQUEST_TIMEOUT
         where = f"Milvus at {self._address}: {method} {args[0] if args else ''}".rstrip()
         function = getattr(on or self._client, method)
         try:

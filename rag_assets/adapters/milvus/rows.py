@@ -6,7 +6,7 @@ What belongs here: everything about rows that needs no connection. What does not
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -35,15 +35,6 @@ INTEGER_FIELDS = ("ordinal", "start", "end", "page")
 VECTOR_FIELD = "vector"
 SPARSE_FIELD = "sparse"
 ROW_FIELDS = (*TEXT_LIMITS, *INTEGER_FIELDS, VECTOR_FIELD)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexParams:
-    """The parameters of a vector index; the defaults are common ones for HNSW."""
-
-    index_type: str = "HNSW"
-    metric_type: str = "COSINE"
-    params: dict[str, int] = field(default_factory=lambda: {"M": 16, "efConstruction": 200})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +155,8 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
 def import_file(rows: pl.DataFrame) -> bytes:
     """Validate rows and return them as a Parquet file for Milvus's bulk import.
 
-    pymilvus's own writer handles one row at a time, and depends on the clients of three clouds.
-
-    Args:
-        rows: As for `requests`, without sparse vectors.
+    The rows are as for `requests`, without sparse vectors. pymilvus's own writer handles one row at
+    a time, and depends on the clients of three clouds.
 
     Raises:
         VectorStoreError: A value is invalid.

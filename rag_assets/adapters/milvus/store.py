@@ -54,11 +54,7 @@ class MilvusStore(Collections):
         """Write rows, replacing those with the same `chunk_id`.
 
         Only each single request is atomic: after a failure, some of the rows may have been
-        written. Repeating the call completes them.
-
-        Args:
-            name: The collection.
-            rows: As for `rows.requests`.
+        written. Repeating the call completes them. The rows are as for `rows.requests`.
 
         Raises:
             VectorStoreError: A value is invalid, in which case nothing was written, or the server
@@ -70,12 +66,8 @@ class MilvusStore(Collections):
     def bulk_import(self, name: str, rows: pl.DataFrame, files: ImportFiles) -> None:
         """Let the server import rows from a file, bypassing its log, and wait until it is done.
 
-        An import does not replace existing rows, so it must only be used for new ones.
-
-        Args:
-            name: A collection without sparse vectors.
-            rows: As for `upsert`.
-            files: The storage that the server reads from.
+        An import does not replace existing rows, so it must only be used for new ones, and only in
+        a collection without sparse vectors. The rows are as for `rows.requests`.
 
         Raises:
             VectorStoreError: A value is invalid, the server does not support bulk imports (Milvus

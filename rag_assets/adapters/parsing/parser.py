@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import xberg
 
 PARSER_REVISION = 1  # increase it when a change to this package changes results
-MAX_CHARACTERS = 20_000_000
+MAX_CHARACTERS = 20_000_000  # of a document; one with more has the outcome `FAILED`
 _LIBRARIES = (
     *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
     *("markdown-it-py", "charset-normalizer", "filetype"),
@@ -74,22 +74,17 @@ def parser_version() -> str:
     return ", ".join([f"rag-assets {PARSER_REVISION}", *libraries])
 
 
-def parse(
-    document_id: str, content: bytes, *, max_characters: int = MAX_CHARACTERS
-) -> ParsedDocument:
+def parse(document_id: str, content: bytes) -> ParsedDocument:
     """Parse a document into Markdown, or return why that is not possible.
 
-    Args:
-        document_id: The document's key; its extension determines the format.
-        content: The bytes.
-        max_characters: Maximum text; a document with more has the outcome `FAILED`.
+    The extension of the document's key determines the format.
     """
     file_format = _FORMATS.get(_extension(document_id))
     if file_format is None:
         return ParsedDocument(Outcome.SKIPPED, f"Supported formats are {', '.join(_FORMATS)}.")
     try:
         parts = _read(file_format, content)
-        return _assemble(parts, file_format.media_type, max_characters)
+        return _assemble(parts, file_format.media_type)
     except UnparsableError as error:
         return ParsedDocument(error.outcome, error.reason, file_format.media_type)
     except MemoryError:
@@ -114,9 +109,9 @@ def _read(file_format: _Format, content: bytes) -> _Parts:
     return file_format.read(content, file_format.media_type)
 
 
-def _assemble(parts: _Parts, media_type: str, max_characters: int) -> ParsedDocument:
-    if (length := sum(map(len, parts.texts))) > max_characters:
-        reason = f"The text has {length:,} characters; the limit is {max_characters:,}."
+def _assemble(parts: _Parts, media_type: str) -> ParsedDocument:
+    if (length := sum(map(len, parts.texts))) > MAX_CHARACTERS:
+        reason = f"The text has {length:,} characters; the limit is {MAX_CHARACTERS:,}."
         raise UnparsableError(Outcome.FAILED, reason)
     markdown, pages = _join_pages(parts)
     if not markdown:

@@ -20,12 +20,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psutil
 
-from rag_assets.adapters.parsing.parser import MAX_CHARACTERS, parse
+from rag_assets.adapters.parsing.parser import parse
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.errors import ParserStartError
 
@@ -49,9 +48,6 @@ class ParserPool:
         workers: int,
         timeout_seconds: float,
         memory_bytes: int,
-        *,
-        max_characters: int = MAX_CHARACTERS,
-        documents_per_process: int = DOCUMENTS_PER_PROCESS,
     ) -> None:
         """Prepare the pool; no process starts yet.
 
@@ -59,13 +55,9 @@ class ParserPool:
             workers: Maximum number of child processes.
             timeout_seconds: Maximum wall time per document.
             memory_bytes: Maximum resident memory of a child, its libraries included.
-            max_characters: Maximum text of a document; one with more has the outcome `FAILED`.
-            documents_per_process: Number of documents after which a child is replaced.
         """
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
-        self._max_characters = max_characters
-        self._documents_per_process = documents_per_process
         self._slots: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(workers):
             self._slots.put(None)
@@ -74,12 +66,7 @@ class ParserPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for child in list(self._children):
             self._drop(child)
 
@@ -104,11 +91,8 @@ class ParserPool:
 
         If the batch fails, each document is parsed separately, as by `parse`.
 
-        Args:
-            documents: Id and content of each document.
-
         Returns:
-            The result for each document, in order.
+            The result for each document (id, content), in order.
 
         Raises:
             ParserStartError: As for `parse`.
@@ -135,7 +119,7 @@ class ParserPool:
 
     def _usable(self, child: "_Child | None") -> "_Child":
         """Return this child, or a new one if it is dead or due for replacement."""
-        if child and child.alive and child.documents < self._documents_per_process:
+        if child and child.alive and child.documents < DOCUMENTS_PER_PROCESS:
             return child
         if child:
             self._drop(child)
@@ -152,7 +136,7 @@ class ParserPool:
     ) -> list[ParsedDocument]:
         with _Watch(child, seconds, self._memory_bytes) as watch:
             try:
-                parsed = child.request(documents, self._max_characters, seconds)
+                parsed = child.request(documents, seconds)
             except (EOFError, OSError):  # the pipe broke: the child is gone
                 parsed = None
             except BaseException:  # never reuse a child that may still respond to this request
@@ -212,10 +196,10 @@ class _Child:
         raise ParserStartError(f"The parser process does not start: {reason}")
 
     def request(
-        self, documents: Sequence[tuple[str, bytes]], max_characters: int, seconds: float
+        self, documents: Sequence[tuple[str, bytes]], seconds: float
     ) -> list[ParsedDocument]:
         self.documents += len(documents)
-        self._pipe.send((documents, max_characters, seconds))
+        self._pipe.send((documents, seconds))
         parsed: list[ParsedDocument] = self._pipe.recv()
         return parsed
 
@@ -267,12 +251,7 @@ class _Watch(threading.Thread):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._done.set()
         self.join()
 
@@ -307,17 +286,17 @@ def main(pipe: Connection, memory_bytes: int) -> None:
     pipe.send("ready")
     while True:
         try:
-            documents, max_characters, seconds = pipe.recv()
+            documents, seconds = pipe.recv()
         except EOFError:
             return
         _limit_time(seconds)
-        pipe.send([_parse(name, content, max_characters) for name, content in documents])
+        pipe.send([_parse(name, content) for name, content in documents])
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _parse(document_id: str, content: bytes, max_characters: int) -> ParsedDocument:
+def _parse(document_id: str, content: bytes) -> ParsedDocument:
     try:
-        return parse(document_id, content, max_characters=max_characters)
+        return parse(document_id, content)
     except MemoryError:
         return ParsedDocument(Outcome.OUT_OF_MEMORY, "Parsing ran out of memory.")
     except BaseException as error:  # a panic in Rust is not an Exception

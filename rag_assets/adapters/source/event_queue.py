@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
@@ -25,23 +25,15 @@ class Message:
 class EventQueue:
     """A queue. A message that is not deleted is delivered again after its visibility timeout."""
 
-    def __init__(self, client: Any, url: str) -> None:
-        self._client = client
-        self._url = url
-
-    @classmethod
-    def open(cls, url: str, options: dict[str, Any]) -> Self:
-        """Open the queue at a URL, without sending a request yet.
-
-        Args:
-            url: The queue's URL.
-            options: Arguments for botocore's client, for instance `region_name`.
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        """Open a queue, without a request yet; the options are arguments for botocore's client.
 
         Raises:
             SourceError: The arguments are invalid.
         """
+        self._url = url
         try:
-            return cls(get_session().create_client("sqs", **options), url)
+            self._client = get_session().create_client("sqs", **options)
         except (BotoCoreError, TypeError, ValueError) as error:
             raise SourceError(f"Cannot open the queue {url}: {error}") from error
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -15,13 +16,15 @@ import fsspec
 import fsspec.utils
 import polars as pl
 
-from rag_assets.adapters.source.stores import SourceDocument, SourceFile, SourceStore, open_store
+from rag_assets.adapters.source.stores import SourceDocument, SourceFile, SourceStore
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.keys import key_problem
 from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
 from rag_assets.core.tables import SOURCE_FILES
 
 Result = TypeVar("Result")
+KnownRows = Callable[[], dict[str, dict[str, Any]]]
+"""Returns the rows of an earlier listing by document id; they are indexed on first use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +95,11 @@ class Source:
             SourceError: The source does not exist or cannot be listed.
         """
         started, seen, upto = monotonic(), 0, None
-        cached = _Cached(known)
+        known_rows = _by_id(known)
         tables = [pl.DataFrame(schema=SOURCE_FILES)]
         for page in self._store.pages(window.after):
             files = [f for f in page if self._selects(f.key) and desired(f.document_id)]
-            tables.append(self._table(files, cached))
+            tables.append(self._table(files, known_rows))
             seen, upto = seen + len(page), page[-1].document_id
             if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):
                 break
@@ -105,12 +108,7 @@ class Source:
         return Listing(pl.concat(tables).sort("document_id"), upto)
 
     def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
-        """List these documents only.
-
-        Args:
-            document_ids: The documents; those that do not exist or are not selected by the
-                patterns are skipped.
-            known: As for `listing`.
+        """List these documents only; those that do not exist or are not selected are skipped.
 
         Returns:
             A table with the schema `SOURCE_FILES`, sorted by document_id.
@@ -120,7 +118,7 @@ class Source:
         """
         keys = sorted({key for key in document_ids if not key_problem(key) and self._selects(key)})
         files = [file for file in self._map(self._store.file, keys) if file is not None]
-        return self._table(files, _Cached(known))
+        return self._table(files, _by_id(known))
 
     def read(self, document_id: str) -> SourceDocument:
         """Fetch a document and the version of exactly these bytes.
@@ -166,16 +164,15 @@ class Source:
             p.match(key) for p in self._exclude
         )
 
-    def _table(self, files: list[SourceFile], cached: "_Cached") -> pl.DataFrame:
-        rows = [self._row(file, cached) for file in files]
+    def _table(self, files: list[SourceFile], known: KnownRows) -> pl.DataFrame:
+        rows = [self._row(file, known) for file in files]
         return pl.DataFrame(rows, schema=SOURCE_FILES, orient="row")
 
-    def _row(self, file: SourceFile, cached: "_Cached") -> tuple[Any, ...]:
-        """Return a row of `SOURCE_FILES`."""
+    def _row(self, file: SourceFile, known: KnownRows) -> tuple[Any, ...]:
         problem, error = self._problem(file)
         version, stamp = file.version, None
         if problem is None and version is None:
-            version, stamp, problem, error = self._hashed(file, cached.row(file.document_id))
+            version, stamp, problem, error = self._hashed(file, known().get(file.document_id))
         version = version or f"{file.size}-{file.modified_at.timestamp()}"
         return (file.document_id, version, file.size, file.modified_at, stamp, problem, error)
 
@@ -202,31 +199,8 @@ class Source:
             return None, None, Outcome.UNREADABLE, str(error)
 
 
-class _Cached:
-    """The rows of an earlier listing by document id, indexed on first use."""
-
-    def __init__(self, known: pl.DataFrame) -> None:
-        self._known = known
-        self._rows: dict[str, dict[str, Any]] | None = None
-
-    def row(self, document_id: str) -> dict[str, Any] | None:
-        if self._rows is None:
-            self._rows = self._known.rows_by_key("document_id", named=True, unique=True)
-        return self._rows.get(document_id)
-
-
-def open_source(
-    url: str,
-    *,
-    options: dict[str, Any] | None = None,
-    include: Iterable[str] = ("**",),
-    exclude: Iterable[str] = (),
-    max_bytes: int,
-) -> Source:
-    """Open the source at a URL or plain path, without sending a request yet."""
-    return Source(
-        open_store(url, options or {}), include=include, exclude=exclude, max_bytes=max_bytes
-    )
+def _by_id(listing: pl.DataFrame) -> KnownRows:
+    return cache(lambda: listing.rows_by_key("document_id", named=True, unique=True))
 
 
 def _patterns(globs: Iterable[str]) -> list[re.Pattern[str]]:

@@ -9,7 +9,6 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from time import time
@@ -22,6 +21,7 @@ from typing_extensions import override
 
 from rag_assets.adapters.lake.object_store import (
     S3_ERRORS,
+    content_token,
     get_s3_object,
     is_unavailable,
     refuses_credentials,
@@ -162,7 +162,7 @@ class FolderSource(SourceStore):
             raise DocumentGoneError(f"{key} no longer exists.") from error
         except OSError as error:
             raise DocumentUnreadableError(f"{key} cannot be read: {error.strerror}.") from error
-        return SourceDocument(content, _content_version(content))
+        return SourceDocument(content, content_token(content))
 
     @override
     def uri(self, key: str) -> str:
@@ -302,7 +302,7 @@ class FsspecSource(SourceStore):
             raise SourceError(f"{key} cannot be read: {error}.") from error
         if before != after:
             raise SourceError(f"{key} changed while being read; the next run will read it again.")
-        return SourceDocument(content, after or _content_version(content))
+        return SourceDocument(content, after or content_token(content))
 
     @override
     def uri(self, key: str) -> str:
@@ -331,10 +331,6 @@ def _modified(info: dict[str, Any]) -> datetime:
             return datetime.fromisoformat(time_found).astimezone(UTC)
         case _:
             return datetime.fromtimestamp(0, UTC)
-
-
-def _content_version(content: bytes) -> str:
-    return blake2b(content, digest_size=16).hexdigest()
 
 
 def _document_id(key: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
@@ -31,17 +32,16 @@ def chunks(
     chunker: ChunkerResource,
 ) -> None:
     """Split the documents that changed."""
-    limits, count = chunker.limits(), chunker.token_count()
+    limits, count = chunker.limits(), TokenCount(chunker.tokenizer)
     splitter, lake = Chunker(limits, count, source.open().uri, chunker.version), index.open().lake
     for shard in context.partition_keys:
         with timing() as timed:
-            chunked = chunk_shard(lake, splitter, shard)
-        report = chunked.report
+            report, rows = chunk_shard(lake, splitter, shard)
         logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
         context.add_asset_metadata(
             as_metadata(report)
             | timed.pace("documents", report.documents_chunked)
-            | _preview(chunked.table, limits),
+            | _preview(rows, limits),
             partition_key=shard,
         )
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 import dagster as dg
+import polars as pl
 
 from rag_assets.core.errors import SupersededInputError
 from rag_assets.core.names import Asset
@@ -12,7 +13,7 @@ from rag_assets.defs.resources import IndexResource
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
 from rag_assets.models.registry import ModelRegistry, require_maintained
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.sync import SyncedShard, prepare
+from rag_assets.pipeline.sync import SyncReport, prepare
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def _written(
     context: dg.AssetExecutionContext,
     target: ModelCollection,
     shard: str,
-    write: Callable[[ModelCollection, str], SyncedShard],
+    write: Callable[[ModelCollection, str], tuple[SyncReport, pl.DataFrame]],
 ) -> bool:
     """Write a shard and report it; return False if its chunks changed since they were embedded.
 
@@ -55,17 +56,17 @@ def _written(
     partition = model_shard_key(target.spec.key, shard)
     try:
         with timing() as timed:
-            synced = write(target, shard)
+            report, lags = write(target, shard)
     except SupersededInputError as error:
         logger.warning("%s: left to the run over its newer chunks. %s", partition, error)
         context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)
         return False
     context.add_asset_metadata(
-        as_metadata(synced.report)
-        | timed.pace("rows", synced.report.written)
-        | lag_metadata(synced.lags)
+        as_metadata(report)
+        | timed.pace("rows", report.written)
+        | lag_metadata(lags)
         | {
-            "dagster/partition_row_count": synced.report.rows,
+            "dagster/partition_row_count": report.rows,
             "rag_assets/collection": target.name,
         },
         partition_key=partition,

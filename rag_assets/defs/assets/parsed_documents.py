@@ -31,13 +31,13 @@ def parsed_documents(
         documents = DocumentParser(source.open(), pool, parser.parse_workers, parser_version())
         for shard in context.partition_keys:
             with timing() as timed:
-                parsed = parse_shard(lake, documents, shard, parser.micro_batch)
+                report, rows = parse_shard(lake, documents, shard, parser.micro_batch)
             context.add_asset_metadata(
-                as_metadata(parsed.report)
-                | timed.pace("documents", parsed.report.parsed)
+                as_metadata(report)
+                | timed.pace("documents", report.parsed)
                 | {
-                    "dagster/partition_row_count": parsed.table.height,
-                    "rag_assets/preview": table(previews.documents(parsed.table)),
+                    "dagster/partition_row_count": rows.height,
+                    "rag_assets/preview": table(previews.documents(rows)),
                 },
                 partition_key=shard,
             )

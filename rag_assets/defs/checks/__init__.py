@@ -4,18 +4,8 @@ What belongs here: turning a finding into a check's result. What does not: how i
 (`pipeline/`, `models/`, `core/`).
 """
 
+import dagster as dg
+
 from rag_assets.defs.checks import documents, gate, index
 
-ALL = [
-    documents.quarantine,
-    documents.text,
-    documents.chunk_bounds,
-    documents.cut_off_by_model,
-    index.rows_in_sync,
-    index.vectors,
-    index.orphans,
-    index.retrieval,
-    index.endpoint_parity,
-    index.lag,
-    gate.promotion_gate,
-]
+ALL = dg.load_asset_checks_from_modules([documents, index, gate])

@@ -7,6 +7,7 @@ import dagster as dg
 from rag_assets.core.models.gate import RULES, Finding, Rule
 from rag_assets.core.models.lifecycle import Role
 from rag_assets.core.names import Asset, Check
+from rag_assets.defs.metadata import findings_result
 from rag_assets.defs.resources import GateResource, IndexResource
 from rag_assets.models.promotion import Promotion
 
@@ -49,12 +50,5 @@ def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.As
         for finding in results
         if finding.rule is rule
     }
-    numbers = {f"{m} {n}": v for m, f in findings.items() for n, v in f.metrics.items()}
-    return dg.AssetCheckResult(
-        check_name=f"{Check.GATE_RULE}{rule}",
-        asset_key=Asset.COLLECTION,
-        passed=all(finding.passed for finding in findings.values()),
-        description="; ".join(f"{m}: {f.evidence}" for m, f in findings.items())
-        or "There is no candidate to evaluate.",
-        metadata={f"rag_assets/{name}": float(value) for name, value in numbers.items()},
-    )
+    name = f"{Check.GATE_RULE}{rule}"
+    return findings_result(name, findings, "There is no candidate to evaluate.")

@@ -18,7 +18,7 @@ from rag_assets.core.models.gate import (
 from rag_assets.core.models.spec import Backend, ModelSpec
 from rag_assets.core.names import Asset, Check, Job
 from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards
-from rag_assets.defs.metadata import table
+from rag_assets.defs.metadata import findings_result, table
 from rag_assets.defs.resources import GateResource, IndexResource, ThresholdsResource
 from rag_assets.instance.event_log import recent_lags
 from rag_assets.models.gate import Gate, sampled_chunks, vector_faults
@@ -53,14 +53,7 @@ def vectors(config: VectorScope, index: IndexResource) -> dg.AssetCheckResult:
             target.spec.key: _vectors(target, shards, config.rows_per_shard)
             for target in _readable(opened)
         }
-    numbers = {f"{m} {n}": v for m, f in findings.items() for n, v in f.metrics.items()}
-    return dg.AssetCheckResult(
-        passed=all(finding.passed for finding in findings.values()),
-        severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(f"{model}: {f.evidence}" for model, f in findings.items())
-        or "No collection can be read yet.",
-        metadata={f"rag_assets/{name}": float(value) for name, value in numbers.items()},
-    )
+    return findings_result(Check.VECTORS, findings, "No collection can be read yet.")
 
 
 @dg.asset_check(

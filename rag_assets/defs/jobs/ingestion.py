@@ -35,11 +35,11 @@ class RetryConfig(dg.Config):
     )
 
 
-@dg.op(description="Mark quarantined documents, so that the source sensor requests another parse.")
+@dg.op
 def mark_quarantined(
     context: dg.OpExecutionContext, config: RetryConfig, index: IndexResource
 ) -> None:
-    """Mark the quarantined documents that match the pattern."""
+    """Mark quarantined documents, so that the source sensor requests another parse."""
     opened = index.open()
     marked = {
         shard: ids
@@ -59,11 +59,7 @@ def mark_quarantined(
     context.add_output_metadata({"documents": len(documents), "first": documents[:100]})
 
 
-@dg.job(
-    name=Job.RETRY_QUARANTINED,
-    hooks={note_failure},
-    description="Retry all quarantined documents, or those that match a pattern.",
-)
+@dg.job(name=Job.RETRY_QUARANTINED, hooks={note_failure})
 def retry_quarantined() -> None:
-    """Mark quarantined documents for another parse."""
+    """Retry all quarantined documents, or those that match a pattern."""
     mark_quarantined()

@@ -45,14 +45,14 @@ class PreviewConfig(ModelConfig):
     )
 
 
-@dg.op(name=Op.REGISTER, description="Register a model.")
+@dg.op(name=Op.REGISTER)
 def register(context: dg.OpExecutionContext, config: ModelConfig, index: IndexResource) -> None:
     """Register a model."""
     with _lifecycle(context, index, config.model) as life:
         _record(context, config.model, life.register(config.model))
 
 
-@dg.op(description="Estimate the cost of building a model.")
+@dg.op
 def preview(context: dg.OpExecutionContext, config: PreviewConfig, index: IndexResource) -> None:
     """Estimate the cost of building a model."""
     with _lifecycle(context, index, config.model) as life:
@@ -60,7 +60,7 @@ def preview(context: dg.OpExecutionContext, config: PreviewConfig, index: IndexR
     context.add_output_metadata(asdict(estimate))
 
 
-@dg.op(name=Op.BUILD, description="Make a model a candidate.")
+@dg.op(name=Op.BUILD)
 def build(context: dg.OpExecutionContext, config: BuildConfig, index: IndexResource) -> None:
     """Make a model a candidate."""
     with _lifecycle(context, index, config.model) as life:
@@ -68,38 +68,29 @@ def build(context: dg.OpExecutionContext, config: BuildConfig, index: IndexResou
     _record(context, config.model, registry)
 
 
-@dg.op(name=Op.CANCEL, description="Stop building a candidate.")
+@dg.op(name=Op.CANCEL)
 def cancel(context: dg.OpExecutionContext, config: ModelConfig, index: IndexResource) -> None:
-    """Stop a build."""
+    """Stop building a candidate."""
     with _lifecycle(context, index, config.model) as life:
         _record(context, config.model, life.cancel(config.model))
 
 
-@dg.op(name=Op.RETIRE, description="Remove a model.")
+@dg.op(name=Op.RETIRE)
 def retire(context: dg.OpExecutionContext, config: ModelConfig, index: IndexResource) -> None:
-    """Retire a model, after a grace period for running queries."""
+    """Remove a model."""
     with _lifecycle(context, index, config.model) as life:
         _record(context, config.model, life.retire(config.model, index.retire_grace_seconds))
 
 
-@dg.job(
-    name=Job.REGISTER_MODEL,
-    hooks={note_failure},
-    tags=ONE_AT_A_TIME,
-    description="Register a model of the models file and add its key to the partitions.",
-)
+@dg.job(name=Job.REGISTER_MODEL, hooks={note_failure}, tags=ONE_AT_A_TIME)
 def register_model() -> None:
-    """Register a model."""
+    """Register a model of the models file and add its key to the partitions."""
     register()
 
 
-@dg.job(
-    name=Job.PREVIEW_BUILD,
-    hooks={note_failure},
-    description="Estimate the GPU hours and storage that building a model takes. Builds nothing.",
-)
+@dg.job(name=Job.PREVIEW_BUILD, hooks={note_failure})
 def preview_build() -> None:
-    """Estimate a build."""
+    """Estimate the GPU hours and storage that building a model takes. Builds nothing."""
     preview()
 
 
@@ -116,25 +107,15 @@ def build_model() -> None:
     build()
 
 
-@dg.job(
-    name=Job.CANCEL_BUILD,
-    hooks={note_failure},
-    tags=ONE_AT_A_TIME,
-    description="Stop building a candidate. What was built is kept for the next build.",
-)
+@dg.job(name=Job.CANCEL_BUILD, hooks={note_failure}, tags=ONE_AT_A_TIME)
 def cancel_build() -> None:
-    """Stop a build."""
+    """Stop building a candidate. What was built is kept for the next build."""
     cancel()
 
 
-@dg.job(
-    name=Job.RETIRE_MODEL,
-    hooks={note_failure},
-    tags=ONE_AT_A_TIME,
-    description="Remove a model that is not live: its collection, vectors and partition.",
-)
+@dg.job(name=Job.RETIRE_MODEL, hooks={note_failure}, tags=ONE_AT_A_TIME)
 def retire_model() -> None:
-    """Retire a model."""
+    """Remove a model that is not live: its collection, vectors and partition."""
     retire()
 
 

@@ -47,15 +47,21 @@ evaluate_live = dg.define_asset_job(
 )
 
 
-@dg.op(description="Compare all rows in Milvus with the lake, and repair differences.")
+@dg.op
 def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
-    """Repair differences; a shard with a run in flight is left to that run."""
+    """Compare all rows in Milvus with the lake, and repair differences."""
     damages: list[Damage] = []
     with index.open() as opened:
         for target in maintained_collections(opened):
             for damage in audit_collection(target):
                 context.log.warning("%s", damage.sentence)
-                context.log_event(_observation(damage))
+                observation = dg.AssetObservation(
+                    Asset.COLLECTION,
+                    partition=model_shard_key(damage.model, damage.shard),
+                    description=damage.sentence,
+                    metadata=as_metadata(damage),
+                )
+                context.log_event(observation)
                 damages.append(damage)
     context.log.info("The audit found and repaired %d shards.", len(damages))
     context.add_output_metadata(
@@ -67,20 +73,15 @@ def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
     )
 
 
-@dg.job(
-    name=Job.AUDIT,
-    hooks={note_failure},
-    description="Find rows that are missing or extra in Milvus compared with the lake, and repair"
-    " them.",
-)
+@dg.job(name=Job.AUDIT, hooks={note_failure})
 def audit() -> None:
-    """Compare the rows in Milvus with the lake."""
+    """Find rows that are missing or extra in Milvus compared with the lake, and repair them."""
     compare_rows()
 
 
-@dg.op(description="Compact the collections and remove orphans.")
+@dg.op
 def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> None:
-    """Compact each maintained collection, then remove orphans that are safe to remove."""
+    """Compact the collections and remove orphans."""
     with index.open() as opened:
         names = [target.name for target in maintained_collections(opened) if target.exists]
         for name in names:
@@ -108,13 +109,3 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
 def compact() -> None:
     """Compact the collections and remove orphans."""
     compact_storage()
-
-
-def _observation(damage: Damage) -> dg.AssetObservation:
-    """Return damage as an observation of the asset's partition."""
-    return dg.AssetObservation(
-        Asset.COLLECTION,
-        partition=model_shard_key(damage.model, damage.shard),
-        description=damage.sentence,
-        metadata=as_metadata(damage),
-    )

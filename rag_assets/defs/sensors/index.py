@@ -17,7 +17,7 @@ from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.defs.jobs.ingestion import index_chunks
 from rag_assets.defs.jobs.models import promote
 from rag_assets.defs.resources import ChunkerResource, IndexResource
-from rag_assets.defs.sensors.tick import Tick, lane_policy
+from rag_assets.defs.sensors.tick import Tick
 from rag_assets.instance.freshness import is_alive
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.runs import is_in_flight
@@ -100,7 +100,7 @@ def _reconcile(
         Job.INDEX_CHUNKS,
         stale,
         [str(model_shard_key(model, shard)) for shard in shards],
-        lanes=lane_policy(tick.settings, tick.settings.stream_chunks),
+        stream_changes=tick.settings.stream_chunks,
         unit=f"chunks for {model}",
         assets=(Asset.EMBEDDINGS, Asset.COLLECTION),
     )

@@ -23,7 +23,7 @@ from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Asset, Job, Sensor
 from rag_assets.defs.jobs.ingestion import ingest_documents
 from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
-from rag_assets.defs.sensors.tick import Tick, lane_policy
+from rag_assets.defs.sensors.tick import Tick
 from rag_assets.pipeline.listing import ListingResult, list_source, look_up
 from rag_assets.pipeline.staleness import stale_documents
 from rag_assets.settings import Settings
@@ -75,7 +75,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
             Job.INGEST_DOCUMENTS,
             stale_documents(metas, shards, parser_version(), chunker.version),
             shards,
-            lanes=lane_policy(settings, settings.stream_documents),
+            stream_changes=settings.stream_documents,
             unit="documents",
             assets=names[1:],
         )
@@ -145,4 +145,4 @@ def _take_notifications(tick: Tick, lake: Lake, source: Source, shards: list[str
 
 @cache
 def _queue(url: str, options: str) -> EventQueue:
-    return EventQueue.open(url, json.loads(options))
+    return EventQueue(url, json.loads(options))

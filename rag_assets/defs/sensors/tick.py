@@ -7,7 +7,7 @@ What does not: what each sensor compares (`source.py`, `index.py`), and which ru
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -46,7 +46,7 @@ class Tick:
         stale: Sequence[StaleShard],
         partitions: Sequence[str],
         *,
-        lanes: LanePolicy,
+        stream_changes: int,
         unit: str,
         assets: Sequence[str],
     ) -> None:
@@ -56,7 +56,7 @@ class Tick:
             job: The job to run.
             stale: The stale shards, by their positions in `partitions`.
             partitions: All partition keys, in order.
-            lanes: The lane policy.
+            stream_changes: Maximum number of changes to process as stream runs.
             unit: What changes: documents or chunks.
             assets: The assets of the job to materialise.
         """
@@ -70,7 +70,13 @@ class Tick:
         )
         waits = waiting(stale, runs.ended, retries, time.time())
         ready = [shard for shard in stale if shard.position not in waits]
-        plan = plan_runs(ready, runs.in_flight, replace(lanes, bulk=self.bulk_from is None))
+        lanes = LanePolicy(
+            stream_changes=stream_changes,
+            shards_per_run=self.settings.shards_per_run,
+            max_runs=self.settings.runs_per_lane,
+            bulk=self.bulk_from is None,
+        )
+        plan = plan_runs(ready, runs.in_flight, lanes)
         if len(plan.for_later) < len(stale):
             self.behind.append(unit)
         self.messages.append(
@@ -133,17 +139,3 @@ class Tick:
             cursor=cursor,
             asset_events=self.events,
         )
-
-
-def lane_policy(settings: Settings, stream_changes: int) -> LanePolicy:
-    """Return the lanes' thresholds.
-
-    Args:
-        settings: The settings.
-        stream_changes: Maximum number of changes per tick to process as stream runs.
-    """
-    return LanePolicy(
-        stream_changes=stream_changes,
-        shards_per_run=settings.shards_per_run,
-        max_runs=settings.runs_per_lane,
-    )

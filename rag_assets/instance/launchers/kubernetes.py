@@ -11,11 +11,10 @@ pods are merged (`core/scheduling/pods.py`).
 """
 
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster._serdes import ConfigurableClassData
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
@@ -46,13 +45,6 @@ class PodRunLauncher(K8sRunLauncher):
             " (gpu_bulk), each in the form of the tag dagster-k8s/config.",
         )
         return {**super().config_type(), "pods": pods}  # type: ignore[no-untyped-call]
-
-    @classmethod
-    @override
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> Self:
-        return cls(inst_data=inst_data, **config_value)
 
     @override
     def get_container_context_for_run(self, dagster_run: dg.DagsterRun) -> K8sContainerContext:

@@ -4,14 +4,10 @@ What belongs here: launching a run's process, and its health. What does not: pod
 (`kubernetes.py`).
 """
 
-from collections.abc import Mapping
-from typing import Any, Self
-
 import dagster as dg
 import psutil
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
-from dagster._serdes import ConfigurableClassData
 from typing_extensions import override
 
 from rag_assets.instance.event_log import RunProcess, run_process
@@ -27,13 +23,6 @@ class LocalRunLauncher(DefaultRunLauncher):
     not on this machine. Both are checked because a code server that was reloaded, as `dagster dev`
     does, no longer knows earlier runs, and one in another container has its processes there.
     """
-
-    @classmethod
-    @override
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
-    ) -> Self:
-        return cls(inst_data=inst_data)
 
     @property
     @override

@@ -11,10 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from rag_assets.adapters.milvus import connection
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, IndexParams, requests
+from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, requests
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.models.spec import IndexSpec, Metric
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 
 DIMENSION = 4
@@ -122,7 +124,7 @@ def test_a_collection_is_described_with_its_properties(store: MilvusStore, name:
         ({"dimension": 8}, "field vector is FLOAT_VECTOR(4), not FLOAT_VECTOR(8)"),
         ({"properties": {"signature": "x"}}, "property signature is sha256:ab12, not x"),
         ({"properties": {"extra": "x"}}, "property extra is None, not x"),
-        ({"index": IndexParams(metric_type="IP")}, "index metric_type is COSINE, not IP"),
+        ({"index": IndexSpec(metric=Metric.IP)}, "index metric_type is COSINE, not IP"),
     ],
 )
 def test_another_collection_of_the_same_name_is_refused(
@@ -380,9 +382,10 @@ def own_server(tmp_path: Path) -> Iterator[MilvusServer]:
 
 
 def test_a_killed_server_is_reported_and_used_again_with_its_rows_when_it_is_back(
-    own_server: MilvusServer,
+    own_server: MilvusServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with MilvusStore.connect(own_server.uri, request_timeout=20) as store:
+    monkeypatch.setattr(connection, "REQUEST_TIMEOUT", 20.0)
+    with MilvusStore.connect(own_server.uri) as store:
         store.create("kept", dimension=DIMENSION, properties=PROPERTIES)
         store.upsert("kept", table(["a", "b"], vectors=np.eye(2, DIMENSION)))
         store.set_alias("live", "kept")

@@ -232,8 +232,9 @@ def test_a_pdf_that_the_first_library_refuses_is_read_by_the_second(monkeypatch)
     assert [page.number for page in document.pages] == [1, 2]
 
 
-def test_too_much_text_fails_with_both_numbers():
-    document = parse("a.txt", b"x" * 1_001, max_characters=1_000)
+def test_too_much_text_fails_with_both_numbers(monkeypatch):
+    monkeypatch.setattr(parser, "MAX_CHARACTERS", 1_000)
+    document = parse("a.txt", b"x" * 1_001)
     assert document.outcome is Outcome.FAILED
     assert document.error == "The text has 1,001 characters; the limit is 1,000."
 

@@ -93,8 +93,9 @@ def test_a_child_that_died_while_idle_is_replaced_before_the_next_document():
         assert parses_well(pool)
 
 
-def test_children_start_when_needed_are_reused_and_replaced_when_worn_out():
-    with ParserPool(3, 10, GIBIBYTE, documents_per_process=2) as pool:
+def test_children_start_when_needed_are_reused_and_replaced_when_worn_out(monkeypatch):
+    monkeypatch.setattr(parse_worker, "DOCUMENTS_PER_PROCESS", 2)
+    with ParserPool(3, 10, GIBIBYTE) as pool:
         assert pool.pids == []
         used = []
         for _ in range(4):
@@ -189,11 +190,6 @@ def test_a_parser_that_does_not_start_is_an_error_and_no_verdict_on_a_document(m
         for _ in range(2):
             with pytest.raises(ParserStartError, match="does not start"):
                 pool.parse("a.txt", b"text")
-
-
-def test_the_limit_on_characters_reaches_the_child():
-    with ParserPool(1, 10, GIBIBYTE, max_characters=100) as pool:
-        assert pool.parse("a.pdf", pdf_bytes()).outcome is Outcome.FAILED
 
 
 def test_a_child_writes_nothing_to_the_callers_output(capfd):

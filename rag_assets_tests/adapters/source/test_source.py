@@ -12,8 +12,8 @@ import fsspec
 import polars as pl
 import pytest
 
-from rag_assets.adapters.source.source import Source, Window, open_source
-from rag_assets.adapters.source.stores import FolderSource, SourceDocument
+from rag_assets.adapters.source.source import Source, Window
+from rag_assets.adapters.source.stores import FolderSource, SourceDocument, open_store
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import DocumentGoneError, SourceError
 from rag_assets.core.tables import SOURCE_FILES
@@ -35,7 +35,7 @@ class Place:
     delete: Callable[[str], None]
 
     def open(self, **arguments: Any) -> Source:
-        return open_source(self.url, options=self.options, **{"max_bytes": 1000} | arguments)
+        return Source(open_store(self.url, self.options), **{"max_bytes": 1000} | arguments)
 
 
 def folder(root: Path) -> Place:
@@ -190,7 +190,7 @@ def test_many_documents_are_read_in_their_order_with_those_that_are_gone(place: 
 def test_keys_that_could_leave_the_root_are_listed_with_their_problem(bucket: Bucket) -> None:
     for key in ("docs/../secret.md", "docs/a//b.md", "docs/tab\there.md", "docs/good.md"):
         bucket.put(key, b"x")
-    source = open_source(f"{bucket.url}/docs", options=bucket.options, max_bytes=10)
+    source = Source(open_store(f"{bucket.url}/docs", bucket.options), max_bytes=10)
 
     found = source.listing(NOTHING).files
 
@@ -207,7 +207,7 @@ def test_a_bucket_is_listed_beyond_one_page_and_without_folder_markers(bucket: B
     bucket.put("docs/folder/", b"")
     filesystem = bucket.filesystem()
     filesystem.pipe({f"{bucket.name}/docs/{n:04d}.md": b"x" for n in range(1_100)})
-    source = open_source(f"{bucket.url}/docs/", options=bucket.options, max_bytes=10)
+    source = Source(open_store(f"{bucket.url}/docs/", bucket.options), max_bytes=10)
 
     listing = source.listing(NOTHING).files
 
@@ -219,16 +219,16 @@ def test_a_bucket_is_listed_beyond_one_page_and_without_folder_markers(bucket: B
 
 def test_a_missing_root_says_what_to_do(tmp_path: Path, bucket: Bucket) -> None:
     with pytest.raises(SourceError, match=r"does not exist.*RAG_ASSETS_SOURCE_URL"):
-        listed(open_source(str(tmp_path / "nowhere"), max_bytes=10))
+        listed(Source(open_store(str(tmp_path / "nowhere"), {}), max_bytes=10))
     with pytest.raises(SourceError, match=r"no-such-bucket.*Check the bucket name"):
-        listed(open_source("s3://no-such-bucket", options=bucket.options, max_bytes=10))
+        listed(Source(open_store("s3://no-such-bucket", bucket.options), max_bytes=10))
     with pytest.raises(SourceError, match="does not exist"):
-        listed(open_source("memory://nowhere", max_bytes=10))
+        listed(Source(open_store("memory://nowhere", {}), max_bytes=10))
 
 
 def test_an_unreachable_bucket_is_a_source_error(bucket: Bucket) -> None:
     options = bucket.options | {"endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"}
-    source = open_source("s3://bucket", options=options, max_bytes=10)
+    source = Source(open_store("s3://bucket", options), max_bytes=10)
 
     with pytest.raises(SourceError, match="name and the endpoint"):
         listed(source)
@@ -238,7 +238,7 @@ def test_an_unreachable_bucket_is_a_source_error(bucket: Bucket) -> None:
 
 def test_an_unknown_protocol_is_a_source_error() -> None:
     with pytest.raises(SourceError, match="nosuch://x"):
-        open_source("nosuch://x", max_bytes=10)
+        Source(open_store("nosuch://x", {}), max_bytes=10)
 
 
 def test_links_pipes_and_foreign_names_in_a_folder_do_no_harm(tmp_path: Path) -> None:
