@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.core.identity import shard_keys, shard_of
@@ -25,7 +26,7 @@ from rag_assets_tests.support.s3_server import new_bucket
 IMAGE = "registry.example/rag-assets:0.1.0"
 NAMESPACE = "rag"
 GPU = "nvidia.com/gpu"
-START_TIMEOUT = 40  # seconds; a pod here starts in 5 to 20
+START_TIMEOUT = 240  # seconds; a pod here starts in 5 to 20, where the machine is not busy
 SECRET = "credentials"
 SECRETS = ("RAG_ASSETS_SOURCE_OPTIONS", "RAG_ASSETS_LAKE_OPTIONS")
 ROLE: list[Object] = [  # all that the launcher and the reaper may do
@@ -99,6 +100,15 @@ class PodPlatform(Platform):
         return max(
             (texts[-1] for name, texts in found if shard_of(name, keys) == keys[-1]), key=len
         )
+
+    def restart_daemon(self, *, start_timeout: int) -> None:
+        """Have runs given up that have not started after so many seconds."""
+        configuration = self.home / "dagster" / "dagster.yaml"
+        configured = yaml.safe_load(configuration.read_text())
+        configured["run_monitoring"]["start_timeout_seconds"] = start_timeout
+        configuration.write_text(yaml.safe_dump(configured))
+        self.stop("daemon")
+        self.start("daemon")
 
     def reap(self) -> None:
         """Run the reaper, as its CronJob does every minute."""

@@ -14,7 +14,6 @@ from rag_assets_tests.kubernetes.platform import (
     GPU,
     ROLE,
     SECRET,
-    START_TIMEOUT,
     PodPlatform,
     is_of,
     pod_platform,
@@ -174,8 +173,20 @@ def test_a_launch_outlasts_an_api_that_answers_503(pods: PodPlatform) -> None:
     assert not pods.cluster.refusals
 
 
+def test_a_role_that_is_too_small_is_named(pods: PodPlatform) -> None:
+    pods.cluster.role[:] = [rule for rule in ROLE if "create" not in rule["verbs"]]
+    try:
+        run_id = pods.launch(Job.RETRY_QUARANTINED)
+        assert pods.await_run(run_id).status is FAILURE
+    finally:
+        pods.cluster.role[:] = ROLE
+
+    assert 'cannot create resource \\"jobs\\"' in pods.messages(run_id)
+
+
 def test_what_never_starts_is_named_and_its_job_is_removed(pods: PodPlatform) -> None:
     cluster = pods.cluster
+    pods.restart_daemon(start_timeout=10)  # for nothing else, so this test is the last one
     cluster.nodes["gpu-0"].allocatable[GPU] = 0
     hidden = cluster.secrets.pop(SECRET)
     without_gpu = pods.launch(Job.INDEX_CHUNKS, partitions=ROWS)
@@ -184,7 +195,7 @@ def test_what_never_starts_is_named_and_its_job_is_removed(pods: PodPlatform) ->
     try:
         for run_id in (without_gpu, without_secret):
             assert pods.await_run(run_id).status is FAILURE
-            assert f"longer than {START_TIMEOUT} seconds to start" in pods.messages(run_id)
+            assert "longer than 10 seconds to start" in pods.messages(run_id)
         assert "Insufficient nvidia.com/gpu" in pods.messages(without_gpu)
         assert f'secret "{SECRET}" not found' in pods.messages(without_secret)
         assert jobs <= set(cluster.jobs())  # Dagster leaves them
@@ -196,14 +207,3 @@ def test_what_never_starts_is_named_and_its_job_is_removed(pods: PodPlatform) ->
     finally:
         cluster.secrets[SECRET] = hidden
         cluster.nodes["gpu-0"].allocatable[GPU] = 1
-
-
-def test_a_role_that_is_too_small_is_named(pods: PodPlatform) -> None:
-    pods.cluster.role[:] = [rule for rule in ROLE if "create" not in rule["verbs"]]
-    try:
-        run_id = pods.launch(Job.RETRY_QUARANTINED)
-        assert pods.await_run(run_id).status is FAILURE
-    finally:
-        pods.cluster.role[:] = ROLE
-
-    assert 'cannot create resource \\"jobs\\"' in pods.messages(run_id)

@@ -6,7 +6,7 @@ that a run can be caught in the middle of its work.
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +16,8 @@ import numpy as np
 
 from rag_assets.adapters.embedders.embedder import Embedder
 
-HELD_AT_MOST = 120  # seconds, so that a failing test ends
+HELD_AT_MOST = 600  # seconds, so that a failing test ends
+ALIVE_EVERY = 10  # seconds; a client gives up an answer of which nothing comes for a minute
 
 
 @dataclass
@@ -50,12 +51,18 @@ class EmbeddingServer:
         self._held.pop((marker, model)).set()
         self._holding.discard((marker, model))
 
-    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    def answer(
+        self, body: dict[str, Any], keep_alive: Callable[[], None]
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and content; while a request is held, its client is told so."""
         self.requests.append(body)
         for (marker, model), event in list(self._held.items()):
             if body["model"] == model and any(marker in text for text in body["input"]):
                 self._holding.add((marker, model))
-                event.wait(HELD_AT_MOST)
+                for _ in range(HELD_AT_MOST // ALIVE_EVERY):
+                    if event.wait(ALIVE_EVERY):
+                        break
+                    keep_alive()
         if self.answers:
             return self.answers.pop(0)
         if self.refusal is not None:
@@ -79,8 +86,8 @@ def embedding_server(
         def do_POST(self) -> None:
             assert self.path == "/v1/embeddings"
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, headers, content = state.answer(body)
             try:
+                status, headers, content = state.answer(body, self.keep_alive)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -89,6 +96,9 @@ def embedding_server(
                 self.wfile.write(content)
             except ConnectionError:
                 pass  # the client was killed while it waited
+
+        def keep_alive(self) -> None:
+            self.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
 
         def log_message(self, *_: object) -> None:
             pass
