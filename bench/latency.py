@@ -26,6 +26,7 @@ import click
 import dagster as dg
 import httpx2
 
+from rag_assets.cli.services import LOOPBACK
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import load_settings
@@ -110,7 +111,7 @@ def changes(folder: Path, endpoint: str, count: int) -> list[float]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx2.get(url).is_success
+        return httpx2.get(url, **LOOPBACK).is_success
     except httpx2.HTTPError:
         return False
 

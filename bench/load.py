@@ -43,10 +43,11 @@ class Answer:
 
 
 class Load:
-    """Clients that ask without a pause."""
+    """Clients that ask one question after the other, with a pause of some seconds or none."""
 
-    def __init__(self, search: Search, questions: Sequence[str]) -> None:
+    def __init__(self, search: Search, questions: Sequence[str], pause: float = 0.0) -> None:
         self.answers: list[Answer] = []
+        self._pause = pause
         self._search = search
         self._questions = questions
         self._stop = threading.Event()
@@ -69,6 +70,7 @@ class Load:
             if self._stop.is_set():
                 return
             self.answers.append(ask(self._search, question))
+            self._stop.wait(self._pause)
 
 
 def ask(search: Search, question: str) -> Answer:
@@ -121,7 +123,7 @@ class LoadProcess:
     @classmethod
     @contextmanager
     def running(
-        cls, folder: Path, questions: Sequence[str], clients: int
+        cls, folder: Path, questions: Sequence[str], clients: int, pause: float = 0.0
     ) -> Iterator["LoadProcess"]:
         """Ask the live index of the environment's settings as long as the block lasts.
 
@@ -129,6 +131,7 @@ class LoadProcess:
             folder: For the questions and the answers.
             questions: Asked in turn.
             clients: So many at once.
+            pause: Seconds that each client waits between two questions.
 
         Raises:
             subprocess.CalledProcessError: The process failed.
@@ -137,6 +140,7 @@ class LoadProcess:
         requested.write_text("\n".join(questions))
         answers.touch()
         command = [sys.executable, "-m", "bench.load", "--clients", str(clients)]
+        command += ["--pause", str(pause)]
         command += ["--questions", str(requested), "--out", str(answers)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=Path(__file__).parents[1])
         load = cls(answers)
@@ -161,12 +165,13 @@ class LoadProcess:
 @click.option("--questions", type=click.Path(path_type=Path), required=True, help="One a line.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--clients", default=4, show_default=True)
-def main(questions: Path, out: Path, clients: int) -> None:
+@click.option("--pause", default=0.0, show_default=True, help="Seconds between two questions.")
+def main(questions: Path, out: Path, clients: int, pause: float) -> None:
     """Ask the live index of the environment's settings until the standard input ends."""
     ended = threading.Thread(target=sys.stdin.read, daemon=True)
     ended.start()
     with Searcher.open() as searcher, out.open("a") as file:
-        load, written = Load(searcher.search, questions.read_text().splitlines()), 0
+        load, written = Load(searcher.search, questions.read_text().splitlines(), pause), 0
         with load.running(clients):
             while ended.is_alive():
                 ended.join(0.05)

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from rag_assets_tests.browser.ui import SCREENSHOTS, Ui
 from rag_assets_tests.scenarios.platform import Platform, running_platform
@@ -35,22 +35,22 @@ def platform(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iter
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a screen."""
+def browser() -> Iterator[BrowserContext]:
+    """Debian's Chromium, without a screen; it compiles the UI's scripts once for all tests."""
     executable = shutil.which("chromium")
     if executable is None:
         reason = "There is no chromium here: `make chromium` installs Debian's, as root."
         missing(reason)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
-        yield launched
+        yield launched.new_context(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
         launched.close()
 
 
 @pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(browser: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A new window; how it looks at the end of the test is kept."""
-    opened = browser.new_page(viewport={"width": 1400, "height": 900})
+    opened = browser.new_page()
     opened.set_default_timeout(60_000)
     yield opened
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)

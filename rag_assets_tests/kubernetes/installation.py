@@ -23,7 +23,7 @@ from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.settings import load_settings
 from rag_assets_tests.kubernetes.helm import Manifest, one, render
 from rag_assets_tests.kubernetes.namespace import Namespace
-from rag_assets_tests.kubernetes.platform import GPU, IMAGE, NAMESPACE, START_TIMEOUT, two_nodes
+from rag_assets_tests.kubernetes.platform import GPU, IMAGE, NAMESPACE, two_nodes
 from rag_assets_tests.kubernetes.postgres import Postgres, postgres_server
 from rag_assets_tests.kubernetes.records import Job, Pod
 from rag_assets_tests.scenarios.platform import LIMITS, MODELS, Platform, awaited
@@ -35,6 +35,7 @@ from rag_assets_tests.support.s3_server import Bucket, new_bucket
 
 NAME = "rag-assets"  # of the release, so of everything in it
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+START_TIMEOUT = 90  # seconds for a pod of a run; a test waits for it
 STARTS_WITHIN = 300  # seconds; the first containers import everything from a cold disk
 
 

@@ -19,6 +19,7 @@ from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
 from rag_assets_tests.scenarios.platform import Platform, awaited
+from rag_assets_tests.scenarios.services import daemon, workspace_file
 from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import new_bucket
@@ -102,13 +103,16 @@ class PodPlatform(Platform):
         )
 
     def restart_daemon(self, *, start_timeout: int) -> None:
-        """Have runs given up that have not started after so many seconds."""
+        """Have runs given up that have not started after so many seconds.
+
+        The code server goes on, so that the webserver can launch at once.
+        """
         configuration = self.home / "dagster" / "dagster.yaml"
         configured = yaml.safe_load(configuration.read_text())
         configured["run_monitoring"]["start_timeout_seconds"] = start_timeout
         configuration.write_text(yaml.safe_dump(configured))
-        self.stop("daemon")
-        self.start("daemon")
+        self._contexts.pop("daemon").__exit__(None, None, None)
+        self._start("daemon", daemon(self.port, workspace_file(self.home, self.code_port)))
 
     def reap(self) -> None:
         """Run the reaper, as its CronJob does every minute."""

@@ -353,7 +353,7 @@ class Platform:
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
         url = f"http://{dev.HOST}:{self.port}/graphql"
         body = {"query": query, "variables": variables}
-        answer = httpx2.post(url, json=body, timeout=120).json()
+        answer = httpx2.post(url, json=body, timeout=120, **dev.LOOPBACK).json()
         assert "errors" not in answer, answer
         return dict(answer["data"])
 

@@ -8,19 +8,9 @@ import httpx2
 import yaml
 from dagster._grpc.client import DagsterGrpcClient
 
-from rag_assets.cli.services import HOST, Service, daemons_healthy, responds
+from rag_assets.cli.services import HOST, LOOPBACK, Service, daemons_healthy, responds
 
 MODULE = "rag_assets.definitions"
-FAST_DAEMON = """
-import dagster._daemon.sensor
-from dagster._daemon.cli import main
-dagster._daemon.sensor.MIN_INTERVAL_LOOP_TIME = 2
-main()
-"""
-"""The daemon, but it looks at its sensors every two seconds instead of every five, to save time.
-
-Every second would save none: the ticks of an idle platform take the CPU that runs need.
-"""
 CHEAP_CODE_SERVER = """
 from alembic.script import ScriptDirectory
 from dagster._cli import main
@@ -67,7 +57,7 @@ def webserver(port: int, workspace: str) -> Service:
     return Service(
         name="Dagster webserver",
         command=["dagster-webserver", "-w", workspace, "-h", HOST, "-p", str(port)],
-        ready=lambda: responds(lambda: httpx2.get(url).is_success),
+        ready=lambda: responds(lambda: httpx2.get(url, **LOOPBACK).is_success),
         port=port,
     )
 
@@ -77,7 +67,7 @@ def daemon(webserver_port: int, workspace: str) -> Service:
     url = f"http://{HOST}:{webserver_port}/graphql"
     return Service(
         name="Dagster daemon",
-        command=[sys.executable, "-c", FAST_DAEMON, "run", "-w", workspace],
+        command=["dagster-daemon", "run", "-w", workspace],
         ready=lambda: responds(lambda: daemons_healthy(url)),
     )
 

@@ -11,7 +11,7 @@ from rag_assets_tests.scenarios.upgrade import NEW, OLD, Upgrade, two_models, up
 from rag_assets_tests.support.variants import variant
 
 DOCUMENTS = 40
-CLIENTS = 2
+CLIENTS, PAUSE = 2, 0.1  # seconds; without a pause, they would take all CPU
 GATE = {
     "GATE_QUERIES": "20",
     "GATE_TIMED_QUERIES": "5",
@@ -26,7 +26,7 @@ def test_queries_go_on_and_are_never_mixed_through_a_whole_upgrade(
     with (
         two_models(other) as server,
         upgrade(tmp_path, milvus_uri, server.url, other, DOCUMENTS, **GATE) as steps,
-        LoadProcess.running(tmp_path, steps.questions(), CLIENTS) as load,
+        LoadProcess.running(tmp_path, steps.questions(), CLIENTS, PAUSE) as load,
     ):
         asked_until(load, steps, OLD)
         for name, step, live in steps.phases():

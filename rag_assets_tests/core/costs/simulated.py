@@ -1,7 +1,8 @@
 """What the simulation gave for the cases that the cost model is held to, stored in simulated.json.
 
-A simulation takes up to half a minute, so the fast tests read the stored numbers. To regenerate
-them: `python -m rag_assets_tests.core.costs.simulated`.
+A simulation takes up to half a minute, so tests read the stored numbers. Those of a short
+simulation of each case are stored too, and simulated anew by a test: they differ as soon as the
+simulation does. To regenerate all: `python -m rag_assets_tests.core.costs.simulated`.
 """
 
 import json
@@ -20,6 +21,7 @@ from rag_assets_tests.core.costs.simulation import Found, Simulation
 COMMAND = "python -m rag_assets_tests.core.costs.simulated"
 STORED = Path(__file__).parent / "simulated.json"
 SEED = 11
+SHORTER = 20  # so many times, a short simulation
 
 CASES: Mapping[str, tuple[Mapping[str, float], int]] = {
     "reference": ({}, 100),
@@ -58,29 +60,34 @@ def conditions(name: str) -> dict[str, Any]:
     }
 
 
-def simulate(name: str, policy: Policy) -> dict[str, dict[str, float]]:
+def simulate(name: str, policy: Policy, shorter: int = 1) -> dict[str, dict[str, float]]:
     """Simulate one case under one policy; return usage per day, and each kind's freshness."""
-    of_case, days = case(name), CASES[name][1]
+    of_case, days = case(name), CASES[name][1] // shorter
     pods = cost(policy, of_case).gpu_pods
     found = Simulation(policy, of_case, days, pods, SEED).run()
     return {"usage": _usage(found, days), **{kind: _freshness(found, kind) for kind in Kind}}
 
 
 def stored(name: str) -> dict[str, Any]:
-    """Return what is stored of a case: `conditions`, and by policy what `simulate` returned."""
+    """Return what is stored of a case.
+
+    That is its `conditions`, and by policy what `simulate` returned: `policies`, and of the short
+    simulation `short`.
+    """
     of_case: dict[str, Any] = json.loads(STORED.read_text())["cases"][name]
     return of_case
 
 
 def store() -> None:
     """Simulate every case under every policy, and store the numbers."""
-    todo = list(product(CASES, Policy))
+    todo = list(product(CASES, Policy, (1, SHORTER)))
     with ProcessPoolExecutor() as pool:
         found = dict(zip(todo, pool.map(simulate, *zip(*todo, strict=True)), strict=True))
     cases = {
         name: {
             "conditions": conditions(name),
-            "policies": {policy: found[name, policy] for policy in Policy},
+            "policies": {policy: found[name, policy, 1] for policy in Policy},
+            "short": {policy: found[name, policy, SHORTER] for policy in Policy},
         }
         for name in CASES
     }
