@@ -140,10 +140,11 @@ def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
 def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int]:
     """Return the quarantined documents, oldest first, and the total number of documents."""
     parts = lake.read_all(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS).values()
-    columns = ["document_id", "outcome", "error", "judged_at", "size"]
-    rows = pl.concat([quarantined(partition.table) for partition in parts]).select(columns)
+    rows = pl.concat([quarantined(partition.table) for partition in parts])
     documents = sum(partition.table.height for partition in parts)
-    return rows.sort("judged_at", "document_id"), documents
+    since = pl.col("judged_at").alias("since")
+    rows = rows.select("document_id", "outcome", "error", since, "size")
+    return rows.sort("since", "document_id"), documents
 
 
 def _parse_once(

@@ -229,7 +229,7 @@ def _quarantine(report: Report) -> Section:
         )
     ]
     summary = (
-        f"{quarantine.documents:,} documents, {share:.1%} of all, the oldest for {age}. The"
+        f"Documents: {quarantine.documents:,}, {share:.1%} of all, the oldest for {age}. The"
         f" {Check.QUARANTINE} check lists them; the {Job.RETRY_QUARANTINED} job retries them."
     )
     return Section("Quarantine", summary, ("outcome", "documents", ""), tuple(rows))

@@ -27,7 +27,7 @@ def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.Asset
     rows, documents = read_quarantined(opened.lake, opened.shards)
     rate = rows.height / documents if documents else 0.0
     exceeded = rate > thresholds.max_quarantine_rate
-    age = datetime.now(UTC) - rows["judged_at"].to_list()[0] if rows.height else timedelta()
+    age = datetime.now(UTC) - rows["since"].to_list()[0] if rows.height else timedelta()
     hours = age.total_seconds() / 3600
     return dg.AssetCheckResult(
         passed=rows.is_empty(),
