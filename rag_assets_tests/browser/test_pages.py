@@ -5,7 +5,9 @@ import re
 import pytest
 
 from rag_assets_tests.browser.ui import LOCATION, RUN_ENDS_WITHIN, Ui
-from rag_assets_tests.scenarios.platform import MODELS, Platform, awaited
+from rag_assets_tests.scenarios.environment import MODELS
+from rag_assets_tests.scenarios.platform import Platform
+from rag_assets_tests.support.waiting import awaited
 
 LIVE, CANDIDATE = MODELS[:2]
 

@@ -17,10 +17,10 @@ from rag_assets.cli.ingestion import build_first_model
 from rag_assets.core.names import Asset, Sensor
 from rag_assets.instance.freshness import HEARTBEATS, heartbeats
 from rag_assets.settings import load_settings
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, instance, put, settle
+from rag_assets_tests.support.waiting import awaited
 
 __all__ = ["filled", "fillings", "instance"]
 

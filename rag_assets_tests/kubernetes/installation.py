@@ -26,12 +26,14 @@ from rag_assets_tests.kubernetes.namespace import Namespace
 from rag_assets_tests.kubernetes.platform import GPU, IMAGE, NAMESPACE, two_nodes
 from rag_assets_tests.kubernetes.postgres import Postgres, postgres_server
 from rag_assets_tests.kubernetes.records import Job, Pod
-from rag_assets_tests.scenarios.platform import LIMITS, MODELS, Platform, awaited
+from rag_assets_tests.scenarios.environment import LIMITS, MODELS
+from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
 from rag_assets_tests.support.requirements import missing
 from rag_assets_tests.support.s3_server import Bucket, new_bucket
+from rag_assets_tests.support.waiting import awaited
 
 NAME = "rag-assets"  # of the release, so of everything in it
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}

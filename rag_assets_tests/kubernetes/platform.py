@@ -18,11 +18,12 @@ from rag_assets.core.names import Tag
 from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
-from rag_assets_tests.scenarios.platform import Platform, awaited
+from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.services import daemon, workspace_file
 from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import new_bucket
+from rag_assets_tests.support.waiting import awaited
 
 IMAGE = "registry.example/rag-assets:0.1.0"
 NAMESPACE = "rag"

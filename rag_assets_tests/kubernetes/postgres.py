@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psycopg2
 
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.requirements import missing
+from rag_assets_tests.support.waiting import awaited
 
 USER = "postgres"  # the server refuses to run as root
 

@@ -18,8 +18,9 @@ from rag_assets_tests.kubernetes.platform import (
     is_of,
     pod_platform,
 )
-from rag_assets_tests.scenarios.platform import MODELS, SHARDS, awaited
+from rag_assets_tests.scenarios.environment import MODELS, SHARDS
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.waiting import awaited
 
 STEADY, RECLAIMED, KILLED, ENDED, FROZEN, KEPT = MODELS
 DOCUMENTS = ("a1", "b2", "c3", "d4", "e5", "f6")

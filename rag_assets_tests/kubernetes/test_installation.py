@@ -14,9 +14,10 @@ from rag_assets.core.names import Job, Op, Partition
 from rag_assets_tests.kubernetes.installation import NAME, Installation, installation
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import GPU
-from rag_assets_tests.scenarios.platform import MODELS, SHARDS, awaited
+from rag_assets_tests.scenarios.environment import MODELS, SHARDS
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import WORDLLAMA
+from rag_assets_tests.support.waiting import awaited
 
 DOCUMENTS = ("a1", "b2", "c3", "d4", "e5", "f6")
 ROWS = [f"{WORDLLAMA}|{shard}" for shard in shard_keys(SHARDS)]

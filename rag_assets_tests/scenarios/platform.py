@@ -5,12 +5,10 @@ Models answer through an embedding server on loopback, which can hold a run in t
 work. Nothing of ours is replaced.
 """
 
-import json
 import os
 import re
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,7 +27,7 @@ from rag_assets.adapters.parsing.parser import parse
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.cli import services as dev
 from rag_assets.cli.ingestion import open_lifecycle, statuses
-from rag_assets.core.documents.chunking import ChunkLimits, chunk_document
+from rag_assets.core.documents.chunking import chunk_document
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.lifecycle import Role
@@ -38,28 +36,15 @@ from rag_assets.core.reports.report import ModelStatus
 from rag_assets.core.scheduling.pods import merge
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.scenarios.environment import LIMITS, MODELS, platform_environment
 from rag_assets_tests.scenarios.services import code_server, daemon, webserver, workspace_file
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import Bucket, new_bucket
-
-LIMITS = ChunkLimits(characters=300, tokens=100)
-MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")
-SHARDS = 3
-POLL = 0.5  # seconds; what is awaited takes several, and asking takes CPU that runs lack
+from rag_assets_tests.support.waiting import awaited
 
 Indexed = dict[str, list[str]]
-
-
-def awaited(condition: Callable[[], Any], what: str, seconds: float = 300) -> Any:
-    """Return the condition's first true value; fail if it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"Waited {seconds:.0f} s in vain for {what}.")
-        time.sleep(POLL)
-    return value
 
 
 @dataclass
@@ -99,7 +84,7 @@ class Platform:
         (home / "milvus").mkdir()
         milvus = lite_server(home / "milvus")
         milvus.start()
-        environment = _environment(home, bucket, milvus, embeddings) | settings
+        environment = platform_environment(home, bucket, milvus, embeddings) | settings
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
@@ -403,39 +388,3 @@ def running_platform(home: Path, s3_endpoint: str) -> Iterator[Platform]:
         Platform.create(home, new_bucket(s3_endpoint), embeddings) as created,
     ):
         yield created
-
-
-def _environment(
-    home: Path, bucket: Bucket, milvus: MilvusServer, embeddings: EmbeddingServer
-) -> dict[str, str]:
-    return {
-        "RAG_ASSETS_HOME": str(home),
-        "RAG_ASSETS_SOURCE_URL": f"{bucket.url}/docs",
-        "RAG_ASSETS_SOURCE_OPTIONS": json.dumps(bucket.options),
-        "RAG_ASSETS_LAKE_URL": f"{bucket.url}/lake",
-        "RAG_ASSETS_LAKE_OPTIONS": json.dumps(bucket.options),
-        "RAG_ASSETS_MILVUS_URI": milvus.uri,
-        "RAG_ASSETS_MODELS_FILE": str(_models_file(home, embeddings)),
-        "RAG_ASSETS_MODEL": MODELS[0],
-        "RAG_ASSETS_SHARDS": str(SHARDS),
-        "RAG_ASSETS_CHUNK_CHARACTERS": str(LIMITS.characters),
-        "RAG_ASSETS_CHUNK_TOKENS": str(LIMITS.tokens),
-        "RAG_ASSETS_MICRO_BATCH": "16",
-        "RAG_ASSETS_TICK_SECONDS": "2",
-        "RAG_ASSETS_STREAM_DOCUMENTS": "20",
-        "RAG_ASSETS_STREAM_CHUNKS": "120",
-        "RAG_ASSETS_RETRY_INITIAL_SECONDS": "2",
-        "RAG_ASSETS_RETRY_MAX_SECONDS": "8",
-        "RAG_ASSETS_EMBEDDING_WAIT_SECONDS": "4",
-        "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "5",
-        "RAG_ASSETS_GATE_SAMPLED_CHUNKS": "1",  # the embedding server's texts are counted
-        "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
-    }
-
-
-def _models_file(home: Path, embeddings: EmbeddingServer) -> Path:
-    """Models that differ in name only, so that a request tells whose it is."""
-    spec = {"backend": "openai", "endpoint": embeddings.url, "dimension": 256, "batch_size": 8}
-    path = home / "models.yaml"
-    path.write_text(yaml.safe_dump({"models": {key: spec | {"name": key} for key in MODELS}}))
-    return path

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.upgrade import NEW, Upgrade, two_models, upgrade
 from rag_assets_tests.support.embedding_server import EmbeddingServer
 from rag_assets_tests.support.variants import variant
+from rag_assets_tests.support.waiting import awaited
 
 MICRO_BATCH = 16
 SHARDS = 4

@@ -11,8 +11,9 @@ from pymilvus import MilvusClient
 from rag_assets.cli import services as dev
 from rag_assets.core.names import Job, Tag
 from rag_assets.core.scheduling.retries import Ending
-from rag_assets_tests.scenarios.platform import Platform, awaited
+from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.waiting import awaited
 
 STEADY, CANDIDATE, LATER = "steady-v1", "candidate-v1", "later-v1"
 

@@ -9,9 +9,9 @@ from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.stores import open_store
 from rag_assets.core.errors import SignatureMismatchError, StaleInputError
 from rag_assets.core.tables import SOURCE_FILES
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.texts import document, paragraph
 from rag_assets_tests.support.pipeline import Pipeline, Work
+from rag_assets_tests.support.waiting import awaited
 
 
 def done(work: Work) -> dict[str, int]:

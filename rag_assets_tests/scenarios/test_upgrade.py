@@ -6,9 +6,9 @@ import pytest
 
 from bench.load import LoadProcess, answered_by
 from rag_assets.core.models.spec import collection_name
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.upgrade import NEW, OLD, Upgrade, two_models, upgrade
 from rag_assets_tests.support.variants import variant
+from rag_assets_tests.support.waiting import awaited
 
 DOCUMENTS = 40
 CLIENTS, PAUSE = 2, 0.1  # seconds; without a pause, they would take all CPU

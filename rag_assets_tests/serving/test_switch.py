@@ -23,10 +23,10 @@ from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.serving import searcher as search
 from rag_assets.serving.searcher import Release, Searcher, Serving
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 from rag_assets_tests.support.variants import variant
+from rag_assets_tests.support.waiting import awaited
 
 OLD, NEW = WORDLLAMA, "rotated-v1"
 NEVER = 3600.0  # seconds until the next look at the alias

@@ -17,11 +17,11 @@ from rag_assets.core.errors import CredentialsError, SourceError
 from rag_assets.core.names import Asset, Partition, Sensor, Tag
 from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.settings import load_settings
-from rag_assets_tests.scenarios.platform import awaited
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, instance, observed, put, settle
+from rag_assets_tests.support.waiting import awaited
 
 __all__ = ["filled", "fillings", "instance"]
 

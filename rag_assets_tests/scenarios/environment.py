@@ -1,0 +1,52 @@
+"""The settings of a platform in the scenarios, with intervals and sizes that suit a test."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from rag_assets.core.documents.chunking import ChunkLimits
+from rag_assets_tests.support.embedding_server import EmbeddingServer
+from rag_assets_tests.support.milvus_servers import MilvusServer
+from rag_assets_tests.support.s3_server import Bucket
+
+LIMITS = ChunkLimits(characters=300, tokens=100)
+MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")
+SHARDS = 3
+
+
+def platform_environment(
+    home: Path, bucket: Bucket, milvus: MilvusServer, embeddings: EmbeddingServer
+) -> dict[str, str]:
+    """Return the settings of a platform whose source and lake are one bucket."""
+    return {
+        "RAG_ASSETS_HOME": str(home),
+        "RAG_ASSETS_SOURCE_URL": f"{bucket.url}/docs",
+        "RAG_ASSETS_SOURCE_OPTIONS": json.dumps(bucket.options),
+        "RAG_ASSETS_LAKE_URL": f"{bucket.url}/lake",
+        "RAG_ASSETS_LAKE_OPTIONS": json.dumps(bucket.options),
+        "RAG_ASSETS_MILVUS_URI": milvus.uri,
+        "RAG_ASSETS_MODELS_FILE": str(_models_file(home, embeddings)),
+        "RAG_ASSETS_MODEL": MODELS[0],
+        "RAG_ASSETS_SHARDS": str(SHARDS),
+        "RAG_ASSETS_CHUNK_CHARACTERS": str(LIMITS.characters),
+        "RAG_ASSETS_CHUNK_TOKENS": str(LIMITS.tokens),
+        "RAG_ASSETS_MICRO_BATCH": "16",
+        "RAG_ASSETS_TICK_SECONDS": "2",
+        "RAG_ASSETS_STREAM_DOCUMENTS": "20",
+        "RAG_ASSETS_STREAM_CHUNKS": "120",
+        "RAG_ASSETS_RETRY_INITIAL_SECONDS": "2",
+        "RAG_ASSETS_RETRY_MAX_SECONDS": "8",
+        "RAG_ASSETS_EMBEDDING_WAIT_SECONDS": "4",
+        "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "5",
+        "RAG_ASSETS_GATE_SAMPLED_CHUNKS": "1",  # the embedding server's texts are counted
+        "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
+    }
+
+
+def _models_file(home: Path, embeddings: EmbeddingServer) -> Path:
+    """Models that differ in name only, so that a request tells whose it is."""
+    spec = {"backend": "openai", "endpoint": embeddings.url, "dimension": 256, "batch_size": 8}
+    path = home / "models.yaml"
+    path.write_text(yaml.safe_dump({"models": {key: spec | {"name": key} for key in MODELS}}))
+    return path
