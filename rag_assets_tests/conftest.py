@@ -3,18 +3,21 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from rag_assets_tests.support.empty_bucket import empty_bucket
 from rag_assets_tests.support.milvus_servers import (
     VENV_VARIABLE,
     milvus_full,
     milvus_lite,
     milvus_uri,
 )
-from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.support.s3_server import bucket, s3_endpoint
-from rag_assets_tests.support.ticking import empty_bucket
+
+if TYPE_CHECKING:
+    from rag_assets_tests.support.pipeline import Pipeline
 
 __all__ = ["bucket", "empty_bucket", "milvus_full", "milvus_lite", "milvus_uri", "s3_endpoint"]
 
@@ -33,6 +36,8 @@ COSTS = {
     "browser": "browser",
 }
 """Folder → what its tests cost, as pyproject.toml describes the markers."""
+SLOW = ("milvus_full", "flag_embedding", "minilm")
+"""In the names of tests: the full engine takes half a minute to start, and torch ten seconds."""
 MINUTES = ("kubernetes", "scenarios", "browser")  # what the files in these folders take
 
 
@@ -40,8 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test by its folder, and begin with those that take longest."""
     for item in items:
         item.add_marker(COSTS.get(_folder(item), "unit"))
-        if "milvus_full" in item.name or "milvus_full" in getattr(item, "fixturenames", ()):
-            item.add_marker("slow")  # the full engine takes half a minute to start
+        if any(word in item.name for word in SLOW) or "milvus_full" in getattr(
+            item, "fixturenames", ()
+        ):
+            item.add_marker("slow")
     items.sort(key=_rank)
 
 
@@ -63,7 +70,9 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path, milvus_lite: str) -> Iterator[Pipeline]:
+def pipeline(tmp_path: Path, milvus_lite: str) -> Iterator["Pipeline"]:
     """A platform over an empty folder, with a collection of its own in Milvus Lite."""
+    from rag_assets_tests.support.pipeline import Pipeline  # noqa: PLC0415 - takes seconds
+
     with Pipeline.create(tmp_path, milvus_lite) as created:
         yield created

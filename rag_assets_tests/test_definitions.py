@@ -44,6 +44,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_definitions_are_valid_in_an_empty_environment() -> None:
     result = run("-m", "dagster", "definitions", "validate", "-w", "workspace.yaml")
 
@@ -51,6 +52,7 @@ def test_the_definitions_are_valid_in_an_empty_environment() -> None:
     assert "All code locations passed validation" in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_dg_finds_the_definitions_and_checks_them(tmp_path: Path) -> None:
     result = run_dg("check", "defs", home=tmp_path)
 
@@ -58,6 +60,7 @@ def test_dg_finds_the_definitions_and_checks_them(tmp_path: Path) -> None:
     assert "All definitions loaded successfully." in result.stdout
 
 
+@pytest.mark.slow
 def test_dg_lists_all_that_definitions_load(tmp_path: Path) -> None:
     result = run_dg("list", "defs", "--json", home=tmp_path)
 

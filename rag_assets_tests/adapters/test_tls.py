@@ -82,6 +82,7 @@ def run(code: str, argument: str, **environment: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.slow
 def test_milvus_over_tls(milvus_lite: str, certificate: Path) -> None:
     with behind_tls(milvus_lite, certificate, "h2") as address:
         trusted = run(MILVUS, address, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=f"{certificate}/ca.crt")
@@ -92,6 +93,7 @@ def test_milvus_over_tls(milvus_lite: str, certificate: Path) -> None:
     assert "root:Milvus" not in unknown.stderr
 
 
+@pytest.mark.slow
 def test_s3_over_tls(bucket: Bucket, certificate: Path) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "hunter2"}
     with behind_tls(bucket.endpoint, certificate, "http/1.1") as address:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import VectorStoreError
 from rag_assets_tests.support.requirements import missing
 
@@ -84,6 +83,8 @@ class MilvusServer:
         self._process = None
 
     def _await_answer(self) -> None:
+        from rag_assets.adapters.milvus.store import MilvusStore  # noqa: PLC0415 - takes a second
+
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while True:

@@ -139,6 +139,7 @@ def start(code: str, place: Place, *arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.slow
 def test_processes_that_count_together_lose_nothing(place: Place) -> None:
     processes = [start(COUNT, place, "25") for _ in range(4)]
 
@@ -188,6 +189,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_a_whole_object_and_no_lock(tmp_path: Path) -> None:
     place = Place(tmp_path.as_uri(), {})
     store = FolderStore(tmp_path)
@@ -241,6 +243,7 @@ def test_a_missing_bucket_is_named(bucket: Bucket) -> None:
         store.put("a", b"x", None)
 
 
+@pytest.mark.slow
 def test_an_unreachable_endpoint_is_an_error_that_names_the_object(bucket: Bucket) -> None:
     [port] = free_ports(1)
     options = bucket.options | {"endpoint_url": f"http://127.0.0.1:{port}"}

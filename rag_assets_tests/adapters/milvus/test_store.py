@@ -200,6 +200,7 @@ def test_shards_do_not_mix(store: MilvusStore, name: str) -> None:
     assert store.shard_rows(name, "s002").schema == {"chunk_id": pl.String, "row_digest": pl.String}
 
 
+@pytest.mark.slow
 def test_twenty_thousand_rows_of_a_shard_are_read_completely(store: MilvusStore, name: str) -> None:
     ids = [f"{n * 7_919 % 20_000:05}" for n in range(20_000)]
     store.upsert(name, table(ids, row_digest=[f"d{key}" for key in ids]))
@@ -381,6 +382,7 @@ def own_server(tmp_path: Path) -> Iterator[MilvusServer]:
     server.kill()
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_reported_and_used_again_with_its_rows_when_it_is_back(
     own_server: MilvusServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

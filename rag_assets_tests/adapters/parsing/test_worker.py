@@ -36,6 +36,7 @@ def wait_until(condition, seconds=10.0):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_document_ends_with_an_outcome_and_the_pool_goes_on(shared_pool, name):
     content, acceptable = HOSTILE[name]

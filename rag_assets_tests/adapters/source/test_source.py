@@ -203,6 +203,7 @@ def test_keys_that_could_leave_the_root_are_listed_with_their_problem(bucket: Bu
     }
 
 
+@pytest.mark.slow
 def test_a_bucket_is_listed_beyond_one_page_and_without_folder_markers(bucket: Bucket) -> None:
     bucket.put("docs/folder/", b"")
     filesystem = bucket.filesystem()
@@ -226,6 +227,7 @@ def test_a_missing_root_says_what_to_do(tmp_path: Path, bucket: Bucket) -> None:
         listed(Source(open_store("memory://nowhere", {}), max_bytes=10))
 
 
+@pytest.mark.slow
 def test_an_unreachable_bucket_is_a_source_error(bucket: Bucket) -> None:
     options = bucket.options | {"endpoint_url": f"http://127.0.0.1:{free_ports(1)[0]}"}
     source = Source(open_store("s3://bucket", options), max_bytes=10)
