@@ -151,10 +151,12 @@ class Registry:
             raise MoveRefusedError(
                 f"{key} is not promoted: it is registered but was never built. Build it first."
             )
-        latest = 1 + max(known.last_live for known in self.records.values())
-        old = self.records.get(self.live or "")
         begun = self._settled()._with(replace(record, promoting=True))
-        return begun._with(replace(old, last_live=latest, promoting=False)) if old else begun
+        old = self.records.get(self.live or "")
+        if old is None:
+            return begun
+        others = (known.last_live for known in self.records.values() if known is not old)
+        return begun._with(replace(old, last_live=1 + max(others), promoting=False))
 
     def end_promotion(self, key: str) -> "Registry":
         """Record that the alias points to a model."""

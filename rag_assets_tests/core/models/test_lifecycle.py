@@ -1,7 +1,7 @@
 """A model's life: which steps are allowed from where, and that each can be repeated."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag_assets.core.errors import MoveRefusedError
@@ -119,6 +119,12 @@ steps = st.sampled_from(["register", "build", "cancel", "begin", "alias", "end",
 
 
 @given(st.lists(st.tuples(steps, st.sampled_from(KEYS)), max_size=40))
+@example(  # the live model was counted anew each time a promotion began
+    [
+        *[("register", "a-v1"), ("register", "b-v1"), ("build", "a-v1"), ("build", "b-v1")],
+        *[("begin", "a-v1"), ("alias", "a-v1"), ("begin", "b-v1")],
+    ]
+)
 def test_whatever_is_requested_the_live_model_stays_maintained_and_every_step_repeats(
     requested: list[tuple[str, str]],
 ) -> None:
