@@ -29,7 +29,7 @@ check: $(VENV)/.ready
 	$(MAKE) --jobs 4 --output-sync lint types layers unit
 
 unit: $(VENV)/.ready
-	$(PYTEST) --quiet --numprocesses 2 -m '(unit or servers) and not slow' $(UNIT)
+	$(PYTEST) --quiet --numprocesses 2 -m 'not slow' $(UNIT)
 
 test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql
 	$(PYTEST) --numprocesses 4 --durations 25

@@ -26,7 +26,7 @@ from rag_assets_tests.kubernetes.namespace import Namespace
 from rag_assets_tests.kubernetes.platform import GPU, IMAGE, NAMESPACE, two_nodes
 from rag_assets_tests.kubernetes.postgres import Postgres, postgres_server
 from rag_assets_tests.kubernetes.records import Job, Pod
-from rag_assets_tests.scenarios.environment import LIMITS, MODELS
+from rag_assets_tests.scenarios.environment import LIMITS, MODELS, environment_set
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
@@ -139,9 +139,7 @@ def _installed(
     values |= {"webserver": {"port": web}, "codeServer": {"port": code}}
     manifests = render(values, NAME, NAMESPACE)
     environment = _environment(home, manifests)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
+    with environment_set(environment):
         settings = load_settings()
     folder = home / "cluster"
     folder.mkdir()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml
 
 from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.core.identity import shard_keys, shard_of
@@ -19,7 +18,6 @@ from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
 from rag_assets_tests.scenarios.platform import Platform
-from rag_assets_tests.scenarios.services import daemon, workspace_file
 from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import new_bucket
@@ -102,18 +100,6 @@ class PodPlatform(Platform):
         return max(
             (texts[-1] for name, texts in found if shard_of(name, keys) == keys[-1]), key=len
         )
-
-    def restart_daemon(self, *, start_timeout: int) -> None:
-        """Have runs given up that have not started after so many seconds.
-
-        The code server goes on, so that the webserver can launch at once.
-        """
-        configuration = self.home / "dagster" / "dagster.yaml"
-        configured = yaml.safe_load(configuration.read_text())
-        configured["run_monitoring"]["start_timeout_seconds"] = start_timeout
-        configuration.write_text(yaml.safe_dump(configured))
-        self._contexts.pop("daemon").__exit__(None, None, None)
-        self._start("daemon", daemon(self.port, workspace_file(self.home, self.code_port)))
 
     def reap(self) -> None:
         """Run the reaper, as its CronJob does every minute."""

@@ -187,7 +187,8 @@ def test_a_role_that_is_too_small_is_named(pods: PodPlatform) -> None:
 
 def test_what_never_starts_is_named_and_its_job_is_removed(pods: PodPlatform) -> None:
     cluster = pods.cluster
-    pods.restart_daemon(start_timeout=10)  # for nothing else, so this test is the last one
+    pods.configure({"run_monitoring": {"start_timeout_seconds": 10}})
+    pods.restart_daemon()  # for nothing else, so this test is the last one
     cluster.nodes["gpu-0"].allocatable[GPU] = 0
     hidden = cluster.secrets.pop(SECRET)
     without_gpu = pods.launch(Job.INDEX_CHUNKS, partitions=ROWS)

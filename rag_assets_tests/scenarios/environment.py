@@ -1,8 +1,11 @@
 """The settings of a platform in the scenarios, with intervals and sizes that suit a test."""
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 
 from rag_assets.core.documents.chunking import ChunkLimits
@@ -15,7 +18,7 @@ MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "las
 SHARDS = 3
 
 
-def platform_environment(
+def platform_settings(
     home: Path, bucket: Bucket, milvus: MilvusServer, embeddings: EmbeddingServer
 ) -> dict[str, str]:
     """Return the settings of a platform whose source and lake are one bucket."""
@@ -42,6 +45,15 @@ def platform_environment(
         "RAG_ASSETS_GATE_SAMPLED_CHUNKS": "1",  # the embedding server's texts are counted
         "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
     }
+
+
+@contextmanager
+def environment_set(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process for as long as the block lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 def _models_file(home: Path, embeddings: EmbeddingServer) -> Path:

@@ -36,7 +36,12 @@ from rag_assets.core.reports.report import ModelStatus
 from rag_assets.core.scheduling.pods import merge
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.scenarios.environment import LIMITS, MODELS, platform_environment
+from rag_assets_tests.scenarios.environment import (
+    LIMITS,
+    MODELS,
+    environment_set,
+    platform_settings,
+)
 from rag_assets_tests.scenarios.services import code_server, daemon, webserver, workspace_file
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
@@ -84,16 +89,13 @@ class Platform:
         (home / "milvus").mkdir()
         milvus = lite_server(home / "milvus")
         milvus.start()
-        environment = platform_environment(home, bucket, milvus, embeddings) | settings
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
+        environment = platform_settings(home, bucket, milvus, embeddings) | settings
+        with environment_set(environment):
             settings_now = load_settings()
             ports = free_ports(2)
             created = cls(home, bucket, embeddings, milvus, environment, settings_now, *ports)
-            configuration = dev.prepare_home(created.settings) / "dagster.yaml"
-            configured = merge(yaml.safe_load(configuration.read_text()), instance or {})
-            configuration.write_text(yaml.safe_dump(configured))
+            dev.prepare_home(created.settings)
+            created.configure(instance or {})
             try:
                 created.register(MODELS[0])
                 created.start("webserver")
@@ -195,7 +197,7 @@ class Platform:
         return any(s.model == model and s.in_sync == s.shards for s in self.statuses())
 
     def statuses(self) -> list[ModelStatus]:
-        with suppress(VectorStoreError), self._environment_set():
+        with suppress(VectorStoreError), environment_set(self.environment):
             return statuses(self.settings)
         return []
 
@@ -235,15 +237,11 @@ class Platform:
     @contextmanager
     def life(self) -> Iterator[Lifecycle]:
         """The models' life, in the platform's environment."""
-        with self._environment_set(), open_lifecycle(self.instance, self.settings) as opened:
+        with (
+            environment_set(self.environment),
+            open_lifecycle(self.instance, self.settings) as opened,
+        ):
             yield opened
-
-    @contextmanager
-    def _environment_set(self) -> Iterator[None]:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            yield
 
     def unfinished_runs(self) -> list[dg.DagsterRun]:
         return [run for run in self.instance.get_runs() if not run.is_finished]
@@ -351,6 +349,17 @@ class Platform:
 
     # Services: as in a cluster, webserver and daemon share one code server
 
+    def configure(self, instance: Mapping[str, Any]) -> None:
+        """Have parts of dagster.yaml otherwise; services read it when they start."""
+        configuration = self.home / "dagster" / "dagster.yaml"
+        configured = merge(yaml.safe_load(configuration.read_text()), instance)
+        configuration.write_text(yaml.safe_dump(configured))
+
+    def restart_daemon(self) -> None:
+        """Restart the daemon only: the code server and the runs go on."""
+        self._stop("daemon")
+        self._start("daemon", daemon(self.port, workspace_file(self.home, self.code_port)))
+
     def start(self, service: str) -> None:
         """Start the webserver, or the daemon and the code server, whose processes the runs are."""
         if service == "daemon":
@@ -361,14 +370,17 @@ class Platform:
 
     def _start(self, name: str, service: dev.Service) -> None:
         context = dev.running([service], self.settings)
-        with self._environment_set():
+        with environment_set(self.environment):
             [self._services[name]] = context.__enter__()
         self._contexts[name] = context
 
     def stop(self, service: str) -> None:
         """Stop a service; with the daemon its code server and its runs."""
         for name in (service, "code") if service == "daemon" else (service,):
-            self._contexts.pop(name).__exit__(None, None, None)
+            self._stop(name)
+
+    def _stop(self, name: str) -> None:
+        self._contexts.pop(name).__exit__(None, None, None)
 
     def kill(self, service: str) -> None:
         """Kill a service with its code server and its run processes, as a lost machine would."""

@@ -24,6 +24,7 @@ from rag_assets.core.documents.chunking import ChunkLimits, chunk_document
 from rag_assets.core.models.retrieval import known_item
 from rag_assets.core.models.spec import collection_name
 from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.scenarios.environment import environment_set
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.pipeline import wordllama_spec
@@ -201,12 +202,8 @@ def upgrade(
     """
     environment = _environment(home, milvus_uri, _models_file(home, embeddings, other))
     encoders = {OLD: load_embedder(wordllama_spec()), NEW: other}
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        dg.DagsterInstance.ephemeral() as instance,
-    ):
-        for name, value in (environment | settings).items():
-            patch.setenv(f"RAG_ASSETS_{name}", value)
+    variables = {f"RAG_ASSETS_{name}": value for name, value in (environment | settings).items()}
+    with environment_set(variables), dg.DagsterInstance.ephemeral() as instance:
         witness = MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS)
         created = Upgrade(load_settings(), instance, witness, encoders)
         for number in range(documents):

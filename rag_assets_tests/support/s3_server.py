@@ -97,7 +97,7 @@ def _await_answer(process: subprocess.Popen[bytes], endpoint: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            httpx2.get(endpoint, verify=False)
+            httpx2.get(endpoint, verify=False, trust_env=False)
         except httpx2.TransportError:
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail("moto's server did not start")

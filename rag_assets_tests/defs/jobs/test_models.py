@@ -20,6 +20,7 @@ from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import (
     BM25,
     SAME,
+    Filling,
     Fillings,
     Platform,
     fillings,
@@ -37,17 +38,18 @@ DOCUMENTS = tuple(f"{number}.md" for number in range(12))
 @pytest.fixture
 def models(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> Iterator["Models"]:
     """A platform with twelve documents, a live model, and two more in its models file."""
-    monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
-    created = Models(fillings(*DOCUMENTS).restored(monkeypatch))
-    yield created
-    created.witness.close()
+    yield from restored(fillings(*DOCUMENTS), monkeypatch)
 
 
 @pytest.fixture
 def built(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> Iterator["Models"]:
     """The same, on which the model of the live one's signature has been built."""
+    yield from restored(fillings(*DOCUMENTS, fill=with_candidate), monkeypatch)
+
+
+def restored(filling: Filling, monkeypatch: pytest.MonkeyPatch) -> Iterator["Models"]:
     monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
-    created = Models(fillings(*DOCUMENTS, fill=with_candidate).restored(monkeypatch))
+    created = Models(filling.restored(monkeypatch))
     yield created
     created.witness.close()
 
