@@ -282,7 +282,7 @@ class Platform:
                  ... on PythonError { message } ... on RunConfigValidationInvalid {
                  errors { message } } } }""",
             e={
-                "selector": self._selector(jobName=job),
+                "selector": self.selector(jobName=job),
                 "runConfigData": config or {},
                 "executionMetadata": {"tags": tags},
             },
@@ -328,7 +328,7 @@ class Platform:
             """query($s: SensorSelector!, $n: Int!) { sensorOrError(sensorSelector: $s) {
                  ... on Sensor { sensorState { ticks(limit: $n) {
                    timestamp status skipReason runIds error { message } } } } } }""",
-            s=self._selector(sensorName=sensor),
+            s=self.selector(sensorName=sensor),
             n=limit,
         )
         return list(answer["sensorOrError"]["sensorState"]["ticks"])
@@ -340,7 +340,7 @@ class Platform:
         assert "errors" not in answer, answer
         return dict(answer["data"])
 
-    def _selector(self, **of: str) -> dict[str, str]:
+    def selector(self, **of: str) -> dict[str, str]:
         where = {
             "repositoryName": "__repository__",
             "repositoryLocationName": "rag_assets.definitions",
