@@ -10,6 +10,7 @@ time, and the growth between the second and the last tenth: the first one fills 
 import json
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -29,10 +30,13 @@ PARTS = 10
 
 def resident(platform: Platform, service: str) -> int:
     """Return the bytes of a service without the processes that it starts for runs."""
-    pid = platform.pid(service)
-    own = [psutil.Process(pid), *psutil.Process(pid).children()]
-    kept = [p for p in own if "api grpc" in " ".join(p.cmdline()) or p.pid == pid]
-    return sum(process.memory_info().rss for process in kept)
+    service_itself = psutil.Process(platform.pid(service))
+    total = service_itself.memory_info().rss
+    for child in service_itself.children():
+        with suppress(psutil.NoSuchProcess):  # a run that has just ended
+            if "grpc" in child.cmdline():
+                total += child.memory_info().rss
+    return int(total)
 
 
 def sampled(platform: Platform, seconds: float) -> list[dict[str, int]]:
