@@ -69,6 +69,7 @@ run_launcher:
     dagster_home: {{ include "rag-assets.home" . }}
     instance_config_map: {{ $full }}-instance
     pods: {{ include "rag-assets.pods" . }}
+    max_silent_seconds: {{ toJson .Values.runs.maxSilentSeconds }}
     postgres_password_secret: {{ .Values.postgres.existingSecret }}
     env_config_maps: [{{ $full }}-settings]
     {{- with .Values.credentials.existingSecret }}
