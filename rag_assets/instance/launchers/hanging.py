@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.instance.event_log import latest_event
 from rag_assets.instance.launchers.heartbeat import INTERVAL
@@ -54,11 +55,11 @@ class SilenceWatch:
         """Return a watch with the limits of dagster.yaml.
 
         Raises:
-            ValueError: A limit is shorter than two heartbeats.
+            ConfigurationError: A limit is shorter than two heartbeats.
         """
         seconds = MAX_SILENT_SECONDS | {Lane(lane): float(s) for lane, s in (limits or {}).items()}
         if min(seconds.values()) < MIN_SILENT_SECONDS:
-            raise ValueError(
+            raise ConfigurationError(
                 f"dagster.yaml, run_launcher.config.max_silent_seconds: {min(seconds.values()):.0f}"
                 f" is too short; runs log a heartbeat every {INTERVAL:.0f} s, so the minimum is"
                 f" {MIN_SILENT_SECONDS:.0f}."
