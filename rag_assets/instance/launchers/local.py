@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import dagster as dg
+import grpc  # type: ignore[import-untyped]  # the stubs are a package of their own
 import psutil
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.launcher.base import LaunchRunContext
 from dagster._serdes.config_class import ConfigurableClassData
 from typing_extensions import override
 
@@ -57,6 +59,19 @@ class LocalRunLauncher(DefaultRunLauncher):
     ) -> Self:
         return cls(inst_data, **config_value)
 
+    @override
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch a run; a launch is not failed for being slow.
+
+        Otherwise, on a machine so busy that a process takes longer to start than a request may
+        take, each run would be failed and requested again while its process still starts.
+        """
+        try:
+            super().launch_run(context)
+        except DagsterUserCodeUnreachableError:
+            if not self._is_known(context.dagster_run):
+                raise
+
     @property
     @override
     def supports_check_run_worker_health(self) -> bool:
@@ -101,12 +116,18 @@ class LocalRunLauncher(DefaultRunLauncher):
         return None
 
     def _is_known(self, run: dg.DagsterRun) -> bool:
-        """Whether the code server that launched a run responds and still knows it."""
+        """Whether the code server that launched a run still knows it, or is too busy to tell."""
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         try:
             return client is not None and run.run_id in client.get_current_runs()
-        except DagsterUserCodeUnreachableError:
-            return False
+        except DagsterUserCodeUnreachableError as error:
+            return is_timeout(error)
+
+
+def is_timeout(error: DagsterUserCodeUnreachableError) -> bool:
+    """Whether a code server did not answer in time, as a busy one; otherwise it is not there."""
+    cause = error.__cause__
+    return isinstance(cause, grpc.Call) and cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def is_running(process: RunProcess) -> bool:

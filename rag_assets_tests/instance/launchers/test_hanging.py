@@ -10,10 +10,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import dagster as dg
+import grpc
 import psutil
 import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import EngineEventData
-from dagster._core.launcher import WorkerStatus
+from dagster._core.launcher import DefaultRunLauncher, WorkerStatus
+from dagster._core.launcher.base import LaunchRunContext
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.client import DagsterGrpcClient
 
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.names import Tag
@@ -255,3 +260,68 @@ def test_only_where_runs_are_processes_do_the_sensors_look_at_them(
     assert sees_processes(instance)
     with dg.DagsterInstance.ephemeral() as other:
         assert not sees_processes(other)
+
+
+# A code server that is too busy
+
+
+class UnansweredError(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # as gRPC's own
+    """What gRPC raises, with a status."""
+
+    def __init__(self, status: grpc.StatusCode) -> None:
+        self._status = status
+
+    def code(self) -> grpc.StatusCode:
+        return self._status
+
+
+UnansweredError.__abstractmethods__ = frozenset()
+
+
+def unreachable(status: grpc.StatusCode) -> DagsterUserCodeUnreachableError:
+    error = DagsterUserCodeUnreachableError(status.name)
+    error.__cause__ = UnansweredError(status)
+    return error
+
+
+BUSY = unreachable(grpc.StatusCode.DEADLINE_EXCEEDED)
+GONE = unreachable(grpc.StatusCode.UNAVAILABLE)
+
+
+@pytest.mark.parametrize(("error", "status"), [(BUSY, "RUNNING"), (GONE, "FAILED")])
+def test_a_code_server_that_is_busy_is_not_taken_for_one_that_lost_its_runs(
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    error: DagsterUserCodeUnreachableError,
+    status: str,
+) -> None:
+    with process() as gone:
+        pid = gone.pid
+    run = run_of(instance, pid, STARTED)
+    instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: '{"host": "localhost", "port": 1}'})
+
+    def ask(_: DagsterGrpcClient) -> str:
+        raise error
+
+    monkeypatch.setattr(DagsterGrpcClient, "get_current_runs", ask)
+    assert instance.run_launcher.check_run_worker_health(run).status is WorkerStatus[status]
+
+
+def test_a_slow_launch_is_not_a_failed_one(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(instance, None, STARTING)
+    known = f'["{run.run_id}"]'
+    tag = {GRPC_INFO_TAG: '{"host": "localhost", "port": 1}'}
+    instance.add_run_tags(run.run_id, tag)
+
+    def launch(*_: object) -> None:
+        raise BUSY
+
+    monkeypatch.setattr(DefaultRunLauncher, "launch_run", launch)
+    monkeypatch.setattr(DagsterGrpcClient, "get_current_runs", lambda _: known)
+    context = LaunchRunContext(run, workspace=None)
+    instance.run_launcher.launch_run(context)
+    monkeypatch.setattr(DagsterGrpcClient, "get_current_runs", lambda _: "[]")
+    with pytest.raises(DagsterUserCodeUnreachableError):
+        instance.run_launcher.launch_run(context)
