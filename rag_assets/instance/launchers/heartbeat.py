@@ -21,7 +21,7 @@ from typing_extensions import override
 from rag_assets.instance.event_log import latest_event
 
 INTERVAL = 30.0  # seconds
-MIN_CPU_SECONDS = 0.1  # per interval; a process that waits for ever uses about a tenth of that
+MIN_CPU_SECONDS = 0.3  # per interval; a process that only waits was seen to use up to 0.1
 
 logger = logging.getLogger(__name__)
 
