@@ -54,6 +54,25 @@ def start_seconds(instance: dg.DagsterInstance, job: str) -> float:
     return median(waits) if waits else 0.0
 
 
+def slowest_start_seconds(instance: dg.DagsterInstance) -> float:
+    """Return the longest time from launch to start among the last runs; 0 if there are none."""
+    times = [instance.get_run_stats(run.run_id) for run in instance.get_runs(limit=START_RUNS)]
+    waits = [
+        run.start_time - run.launch_time for run in times if run.start_time and run.launch_time
+    ]
+    return max(waits, default=0.0)
+
+
+def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun, error: str, message: str) -> bool:
+    """Fail a run, unless its status has changed since it was read; return whether it was failed."""
+    current = instance.get_run_by_id(run.run_id)
+    if current is None or current.status is not run.status:
+        return False
+    instance.add_run_tags(run.run_id, {Tag.ERROR: error})
+    instance.report_run_failed(current, message)
+    return True
+
+
 def read_runs(
     instance: dg.DagsterInstance, job: str, assets: Collection[str], partitions: Sequence[str]
 ) -> Runs:

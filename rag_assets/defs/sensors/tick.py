@@ -19,6 +19,7 @@ from rag_assets.core.scheduling.retries import RetryPolicy, waiting
 from rag_assets.core.scheduling.tick_message import describe
 from rag_assets.defs.metadata import listing_metadata
 from rag_assets.instance.freshness import heartbeats
+from rag_assets.instance.launchers.starting import fail_lost_starts, sees_processes
 from rag_assets.instance.runs import read_runs, request
 from rag_assets.pipeline.listing import ListingResult
 from rag_assets.settings import Settings
@@ -131,7 +132,9 @@ class Tick:
             )
 
     def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
-        """Return the tick's result for Dagster."""
+        """Return the tick's result for Dagster, after failing the runs that cannot start."""
+        if sees_processes(self.instance):
+            self.messages.extend(fail_lost_starts(self.instance))
         context.log.info(self.message)
         return dg.SensorResult(
             run_requests=self.requests,
