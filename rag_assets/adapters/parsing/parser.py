@@ -19,7 +19,10 @@ from rag_assets.adapters.parsing.formats.extraction import verify_zip
 from rag_assets.adapters.parsing.formats.html import read_html
 from rag_assets.adapters.parsing.formats.mail import read_mail, verify_mail
 from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown, read_text
-from rag_assets.adapters.parsing.formats.office import read_sheets, read_slides, read_whole
+from rag_assets.adapters.parsing.formats.office.books import read_book
+from rag_assets.adapters.parsing.formats.office.sheets import read_sheets
+from rag_assets.adapters.parsing.formats.office.slides import read_slides
+from rag_assets.adapters.parsing.formats.office.word import read_word
 from rag_assets.adapters.parsing.formats.pdf import read_pdf, verify_pdf
 from rag_assets.core.documents.document import Omission, Outcome, Page, ParsedDocument
 
@@ -132,7 +135,7 @@ _HTML = _Format("text/html", _verify_text, read_html)
 _FORMATS = {
     ".pdf": _Format("application/pdf", verify_pdf, read_pdf),
     ".docx": _Format(
-        _OFFICE + "wordprocessingml.document", verify_zip("a Word document", "word/"), read_whole
+        _OFFICE + "wordprocessingml.document", verify_zip("a Word document", "word/"), read_word
     ),
     ".pptx": _Format(
         _OFFICE + "presentationml.presentation", verify_zip("a presentation", "ppt/"), read_slides
@@ -140,7 +143,7 @@ _FORMATS = {
     ".xlsx": _Format(
         _OFFICE + "spreadsheetml.sheet", verify_zip("an Excel workbook", "xl/"), read_sheets
     ),
-    ".epub": _Format("application/epub+zip", verify_zip("an EPUB", "mimetype"), read_whole),
+    ".epub": _Format("application/epub+zip", verify_zip("an EPUB", "mimetype"), read_book),
     ".eml": _Format("message/rfc822", verify_mail, partial(read_mail, parse=parse)),
     ".html": _HTML,
     ".htm": _HTML,

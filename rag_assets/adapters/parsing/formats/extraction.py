@@ -115,5 +115,10 @@ def _refuse(message: str) -> NoReturn:
 
 def title_of(document: "xberg.ExtractedDocument") -> str:
     """Return the title in the document's properties, unless it is a placeholder."""
-    title = " ".join((document.metadata.title or "").split())
+    return own_title(document.metadata.title or "")
+
+
+def own_title(title: str) -> str:
+    """Return a title on one line; empty if it is a placeholder of the program that wrote it."""
+    title = " ".join(title.split())
     return "" if _PLACEHOLDER_TITLE.match(title) else title
