@@ -15,11 +15,13 @@ from pathlib import PurePosixPath
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError, first_line
 from rag_assets.adapters.parsing.formats.csv_tables import read_csv
 from rag_assets.adapters.parsing.formats.decoding import normalise
-from rag_assets.adapters.parsing.formats.extraction import verify_zip
+from rag_assets.adapters.parsing.formats.extraction import verify_ole, verify_zip
 from rag_assets.adapters.parsing.formats.html import read_html
 from rag_assets.adapters.parsing.formats.mail import read_mail, verify_mail
 from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown, read_text
 from rag_assets.adapters.parsing.formats.office.books import read_book
+from rag_assets.adapters.parsing.formats.office.old_sheets import read_old_sheets
+from rag_assets.adapters.parsing.formats.office.opendocument import read_opendocument
 from rag_assets.adapters.parsing.formats.office.sheets import read_sheets
 from rag_assets.adapters.parsing.formats.office.slides import read_slides
 from rag_assets.adapters.parsing.formats.office.word import read_word
@@ -31,7 +33,7 @@ MAX_CHARACTERS = 20_000_000  # of a document; one with more has the outcome `FAI
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (
     *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
-    *("markdown-it-py", "charset-normalizer", "filetype"),
+    *("markdown-it-py", "charset-normalizer", "filetype", "lxml", "xlrd"),
 )
 
 
@@ -132,17 +134,34 @@ def _verify_text(content: bytes) -> None:
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 _MARKDOWN = _Format("text/markdown", _verify_text, read_markdown)
 _HTML = _Format("text/html", _verify_text, read_html)
+_WORD = _Format(
+    _OFFICE + "wordprocessingml.document", verify_zip("a Word document", "word/"), read_word
+)
+_SLIDES = _Format(
+    _OFFICE + "presentationml.presentation", verify_zip("a presentation", "ppt/"), read_slides
+)
+_SHEETS = _Format(
+    _OFFICE + "spreadsheetml.sheet", verify_zip("an Excel workbook", "xl/"), read_sheets
+)
 _FORMATS = {
     ".pdf": _Format("application/pdf", verify_pdf, read_pdf),
-    ".docx": _Format(
-        _OFFICE + "wordprocessingml.document", verify_zip("a Word document", "word/"), read_word
-    ),
-    ".pptx": _Format(
-        _OFFICE + "presentationml.presentation", verify_zip("a presentation", "ppt/"), read_slides
-    ),
-    ".xlsx": _Format(
-        _OFFICE + "spreadsheetml.sheet", verify_zip("an Excel workbook", "xl/"), read_sheets
-    ),
+    **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), _WORD),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"), _SLIDES),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), _SHEETS),
+    ".xls": _Format("application/vnd.ms-excel", verify_ole("an Excel workbook"), read_old_sheets),
+    **{
+        extension: _Format(
+            f"application/vnd.oasis.opendocument.{kind}",
+            verify_zip(f"an OpenDocument {kind}", "content.xml"),
+            read_opendocument,
+        )
+        for extension, kind in (
+            (".odt", "text"),
+            (".ods", "spreadsheet"),
+            (".odp", "presentation"),
+            (".odg", "graphics"),
+        )
+    },
     ".epub": _Format("application/epub+zip", verify_zip("an EPUB", "mimetype"), read_book),
     ".eml": _Format("message/rfc822", verify_mail, partial(read_mail, parse=parse)),
     ".html": _HTML,

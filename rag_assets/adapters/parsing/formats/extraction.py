@@ -65,6 +65,18 @@ def verify_zip(expected: str, member: str) -> Callable[[bytes], None]:
     return verify
 
 
+def verify_ole(expected: str) -> Callable[[bytes], None]:
+    """Return the check that a file is in the container of Office documents before 2007."""
+
+    def verify(content: bytes) -> None:
+        if not content.startswith(_OLE_MAGIC):
+            refuse_type(content, expected)
+        if _ENCRYPTED_PACKAGE in content:
+            raise UnparsableError(Outcome.ENCRYPTED, "The document is password-protected.")
+
+    return verify
+
+
 def _zip_members(content: bytes) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

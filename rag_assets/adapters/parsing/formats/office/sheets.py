@@ -28,6 +28,7 @@ from rag_assets.adapters.parsing.formats.office.package import (
     local,
     text_of,
 )
+from rag_assets.adapters.parsing.formats.office.tables import split_tables
 
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REFERENCE = re.compile(r"([A-Z]{1,3})(\d{1,7})")
@@ -118,7 +119,7 @@ def _sheet(workbook: _Workbook, kind: str, part: str, name: str) -> str:
         reason = f"a sheet of the kind {kind} is not read" if kind else "its part is missing"
         raise PartError(reason)
     cells = list(_rows(workbook, part, name)) if kind == "worksheet" else []
-    return blocks.join([*_tables(cells), *_drawn(workbook, part), *_comments(workbook, part)])
+    return blocks.join([*split_tables(cells), *_drawn(workbook, part), *_comments(workbook, part)])
 
 
 def _rows(workbook: _Workbook, part: str, name: str) -> Iterator[dict[int, str]]:
@@ -178,40 +179,6 @@ def _value(workbook: _Workbook, cell: Node, value: Node) -> str:
         return render(float(text), code, since_1904=workbook.since_1904)
     except ValueError:
         return text
-
-
-def _tables(rows: list[dict[int, str]]) -> Iterator[str]:
-    """Yield the rows as a table, without blank columns; titles above it as paragraphs.
-
-    A blank row, and then at least two cells of text, begin another table with these as its header.
-    """
-    used = {column: index for index, column in enumerate(sorted({c for row in rows for c in row}))}
-    group: list[list[str]] = []
-    after_blank = True
-    for row in rows:
-        if not row:
-            after_blank = True
-            continue
-        line = [""] * (used[max(row)] + 1)
-        for column, text in row.items():
-            line[used[column]] = text
-        if after_blank and group and _is_header(row):
-            yield from _group(group)
-            group = []
-        group.append(line)
-        after_blank = False
-    yield from _group(group)
-
-
-def _is_header(row: dict[int, str]) -> bool:
-    return len(row) > 1 and not any(re.search(r"\d", text) for text in row.values())
-
-
-def _group(lines: list[list[str]]) -> Iterator[str]:
-    filled = [sum(map(bool, line)) for line in lines]
-    titles = next((index for index, count in enumerate(filled) if count > 1), 0)
-    yield from (blocks.paragraph(" ".join(filter(None, line))) for line in lines[:titles])
-    yield blocks.table(lines[titles:])
 
 
 def _drawn(workbook: _Workbook, part: str) -> Iterator[str]:
