@@ -15,13 +15,15 @@ from pathlib import PurePosixPath
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError, first_line
 from rag_assets.adapters.parsing.formats.csv_tables import read_csv
 from rag_assets.adapters.parsing.formats.decoding import normalise
+from rag_assets.adapters.parsing.formats.documents.books import read_book, read_old_slides
+from rag_assets.adapters.parsing.formats.documents.old_sheets import read_old_sheets
+from rag_assets.adapters.parsing.formats.documents.old_word import read_old_word
+from rag_assets.adapters.parsing.formats.documents.opendocument import read_opendocument
+from rag_assets.adapters.parsing.formats.documents.rtf import read_rtf, verify_rtf
 from rag_assets.adapters.parsing.formats.extraction import verify_ole, verify_zip
 from rag_assets.adapters.parsing.formats.html import read_html
 from rag_assets.adapters.parsing.formats.mail import read_mail, verify_mail
 from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown, read_text
-from rag_assets.adapters.parsing.formats.office.books import read_book
-from rag_assets.adapters.parsing.formats.office.old_sheets import read_old_sheets
-from rag_assets.adapters.parsing.formats.office.opendocument import read_opendocument
 from rag_assets.adapters.parsing.formats.office.sheets import read_sheets
 from rag_assets.adapters.parsing.formats.office.slides import read_slides
 from rag_assets.adapters.parsing.formats.office.word import read_word
@@ -33,7 +35,7 @@ MAX_CHARACTERS = 20_000_000  # of a document; one with more has the outcome `FAI
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (
     *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
-    *("markdown-it-py", "charset-normalizer", "filetype", "lxml", "xlrd"),
+    *("markdown-it-py", "charset-normalizer", "filetype", "lxml", "xlrd", "olefile"),
 )
 
 
@@ -148,6 +150,15 @@ _FORMATS = {
     **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), _WORD),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"), _SLIDES),
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), _SHEETS),
+    ".rtf": _Format("application/rtf", verify_rtf, read_rtf),
+    **dict.fromkeys(
+        (".doc", ".dot"),
+        _Format("application/msword", verify_ole("a Word document"), read_old_word),
+    ),
+    **dict.fromkeys(
+        (".ppt", ".pps"),
+        _Format("application/vnd.ms-powerpoint", verify_ole("a presentation"), read_old_slides),
+    ),
     ".xls": _Format("application/vnd.ms-excel", verify_ole("an Excel workbook"), read_old_sheets),
     **{
         extension: _Format(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from rag_assets.adapters.parsing.formats.content import UnparsableError, first_line
-from rag_assets.core.documents.document import Outcome
+from rag_assets.core.documents.document import Omission, Outcome
 
 if TYPE_CHECKING:
     import xberg
@@ -134,3 +134,9 @@ def own_title(title: str) -> str:
     """Return a title on one line; empty if it is a placeholder of the program that wrote it."""
     title = " ".join(title.split())
     return "" if _PLACEHOLDER_TITLE.match(title) else title
+
+
+def omissions_of(document: "xberg.ExtractedDocument") -> tuple[Omission, ...]:
+    """Return what the library says that it could not read."""
+    warnings = (first_line(ValueError(warning.message)) for warning in document.processing_warnings)
+    return tuple(Omission("part", "of the document", message) for message in warnings)

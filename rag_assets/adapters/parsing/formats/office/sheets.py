@@ -28,7 +28,6 @@ from rag_assets.adapters.parsing.formats.office.package import (
     local,
     text_of,
 )
-from rag_assets.adapters.parsing.formats.office.tables import split_tables
 
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REFERENCE = re.compile(r"([A-Z]{1,3})(\d{1,7})")
@@ -119,7 +118,9 @@ def _sheet(workbook: _Workbook, kind: str, part: str, name: str) -> str:
         reason = f"a sheet of the kind {kind} is not read" if kind else "its part is missing"
         raise PartError(reason)
     cells = list(_rows(workbook, part, name)) if kind == "worksheet" else []
-    return blocks.join([*split_tables(cells), *_drawn(workbook, part), *_comments(workbook, part)])
+    return blocks.join(
+        [*blocks.split_tables(cells), *_drawn(workbook, part), *_comments(workbook, part)]
+    )
 
 
 def _rows(workbook: _Workbook, part: str, name: str) -> Iterator[dict[int, str]]:

@@ -8,8 +8,6 @@ is text, what was deleted or moved away is not.
 """
 
 import re
-import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -29,6 +27,7 @@ from rag_assets.adapters.parsing.formats.office.package import (
     text_of,
     within,
 )
+from rag_assets.adapters.parsing.formats.office.word_fields import form_value, symbol
 from rag_assets.adapters.parsing.formats.office.word_styles import Numbering, Styles
 
 # Elements around others which are read as if they were not there.
@@ -38,11 +37,6 @@ _WRAPPERS = {
 }
 _CHARACTERS = {"tab": " ", "ptab": " ", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _MAX_SPAN = 63  # columns of a table in Word
-_CHECKED, _UNCHECKED = "\N{BALLOT BOX WITH X}", "\N{BALLOT BOX}"
-_BOXES = {
-    **dict.fromkeys(("F0FE", "F0FD", "F052", "F053"), _CHECKED),
-    **dict.fromkeys(("F0A8", "F06F", "F071", "F0A3"), _UNCHECKED),
-}
 _PAGE_FIELD = re.compile(r"\s*(PAGE|NUMPAGES|SECTIONPAGES)\b", re.IGNORECASE)
 _OBJECT_KINDS = re.compile(r"equation", re.IGNORECASE)
 
@@ -195,7 +189,7 @@ class WordText:
         elif name in _CHARACTERS:
             yield _CHARACTERS[name]
         elif name == "sym":
-            yield _symbol(attribute(part, "char"))
+            yield symbol(attribute(part, "char"))
         elif name in ("footnoteReference", "endnoteReference"):
             note = self.notes.number(name.removesuffix("Reference"), attribute(part, "id"))
             yield f"[^{note}]"
@@ -218,7 +212,7 @@ class WordText:
         kind = attribute(node, "fldCharType")
         if kind == "begin":
             self._fields.append(_Field())
-            return _form_value(child(node, "ffData"))
+            return form_value(child(node, "ffData"))
         if kind == "separate" and self._fields:
             self._fields[-1].has_result = True
         if kind == "end" and self._fields:
@@ -356,34 +350,6 @@ def _is_placeholder(control: Node) -> bool:
     """Whether a content control shows its prompt, and nobody filled it in."""
     prompt = child(control, "sdtPr", "showingPlcHdr")
     return prompt is not None and is_on(prompt)
-
-
-def _form_value(data: Node) -> str:
-    """Return the value of an old form's check box or list; text fields have theirs as text."""
-    if data is None:
-        return ""
-    box, choice = child(data, "checkBox"), child(data, "ddList")
-    if box is not None:
-        state = (
-            child(box, "checked") if child(box, "checked") is not None else child(box, "default")
-        )
-        return _CHECKED if is_on(state) else _UNCHECKED
-    if choice is not None:
-        entries = children(choice, "listEntry")
-        index = number(child(choice, "result"))
-        return attribute(entries[index], "val") if index < len(entries) else ""
-    return ""
-
-
-def _symbol(code: str) -> str:
-    """Return a character of a symbol font: those for private use have no meaning but as boxes."""
-    try:
-        value = int(code, 16)
-    except ValueError:
-        return ""
-    if value > sys.maxunicode or unicodedata.category(chr(value)) in ("Co", "Cs", "Cn"):
-        return _BOXES.get(code.upper(), "")
-    return chr(value)
 
 
 def _description(node: Node) -> str:

@@ -25,7 +25,6 @@ from rag_assets.adapters.parsing.formats.office.package import (
     text_of,
     within,
 )
-from rag_assets.adapters.parsing.formats.office.tables import split_tables
 
 _CONTENT = "content.xml"
 # Elements that hold no text of the document: its settings, and what was deleted.
@@ -45,7 +44,7 @@ _SKIPPED = {
 }
 _INLINE_BLOCKS = {"frame", "g", "custom-shape", "rect", "ellipse", "line", "text-box", "polygon"}
 _MAX_REPEATED = 1000  # equal cells or rows with text
-_PAGE_FIELDS = ("page-number", "page-count")
+_CHARACTERS = {"tab": " ", "line-break": "\n", "page-number": "", "page-count": ""}
 _MARGINS = ("header", "header-first", "header-left"), ("footer", "footer-first", "footer-left")
 
 
@@ -118,7 +117,7 @@ class _Reader:
         ]
         shapes = list(self._blocks(child(sheet, "shapes")))
         aside, self._aside = self._aside, outer
-        return blocks.join([*split_tables(rows), *aside, *shapes, *self._taken_comments()])
+        return blocks.join([*blocks.split_tables(rows), *aside, *shapes, *self._taken_comments()])
 
     def _taken_comments(self) -> list[str]:
         comments, self._comments = self._comments, []
@@ -208,12 +207,9 @@ class _Reader:
         return blocks.join([*map(blocks.paragraph, titles), *tables])
 
     def _comment(self, node: Node) -> None:
-        text = " ".join(" ".join(self._blocks(node)).split())
+        lines = (self._inline(line) for part in node for line in _lines(part))
+        text = " ".join(" ".join(lines).split())
         author = text_of(child(node, "creator"))
-        lines = [line for line in children(node, "p")]
-        text = (
-            " ".join(filter(None, (" ".join(self._inline(line).split()) for line in lines))) or text
-        )
         if text:
             self.account.read("comment")
             self._comments.append(f"Comment{f' by {author}' if author else ''}: {text}")
@@ -229,32 +225,29 @@ class _Reader:
     def _inline_part(self, part: Node) -> str:
         name = local(part)
         if name == "s":
-            count = attribute(part, "c", "1")
-            return " " * min(int(count) if count.isdigit() else 1, _MAX_REPEATED)
-        if name in ("tab", "line-break"):
-            return " " if name == "tab" else "\n"
+            return " " * _repeated(part, "c")
+        if name in _CHARACTERS:
+            return _CHARACTERS[name]
         if name == "note":
-            body = child(part, "note-body")
-            self._notes.append("")
-            number = len(self._notes)
-            self._notes[number - 1] = " ".join(" ".join(self._blocks(body)).split())
-            self.account.read(attribute(part, "note-class", "footnote"))
-            return f"[^{number}]"
+            return self._note(part)
         if name == "annotation":
             self._comment(part)
-            return ""
-        if name == "frame":
-            self._aside.extend(self._frame(part))
-            return ""
-        if name in _INLINE_BLOCKS:
+        elif name in _INLINE_BLOCKS:
             self._aside.extend(self._blocks([part]))
-            return ""
-        if name in _PAGE_FIELDS or name in _SKIPPED or not name:
-            return ""
-        if name == "hidden-text" or attribute(part, "is-hidden") == "true":
+        elif name == "hidden-text" or attribute(part, "is-hidden") == "true":
             self.account.omit("hidden text", "a field", "marked as hidden")
-            return ""
-        return self._inline(part)
+        elif name and name not in _SKIPPED:
+            return self._inline(part)
+        return ""
+
+    def _note(self, node: Node) -> str:
+        """Put a note aside, and return the reference to it."""
+        number = len(self._notes)
+        self._notes.append("")
+        text = " ".join(self._blocks(child(node, "note-body")))
+        self._notes[number] = " ".join(text.split())
+        self.account.read(attribute(node, "note-class", "footnote"))
+        return f"[^{number + 1}]"
 
     def _rows(self, table: Node) -> Iterator[list[str]]:
         for row in self._table_rows(table):
@@ -278,6 +271,15 @@ class _Reader:
                 yield node
             elif name in ("table-header-rows", "table-rows", "table-row-group"):
                 yield from self._table_rows(node)
+
+
+def _lines(node: Node) -> Iterator[Node]:
+    """Yield the paragraphs of a comment, those of its lists too."""
+    if local(node) in ("p", "h"):
+        yield node
+    elif local(node).startswith("list"):
+        for part in node:
+            yield from _lines(part)
 
 
 def _repeated(node: Node, name: str, limit: int = _MAX_REPEATED) -> int:

@@ -10,7 +10,6 @@ from rag_assets.adapters.parsing.formats.content import Content, UnparsableError
 from rag_assets.adapters.parsing.formats.office import blocks
 from rag_assets.adapters.parsing.formats.office.account import Account
 from rag_assets.adapters.parsing.formats.office.number_format import GENERAL, render
-from rag_assets.adapters.parsing.formats.office.tables import split_tables
 from rag_assets.core.documents.document import Outcome
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def read_old_sheets(content: bytes, _media_type: str) -> Content:
     for sheet in book.sheets():
         rows = [_cells(book, sheet, row) for row in range(sheet.nrows)]
         notes = _notes(sheet, account)
-        text = blocks.join([*split_tables(rows), *notes])
+        text = blocks.join([*blocks.split_tables(rows), *notes])
         texts.append(blocks.join([blocks.heading(2, sheet.name), text]) if text else "")
         account.read("sheet")
     numbers = tuple(range(1, len(texts) + 1))
