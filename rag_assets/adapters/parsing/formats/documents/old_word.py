@@ -138,7 +138,7 @@ class _Document:
 
     def _read_references(self) -> dict[int, str]:
         """Return the kind of each note that the text refers to, by the position of the mark."""
-        found = {}
+        found: dict[int, str] = {}
         for kind, (entry, size) in _REFERENCES.items():
             positions, _ = self._plex(entry, size)
             found |= dict.fromkeys(positions[:-1], kind)
@@ -214,6 +214,8 @@ class _Document:
             elif self._references.get(position) in ("footnote", "endnote"):
                 notes += 1
                 yield f"[^{notes}]", offset
+            elif character in "\x02\x05" and not start:
+                continue  # notes begin with these marks, in the body they are references
             elif character in "\x02\x05" or character >= " " or character in _CHARACTERS:
                 yield _CHARACTERS.get(character, character), offset
 

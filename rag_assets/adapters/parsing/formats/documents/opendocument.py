@@ -51,8 +51,8 @@ _MARGINS = ("header", "header-first", "header-left"), ("footer", "footer-first",
 def read_opendocument(content: bytes, _media_type: str) -> Content:
     """Return a text, the sheets of a spreadsheet, or the slides of a presentation."""
     package = Package(content)
-    reader = _Reader(package)
     root = package.xml(_CONTENT)
+    reader = _Reader(package, _hidden_styles(root))
     body = next(iter(within(child(root, "body"))), None)
     kind = local(body) if body is not None else ""
     if kind == "spreadsheet":
@@ -74,6 +74,15 @@ def read_opendocument(content: bytes, _media_type: str) -> Content:
     )
 
 
+def _hidden_styles(root: Node) -> set[str]:
+    """Return the names of the styles of hidden text."""
+    return {
+        attribute(style, "name")
+        for style in descendants(root, "style")
+        if attribute(child(style, "text-properties"), "display") == "none"
+    }
+
+
 def _title(package: Package) -> str:
     try:
         return text_of(next(descendants(package.xml("meta.xml"), "title"), None))
@@ -88,8 +97,9 @@ def _titled(sheet: Node, text: str) -> str:
 class _Reader:
     """Reads the elements of one document; notes and comments go to its end or slide."""
 
-    def __init__(self, package: Package) -> None:
+    def __init__(self, package: Package, hidden: set[str]) -> None:
         self.account = Account()
+        self._hidden = hidden
         self._package = package
         self._notes: list[str] = []
         self._comments: list[str] = []
@@ -142,16 +152,17 @@ class _Reader:
             name = local(node)
             if name == "h":
                 level = attribute(node, "outline-level", "1")
-                yield blocks.heading(int(level) if level.isdigit() else 1, self._inline(node))
-                yield from self._taken_aside()
+                text, aside = self._line(node)
+                yield blocks.heading(int(level) if level.isdigit() else 1, text)
+                yield from aside
             elif name == "p":
-                yield blocks.paragraph(self._inline(node))
-                yield from self._taken_aside()
+                text, aside = self._line(node)
+                yield blocks.paragraph(text)
+                yield from aside
             elif name == "list":
                 yield from self._list(node, depth)
             elif name == "table":
                 yield blocks.table(self._rows(node))
-                yield from self._taken_aside()
             elif name == "frame":
                 yield from self._frame(node)
             elif name == "annotation":
@@ -159,9 +170,12 @@ class _Reader:
             elif name and name not in _SKIPPED:
                 yield from self._blocks(node, depth)
 
-    def _taken_aside(self) -> list[str]:
-        aside, self._aside = self._aside, []
-        return aside
+    def _line(self, node: Node) -> tuple[str, list[str]]:
+        """Return the text of a paragraph, and what is anchored in it."""
+        outer, self._aside = self._aside, []
+        text = self._inline(node)
+        aside, self._aside = self._aside, outer
+        return text, aside
 
     def _list(self, node: Node, depth: int) -> Iterator[str]:
         for entry in node:
@@ -233,9 +247,10 @@ class _Reader:
         if name == "annotation":
             self._comment(part)
         elif name in _INLINE_BLOCKS:
-            self._aside.extend(self._blocks([part]))
-        elif name == "hidden-text" or attribute(part, "is-hidden") == "true":
-            self.account.omit("hidden text", "a field", "marked as hidden")
+            self._aside.extend(list(self._blocks([part])))
+        elif name == "hidden-text" or attribute(part, "style-name") in self._hidden:
+            length = len(" ".join(text_of(part).split()))
+            self.account.omit("hidden text", f"of {length} characters", "formatted as hidden")
         elif name and name not in _SKIPPED:
             return self._inline(part)
         return ""

@@ -98,7 +98,8 @@ def _is_header(row: Mapping[int, str]) -> bool:
 
 def _group(lines: list[list[str]]) -> Iterator[str]:
     filled = (sum(map(bool, line)) for line in lines)
-    titles = next((index for index, count in enumerate(filled) if count > 1), 0)
+    alone = len(lines) if len(lines) == 1 else 0  # a single cell is a title too
+    titles = next((index for index, count in enumerate(filled) if count > 1), alone)
     yield from (paragraph(" ".join(filter(None, line))) for line in lines[:titles])
     yield table(lines[titles:])
 

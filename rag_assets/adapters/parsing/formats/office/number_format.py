@@ -8,6 +8,7 @@ the width of its column. A date whose format depends on the reader's locale is i
 
 import math
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
@@ -55,21 +56,60 @@ def render(value: float, code: str, *, since_1904: bool = False) -> str:
         code: The format code, for instance `0.00%`.
         since_1904: Whether days count from 1904, as in workbooks from old Macs.
     """
+    if code == GENERAL:
+        return general(value)
+    if plain := _plain(code):
+        return plain.render(value)
     if not math.isfinite(value):
         return str(value)
     section, shown, negated = _section(code, value)
     tokens = _tokens(section)
-    if any(kind in ("general", "text") for kind, _ in tokens) or not tokens:
+    kinds = {kind for kind, _ in tokens}
+    if not kinds or kinds & {"general", "text"}:
         return _literals(tokens, general(value))
-    if _is_date(tokens):
+    if kinds & {"date", "elapsed", "half"}:
         return _date(value, section, tokens, since_1904)
     text = _number(abs(shown), tokens)
     return f"-{text}" if negated and re.search("[1-9]", text) else text
 
 
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A code of digits only, for instance `#,##0.00`: most numbers have one, so it is fast."""
+
+    quantum: Decimal
+    width: int
+    style: str
+    percent: bool
+
+    def render(self, value: float) -> str:
+        if not math.isfinite(value):
+            return str(value)
+        exact = Decimal(repr(value))
+        rounded = (exact * 100 if self.percent else exact).quantize(self.quantum, ROUND_HALF_UP)
+        text = format(abs(rounded), self.style)
+        if len(text) < self.width:
+            text = text.rjust(self.width, "0")
+        sign = "-" if rounded < 0 else ""
+        return f"{sign}{text}{'%' if self.percent else ''}"
+
+
+@lru_cache(maxsize=1000)
+def _plain(code: str) -> _Plain | None:
+    match = re.fullmatch(r"(?:#,##0|(?P<zeros>0+))(?:\.(?P<places>0+))?(?P<percent>%?)", code)
+    if not match:
+        return None
+    places = len(match["places"] or "")
+    width = len(match["zeros"] or "0") + (places and places + 1)
+    style = "f" if match["zeros"] else ",f"
+    return _Plain(Decimal(1).scaleb(-places), width, style, bool(match["percent"]))
+
+
 def general(value: float) -> str:
     """Return a number without a format: up to 15 digits, as Excel keeps them."""
-    if value == int(value) and abs(value) < _MAX_EXACT:
+    if not math.isfinite(value):
+        return str(value)
+    if abs(value) < _MAX_EXACT and value == int(value):
         return str(int(value))
     exponent = math.floor(math.log10(abs(value)))
     if _MIN_EXPONENT < exponent < _DIGITS:
@@ -137,10 +177,6 @@ def _bracket(text: str) -> list[tuple[str, str]]:
     if text.startswith("$"):  # a currency and a locale: $€-407
         return [("literal", text[1:].rpartition("-")[0] if "-" in text else text[1:])]
     return []  # a colour or condition
-
-
-def _is_date(tokens: tuple[tuple[str, str], ...]) -> bool:
-    return any(kind in ("date", "elapsed", "half") for kind, _ in tokens)
 
 
 def _literals(tokens: tuple[tuple[str, str], ...], number: str) -> str:

@@ -90,10 +90,12 @@ class Package:
         """
         from lxml import etree  # type: ignore[import-untyped]  # noqa: PLC0415 - a heavy library
 
-        options = {"resolve_entities": False, "no_network": True, "huge_tree": False}
+        options = dict.fromkeys(("no_network", "remove_comments", "remove_pis"), True)
         with self.open(part) as stream:
             try:
-                for _, element in etree.iterparse(stream, tag=f"{{*}}{name}", **options):
+                for _, element in etree.iterparse(
+                    stream, tag=f"{{*}}{name}", resolve_entities=False, **options
+                ):
                     yield element
                     element.clear()
                     while element.getprevious() is not None:
@@ -154,7 +156,7 @@ def parse_xml(content: bytes, part: str) -> Node:
     from lxml import etree  # noqa: PLC0415 - a heavy library
 
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, huge_tree=False, remove_comments=True
+        resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
     )
     try:
         return etree.fromstring(content, parser)

@@ -163,7 +163,7 @@ class _Reader:
         name = part.lower()
         if name.endswith((".htm", ".html", ".xhtml")):
             content = self.package.read(part)
-            return html_to_markdown(decode(content, declared_charset(content)))[1]
+            return html_to_markdown(decode(content, declared_charset(content)))[1].strip()
         if name.endswith(".txt"):
             return blocks.paragraph(decode(self.package.read(part)))
         if name.endswith(_CHUNK_DOCUMENTS) and not self._is_chunk:

@@ -316,9 +316,10 @@ _MATH_PARTS = ("num", "den", "e", "sup", "sub", "deg", "fName", "lim", "mr")
 
 def _flat(block: str) -> str:
     """Return a block as a part of one line: the rows of a table in a table, for instance."""
-    lines = [line for line in block.splitlines() if not re.fullmatch(r"[|\s-]+", line)]
-    cleaned = (re.sub(r"\s*(?<!\\)\|\s*", ", ", line.strip().strip("|").strip()) for line in lines)
-    return "; ".join(cleaned) if len(lines) > 1 and block.startswith("|") else " ".join(cleaned)
+    if not block.startswith("|") or "\n| ---" not in block:
+        return " ".join(block.split())
+    rows = [line.strip("| ") for line in block.splitlines() if not re.fullmatch(r"[|\s-]+", line)]
+    return "; ".join(re.sub(r"\s*(?<!\\)\|\s*", ", ", row) for row in rows)
 
 
 def _unwrapped(container: Node, name: str) -> Iterator[Node]:
