@@ -7,6 +7,7 @@ import re
 
 from rag_assets.adapters.parsing.formats.content import Content
 from rag_assets.adapters.parsing.formats.extraction import extract, omissions_of, title_of
+from rag_assets.adapters.parsing.formats.pictures import without_pictures
 
 _RULE = re.compile(r"^-{5}$", re.MULTILINE)  # between slides
 _NOTES = re.compile(r"^\[\^\d+\]:\s*", re.MULTILINE)
@@ -15,7 +16,8 @@ _NOTES = re.compile(r"^\[\^\d+\]:\s*", re.MULTILINE)
 def read_book(content: bytes, media_type: str) -> Content:
     """Return the chapters of a book in reading order."""
     document = extract(content, media_type)
-    return Content(title_of(document), (document.content,), omissions=omissions_of(document))
+    text = without_pictures(document.content)
+    return Content(title_of(document), (text,), omissions=omissions_of(document))
 
 
 def read_old_slides(content: bytes, media_type: str) -> Content:
