@@ -40,6 +40,7 @@ class Package:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
         except _UNREADABLE as error:
             raise PartError(f"The document is damaged: {first_line(error)}.") from error
+        self._relations: dict[str, dict[str, tuple[str, str]]] = {}
         self._names = {_normal(name): name for name in self._archive.namelist()}
 
     def __contains__(self, part: str) -> bool:
@@ -109,6 +110,11 @@ class Package:
 
         The target is the name of a part, or the address of something outside the package.
         """
+        if part not in self._relations:
+            self._relations[part] = self._read_relations(part)
+        return self._relations[part]
+
+    def _read_relations(self, part: str) -> dict[str, tuple[str, str]]:
         folder, name = posixpath.split(part)
         source = posixpath.join(folder, "_rels", f"{name}.rels")
         if source not in self:
