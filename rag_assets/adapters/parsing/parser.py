@@ -96,7 +96,8 @@ def _assemble(parts: Content, media_type: str) -> ParsedDocument:
         raise UnparsableError(Outcome.FAILED, reason)
     markdown, pages = _join_pages(parts)
     if not markdown:
-        raise UnparsableError(Outcome.EMPTY, "The document contains no text.")
+        sentences = ("The document contains no text.", _describe(parts.omissions))
+        raise UnparsableError(Outcome.EMPTY, " ".join(filter(None, sentences)))
     headings = find_headings(markdown) if parts.has_headings else ()
     title = parts.title or (headings[0].title if headings else "")
     omitted = _describe(parts.omissions)

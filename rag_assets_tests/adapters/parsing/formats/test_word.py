@@ -260,6 +260,9 @@ def test_pictures_are_their_descriptions_and_embedded_files_are_named():
     embedded = '<w:p><w:r><w:object><o:OLEObject ProgID="Excel.Sheet.12"/></w:object></w:r></w:p>'
     [omission] = read(paragraph("x") + embedded).omissions
     assert (omission.kind, omission.name) == ("embedded file", "Excel.Sheet.12")
+    alone = read(embedded)
+    assert alone.outcome is Outcome.EMPTY
+    assert "Excel.Sheet.12" in str(alone.error)
 
 
 def test_inserted_documents_are_read_and_others_named():
