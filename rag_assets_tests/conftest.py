@@ -14,6 +14,7 @@ from rag_assets_tests.support.milvus_servers import (
     milvus_lite,
     milvus_uri,
 )
+from rag_assets_tests.support.s3_proxy import faulty_bucket, proxy
 from rag_assets_tests.support.s3_server import bucket, s3_endpoint
 from rag_assets_tests.support.seaweedfs import seaweed_bucket, seaweed_endpoint
 
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "bucket",
     "empty_bucket",
+    "faulty_bucket",
     "milvus_full",
     "milvus_lite",
     "milvus_uri",
+    "proxy",
     "s3_endpoint",
     "seaweed_bucket",
     "seaweed_endpoint",
