@@ -14,6 +14,7 @@ from rich.console import Console
 from rag_assets.cli.cost import cost
 from rag_assets.cli.models import models
 from rag_assets.cli.settings import settings
+from rag_assets.cli.sources import sources
 from rag_assets.cli.status import status
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.settings import load_settings
@@ -38,7 +39,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, settings):
+for command in (status, cost, models, sources, settings):
     main.add_command(command)
 
 

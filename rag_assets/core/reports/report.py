@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from rag_assets.core.documents.quarantine import Quarantine
+from rag_assets.core.documents.removals import Doubt
 from rag_assets.core.reports.spending import Spending
 from rag_assets.core.scheduling.lanes import InFlight, StaleShard
 from rag_assets.core.scheduling.retries import Wait
@@ -174,6 +175,7 @@ class Report:
         spending: The cost of embedding so far.
         sensors: The last tick of each sensor.
         milvus: The error if Milvus cannot be reached; otherwise empty.
+        doubt: The removal of documents that is doubted, if there is one.
     """
 
     at: datetime
@@ -188,6 +190,7 @@ class Report:
     spending: Spending
     sensors: tuple[SensorState, ...]
     milvus: str = ""
+    doubt: Doubt | None = None
 
     @property
     def stages(self) -> list[tuple[str, Stage]]:
@@ -211,6 +214,7 @@ class Report:
             "documents_behind": self.documents.backlog,
             "chunks_behind": sum(stage.backlog for _, stage in self.stages[1:]),
             "shards_behind": sum(len(stage.behind) for _, stage in self.stages),
+            "missing": self.doubt.documents if self.doubt else 0,
             "quarantined": self.quarantine.documents,
             "quarantined_oldest_hours": (self.at.timestamp() - since) / 3600 if since else 0.0,
             "texts_embedded": sum(one.texts for one in spent),
@@ -228,7 +232,8 @@ class Report:
             if model["lags"]:
                 classes = model["lags"]["classes"].items()
                 model["lags"]["classes"] = {f"{bound:g}": count for bound, count in classes}
-        return content | {"at": self.at.isoformat(), "metrics": self.metrics()}
+        doubt = self.doubt.as_dict() if self.doubt else None
+        return content | {"at": self.at.isoformat(), "doubt": doubt, "metrics": self.metrics()}
 
 
 def stage(

@@ -68,6 +68,8 @@ def headline(report: Report) -> str:
         f"{report.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.",
         f"{report.listed:,} documents listed, {report.chunks:,} chunks.",
     ]
+    if report.doubt:
+        sentences.append(report.doubt.sentence)
     if report.milvus:
         sentences.append(f"Milvus cannot be reached, so the live model is unknown: {report.milvus}")
     elif report.live:

@@ -3,8 +3,9 @@
 import time
 
 import dagster as dg
+from pydantic import Field
 
-from rag_assets.core.names import Asset, Job, Tag
+from rag_assets.core.names import Asset, Job, Op, Tag
 from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.jobs.selections import (
     CANDIDATE_CHECKS,
@@ -12,13 +13,14 @@ from rag_assets.defs.jobs.selections import (
     PROMOTION_CHECK,
     without_checks,
 )
-from rag_assets.defs.metadata import as_metadata
+from rag_assets.defs.metadata import as_metadata, listing_events
 from rag_assets.defs.resources import IndexResource
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.models.orphans import find_orphans, remove
 from rag_assets.models.registry import ModelRegistry, maintained_collections
 from rag_assets.pipeline.audit import Damage
 from rag_assets.pipeline.audit import audit as audit_collection
+from rag_assets.pipeline.listing import accept_removal
 
 report = dg.define_asset_job(
     Job.REPORT,
@@ -77,6 +79,39 @@ def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
 def audit() -> None:
     """Find rows that are missing or extra in Milvus compared with the lake, and repair them."""
     compare_rows()
+
+
+class AcceptConfig(dg.Config):
+    """The removal to accept."""
+
+    digest: str = Field(
+        default="",
+        description="Digest of the doubted removal, from the check `removals`: another removal is"
+        " refused. Empty: whatever is doubted now.",
+    )
+
+
+@dg.op(name=Op.ACCEPT)
+def accept(context: dg.OpExecutionContext, config: AcceptConfig, index: IndexResource) -> None:
+    """Remove the documents whose removal is doubted from the listing."""
+    opened = index.open()
+    accepted = accept_removal(opened.lake, opened.shards, config.digest)
+    for event in listing_events(accepted):
+        context.log_event(event)
+    removed = sum(report.removed for report in accepted.reports.values())
+    context.log.info(
+        f"Removed {removed} documents from the listing; the source sensor's next runs remove them"
+        " from the index."
+        if removed
+        else "No removal is doubted, so nothing was removed."
+    )
+    context.add_output_metadata({"documents removed": removed})
+
+
+@dg.job(name=Job.ACCEPT_REMOVAL, hooks={note_failure})
+def accept_doubted_removal() -> None:
+    """Confirm once that the documents whose removal is doubted were removed on purpose."""
+    accept()
 
 
 @dg.op
