@@ -115,6 +115,11 @@ def embeddings_schema(spec: ModelSpec) -> Schema:
     return schema | ({"sparse": SPARSE} if spec.sparse is Sparse.MODEL else {})
 
 
+def unused_vectors_schema(spec: ModelSpec) -> Schema:
+    """Return the schema of the vectors of a model whose texts no chunk has any more."""
+    return embeddings_schema(spec) | {"unused_since": pl.Datetime("us", "UTC")}
+
+
 def shortened(column: str, length: int) -> pl.Expr:
     """Return a text column in which longer texts are cut to `length` characters."""
     text = pl.col(column)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from rag_assets.core.scheduling.clocks import remaining
+from rag_assets.core.scheduling.clocks import age, remaining
 from rag_assets.core.scheduling.lanes import StaleShard
 
 MAX_DOUBLINGS = 32  # enough for any delay to reach the maximum
@@ -94,6 +94,16 @@ class Wait:
     def is_over(self, now: float) -> bool:
         """Whether the shard may be retried."""
         return self.until is not None and not remaining(self.until, self.delay, now)
+
+
+def newest_first(runs: Iterable[PastRun], now: float) -> list[PastRun]:
+    """Sort runs by when they ended.
+
+    Those that have ended in the future come last: they ended before the clock was set back.
+    """
+    return sorted(
+        runs, key=lambda run: (age(run.ended_at, now) is not None, run.ended_at), reverse=True
+    )
 
 
 def must_wait(

@@ -20,6 +20,7 @@ from rag_assets.models.orphans import find_orphans, remove
 from rag_assets.models.registry import ModelRegistry, maintained_collections
 from rag_assets.pipeline.audit import Damage
 from rag_assets.pipeline.audit import audit as audit_collection
+from rag_assets.pipeline.embedding import drop_unused
 from rag_assets.pipeline.listing import accept_removal
 
 report = dg.define_asset_job(
@@ -129,8 +130,14 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
         for orphan in orphans:
             remove(opened, orphan)
             context.log.info("Removed %s %s: %s.", orphan.kind, orphan.name, orphan.why)
+        dropped = drop_unused(opened)
+        context.log.info("Dropped %d vectors that were unused for too long.", dropped)
     context.add_output_metadata(
-        {"collections compacted": len(names), "orphans removed": len(orphans)}
+        {
+            "collections compacted": len(names),
+            "orphans removed": len(orphans),
+            "unused vectors dropped": dropped,
+        }
     )
 
 
@@ -139,7 +146,8 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
     hooks={note_failure},
     tags={Tag.WRITES: "models"},
     description="Have Milvus merge small and partly deleted segments, and remove orphans: vectors"
-    " and collections of retired models, checkpoints that no run will resume.",
+    " and collections of retired models, checkpoints that no run will resume. Drop vectors that"
+    " have been unused for longer than RAG_ASSETS_VECTOR_GRACE_SECONDS.",
 )
 def compact() -> None:
     """Compact the collections and remove orphans."""
