@@ -17,14 +17,17 @@ from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.source.source import WHOLE, Source, Window
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.removals import (
+    DOUBTED,
     Doubt,
     Missing,
     Progress,
     RemovalPolicy,
     Verdict,
+    counts,
     judge,
     judge_part,
     judge_window,
+    kept_rows,
     next_doubt,
 )
 from rag_assets.core.errors import CommitConflictError, SourceError
@@ -37,7 +40,6 @@ CONCURRENT_COMMITS = 16
 
 SAME = ["version", "problem"]  # columns whose change requires parsing the document again
 DOUBT = PartitionKey("removals", "doubted")
-DOUBTED = pl.col("missing").eq_missing(pl.lit(str(Missing.DOUBTED)))
 POLICY, BEGINNING = RemovalPolicy(), Progress()
 Shards = Sequence[str]
 
@@ -182,8 +184,9 @@ def list_source(
         listing = source.listing(known, listed.has, window)
         seen = Seen(listing.files, listing.covers(), listing.upto, listing.ordered)
         if listed.part < 1:
-            here = Progress(known.height)
-            verdict = judge_part(policy, here, *_count(_gone(known, seen)), listed.part)
+            fresh, doubted = counts(_gone(known, seen))
+            here = Progress(known.height - doubted)
+            verdict = judge_part(policy.of_part(listed.part), here, fresh)
             return listed.commit(seen, verdict, here)
         goes_on = window.after and progress.listed is not None
         begun = progress if goes_on else _begun(progress, known)
@@ -218,11 +221,11 @@ def look_up(
         known = listed.files
         ids = {document_id for shard in missing for document_id in by_shard[shard]}
         seen = Seen(source.look_up(ids, known), pl.col("document_id").is_in(sorted(ids)))
-        before, part = progress, 1.0
-        if progress.listed is None:
-            before, part = Progress(known.height), listed.part
-        verdict = judge_part(policy, before, *_count(_gone(known, seen)), part)
-        return listed.commit(seen, verdict, progress)
+        fresh, _ = counts(_gone(known, seen))
+        before = progress
+        if progress.removed + fresh > policy.documents:
+            before = _begun(progress, read_files(lake, all_shards).filter(~DOUBTED))
+        return listed.commit(seen, judge_part(policy, before, fresh), progress)
 
     return _attempts(lake, sorted(by_shard), attempt)
 
@@ -294,8 +297,8 @@ def _merged(results: Sequence[ListingResult]) -> ListingResult:
 
 
 def _begun(before: Progress, known: pl.DataFrame) -> Progress:
-    """Return the progress of a listing that begins: what was listed before it, or removed since."""
-    return Progress(max(before.listed or 0, known.height + before.removed), before.removed)
+    """Return the progress of a listing that begins, with what was removed since the one before."""
+    return Progress(known.height + before.removed, before.removed)
 
 
 def _commit_window(
@@ -318,8 +321,8 @@ def _commit_end(
     # What is still marked outside of this window was not found by the windows before it either.
     seen = replace(seen, covered=seen.covered | pl.col("missing").is_not_null())
     gone, before = _gone(listed.files, seen), read_doubt(listed.lake)
-    verdict = judge(policy, progress, *_count(gone), before)
-    kept = _kept(gone, verdict).sort("document_id")
+    verdict = judge(policy, progress, *counts(gone), before)
+    kept = kept_rows(gone, verdict).sort("document_id")
     now = Doubt(
         documents=kept.height,
         removed=progress.removed,
@@ -345,25 +348,12 @@ def _gone(listed: pl.DataFrame, seen: Seen) -> pl.DataFrame:
     return listed.filter(seen.covered).join(seen.files, on="document_id", how="anti")
 
 
-def _count(gone: pl.DataFrame) -> tuple[int, int]:
-    """Return the number of missing documents not doubted before, and of those that were."""
-    doubted = gone.filter(DOUBTED).height
-    return gone.height - doubted, doubted
-
-
-def _kept(gone: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:
-    """Return the missing documents that stay listed, with the reason."""
-    doubted, fresh = pl.lit(verdict.doubted, pl.String), pl.lit(verdict.fresh, pl.String)
-    marked = gone.with_columns(missing=pl.when(DOUBTED).then(doubted).otherwise(fresh))
-    return marked.filter(pl.col("missing").is_not_null())
-
-
 def _commit(
     lake: Lake, shard: str, actual: Partition, seen: Seen, verdict: Verdict
 ) -> tuple[ListingReport, str | None]:
     """Commit a shard's listing if it changed; return its report and, if it is new, its version."""
     others = actual.table.filter(~seen.covered)
-    kept = _kept(_gone(actual.table, seen), verdict)
+    kept = kept_rows(_gone(actual.table, seen), verdict)
     listing = pl.concat([others, seen.files, kept]).sort("document_id")
     change = diff(listing, actual.table, key="document_id", same=SAME)
     version = None
@@ -378,7 +368,7 @@ def _commit(
         added=added,
         changed=change.make.height - added,
         removed=len(change.removed),
-        missing=listing.height - listing["missing"].null_count(),
+        missing=listing.height - listing["missing"].nullcounts(),
         bytes=int(listing["size"].sum()),
     )
     return report, version

@@ -37,6 +37,10 @@ class Missing(StrEnum):
     DOUBTED = "doubted"
 
 
+DOUBTED = pl.col("missing").eq_missing(pl.lit(str(Missing.DOUBTED)))
+"""Selects the rows of `source_files` whose removal is doubted."""
+
+
 @dataclass(frozen=True, slots=True)
 class RemovalPolicy:
     """The limits of a removal that is obeyed without being confirmed.
@@ -63,7 +67,7 @@ class Progress:
     """One listing of the source: the documents listed before it, and those removed since.
 
     Attributes:
-        listed: None if it is not known, because nothing has been listed yet.
+        listed: None before the first window.
         removed: By its windows so far, and by notifications.
     """
 
@@ -160,20 +164,15 @@ def judge(
     )
 
 
-def judge_part(
-    policy: RemovalPolicy, progress: Progress, fresh: int, doubted: int, part: float
-) -> Verdict:
+def judge_part(policy: RemovalPolicy, progress: Progress, fresh: int) -> Verdict:
     """Decide about some shards, or about the documents that notifications name.
 
     Args:
-        policy: The limits.
-        progress: The documents listed in these shards, or everywhere, and those removed.
+        policy: The limits, in proportion to the shards.
+        progress: The documents listed in these shards that are not doubted, and those removed.
         fresh: As for `judge`.
-        doubted: As for `judge`.
-        part: The part of all shards that `progress.listed` counts, from 0 to 1.
     """
-    listed = (progress.listed or 0) - doubted
-    mass = policy.of_part(part).doubts(progress.removed + fresh, listed)
+    mass = policy.doubts(progress.removed + fresh, progress.listed or 0)
     return Verdict(Missing.WAITING if mass else None)
 
 
@@ -181,6 +180,23 @@ def judge_window(policy: RemovalPolicy, progress: Progress, fresh: int) -> Verdi
     """Decide in a window that does not reach the end of the source."""
     waits = progress.removed + fresh > policy.documents
     return Verdict(Missing.WAITING if waits else None)
+
+
+def counts(gone: pl.DataFrame) -> tuple[int, int]:
+    """Return the number of missing documents not doubted before, and of those that were.
+
+    Args:
+        gone: Their rows of `source_files`.
+    """
+    doubted = gone.filter(DOUBTED).height
+    return gone.height - doubted, doubted
+
+
+def kept_rows(gone: pl.DataFrame, verdict: Verdict) -> pl.DataFrame:
+    """Return the rows of missing documents that stay listed, with the reason."""
+    doubted, fresh = pl.lit(verdict.doubted, pl.String), pl.lit(verdict.fresh, pl.String)
+    marked = gone.with_columns(missing=pl.when(DOUBTED).then(doubted).otherwise(fresh))
+    return marked.filter(pl.col("missing").is_not_null())
 
 
 def next_doubt(verdict: Verdict, before: Doubt | None, now: Doubt) -> Doubt | None:

@@ -46,7 +46,7 @@ class ListingState:
         interval: Seconds from the end of the previous listing until then.
         ordered: Whether the source was listed in the order of document ids; otherwise it cannot be
             listed in parts.
-        progress: Documents listed before this listing, and those removed since.
+        progress: Documents listed before this listing, and those removed since the previous one.
     """
 
     after: str = ""
@@ -153,7 +153,6 @@ class SourceListing:
             due=time.time() + interval,
             interval=interval,
             ordered=result.ordered,
-            progress=Progress(result.documents),
         )
 
     def take_notifications(self, state: ListingState) -> ListingState:
