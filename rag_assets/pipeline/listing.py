@@ -368,7 +368,7 @@ def _commit(
         added=added,
         changed=change.make.height - added,
         removed=len(change.removed),
-        missing=listing.height - listing["missing"].nullcounts(),
+        missing=listing.height - listing["missing"].null_count(),
         bytes=int(listing["size"].sum()),
     )
     return report, version
