@@ -203,7 +203,7 @@ class S3Source(SourceStore):
 
     @override
     def pages(self, after: str) -> Iterator[list[SourceFile]]:
-        arguments = {"Bucket": self._bucket, "Prefix": self._prefix}
+        arguments = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": PAGE}
         if after:
             arguments["StartAfter"] = self._prefix + after
         while True:

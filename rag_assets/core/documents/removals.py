@@ -102,9 +102,9 @@ class Doubt:
     def sentence(self) -> str:
         """What is doubted, and what to do about it."""
         return (
-            f"{self.documents:,} of {self.listed:,} documents ({self.share:.0%}) are missing from"
-            f" the source since {self.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC. They stay in the"
-            " index, because so many may be missing by mistake. If the source is incomplete,"
+            f"{self.documents:,} of {self.listed:,} documents ({self.share:.0%}) have been missing"
+            f" from the source since {self.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC. They stay in"
+            " the index, because so many may be missing by mistake. If the source is incomplete,"
             " restore it; if they were deleted or excluded on purpose, run the job"
             f" {Job.ACCEPT_REMOVAL} (`rag-assets sources accept-removal`)."
         )

@@ -134,7 +134,7 @@ def test_some_of_the_shards_are_judged_in_proportion(missing: int, shards: int) 
 
 def test_a_doubt_says_how_many_since_when_and_what_to_do() -> None:
     assert doubt(139, 200).sentence.startswith(
-        "139 of 200 documents (70%) are missing from the source since 2026-11-28 04:05 UTC."
+        "139 of 200 documents (70%) have been missing from the source since 2026-11-28 04:05 UTC."
     )
     assert "`rag-assets sources accept-removal`" in doubt(139, 200).sentence
 
