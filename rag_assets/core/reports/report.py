@@ -221,7 +221,9 @@ class Report:
             "documents_with_text": self.outcomes.with_text,
             **{f"documents_{outcome}": n for outcome, n in self.outcomes.by_outcome()},
             "quarantined": self.quarantine.documents,
-            "quarantined_oldest_hours": (self.at.timestamp() - since) / 3600 if since else 0.0,
+            "quarantined_oldest_hours": max(0.0, self.at.timestamp() - since) / 3600
+            if since
+            else 0.0,
             "texts_embedded": sum(one.texts for one in spent),
             "tokens_embedded": sum(one.tokens for one in spent),
             "embedding_hours": sum(one.seconds for one in spent) / 3600,

@@ -127,7 +127,11 @@ def grid(states: Sequence[ShardState], names: Sequence[str]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds in a suitable unit: 0.8 s, 42 s, 3.5 min, 2 h, 5.1 d."""
+    """Format seconds in a suitable unit: 0.8 s, 42 s, 3.5 min, 2 h, 5.1 d.
+
+    Something in the future, of another clock, counts as just now.
+    """
+    seconds = max(0.0, seconds)
     units = (("s", 1, MINUTE), ("min", MINUTE, HOUR), ("h", HOUR, DAY), ("d", DAY, float("inf")))
     unit, length = next((unit, length) for unit, length, upto in units if seconds < upto)
     digits = 0 if length == 1 and seconds >= MINUTE / 6 else 1
