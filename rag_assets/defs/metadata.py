@@ -16,8 +16,8 @@ import polars as pl
 from rag_assets.core.display import printable
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
+from rag_assets.core.reports.listing import ListingReport, ListingResult
 from rag_assets.instance.event_log import LAGS
-from rag_assets.pipeline.listing import ListingReport, ListingResult
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

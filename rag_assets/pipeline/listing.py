@@ -8,7 +8,7 @@ which removals are doubted (`core/documents/removals.py`).
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -33,6 +33,7 @@ from rag_assets.core.documents.removals import (
 from rag_assets.core.errors import CommitConflictError, SourceError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
+from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
 from rag_assets.core.tables import DOUBTS, SOURCE_FILES, content_version
 
 LISTING_VERSION = "1"
@@ -40,53 +41,8 @@ CONCURRENT_COMMITS = 16
 
 SAME = ["version", "problem"]  # columns whose change requires parsing the document again
 DOUBT = PartitionKey("removals", "doubted")
-POLICY, BEGINNING = RemovalPolicy(), Progress()
+POLICY = RemovalPolicy()
 Shards = Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ListingReport:
-    """Documents of one shard, and how its listing changed; `missing` ones are still listed."""
-
-    documents: int
-    added: int
-    changed: int
-    removed: int
-    missing: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListingResult:
-    """The outcome of a listing, or of a part of one.
-
-    Attributes:
-        reports: Shard → report, for every shard listed.
-        versions: Shard → data version, for shards whose listing changed.
-        upto: The last document id listed; None if the end was reached.
-        ordered: Whether the source returned the documents in the order of their ids.
-        progress: The listing so far, for its next window.
-        doubt: The removal that is doubted, if the listing was of the whole source.
-        doubt_changed: Whether the doubt began, changed or ended.
-    """
-
-    reports: dict[str, ListingReport] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    upto: str | None = None
-    ordered: bool = True
-    progress: Progress = BEGINNING
-    doubt: Doubt | None = None
-    doubt_changed: bool = False
-
-    @property
-    def documents(self) -> int:
-        """The number of documents listed, including those that are missing."""
-        return sum(report.documents for report in self.reports.values())
-
-    @property
-    def missing(self) -> int:
-        """The number of documents that are missing from the source but still listed."""
-        return sum(report.missing for report in self.reports.values())
 
 
 @dataclass(frozen=True, slots=True)

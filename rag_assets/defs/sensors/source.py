@@ -22,12 +22,13 @@ from rag_assets.core.documents.bucket_events import changed_keys
 from rag_assets.core.documents.removals import Progress, RemovalPolicy
 from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Asset, Job, Sensor
+from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.defs.checks.listing import removals_result as removals
 from rag_assets.defs.jobs.ingestion import ingest_documents
 from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
 from rag_assets.defs.sensors.tick import Tick
-from rag_assets.pipeline.listing import ListingResult, list_source, look_up, read_files
+from rag_assets.pipeline.listing import list_source, look_up, read_files
 from rag_assets.pipeline.staleness import stale_documents
 from rag_assets.settings import Settings
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from rag_assets.core.names import Asset
+from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.bulk_window import closed_until
 from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard, plan_runs
 from rag_assets.core.scheduling.retries import RetryPolicy, waiting
@@ -20,7 +21,6 @@ from rag_assets.core.scheduling.tick_message import describe
 from rag_assets.defs.metadata import listing_events
 from rag_assets.instance.freshness import heartbeats
 from rag_assets.instance.runs import read_runs, request
-from rag_assets.pipeline.listing import ListingResult
 from rag_assets.settings import Settings
 
 
