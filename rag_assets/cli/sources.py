@@ -5,10 +5,10 @@ What belongs here: options, confirmations and output. What does not: running the
 """
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from rag_assets.cli import services
+from rag_assets.cli.terminal import SafeConsole, echo
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job, Op
 from rag_assets.settings import load_settings
@@ -35,13 +35,13 @@ def accept_removal(yes: bool) -> None:
     services.use_instance(settings)
     doubt, folders = doubted_removal(settings)
     if doubt is None:
-        click.echo("No removal is doubted, so there is nothing to accept.")
+        echo("No removal is doubted, so there is nothing to accept.")
         return
     table = Table("folder", "missing", "listed")
     for row in folders.head(MAX_FOLDERS).iter_rows():
         table.add_row(*map(str, row))
-    console = Console()
-    console.print(doubt.sentence, markup=False)
+    console = SafeConsole()
+    console.print(doubt.sentence)
     console.print(table)
     if folders.height > MAX_FOLDERS:
         console.print(f"{folders.height - MAX_FOLDERS} more folders are in the check `removals`.")
@@ -50,4 +50,4 @@ def accept_removal(yes: bool) -> None:
     _, error = run_step(Job.ACCEPT_REMOVAL, {Op.ACCEPT: {"digest": doubt.digest}})
     if error:
         raise RagAssetsError(error)
-    click.echo(f"{doubt.documents} documents will be removed by the next runs.")
+    echo(f"{doubt.documents} documents will be removed by the next runs.")

@@ -196,16 +196,19 @@ def read_files(lake: Lake, shards: Shards) -> pl.DataFrame:
     return Listed.read(lake, shards, shards).files
 
 
-def accept_removal(lake: Lake, shards: Shards, digest: str = "") -> ListingResult:
-    """Remove the documents that are doubted; what went missing since is judged by itself.
+def accept_removal(lake: Lake, source: Source, shards: Shards, digest: str = "") -> ListingResult:
+    """Remove the documents that are doubted, except those that have returned in the meantime.
+
+    What went missing since is not removed: the next listing judges it by itself.
 
     Args:
         lake: Where the listings are.
+        source: The source, which is listed again.
         shards: All shards.
         digest: Digest of the removal that was looked at; empty for the one there is now.
 
     Raises:
-        SourceError: Another removal is doubted now.
+        SourceError: Another removal is doubted now, or the source cannot be listed.
     """
     doubt = read_doubt(lake)
     if doubt is None:
@@ -218,8 +221,10 @@ def accept_removal(lake: Lake, shards: Shards, digest: str = "") -> ListingResul
     accepted = Verdict(Missing.WAITING, None)
 
     def attempt(missing: Shards) -> ListingResult:
-        seen = Seen(pl.DataFrame(schema=SOURCE_FILES), DOUBTED)
-        return Listed.read(lake, missing, shards).commit(seen, accepted, BEGINNING)
+        listed = Listed.read(lake, missing, shards)
+        found = source.listing(listed.files, listed.has).files
+        returned = found.join(listed.files.filter(DOUBTED), on="document_id", how="semi")
+        return listed.commit(Seen(returned, DOUBTED), accepted, BEGINNING)
 
     result = _attempts(lake, shards, attempt)
     return replace(result, doubt_changed=_record(lake, None))

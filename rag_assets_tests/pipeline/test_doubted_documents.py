@@ -51,7 +51,7 @@ def test_an_accepted_removal_empties_the_index_and_its_return_embeds_nothing(
 ) -> None:
     embedded = len(emptied.embedder.embedded)
     emptied.run()
-    accept_removal(emptied.lake, emptied.shards)
+    accept_removal(emptied.lake, emptied.source, emptied.shards)
 
     emptied.run()
     assert emptied.rows() == []

@@ -116,7 +116,7 @@ def test_an_accepted_removal_is_the_one_that_was_seen(full: Listings) -> None:
     full.pass_over()
 
     with pytest.raises(SourceError, match="changed since it was looked at"):
-        accept_removal(full.lake, SHARDS, result.doubt.digest)
+        accept_removal(full.lake, full.source, SHARDS, result.doubt.digest)
 
     assert len(full.listed()) == 100
 
@@ -126,7 +126,7 @@ def test_what_goes_missing_after_a_removal_was_accepted_is_doubted_again(full: L
     full.pass_over()
     full.delete(*names(100)[60:])
 
-    accepted = accept_removal(full.lake, SHARDS)
+    accepted = accept_removal(full.lake, full.source, SHARDS)
     [result] = full.pass_over()
 
     assert sum(report.removed for report in accepted.reports.values()) == 60
@@ -135,15 +135,28 @@ def test_what_goes_missing_after_a_removal_was_accepted_is_doubted_again(full: L
     assert len(full.listed()) == 40
 
 
+def test_what_has_returned_when_a_removal_is_accepted_stays(full: Listings) -> None:
+    full.delete(*names(100)[:60])
+    full.pass_over()
+    full.put(*names(100)[:10], version="2")
+
+    accepted = accept_removal(full.lake, full.source, SHARDS)
+
+    assert sum(report.removed for report in accepted.reports.values()) == 50
+    assert full.listed() == set(full.store.objects)
+    assert full.versions()["0000.md"] == "2"
+    assert full.marks() == {}
+
+
 def test_a_removal_is_accepted_once(full: Listings) -> None:
     everything = dict(full.store.objects)
     full.store.objects.clear()
     full.pass_over()
-    accept_removal(full.lake, SHARDS)
+    accept_removal(full.lake, full.source, SHARDS)
     full.pass_over()
     assert full.listed() == set()
 
-    assert accept_removal(full.lake, SHARDS).reports == {}
+    assert accept_removal(full.lake, full.source, SHARDS).reports == {}
     full.store.objects |= everything
     full.pass_over()
     full.store.objects.clear()
@@ -246,7 +259,7 @@ def test_a_removal_is_obeyed_or_doubted_as_a_whole(
         lost = set(all_names) - listings.listed()
         assert lost == {all_names[n] for n in gone} if not doubted else len(lost) <= 20
         if accept:
-            accept_removal(listings.lake, SHARDS)
+            accept_removal(listings.lake, listings.source, SHARDS)
             assert listings.listed() == set(listings.store.objects)
         listings.put(*(all_names[number] for number in more))
         listings.pass_over(objects)

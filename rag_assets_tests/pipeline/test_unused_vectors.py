@@ -44,7 +44,7 @@ def test_139_documents_removed_and_restored_embed_nothing(pipeline: Pipeline) ->
     for name in list(texts)[:139]:
         pipeline.remove(name)
     assert embed(pipeline)["embedding.removed"] == 0  # so many are doubted
-    accept_removal(pipeline.lake, pipeline.shards)
+    accept_removal(pipeline.lake, pipeline.source, pipeline.shards)
     assert embed(pipeline)["embedding.removed"] > 139
     assert embed(pipeline)["embedding.computed"] == 0
     for name, text in texts.items():

@@ -14,7 +14,7 @@ from rag_assets.defs.jobs.selections import (
     without_checks,
 )
 from rag_assets.defs.metadata import as_metadata, listing_events
-from rag_assets.defs.resources import IndexResource
+from rag_assets.defs.resources import IndexResource, SourceResource
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.models.orphans import find_orphans, remove
 from rag_assets.models.registry import ModelRegistry, maintained_collections
@@ -93,10 +93,15 @@ class AcceptConfig(dg.Config):
 
 
 @dg.op(name=Op.ACCEPT)
-def accept(context: dg.OpExecutionContext, config: AcceptConfig, index: IndexResource) -> None:
+def accept(
+    context: dg.OpExecutionContext,
+    config: AcceptConfig,
+    source: SourceResource,
+    index: IndexResource,
+) -> None:
     """Remove the documents whose removal is doubted from the listing."""
     opened = index.open()
-    accepted = accept_removal(opened.lake, opened.shards, config.digest)
+    accepted = accept_removal(opened.lake, source.open(), opened.shards, config.digest)
     for event in listing_events(accepted):
         context.log_event(event)
     removed = sum(report.removed for report in accepted.reports.values())
