@@ -376,6 +376,9 @@ class Platform:
             [self._services[name]] = context.__enter__()
         self._contexts[name] = context
 
+    def pid(self, service: str) -> int:
+        return self._services[service].process.pid
+
     def stop(self, service: str) -> None:
         """Stop a service; with the daemon its code server and its runs."""
         for name in (service, "code") if service == "daemon" else (service,):
@@ -387,7 +390,7 @@ class Platform:
     def kill(self, service: str) -> None:
         """Kill a service with its code server and its run processes, as a lost machine would."""
         for name in (service, "code") if service == "daemon" else (service,):
-            process = psutil.Process(self._services[name].process.pid)
+            process = psutil.Process(self.pid(name))
             for child in [*process.children(recursive=True), process]:
                 with suppress(psutil.NoSuchProcess):
                     child.kill()
