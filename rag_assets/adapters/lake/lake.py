@@ -308,7 +308,7 @@ def _read_parquet(data: bytes, expected: Schema) -> pl.DataFrame:
     names = [name for name in expected if name not in added]
     table = pl.read_parquet(io.BytesIO(data), columns=names if len(names) < len(stored) else None)
     nulls = (pl.lit(None, expected[name]).alias(name) for name in added)
-    return table.with_columns(nulls).select(expected) if added else table
+    return table.with_columns(nulls).select(list(expected)) if added else table
 
 
 def _table(

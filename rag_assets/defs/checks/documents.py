@@ -35,7 +35,7 @@ def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.Asset
     rate = rows.height / documents if documents else 0.0
     exceeded = rate > thresholds.max_quarantine_rate
     age = datetime.now(UTC) - rows["since"].to_list()[0] if rows.height else timedelta()
-    hours = age.total_seconds() / 3600
+    hours = max(0.0, age.total_seconds()) / 3600
     return dg.AssetCheckResult(
         passed=rows.is_empty(),
         severity=dg.AssetCheckSeverity.ERROR if exceeded else dg.AssetCheckSeverity.WARN,
