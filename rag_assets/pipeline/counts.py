@@ -55,7 +55,8 @@ class LakeCounts:
 def rows_by_shard(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[str, int]:
     """Return an asset's row count by shard; a table is read only if its footer lacks the count."""
     unknown = [shard for (shard,), meta in metas[asset].items() if "rows" not in meta.metrics]
-    counted = {s: p.table.height for s, p in lake.read_all(asset, unknown, schema).items()}
+    parts, _ = lake.read_sound(asset, unknown, schema)
+    counted = {shard: part.table.height for shard, part in parts.items()}
     known = {s: int(m.metrics["rows"]) for (s,), m in metas[asset].items() if "rows" in m.metrics}
     return known | counted
 
@@ -64,7 +65,7 @@ def _quarantine(lake: Lake, metas: Metas) -> Quarantine:
     """Return the quarantined documents; a table is read only if its footer lacks the counts."""
     parsed: Mapping[tuple[str, ...], Meta] = metas[Asset.PARSED_DOCUMENTS]
     unknown = [shard for (shard,), meta in parsed.items() if "rows" not in meta.metrics]
-    tables = lake.read_all(Asset.PARSED_DOCUMENTS, unknown, PARSED_DOCUMENTS).values()
-    counted = [Quarantine.of(quarantined(part.table)) for part in tables]
+    parts, _ = lake.read_sound(Asset.PARSED_DOCUMENTS, unknown, PARSED_DOCUMENTS)
+    counted = [Quarantine.of(quarantined(part.table)) for part in parts.values()]
     known = [Quarantine.of_metrics(meta.metrics) for meta in parsed.values()]
     return Quarantine.together([*known, *counted])

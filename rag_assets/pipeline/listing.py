@@ -7,7 +7,7 @@ does not: how a kind of source is listed (`adapters/source/`), and when (`defs/s
 from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -17,7 +17,8 @@ from rag_assets.core.diffs import diff
 from rag_assets.core.errors import CommitConflictError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import SOURCE_FILES, content_version
+from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
+from rag_assets.pipeline.parsing import LISTED_PROBLEMS
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
@@ -97,7 +98,7 @@ def look_up(
     for shard, ids in sorted(by_shard.items()):
 
         def attempt(shard: str = shard, ids: set[str] = ids) -> None:
-            actual = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
+            actual = _stored(lake, [shard])[shard]
             part = pl.col("document_id").is_in(sorted(ids))
             files = source.look_up(ids, actual.table)
             result.add(shard, *_commit(lake, shard, actual, _replaced(actual, part, files)))
@@ -109,7 +110,7 @@ def look_up(
 def _list_once(
     lake: Lake, source: Source, shards: Shards, all_shards: Shards, window: Window
 ) -> ListingResult:
-    actual = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES)
+    actual = _stored(lake, shards)
     listing = source.listing(
         pl.concat([partition.table for partition in actual.values()]),
         desired=lambda document_id: shard_of(document_id, all_shards) in actual,
@@ -132,6 +133,38 @@ def _list_once(
     return result
 
 
+def _stored(lake: Lake, shards: Shards) -> dict[str, Partition]:
+    """Read the stored listings; in place of one that was lost, what was parsed of the shard.
+
+    A listing of a part of the source would otherwise drop the shard's other documents.
+    """
+    stored = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES)
+    lost = [shard for shard, partition in stored.items() if partition.meta is None]
+    parsed, _ = lake.read_sound(Asset.PARSED_DOCUMENTS, lost, PARSED_DOCUMENTS)
+    return stored | {
+        shard: _as_listed(stored[shard], partition)
+        for shard, partition in parsed.items()
+        if partition.meta is not None
+    }
+
+
+def _as_listed(lost: Partition, parsed: Partition) -> Partition:
+    """Return the listing that documents were parsed from, without stamps: they are read again."""
+    assert parsed.meta is not None
+    listed = pl.col("outcome").is_in(LISTED_PROBLEMS)
+    table = parsed.table.select(
+        "document_id",
+        "version",
+        "size",
+        "modified_at",
+        pl.lit(None, pl.String).alias("stamp"),
+        pl.when(listed).then("outcome").alias("problem"),
+        pl.when(listed).then("error").alias("error"),
+    )
+    used = parsed.meta.upstream[Asset.SOURCE_FILES].changes
+    return replace(lost, table=table, changes=max(lost.changes, used) + 1)
+
+
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:
     shards = [shard_of(document_id, all_shards) for document_id in listing["document_id"]]
     parts = listing.with_columns(shard=pl.Series(shards, dtype=pl.String)).partition_by(
@@ -151,7 +184,7 @@ def _commit(
     """Commit a shard's listing if it changed; return its report and, if it is new, its version."""
     change = diff(listing, actual.table, key="document_id", same=SAME)
     version = None
-    if actual.token is None or not listing.equals(actual.table):
+    if actual.meta is None or not listing.equals(actual.table):
         version = content_version(listing, ["document_id", "version", "modified_at", "problem"])
         meta = Meta(version, LISTING_VERSION, changes=actual.changes + change.size)
         lake.commit(PartitionKey(Asset.SOURCE_FILES, shard), listing, meta, actual.token)

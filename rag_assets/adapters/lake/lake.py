@@ -104,14 +104,17 @@ class Lake:
         found = _each(lambda shard: self.read(PartitionKey(asset, shard), schema), shards)
         return dict(zip(shards, found, strict=True))
 
-    def read_sound(self, asset: str, shards: Sequence[str], schema: Schema) -> dict[str, Partition]:
-        """Read the partitions of several shards, without those that cannot be read."""
+    def read_sound(
+        self, asset: str, shards: Sequence[str], schema: Schema
+    ) -> tuple[dict[str, Partition], list[str]]:
+        """Read the partitions of several shards; also return why others cannot be read."""
 
-        def read(shard: str) -> Partition | None:
-            return _unless_bad(lambda: self.read(PartitionKey(asset, shard), schema))
+        def read(shard: str) -> Partition | LakeError:
+            return _or_error(lambda: self.read(PartitionKey(asset, shard), schema))
 
-        found = zip(shards, _each(read, shards), strict=True)
-        return {shard: partition for shard, partition in found if partition is not None}
+        found = dict(zip(shards, _each(read, shards), strict=True))
+        sound = {shard: part for shard, part in found.items() if isinstance(part, Partition)}
+        return sound, [str(error) for error in found.values() if isinstance(error, LakeError)]
 
     def meta(self, key: PartitionKey) -> Meta | None:
         """Read only the metadata of a partition (the Parquet footer); None if it does not exist.
@@ -151,14 +154,9 @@ class Lake:
 
     def _state(self, path: str) -> Meta | LakeError | None:
         """Return a partition's metadata, or why there is none; None if it does not exist."""
-        try:
-            footer = self._footer(path)
-        except LakeUnavailableError:
-            raise
-        except LakeError as error:
-            return error
-        if footer is None:
-            return None
+        footer = _or_error(lambda: self._footer(path))
+        if not isinstance(footer, Footer):
+            return footer
         return footer.meta or LakeCorruptionError(path, footer.set_aside)
 
     def partitions(self, asset: str) -> list[tuple[str, ...]]:
@@ -237,9 +235,9 @@ class Lake:
         asset, shard = asset_of(path), parts_of(path)[-1]
         consumers = [other for other in self._partitions() if parts_of(other)[-1:] == (shard,)]
         metas = [state for state in _each(self._state, consumers) if isinstance(state, Meta)]
-        own = _unless_bad(lambda: decode_footer(data, path))
+        own = _or_error(lambda: decode_footer(data, path))
         return max(
-            own.changes if own else 0,
+            own.changes if isinstance(own, Footer) else 0,
             *(meta.upstream[asset].changes for meta in metas if asset in meta.upstream),
             0,
         )
@@ -247,8 +245,8 @@ class Lake:
     def _recorded_facts(self) -> list[Facts] | None:
         """Return the settings recorded in the partitions; None if there are no partitions."""
         paths = self._partitions()
-        footers = _each(lambda path: _unless_bad(lambda: self._footer(path)), paths)
-        recorded = {tuple(sorted(footer.facts.items())) for footer in footers if footer}
+        footers = _each(lambda path: _or_error(lambda: self._footer(path)), paths)
+        recorded = {tuple(sorted(f.facts.items())) for f in footers if isinstance(f, Footer)}
         return [dict(facts) for facts in recorded if facts] if paths else None
 
     def _partitions(self) -> list[str]:
@@ -275,11 +273,12 @@ class Lake:
         """
         tables = [pl.DataFrame(schema=schema)]
         for path in self._objects.list(key.checkpoints):
-            found = _unless_bad(partial(self._read, path, schema))
-            if found is None:
-                self._objects.delete(path)
-            else:
+            found = _or_error(partial(self._read, path, schema))
+            if isinstance(found, Partition):
                 tables.append(found.table)
+            else:
+                logger.warning("%s Its work is repeated.", found)
+                self._objects.delete(path)
         return pl.concat(tables)
 
     def remove(self, asset: str, *parts: str) -> None:
@@ -319,12 +318,11 @@ def _twice(read: Callable[[], Result]) -> Result:
         return read()
 
 
-def _unless_bad(read: Callable[[], Result]) -> Result | None:
-    """Return what is read; None, with a warning, if that object is bad. The store must respond."""
+def _or_error(read: Callable[[], Result]) -> Result | LakeError:
+    """Return what is read or, if that object is bad, why. The store must respond."""
     try:
         return read()
     except LakeUnavailableError:
         raise
     except LakeError as error:
-        logger.warning("%s", error)
-        return None
+        return error

@@ -70,7 +70,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         tick.observe(_take_notifications(tick, lake, files, shards))
         state = _continue_listing(tick, lake, files, shards, _state(context.cursor))
         names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
-        metas = {name: lake.metas(name, known) for name in names}
+        metas = tick.read_metas(lake, names, known)
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
             stale_documents(metas, shards, parser_version(), chunker.version),
