@@ -31,9 +31,7 @@ def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.Asset
     hours = age.total_seconds() / 3600
     return dg.AssetCheckResult(
         passed=rows.is_empty() and not problems,
-        severity=dg.AssetCheckSeverity.ERROR
-        if exceeded or problems
-        else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
         description=(
             f"{rows.height} of {documents} documents are quarantined, the oldest for {hours:.1f} h."
             f" The job {Job.RETRY_QUARANTINED} retries them."
