@@ -46,7 +46,9 @@ def stale_documents(
                 and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
             )
         if not in_sync:
-            desired = digest(listed.data_version, parser_version, chunker_version)
+            # Rebuilding a lost partition is separate work, which an earlier success did not do.
+            lost = ["lost"] if parsed is None or chunks is None else []
+            desired = digest(listed.data_version, parser_version, chunker_version, *lost)
             stale.append(_stale_shard(position, listed, used, desired, whole=not same_code))
     return stale
 
@@ -74,8 +76,8 @@ def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[Sta
         )
         if not in_sync:
             # `unread` is part of the desired state: reading a filled shard back is separate work.
-            # So is embedding all of its texts again.
-            state = f"{unread}, lost" if lost else str(unread)
+            # So is rebuilding what was lost.
+            state = "lost" if lost or rows is None else str(unread)
             desired = digest(chunks.data_version, str(chunks.changes), spec.signature, state)
             whole = used is None or unread or lost
             stale.append(_stale_shard(position, chunks, used, desired, whole=whole))

@@ -63,7 +63,7 @@ def without_zeros(work: Work, *metrics: str) -> Work:
     return {metric: work[metric] for metric in metrics if work[metric]}
 
 
-@pytest.mark.parametrize(("asset", "kind"), zip(PARTITIONED, cycle(KINDS)))
+@pytest.mark.parametrize(("asset", "kind"), list(zip(PARTITIONED, cycle(KINDS))))
 def test_a_corrupt_partition_is_rebuilt_from_what_it_derives_from(
     filled: Pipeline, asset: str, kind: str
 ) -> None:
@@ -108,15 +108,16 @@ def test_reports_and_checks_go_on_without_it(filled: Pipeline) -> None:
 
 @pytest.mark.parametrize("kind", ["half", "deleted"])
 def test_a_listing_in_windows_removes_nothing_from_a_shard_whose_listing_was_lost(
-    filled: Pipeline, kind: str
+    filled: Pipeline, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
+    monkeypatch.setattr("rag_assets.adapters.source.stores.PAGE", 3)
     before = filled.indexed()
     if kind == "deleted":
         filled.lake._objects.delete(key(Asset.SOURCE_FILES).path)
     else:
         damage(filled.lake, key(Asset.SOURCE_FILES).path, kind)
 
-    window = Window("", max_objects=3)
+    window = Window("", objects=3)
     first = list_source(filled.lake, filled.source, filled.shards, filled.shards, window)
     work = filled.parse_and_chunk_all()
 
