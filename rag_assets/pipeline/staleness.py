@@ -46,9 +46,7 @@ def stale_documents(
                 and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
             )
         if not in_sync:
-            # Rebuilding a lost partition is separate work, which an earlier success did not do.
-            lost = ["lost"] if parsed is None or chunks is None else []
-            desired = digest(listed.data_version, parser_version, chunker_version, *lost)
+            desired = digest(listed.data_version, parser_version, chunker_version)
             stale.append(_stale_shard(position, listed, used, desired, whole=not same_code))
     return stale
 
@@ -76,9 +74,7 @@ def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[Sta
         )
         if not in_sync:
             # `unread` is part of the desired state: reading a filled shard back is separate work.
-            # So is rebuilding what was lost.
-            state = "lost" if lost or rows is None else str(unread)
-            desired = digest(chunks.data_version, str(chunks.changes), spec.signature, state)
+            desired = digest(chunks.data_version, str(chunks.changes), spec.signature, str(unread))
             whole = used is None or unread or lost
             stale.append(_stale_shard(position, chunks, used, desired, whole=whole))
     return stale

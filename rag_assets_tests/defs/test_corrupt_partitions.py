@@ -19,6 +19,12 @@ __all__ = ["filled", "fillings"]
 BAD = "s001"
 
 
+@pytest.fixture(autouse=True)
+def _retry_at_once(filled: Platform, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """The runs that filled the platform, for the same state, ended only just now."""
+    monkeypatch.setenv("RAG_ASSETS_RETRY_INITIAL_SECONDS", "0.001")
+
+
 def lake() -> Lake:
     return resolved(load_settings(), IndexResource).open().lake
 
