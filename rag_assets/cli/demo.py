@@ -25,10 +25,13 @@ SNIPPET_CHARACTERS = 420
 
 METRICS = {  # rows of the table: name → (asset, metric)
     "documents": ("parsed_documents", "documents"),
-    "parsed": ("parsed_documents", "parsed"),
+    "with text": ("parsed_documents", "with_text"),
+    "of them incomplete": ("parsed_documents", "incomplete"),
+    "skipped": ("parsed_documents", "skipped"),
+    "quarantined": ("parsed_documents", "quarantined"),
+    "parsed now": ("parsed_documents", "parsed"),
     "unchanged": ("parsed_documents", "unchanged"),
     "removed": ("parsed_documents", "removed"),
-    "quarantined": ("parsed_documents", "quarantined"),
     "chunks": ("chunks", "chunks"),
     "embedded": ("embeddings", "computed"),
     "rows written": ("collection", "written"),

@@ -11,6 +11,7 @@ import polars as pl
 
 from rag_assets.core.display import printable
 from rag_assets.core.documents.document import Outcome
+from rag_assets.core.documents.quality import account
 from rag_assets.core.tables import shortened
 
 MAX_BYTES = 16_000  # of all previews of one materialisation together
@@ -33,7 +34,7 @@ def documents(parsed: pl.DataFrame) -> pl.DataFrame:
         "outcome",
         shortened("title", CELL),
         pl.col("markdown").str.len_chars().alias("characters"),
-        pl.col("pages").list.len(),
+        pl.col("parts").map_elements(account, pl.String).fill_null("").alias("read"),
         shortened("error", CELL).fill_null(""),
     )
 
