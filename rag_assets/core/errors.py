@@ -9,6 +9,7 @@
     │   ├── DocumentGoneError        the object vanished between listing and reading
     │   └── DocumentUnreadableError  the store denies access to this object only
     ├── LakeError                 a lake object cannot be read or written
+    │   ├── LakeCorruptionError      an object's bytes are damaged; a partition is rebuilt
     │   ├── StaleInputError          an input is missing or out of date
     │   │   └── SupersededInputError    an input has changed since; a run for it will follow
     │   └── CommitConflictError      another writer committed first: read again and retry
@@ -75,6 +76,18 @@ class DocumentUnreadableError(SourceError):
 
 class LakeError(RagAssetsError):
     """A lake object cannot be read or written."""
+
+
+class LakeCorruptionError(LakeError):
+    """An object of the lake is damaged: truncated, empty or garbage, also when read twice.
+
+    Attributes:
+        path: The object's key in the lake.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(f"{path} in the lake is corrupt: {why}.")
 
 
 class LakeUnavailableError(LakeError, UnavailableError):

@@ -8,10 +8,12 @@ that is done (the check `orphans` and the job `compact` in `defs/`).
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.parsing.parser import parser_version
+from rag_assets.core.errors import LakeCorruptionError
 from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.names import Asset
 from rag_assets.pipeline.embedding import UNUSED_VECTORS
@@ -81,7 +83,9 @@ def _partitions(index: Index, registry: Registry) -> Iterator[Orphan]:
 
 def _checkpoints(index: Index) -> Iterator[Orphan]:
     for parts in sorted(index.lake.checkpointed_partitions()):
-        if _is_in_sync(index.lake, PartitionKey(*parts)):
+        with suppress(LakeCorruptionError):  # a run that rebuilds the partition resumes them
+            if not _is_in_sync(index.lake, PartitionKey(*parts)):
+                continue
             name = "/".join(("checkpoints", *parts))
             yield Orphan("checkpoints", name, "its partition is in sync", parts)
 

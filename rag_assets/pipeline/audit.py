@@ -4,14 +4,32 @@ What belongs here: finding damage that none of our runs caused. What does not: h
 (`sync.py`), which is also how a repair is made.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from rag_assets.core.errors import StaleInputError, SupersededInputError
+from rag_assets.adapters.lake.lake import KnownMetas, Lake, PartitionKey, problems
+from rag_assets.core.errors import (
+    LakeCorruptionError,
+    LakeError,
+    LakeUnavailableError,
+    SupersededInputError,
+)
 from rag_assets.core.names import Asset
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.counts import PARTITIONED
 from rag_assets.pipeline.sync import sync_shard, unfilled
+
+logger = logging.getLogger(__name__)
+
+TABLES = {
+    Asset.SOURCE_FILES: SOURCE_FILES,
+    Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS,
+    Asset.CHUNKS: CHUNKS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +61,47 @@ def damages(target: ModelCollection) -> Iterator[Damage]:
     for shard in target.index.shards:
         try:
             rows, meta = target.desired_rows(shard)
-        except StaleInputError:
+            actual = target.index.lake.meta(target.key(shard))
+        except LakeUnavailableError:
+            raise
+        except LakeError:  # stale, or it cannot be read: see `unreadable`
             continue
-        if target.index.lake.meta(target.key(shard)) == meta:
+        if actual == meta:
             change = target.difference(shard, rows)
             if not change.nothing_to_do:
                 missing, extra = change.make.height, len(change.removed)
                 yield Damage(target.name, target.spec.key, shard, missing, extra)
+
+
+def unreadable(lake: Lake) -> list[str]:
+    """Return why partitions cannot be read, by their footers, in sentences that name them."""
+    known: KnownMetas = {}
+    for asset in PARTITIONED:
+        lake.metas(asset, known)
+    return problems(known)
+
+
+def set_aside_corrupt(lake: Lake, shards: Sequence[str]) -> list[str]:
+    """Set corrupt partitions aside, so that the sensors have them rebuilt; return which and why.
+
+    Tables are read whole, except for vectors, of which only the footers are.
+    """
+    for asset, schema in TABLES.items():
+        for shard in shards:
+            key = PartitionKey(asset, shard)
+            try:
+                lake.update(partial(lake.read, key, schema))
+            except LakeUnavailableError:
+                raise
+            except LakeError as error:
+                logger.warning("%s", error)
+    known: KnownMetas = {}
+    for asset in PARTITIONED:
+        lake.metas(asset, known)
+    for path, (_, state) in known.items():
+        if isinstance(state, LakeCorruptionError):
+            lake.set_aside(path)
+    return problems(known)
 
 
 def audit(target: ModelCollection) -> Iterator[Damage]:

@@ -59,7 +59,8 @@ class LakeCounts:
 def rows_by_shard(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[str, int]:
     """Return an asset's row count by shard; a table is read only if its footer lacks the count."""
     unknown = [shard for (shard,), meta in metas[asset].items() if "rows" not in meta.metrics]
-    counted = {s: p.table.height for s, p in lake.read_all(asset, unknown, schema).items()}
+    parts, _ = lake.read_sound(asset, unknown, schema)
+    counted = {shard: part.table.height for shard, part in parts.items()}
     known = {s: int(m.metrics["rows"]) for (s,), m in metas[asset].items() if "rows" in m.metrics}
     return known | counted
 
@@ -69,8 +70,9 @@ def _documents(lake: Lake, metas: Metas) -> tuple[Outcomes, Quarantine]:
     parsed: Mapping[tuple[str, ...], Meta] = metas[Asset.PARSED_DOCUMENTS]
     known = [meta.metrics for meta in parsed.values() if has_outcomes(meta.metrics)]
     unknown = [shard for (shard,), meta in parsed.items() if not has_outcomes(meta.metrics)]
-    tables = lake.read_all(Asset.PARSED_DOCUMENTS, unknown, PARSED_DOCUMENTS).values()
-    outcomes = [*map(Outcomes.of_metrics, known), *(Outcomes.of(part.table) for part in tables)]
-    kept = [Quarantine.of(quarantined(part.table)) for part in tables]
+    parts, _ = lake.read_sound(Asset.PARSED_DOCUMENTS, unknown, PARSED_DOCUMENTS)
+    tables = [part.table for part in parts.values()]
+    outcomes = [*map(Outcomes.of_metrics, known), *map(Outcomes.of, tables)]
+    kept = [Quarantine.of(quarantined(table)) for table in tables]
     kept += map(Quarantine.of_metrics, known)
     return Outcomes.together(outcomes), Quarantine.together(kept)

@@ -6,7 +6,7 @@ What does not: how a model is loaded and called (`adapters/embedders/`).
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -17,7 +17,13 @@ import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.core.diffs import diff
-from rag_assets.core.errors import ConfigurationError, SignatureMismatchError, StaleInputError
+from rag_assets.core.errors import (
+    ConfigurationError,
+    LakeError,
+    LakeUnavailableError,
+    SignatureMismatchError,
+    StaleInputError,
+)
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.names import Asset
@@ -135,7 +141,12 @@ def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, Embedd
     """
     shared = SharedVectors.between(run, shards)
     for shard in shards:
-        yield shard, run.lake.update(partial(_embed_once, run, shard, shared))
+        yield shard, embed_shard(run, shard, shared)
+
+
+def embed_shard(run: ModelRun, shard: str, shared: "SharedVectors") -> EmbeddingReport:
+    """Bring one shard's vectors in sync with its chunks, as `embed_shards` does for several."""
+    return run.lake.update(partial(_embed_once, run, shard, shared))
 
 
 class SharedVectors:
@@ -154,11 +165,18 @@ class SharedVectors:
         shared = cls(run.schema)
         if len(shards) > 1:
             actual = cache(lambda shard: run.actual(shard, ["text_digest"]).table["text_digest"])
-            missing = pl.concat([_missing_digests(run, shard, actual) for shard in shards])
+            missing_by_shard = {}
+            for shard in shards:
+                with _left_to_its_turn(shard):
+                    missing_by_shard[shard] = run.lake.update(
+                        partial(_missing_digests, run, shard, actual)
+                    )
+            missing = pl.concat([pl.Series(dtype=pl.String), *missing_by_shard.values()])
             shared._missing_twice = missing.filter(missing.is_duplicated()).unique()
-            for shard in shards if len(missing) else []:
-                if actual(shard).is_in(missing.implode()).any():
-                    shared._keep(run.actual(shard).table, missing)
+            for shard in missing_by_shard if len(missing) else ():
+                with _left_to_its_turn(shard):
+                    if run.lake.update(partial(actual, shard)).is_in(missing.implode()).any():
+                        shared._keep(run.lake.update(partial(run.actual, shard)).table, missing)
         return shared
 
     def offer(self, computed: pl.DataFrame) -> None:
@@ -172,6 +190,17 @@ class SharedVectors:
     def of(self, texts: pl.DataFrame) -> pl.DataFrame:
         """Return the shared vectors of these texts."""
         return self._table.join(texts, on="text_digest", how="semi")
+
+
+@contextmanager
+def _left_to_its_turn(shard: str) -> Iterator[None]:
+    """Pass over a shard that cannot be read; it fails, alone, when it is embedded."""
+    try:
+        yield
+    except LakeUnavailableError:
+        raise
+    except LakeError as error:
+        logger.warning("%s: %s", shard, error)
 
 
 def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingReport:

@@ -34,7 +34,8 @@ from rag_assets.core.errors import CommitConflictError, SourceError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
-from rag_assets.core.tables import DOUBTS, SOURCE_FILES, content_version
+from rag_assets.core.tables import DOUBTS, PARSED_DOCUMENTS, SOURCE_FILES, content_version
+from rag_assets.pipeline.parsing import LISTED_PROBLEMS
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
@@ -73,7 +74,7 @@ class Listed:
     @classmethod
     def read(cls, lake: Lake, shards: Shards, all_shards: Shards) -> "Listed":
         """Read the listings from the lake."""
-        return cls(lake, all_shards, lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES))
+        return cls(lake, all_shards, _stored(lake, shards))
 
     @property
     def part(self) -> float:
@@ -296,6 +297,39 @@ def _commit_end(
     return replace(result, doubt=doubt, doubt_changed=_record(listed.lake, doubt))
 
 
+def _stored(lake: Lake, shards: Shards) -> dict[str, Partition]:
+    """Read the stored listings; in place of one that was lost, what was parsed of the shard.
+
+    A listing of a part of the source would otherwise drop the shard's other documents.
+    """
+    stored = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES)
+    lost = [shard for shard, partition in stored.items() if partition.meta is None]
+    parsed, _ = lake.read_sound(Asset.PARSED_DOCUMENTS, lost, PARSED_DOCUMENTS)
+    return stored | {
+        shard: _as_listed(stored[shard], partition)
+        for shard, partition in parsed.items()
+        if partition.meta is not None
+    }
+
+
+def _as_listed(lost: Partition, parsed: Partition) -> Partition:
+    """Return the listing that documents were parsed from, without stamps: they are read again."""
+    assert parsed.meta is not None
+    listed = pl.col("outcome").is_in(LISTED_PROBLEMS)
+    table = parsed.table.select(
+        "document_id",
+        "version",
+        "size",
+        "modified_at",
+        pl.lit(None, pl.String).alias("stamp"),
+        pl.when(listed).then("outcome").alias("problem"),
+        pl.when(listed).then("error").alias("error"),
+        pl.lit(None, pl.String).alias("missing"),
+    )
+    used = parsed.meta.upstream[Asset.SOURCE_FILES].changes
+    return replace(lost, table=table, changes=max(lost.changes, used) + 1)
+
+
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:
     shards = [shard_of(document_id, all_shards) for document_id in listing["document_id"]]
     parts = listing.with_columns(shard=pl.Series(shards, dtype=pl.String)).partition_by(
@@ -318,7 +352,7 @@ def _commit(
     listing = pl.concat([others, seen.files, kept]).sort("document_id")
     change = diff(listing, actual.table, key="document_id", same=SAME)
     version = None
-    if actual.token is None or not listing.equals(actual.table):
+    if actual.meta is None or not listing.equals(actual.table):
         version = content_version(listing, ["document_id", "version", "modified_at", "problem"])
         meta = Meta(version, LISTING_VERSION, changes=actual.changes + change.size)
         lake.commit(PartitionKey(Asset.SOURCE_FILES, shard), listing, meta, actual.token)

@@ -33,6 +33,7 @@ from rag_assets.pipeline.progress import Progress
 logger = logging.getLogger(__name__)
 
 SAME = ["version", "parser", "problem"]  # columns that match while a parsed row is current
+LISTED_PROBLEMS = (Outcome.TOO_LARGE, Outcome.INVALID_KEY, Outcome.UNREADABLE)
 Row = dict[str, Any]
 
 
@@ -153,14 +154,18 @@ def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
     return parsed.filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
 
 
-def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int]:
-    """Return the quarantined documents, oldest first, and the total number of documents."""
-    parts = lake.read_all(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS).values()
-    rows = pl.concat([quarantined(partition.table) for partition in parts])
-    documents = sum(partition.table.height for partition in parts)
+def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int, list[str]]:
+    """Return the quarantined documents, oldest first, and the total number of documents.
+
+    Also returns why partitions cannot be read, whose documents are not among them.
+    """
+    parts, problems = lake.read_sound(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS)
+    rows = [quarantined(partition.table) for partition in parts.values()]
+    documents = sum(partition.table.height for partition in parts.values())
     since = pl.col("judged_at").alias("since")
-    rows = rows.select("document_id", "outcome", "error", since, "size")
-    return rows.sort("since", "document_id"), documents
+    table = pl.concat([pl.DataFrame(schema=PARSED_DOCUMENTS), *rows])
+    table = table.select("document_id", "outcome", "error", since, "size")
+    return table.sort("since", "document_id"), documents, problems
 
 
 def _parse_once(
@@ -266,7 +271,7 @@ def _with_problems(parsed: pl.DataFrame) -> pl.DataFrame:
     This way a document that was too large or unreadable is retried when the limit or the permission
     changes, although its version does not.
     """
-    listed = pl.col("outcome").is_in([Outcome.TOO_LARGE, Outcome.INVALID_KEY, Outcome.UNREADABLE])
+    listed = pl.col("outcome").is_in(LISTED_PROBLEMS)
     return parsed.with_columns(problem=pl.when(listed).then("outcome"))
 
 

@@ -54,7 +54,8 @@ def stale_documents(
 def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[StaleShard]:
     """Return the shards whose rows in a model's collection do not match the current chunks.
 
-    This is decided by partition metadata of `chunks` and `collection`.
+    This is decided by partition metadata of `chunks`, `embeddings` and `collection`. Rows whose
+    vectors were lost are stale too: everything that reads the vectors later needs them.
     """
     stale = []
     for position, shard in enumerate(shards):
@@ -64,22 +65,24 @@ def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[Sta
             continue
         used = rows.upstream.get(Asset.CHUNKS) if rows else None
         unread = rows is not None and rows.data_version == FILLED
+        lost = rows is not None and (spec.key, shard) not in metas[Asset.EMBEDDINGS]
         in_sync = (
             rows is not None
+            and not lost
             and used == chunks.as_input()
             and (rows.data_version, rows.code_version) == (chunks.data_version, spec.signature)
         )
         if not in_sync:
             # `unread` is part of the desired state: reading a filled shard back is separate work.
             desired = digest(chunks.data_version, str(chunks.changes), spec.signature, str(unread))
-            stale.append(
-                _stale_shard(position, chunks, used, desired, whole=used is None or unread)
-            )
+            whole = used is None or unread or lost
+            stale.append(_stale_shard(position, chunks, used, desired, whole=whole))
     return stale
 
 
 def _stale_shard(
     position: int, source: Meta, used: Input | None, desired: str, *, whole: bool
 ) -> StaleShard:
-    edits = source.changes - used.changes if used else 0
+    # A source that was deleted, and made anew, counts from the beginning.
+    edits = max(0, source.changes - used.changes) if used else 0
     return StaleShard(position, source.changes if whole else edits, edits, desired[:8])

@@ -113,7 +113,7 @@ def _fill_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
     rows, meta = target.desired_rows(shard)
     writer.claim(rows.height)
     rows = target.for_milvus(shard, rows, meta)
-    if not (record.meta is None and writer.bulk_import(rows)):
+    if record.stored is not None or not writer.bulk_import(rows):  # a lost record proves no absence
         writer.write(rows)
     writer.finish(replace(meta, data_version=FILLED), rows.height)
     report = SyncReport(rows=rows.height, written=rows.height, deleted=0, unchanged=0)

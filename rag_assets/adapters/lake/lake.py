@@ -6,112 +6,56 @@ no newer than yours; whoever commits after it makes your commit fail, and `updat
 an older input never overwrites a newer one, and no clock is involved.
 """
 
-import io
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import polars as pl
 
-from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
-from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
+from rag_assets.adapters.lake.manifest import Facts, bind_once
+from rag_assets.adapters.lake.object_store import ObjectStore
+from rag_assets.adapters.lake.partition import (
+    REBUILT,
+    Footer,
+    Input,
+    Meta,
+    Partition,
+    PartitionKey,
+    asset_of,
+    damage,
+    decode,
+    decode_footer,
+    encode,
+    encode_set_aside,
+    footer_bytes,
+    parts_of,
+    remedy,
+)
+from rag_assets.core.errors import (
+    CommitConflictError,
+    LakeCorruptionError,
+    LakeError,
+    LakeUnavailableError,
+)
 from rag_assets.core.identity import digest
-from rag_assets.core.tables import ADDED, Schema
+from rag_assets.core.tables import Schema
 
+__all__ = ["Input", "KnownMetas", "Lake", "Meta", "Partition", "PartitionKey", "problems"]
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 Result = TypeVar("Result")
-KnownMetas = dict[str, tuple[str, "Meta"]]
-"""Path → (stamp of the object, partition metadata)."""
+KnownMetas = dict[str, tuple[str, Meta | LakeError]]
+"""Path → (stamp of the object, partition metadata or why it cannot be read)."""
 
-META_KEY = "rag_assets"
 FOOTER_BYTES = 64 * 1024
-MANIFEST = "manifest.json"
 ATTEMPTS = 8
 READERS = 16  # concurrent reads
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionKey:
-    """A partition of an asset: `("chunks", "s003")` or `("embeddings", "bge-m3-v1", "s003")`."""
-
-    asset: str
-    parts: tuple[str, ...]
-
-    def __init__(self, asset: str, *parts: str) -> None:
-        for part in (asset, *parts):
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", part):
-                raise ConfigurationError(f"{part!r} cannot be part of a partition key in the lake.")
-        object.__setattr__(self, "asset", asset)
-        object.__setattr__(self, "parts", parts)
-
-    @property
-    def path(self) -> str:
-        """The object's key in the lake."""
-        return f"{self.asset}/{'/'.join(self.parts)}.parquet"
-
-    @property
-    def checkpoints(self) -> str:
-        """The folder of checkpoints: finished work that has not been committed yet."""
-        return f"checkpoints/{self.asset}/{'/'.join(self.parts)}/"
-
-
-class Input(NamedTuple):
-    """The state of an input: its data version, and the number of changes that led to it."""
-
-    data_version: str
-    changes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """Partition metadata, stored in the Parquet footer.
-
-    Attributes:
-        data_version: Digest of the content.
-        code_version: Version of the code and configuration that produced it.
-        upstream: Asset → the state of the input that it was derived from.
-        changes: Number of rows added, changed or removed by all commits since the partition was
-            created. The difference between two states is an upper bound of the work between them.
-        metrics: Metrics of the content, which can be read without it: `rows`, added by every
-            commit, and others set by the asset. They are ignored in comparisons, because they
-            follow from the content. Partitions written by earlier releases have none.
-    """
-
-    data_version: str
-    code_version: str
-    upstream: dict[str, Input] = field(default_factory=dict)
-    changes: int = 0
-    metrics: Mapping[str, float] = field(default_factory=dict, compare=False)
-
-    def as_input(self) -> Input:
-        """Return the state that a partition derived from this one records."""
-        return Input(self.data_version, self.changes)
-
-    def derived_from(self, asset: str, state: "Meta") -> bool:
-        """Tell whether this partition was derived from another asset's partition in this state."""
-        return self.upstream.get(asset) == state.as_input()
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """A partition as read; if it does not exist, the table is empty."""
-
-    table: pl.DataFrame
-    meta: Meta | None
-    stored: StoredObject | None
-
-    @property
-    def token(self) -> str | None:
-        """The token of this state, which a commit that replaces it has to name."""
-        return self.stored.token if self.stored else None
-
-    @property
-    def changes(self) -> int:
-        """The number of changes that led to this state."""
-        return self.meta.changes if self.meta else 0
+CORRUPT = "corrupt"  # folder of the bytes of corrupt partitions, kept as evidence
 
 
 class Lake:
@@ -119,27 +63,21 @@ class Lake:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
+        self._facts: Facts = {}  # recorded with every commit, so that a lost manifest can be told
 
     def bind(self, **facts: str) -> None:
         """Record the settings that the lake depends on (source, shards), or check that they match.
 
+        The first time, the store is probed: see `probe.py`.
+
         Raises:
-            ConfigurationError: The lake was filled with other values.
+            ConfigurationError: The lake was filled with other values, or its store would lose
+                commits.
+            LakeCorruptionError: The manifest is lost, and the lake's partitions do not tell with
+                which values it was filled.
         """
-        found = self._objects.get(MANIFEST)
-        if found is None:
-            try:
-                self._objects.put(MANIFEST, json.dumps(facts, sort_keys=True).encode(), None)
-            except CommitConflictError:
-                self.bind(**facts)
-            return
-        for name, value in json.loads(found.data).items():
-            if facts.get(name) != value:
-                raise ConfigurationError(
-                    f"This lake was filled with {name} = {value}, but the setting is now"
-                    f" {facts.get(name)}. Documents would be lost or mixed up: use another lake and"
-                    " another alias, or restore the setting."
-                )
+        self.update(lambda: bind_once(self._objects, facts, self._recorded_facts))
+        self._facts = facts
 
     def read(
         self, key: PartitionKey, schema: Schema, columns: list[str] | None = None
@@ -147,50 +85,83 @@ class Lake:
         """Read a partition or some of its columns; a missing one is an empty table of `schema`.
 
         Raises:
-            LakeError: The object cannot be read, or has other columns.
+            LakeCorruptionError: The object is damaged.
+            LakeError: It cannot be read, or has other columns.
         """
-        found = self._objects.get(key.path)
-        if found is None:
-            return Partition(pl.DataFrame(schema=schema), None, None)
-        table = _table(found.data, schema, key.path, columns)
-        return Partition(table, _meta(found.data), found)
+        return self._read(key.path, schema, columns)
+
+    def _read(self, path: str, schema: Schema, columns: list[str] | None = None) -> Partition:
+        def read() -> Partition:
+            found = self._objects.get(path)
+            if found is None:
+                return Partition(pl.DataFrame(schema=schema), None, None)
+            return decode(found, schema, path, columns)
+
+        return _twice(read)
 
     def read_all(self, asset: str, shards: Sequence[str], schema: Schema) -> dict[str, Partition]:
         """Read the partitions of several shards, several at a time."""
-        with ThreadPoolExecutor(READERS) as threads:
-            found = threads.map(lambda shard: self.read(PartitionKey(asset, shard), schema), shards)
-            return dict(zip(shards, found, strict=True))
+        found = _each(lambda shard: self.read(PartitionKey(asset, shard), schema), shards)
+        return dict(zip(shards, found, strict=True))
+
+    def read_sound(
+        self, asset: str, shards: Sequence[str], schema: Schema
+    ) -> tuple[dict[str, Partition], list[str]]:
+        """Read the partitions of several shards; also return why others cannot be read."""
+
+        def read(shard: str) -> Partition | LakeError:
+            return _or_error(lambda: self.read(PartitionKey(asset, shard), schema))
+
+        found = dict(zip(shards, _each(read, shards), strict=True))
+        sound = {shard: part for shard, part in found.items() if isinstance(part, Partition)}
+        return sound, [str(error) for error in found.values() if isinstance(error, LakeError)]
 
     def meta(self, key: PartitionKey) -> Meta | None:
-        """Read only the metadata of a partition (the Parquet footer); None if it does not exist."""
-        return self._meta(key.path)
+        """Read only the metadata of a partition (the Parquet footer); None if it does not exist.
 
-    def _meta(self, path: str) -> Meta | None:
-        tail = self._objects.tail(path, FOOTER_BYTES)
-        if tail is not None and _footer_bytes(tail) > len(tail):
-            tail = self._objects.tail(path, _footer_bytes(tail))
-        return None if tail is None else _meta(tail)
+        Raises:
+            LakeCorruptionError: The footer is damaged.
+        """
+        footer = self._footer(key.path)
+        return footer.meta if footer else None
+
+    def _footer(self, path: str) -> Footer | None:
+        def read() -> Footer | None:
+            tail = self._objects.tail(path, FOOTER_BYTES)
+            if tail is not None and footer_bytes(tail) > len(tail):
+                tail = self._objects.tail(path, footer_bytes(tail))
+            return None if tail is None else decode_footer(tail, path)
+
+        return _twice(read)
 
     def metas(self, asset: str, known: KnownMetas) -> dict[tuple[str, ...], Meta]:
         """Read the metadata of all partitions of an asset, by the parts of their keys.
 
         This takes one listing, and reads only the footers of objects that have changed since they
-        were added to `known`, which is updated.
+        were added to `known`, which is updated. A partition that cannot be read is left out, as if
+        it did not exist; `problems` tells why.
         """
         found = self._objects.list(f"{asset}/")
         for path in known.keys() - found.keys():
             if path.startswith(f"{asset}/"):
                 del known[path]
         changed = [path for path, stamp in found.items() if known.get(path, ("",))[0] != stamp]
-        with ThreadPoolExecutor(READERS) as threads:
-            for path, meta in zip(changed, threads.map(self._meta, changed), strict=True):
-                if meta is not None:
-                    known[path] = (found[path], meta)
-        return {_parts(path): known[path][1] for path in found if path in known}
+        for path, state in zip(changed, _each(self._state, changed), strict=True):
+            if state is not None:  # what is bad may have been read badly: it is read again
+                known[path] = (found[path] if isinstance(state, Meta) else "", state)
+        states = {parts_of(path): known[path][1] for path in found if path in known}
+        return {parts: state for parts, state in states.items() if isinstance(state, Meta)}
+
+    def _state(self, path: str) -> Meta | LakeError | None:
+        """Return a partition's metadata, or why there is none; None if it does not exist."""
+        footer = _or_error(lambda: self._footer(path))
+        if not isinstance(footer, Footer):
+            return footer
+        return footer.meta or LakeCorruptionError(path, footer.set_aside)
 
     def partitions(self, asset: str) -> list[tuple[str, ...]]:
         """Return the parts of the keys of all partitions of an asset."""
-        return [_parts(path) for path in self._objects.list(f"{asset}/")]
+        return [parts_of(path) for path in self._objects.list(f"{asset}/")]
 
     def checkpointed_partitions(self) -> set[tuple[str, ...]]:
         """Return (asset, *parts) of the partitions that have checkpoints."""
@@ -210,36 +181,105 @@ class Lake:
         Raises:
             CommitConflictError: Another writer committed first.
         """
-        return self._objects.put(key.path, _parquet(table, meta), on)
+        return self._objects.put(key.path, encode(table, meta, self._facts), on)
 
     def update(self, attempt: Callable[[], Result]) -> Result:
         """Run `attempt` (read, work, commit), and repeat it while another writer commits first.
 
+        A partition that turns out to be corrupt is set aside, and then reads as one that does not
+        exist: the attempt that owns it rebuilds it; one that needs it as its input fails.
+
         Raises:
             CommitConflictError: The last attempt failed too; another run keeps writing to the
                 partition.
+            LakeCorruptionError: A damaged object cannot be rebuilt.
         """
-        for _ in range(ATTEMPTS - 1):
+        conflicts, set_aside = 0, set[str]()
+        while True:
             try:
                 return attempt()
             except CommitConflictError:
-                continue
-        return attempt()
+                conflicts += 1
+                if conflicts == ATTEMPTS:
+                    raise
+            except LakeCorruptionError as error:
+                if error.path in set_aside or not self.set_aside(error.path):
+                    raise
+                set_aside.add(error.path)
+
+    def set_aside(self, path: str) -> bool:
+        """Set a corrupt partition aside, so that it is rebuilt; return False if it cannot be.
+
+        Its bytes are kept below `corrupt/`. In its place is an object that reads as a partition
+        that does not exist, and that goes on counting changes: otherwise a rebuilt partition could
+        look like the state that another was derived from. Nothing happens if it is sound by now.
+        """
+        if asset_of(path) not in REBUILT:
+            return False
+        found = self._objects.get(path)
+        error = damage(found.data, path) if found else None
+        if found is None or error is None:
+            return True
+        kept = f"{CORRUPT}/{path}.{digest(found.token)}"
+        with suppress(CommitConflictError):  # it already exists
+            self._objects.put(kept, found.data, None)
+        changes = self._recorded_changes(path, found.data) + 1
+        why = f"it has been set aside as {kept}; {remedy(path)}"
+        with suppress(CommitConflictError):  # another run has replaced it
+            self._objects.put(path, encode_set_aside(why, changes, self._facts), found.token)
+            logger.error("%s Its bytes are kept as %s.", error, kept)
+        return True
+
+    def _recorded_changes(self, path: str, data: bytes) -> int:
+        """Return the largest number of changes of a corrupt partition that is recorded anywhere."""
+        asset, shard = asset_of(path), parts_of(path)[-1]
+        consumers = [other for other in self._partitions() if parts_of(other)[-1:] == (shard,)]
+        metas = [state for state in _each(self._state, consumers) if isinstance(state, Meta)]
+        own = _or_error(lambda: decode_footer(data, path))
+        return max(
+            own.changes if isinstance(own, Footer) else 0,
+            *(meta.upstream[asset].changes for meta in metas if asset in meta.upstream),
+            0,
+        )
+
+    def _recorded_facts(self) -> list[Facts] | None:
+        """Return the settings recorded in the partitions; None if there are no partitions."""
+        paths = self._partitions()
+        footers = _each(lambda path: _or_error(lambda: self._footer(path)), paths)
+        recorded = {tuple(sorted(f.facts.items())) for f in footers if isinstance(f, Footer)}
+        return [dict(facts) for facts in recorded if facts] if paths else None
+
+    def _partitions(self) -> list[str]:
+        """Return the paths of all partitions of all assets."""
+        return [
+            path
+            for path in self._objects.list("")
+            if path.endswith(".parquet") and asset_of(path) not in ("checkpoints", CORRUPT)
+        ]
 
     def checkpoint(self, key: PartitionKey, table: pl.DataFrame) -> None:
         """Checkpoint finished work, so that it is not repeated if the run is killed.
 
         The object's name is a digest of its content, so repeating a checkpoint has no effect.
         """
-        data = _parquet(table, Meta(data_version="", code_version=""))
+        data = encode(table, Meta(data_version="", code_version=""), {})
         with suppress(CommitConflictError):  # it already exists
             self._objects.put(f"{key.checkpoints}{digest(data)}.parquet", data, None)
 
     def checkpointed(self, key: PartitionKey, schema: Schema) -> pl.DataFrame:
-        """Return the rows of all checkpoints of a partition; there may be duplicates."""
-        found = [self._objects.get(path) for path in self._objects.list(key.checkpoints)]
-        tables = [_table(part.data, schema, key.checkpoints) for part in found if part]
-        return pl.concat([pl.DataFrame(schema=schema), *tables])
+        """Return the rows of all checkpoints of a partition; there may be duplicates.
+
+        A checkpoint that cannot be read is deleted: its work is repeated.
+        """
+        tables = [pl.DataFrame(schema=schema)]
+        for path in self._objects.list(key.checkpoints):
+            found = _or_error(partial(self._read, path, schema))
+            if isinstance(found, Partition):
+                tables.append(found.table)
+            else:
+                logger.warning("%s Its work is repeated.", found)
+                self._objects.delete(path)
+        return pl.concat(tables)
 
     def remove(self, asset: str, *parts: str) -> None:
         """Delete all partitions whose keys begin with these parts, with their checkpoints.
@@ -259,69 +299,30 @@ class Lake:
             self._objects.delete(path)
 
 
-def _parts(path: str) -> tuple[str, ...]:
-    """Return the parts of the partition key from an object's path."""
-    return tuple(path.removesuffix(".parquet").split("/")[1:])
+def problems(known: KnownMetas) -> list[str]:
+    """Return why partitions could not be read, in sentences that name them."""
+    return [str(state) for _, state in known.values() if isinstance(state, LakeError)]
 
 
-def _parquet(table: pl.DataFrame, meta: Meta) -> bytes:
-    buffer = io.BytesIO()
-    footer = {
-        "v": meta.data_version,
-        "code": meta.code_version,
-        "upstream": meta.upstream,
-        "changes": meta.changes,
-        "figures": {**meta.metrics, "rows": table.height},
-    }
-    # Compared with zstd, texts take 1.5 times the space but half the time to read and write.
-    table.write_parquet(
-        buffer, compression="lz4", metadata={META_KEY: json.dumps(footer, sort_keys=True)}
-    )
-    return buffer.getvalue()
+def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Do the same for many items, several at a time."""
+    with ThreadPoolExecutor(READERS) as threads:
+        return list(threads.map(work, items))
 
 
-def _footer_bytes(tail: bytes) -> int:
-    """Return the footer's size: a Parquet file ends with it, its 4-byte length, and `PAR1`."""
-    return int.from_bytes(tail[-8:-4], "little") + 8
-
-
-def _meta(data: bytes) -> Meta:
-    footer: Any = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
+def _twice(read: Callable[[], Result]) -> Result:
+    """Read again what seems to be corrupt: a bad answer is not yet a bad object."""
     try:
-        return Meta(
-            data_version=footer["v"],
-            code_version=footer["code"],
-            upstream={asset: Input(*state) for asset, state in footer["upstream"].items()},
-            changes=footer["changes"],
-            metrics=footer.get("figures", {}),
-        )
-    except (KeyError, TypeError):
-        raise LakeError(
-            "The lake was written by an incompatible release: move it away and rematerialise it."
-        ) from None
+        return read()
+    except LakeCorruptionError:
+        return read()
 
 
-def _read_parquet(data: bytes, expected: Schema) -> pl.DataFrame:
-    """Read columns; those that the release which wrote the object did not know are null."""
-    stored = pl.read_parquet_schema(io.BytesIO(data))
-    added = [name for name in expected if name not in stored and name in ADDED]
-    names = [name for name in expected if name not in added]
-    table = pl.read_parquet(io.BytesIO(data), columns=names if len(names) < len(stored) else None)
-    nulls = (pl.lit(None, expected[name]).alias(name) for name in added)
-    return table.with_columns(nulls).select(list(expected)) if added else table
-
-
-def _table(
-    data: bytes, schema: Schema, path: str, columns: list[str] | None = None
-) -> pl.DataFrame:
-    expected = {name: schema[name] for name in columns or schema}
+def _or_error(read: Callable[[], Result]) -> Result | LakeError:
+    """Return what is read or, if that object is bad, why. The store must respond."""
     try:
-        table = _read_parquet(data, expected)
-    except pl.exceptions.PolarsError as error:
-        raise LakeError(f"{path} in the lake is not a Parquet table: {error}.") from error
-    if table.schema != pl.Schema(expected):
-        raise LakeError(
-            f"{path} in the lake has columns {dict(table.schema)}, expected {expected}. It was"
-            " written by an incompatible release: move the lake away and rematerialise it."
-        )
-    return table
+        return read()
+    except LakeUnavailableError:
+        raise
+    except LakeError as error:
+        return error

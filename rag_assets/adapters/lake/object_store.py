@@ -5,6 +5,7 @@ means unchanged content. No clock is involved. A reader sees the old object or t
 part of one.
 """
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+import aiohttp
 import fsspec.asyn
 import s3fs
 from botocore.exceptions import BotoCoreError, NoCredentialsError
 from typing_extensions import override
 
+from rag_assets.core.display import masked
 from rag_assets.core.errors import (
     CommitConflictError,
     ConfigurationError,
@@ -41,6 +44,7 @@ BAD_CREDENTIALS = (
     "TokenRefreshRequired",
 )
 UNAVAILABLE = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "503", "500")
+UNREACHABLE = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH)
 CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 
@@ -64,6 +68,11 @@ class StoredObject:
 
 class ObjectStore(Protocol):
     """The operations that the lake needs. Keys are relative, with `/` between their parts."""
+
+    @property
+    def address(self) -> str:
+        """Where the store is, for people, without credentials."""
+        ...
 
     def get(self, key: str) -> StoredObject | None:
         """Return the object, or None if it does not exist."""
@@ -117,61 +126,84 @@ class FolderStore(ObjectStore):
     """Objects as files below a local folder, or on any file system with working locks."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
+
+    @property
+    @override
+    def address(self) -> str:
+        return self.root.resolve().as_uri()
 
     @override
     def get(self, key: str) -> StoredObject | None:
-        try:
-            data = (self._root / key).read_bytes()
-        except FileNotFoundError:
-            return None
-        return StoredObject(data)
+        with self._translating_errors("read", key):
+            try:
+                return StoredObject((self.root / key).read_bytes())
+            except FileNotFoundError:
+                return None
 
     @override
     def tail(self, key: str, size: int) -> bytes | None:
-        try:
-            with (self._root / key).open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-                return file.read()
-        except FileNotFoundError:
-            return None
+        with self._translating_errors("read", key):
+            try:
+                with (self.root / key).open("rb") as file:
+                    file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+                    return file.read()
+            except FileNotFoundError:
+                return None
 
     @override
     def put(self, key: str, data: bytes, expected: str | None) -> str:
-        path = self._root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked(key):
-            actual = self.get(key)
-            if (actual.token if actual else None) != expected:
-                raise CommitConflictError(f"{path} was changed by another writer.")
-            _replace(path, data)
+        path = self.root / key
+        with self._translating_errors("write", key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked(key):
+                actual = self.get(key)
+                if (actual.token if actual else None) != expected:
+                    raise CommitConflictError(f"{path} was changed by another writer.")
+                _replace(path, data)
         return content_token(data)
 
     @override
     def list(self, folder: str) -> dict[str, str]:
         found = {}
-        for path in sorted((self._root / folder).rglob("[!.]*")):
-            key = path.relative_to(self._root)
-            with suppress(FileNotFoundError):  # deleted since
-                status = path.stat()
-                # Names of locks and of incomplete files begin with a dot.
-                if path.is_file() and not any(part.startswith(".") for part in key.parts):
-                    stamp = f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
-                    found[key.as_posix()] = stamp
+        with self._translating_errors("list", folder):
+            for path in sorted((self.root / folder).rglob("[!.]*")):
+                key = path.relative_to(self.root)
+                with suppress(FileNotFoundError):  # deleted since
+                    status = path.stat()
+                    # Names of locks and of incomplete files begin with a dot.
+                    if path.is_file() and not any(part.startswith(".") for part in key.parts):
+                        stamp = f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
+                        found[key.as_posix()] = stamp
         return found
 
     @override
     def delete(self, key: str) -> None:
-        (self._root / key).unlink(missing_ok=True)
+        with self._translating_errors("delete", key):
+            (self.root / key).unlink(missing_ok=True)
+
+    def lock_path(self, key: str) -> Path:
+        """Return the file whose lock is the key's."""
+        return self.root / ".locks" / key
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         """Hold the key's lock, which the system releases if the process dies."""
-        path = self._root / ".locks" / key
+        path = self.lock_path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def _translating_errors(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            message = f"Cannot {verb} {self.root / key}: {error.strerror or error}."
+            if error.errno in UNREACHABLE:
+                raise LakeUnavailableError(message) from error
+            raise LakeError(message) from error
 
 
 class S3Store(ObjectStore):
@@ -182,16 +214,32 @@ class S3Store(ObjectStore):
         self._prefix = f"{prefix}/" if prefix else ""
         self._fs = s3fs.S3FileSystem(**options)
 
+    @property
+    @override
+    def address(self) -> str:
+        endpoint = masked(self._fs.s3.meta.endpoint_url)
+        return f"s3://{self._bucket}/{self._prefix}".rstrip("/") + f" on {endpoint}"
+
     @override
     def get(self, key: str) -> StoredObject | None:
-        with self._translating_errors("read", key):
-            return get_s3_object(self._fs, self._bucket, self._prefix + key)
+        return self._get(key)
 
     @override
     def tail(self, key: str, size: int) -> bytes | None:
-        with self._translating_errors("read", key):
-            tail = get_s3_object(self._fs, self._bucket, self._prefix + key, Range=f"bytes=-{size}")
+        try:
+            tail = self._get(key, Range=f"bytes=-{size}")
+        except LakeError as error:
+            if error.__cause__ is None or _code(error.__cause__) != "InvalidRange":
+                raise
+            return b""  # an empty object has no last byte
         return tail.data if tail else None
+
+    def _get(self, key: str, **arguments: str) -> StoredObject | None:
+        with self._translating_errors("read", key):
+            found = get_s3_object(self._fs, self._bucket, self._prefix + key, **arguments)
+            if found and not found.etag:  # a login page, for instance
+                raise ConnectionError("The answer has no ETag, so it is not that of an S3 server.")
+            return found
 
     @override
     def put(self, key: str, data: bytes, expected: str | None) -> str:
@@ -200,17 +248,24 @@ class S3Store(ObjectStore):
             written = self._fs.call_s3(
                 "put_object", Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition
             )
+            if not written.get("ETag"):
+                raise ConnectionError("The answer has no ETag, so it is not that of an S3 server.")
         return str(written["ETag"])
 
     @override
     def list(self, folder: str) -> dict[str, str]:
-        root = f"{self._bucket}/{self._prefix}"
+        found: dict[str, str] = {}
+        where = {"Bucket": self._bucket, "Prefix": self._prefix + folder}
         with self._translating_errors("list", folder):
-            self._fs.invalidate_cache()
-            found = self._fs.find(root + folder, detail=True)
-        # If the folder comes into being during the call, s3fs may return the folder itself.
-        files = (path for path in sorted(found) if found[path]["type"] == "file")
-        return {path[len(root) :]: found[path]["ETag"] for path in files}
+            while True:
+                page = self._fs.call_s3("list_objects_v2", **where)
+                if "IsTruncated" not in page:  # botocore takes a login page for an empty listing
+                    raise ConnectionError("The answer is not a listing of an S3 server.")
+                for entry in page.get("Contents", ()):
+                    found[entry["Key"].removeprefix(self._prefix)] = entry["ETag"]
+                if not page["IsTruncated"]:
+                    return dict(sorted(found.items()))
+                where["ContinuationToken"] = page["NextContinuationToken"]
 
     @override
     def delete(self, key: str) -> None:
@@ -247,7 +302,7 @@ def get_s3_object(
     async def fetch() -> StoredObject:
         response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **arguments)
         async with response["Body"] as body:
-            return StoredObject(await body.read(), response["ETag"])
+            return StoredObject(await body.read(), response.get("ETag"))
 
     try:
         return fsspec.asyn.sync(fs.loop, fetch)  # type: ignore[no-any-return]
@@ -255,6 +310,8 @@ def get_s3_object(
         if _code(error) == "NoSuchBucket":
             raise OSError(f"The bucket {bucket!r} does not exist.") from error
         return None
+    except aiohttp.ClientError as error:  # which aiobotocore lets pass
+        raise ConnectionError(f"The answer broke off: {error}") from error
 
 
 def refuses_credentials(error: Exception) -> bool:
@@ -269,7 +326,7 @@ def is_unavailable(error: Exception) -> bool:
     )
 
 
-def _code(error: Exception) -> str:
+def _code(error: BaseException) -> str:
     """Return S3's error code, which s3fs keeps in the cause of its own error."""
     response = getattr(error.__cause__, "response", {})
     return str(response.get("Error", {}).get("Code", ""))

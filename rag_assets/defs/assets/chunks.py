@@ -12,6 +12,7 @@ from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
 from rag_assets.defs.metadata import as_metadata, timing
 from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
+from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 
 logger = logging.getLogger(__name__)
@@ -34,16 +35,19 @@ def chunks(
     """Split the documents that changed."""
     limits, count = chunker.limits(), TokenCount(chunker.tokenizer)
     splitter, lake = Chunker(limits, count, source.open().uri, chunker.version), index.open().lake
+    errors = ShardErrors(context)
     for shard in context.partition_keys:
-        with timing() as timed:
-            report, rows = chunk_shard(lake, splitter, shard)
-        logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
-        context.add_asset_metadata(
-            as_metadata(report)
-            | timed.pace("documents", report.documents_chunked)
-            | _preview(rows, limits),
-            partition_key=shard,
-        )
+        with errors.of(shard):
+            with timing() as timed:
+                report, rows = chunk_shard(lake, splitter, shard)
+            logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
+            context.add_asset_metadata(
+                as_metadata(report)
+                | timed.pace("documents", report.documents_chunked)
+                | _preview(rows, limits),
+                partition_key=shard,
+            )
+    errors.raise_if_all_failed()
 
 
 def _preview(table: pl.DataFrame, limits: ChunkLimits) -> dict[str, Any]:

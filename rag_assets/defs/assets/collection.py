@@ -10,6 +10,7 @@ from rag_assets.core.errors import SupersededInputError
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import as_metadata, lag_metadata, timing
 from rag_assets.defs.resources import IndexResource
+from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
 from rag_assets.models.registry import ModelRegistry, require_maintained
 from rag_assets.pipeline.collection import ModelCollection
@@ -29,17 +30,23 @@ logger = logging.getLogger(__name__)
 )
 def collection(context: dg.AssetExecutionContext, index: IndexResource) -> None:
     """Bring the shards' rows in Milvus in sync."""
+    errors = ShardErrors(context)
     with index.open() as opened:
         for model, shards in shards_by_model(context.partition_keys).items():
             target = ModelCollection.of(opened, model)
             require_maintained(opened.lake, model)
             write = prepare(target, live=ModelRegistry(opened).read().live)
-            superseded = [shard for shard in shards if not _written(context, target, shard, write)]
+            superseded = []
+            for shard in shards:
+                with errors.of(model_shard_key(model, shard)):
+                    if not _written(context, target, shard, write):
+                        superseded.append(shard)
             if superseded == shards:
                 raise SupersededInputError(
                     f"The chunks of every shard of this run have changed since they were"
                     f" embedded with {model}: materialise embeddings again, then collection."
                 )
+    errors.raise_if_all_failed()
 
 
 def _written(

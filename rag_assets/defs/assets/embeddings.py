@@ -7,9 +7,10 @@ import dagster as dg
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import as_metadata, timing
 from rag_assets.defs.resources import IndexResource
+from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
 from rag_assets.models.registry import read_records, require_maintained
-from rag_assets.pipeline.embedding import EmbeddingReport, ModelRun, embed_shards
+from rag_assets.pipeline.embedding import EmbeddingReport, ModelRun, SharedVectors, embed_shard
 
 
 @dg.asset(
@@ -22,19 +23,22 @@ from rag_assets.pipeline.embedding import EmbeddingReport, ModelRun, embed_shard
 )
 def embeddings(context: dg.AssetExecutionContext, index: IndexResource) -> None:
     """Embed the new texts."""
-    opened = index.open()
+    opened, errors = index.open(), ShardErrors(context)
     for model, shards in shards_by_model(context.partition_keys).items():
         spec = opened.find_spec(model)
         require_maintained(opened.lake, model)
         same = read_records(opened.lake).same_signature(model, spec.signature)
-        embedded = embed_shards(ModelRun(opened, spec, same), shards)
-        for _ in shards:
-            with timing() as timed:
-                shard, report = next(embedded)
-            context.add_asset_metadata(
-                as_metadata(report) | timed.pace("texts", report.computed) | _rates(report),
-                partition_key=model_shard_key(model, shard),
-            )
+        run = ModelRun(opened, spec, same)
+        shared = SharedVectors.between(run, shards)
+        for shard in shards:
+            with errors.of(partition := model_shard_key(model, shard)):
+                with timing() as timed:
+                    report = embed_shard(run, shard, shared)
+                context.add_asset_metadata(
+                    as_metadata(report) | timed.pace("texts", report.computed) | _rates(report),
+                    partition_key=partition,
+                )
+    errors.raise_if_all_failed()
 
 
 def _rates(report: EmbeddingReport) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
 from rag_assets.defs.metadata import as_metadata, table, timing
 from rag_assets.defs.resources import IndexResource, ParserResource, SourceResource
+from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 
 
@@ -29,15 +30,18 @@ def parsed_documents(
     lake = index.open().lake
     with parser.open() as pool:
         documents = DocumentParser(source.open(), pool, parser.parse_workers, parser_version())
+        errors = ShardErrors(context)
         for shard in context.partition_keys:
-            with timing() as timed:
-                report, rows = parse_shard(lake, documents, shard, parser.micro_batch)
-            context.add_asset_metadata(
-                as_metadata(report)
-                | timed.pace("documents", report.parsed)
-                | {
-                    "dagster/partition_row_count": rows.height,
-                    "rag_assets/preview": table(previews.documents(rows)),
-                },
-                partition_key=shard,
-            )
+            with errors.of(shard):
+                with timing() as timed:
+                    report, rows = parse_shard(lake, documents, shard, parser.micro_batch)
+                context.add_asset_metadata(
+                    as_metadata(report)
+                    | timed.pace("documents", report.parsed)
+                    | {
+                        "dagster/partition_row_count": rows.height,
+                        "rag_assets/preview": table(previews.documents(rows)),
+                    },
+                    partition_key=shard,
+                )
+    errors.raise_if_all_failed()

@@ -15,7 +15,7 @@ from rag_assets.core.documents.quality import (
 )
 from rag_assets.core.names import Asset, Check, Job
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
-from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards
+from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards, unread
 from rag_assets.defs.metadata import table
 from rag_assets.defs.resources import ChunkerResource, IndexResource, ThresholdsResource
 from rag_assets.models.registry import read_records
@@ -31,18 +31,21 @@ from rag_assets.pipeline.parsing import read_quarantined
 def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.AssetCheckResult:
     """List the documents that could not be parsed."""
     opened = index.open()
-    rows, documents = read_quarantined(opened.lake, opened.shards)
+    rows, documents, problems = read_quarantined(opened.lake, opened.shards)
     rate = rows.height / documents if documents else 0.0
-    exceeded = rate > thresholds.max_quarantine_rate
+    failed = bool(problems) or rate > thresholds.max_quarantine_rate
     age = datetime.now(UTC) - rows["since"].to_list()[0] if rows.height else timedelta()
     hours = max(0.0, age.total_seconds()) / 3600
     return dg.AssetCheckResult(
-        passed=rows.is_empty(),
-        severity=dg.AssetCheckSeverity.ERROR if exceeded else dg.AssetCheckSeverity.WARN,
-        description=f"{rows.height} of {documents} documents are quarantined, the oldest for"
-        f" {hours:.1f} h. The job {Job.RETRY_QUARANTINED} retries them."
-        if rows.height
-        else "No document is quarantined.",
+        passed=rows.is_empty() and not problems,
+        severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{rows.height} of {documents} documents are quarantined, the oldest for {hours:.1f} h."
+            f" The job {Job.RETRY_QUARANTINED} retries them."
+            if rows.height
+            else "No document is quarantined."
+        )
+        + unread(problems),
         metadata={
             "rag_assets/quarantined": rows.height,
             "rag_assets/rate": rate,
@@ -66,15 +69,15 @@ def text(
     """Find documents with hardly any text, and what is missing from the others."""
     opened, minimum = index.open(), thresholds.min_text_characters
     shards = selected_shards(config, opened.shards)
-    parts = opened.lake.read_all(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS).values()
-    parsed = pl.concat([partition.table for partition in parts])
+    parts, problems = opened.lake.read_sound(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS)
+    parsed = pl.concat([pl.DataFrame(schema=PARSED_DOCUMENTS), *(p.table for p in parts.values())])
     tiny, lacking = tiny_texts(parsed, minimum), incomplete(parsed)
     documents = lacking["document_id"].n_unique()
     return dg.AssetCheckResult(
-        passed=tiny.is_empty() and lacking.is_empty(),
+        passed=tiny.is_empty() and lacking.is_empty() and not problems,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{Outcomes.of(parsed)}. {tiny.height} have fewer than {minimum} characters of"
-        f" text; of {documents}, something is not in the text.",
+        f" text; of {documents}, something is not in the text." + unread(problems),
         metadata={
             "rag_assets/tiny": tiny.height,
             "rag_assets/documents": table(tiny.head(MAX_ROWS)),
@@ -94,17 +97,19 @@ def chunk_bounds(
 ) -> dg.AssetCheckResult:
     """Find chunks that exceed their limits."""
     version, limits, opened = chunker.version, chunker.limits(), index.open()
-    parts = opened.lake.read_all(Asset.CHUNKS, selected_shards(config, opened.shards), CHUNKS)
+    shards = selected_shards(config, opened.shards)
+    parts, problems = opened.lake.read_sound(Asset.CHUNKS, shards, CHUNKS)
     current = [p.table for p in parts.values() if p.meta and p.meta.code_version == version]
     chunks = pl.concat([pl.DataFrame(schema=CHUNKS), *current])
     exceeding = out_of_bounds(chunks, limits)
     outdated = f" {len(parts) - len(current)} shards have not been split with these limits yet."
     return dg.AssetCheckResult(
-        passed=exceeding.is_empty(),
+        passed=exceeding.is_empty() and not problems,
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{exceeding.height} of {chunks.height} chunks are blank or exceed"
         f" {limits.tokens} tokens or {limits.characters} characters."
-        + (outdated if len(current) < len(parts) else ""),
+        + (outdated if len(current) < len(parts) else "")
+        + unread(problems),
         metadata={
             "rag_assets/chunks": chunks.height,
             "rag_assets/out_of_bounds": exceeding.height,
@@ -122,17 +127,20 @@ def chunk_bounds(
 def cut_off_by_model(config: Scope, index: IndexResource) -> dg.AssetCheckResult:
     """Find chunks that a model truncates."""
     opened = index.open()
-    parts = opened.lake.read_all(Asset.CHUNKS, selected_shards(config, opened.shards), CHUNKS)
-    chunks = pl.concat([partition.table for partition in parts.values()])
+    shards = selected_shards(config, opened.shards)
+    parts, problems = opened.lake.read_sound(Asset.CHUNKS, shards, CHUNKS)
+    chunks = pl.concat([pl.DataFrame(schema=CHUNKS), *(p.table for p in parts.values())])
     maintained = read_records(opened.lake).maintained
     losses = cut_off(chunks, {model: opened.find_spec(model).max_tokens for model in maintained})
     lost = int(losses["tokens_lost"].sum())
     return dg.AssetCheckResult(
-        passed=losses.is_empty(),
+        passed=losses.is_empty() and not problems,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{lost} tokens at the ends of chunks are ignored by"
-        f" {', '.join(losses['model'])}."
-        if lost
-        else f"{len(maintained)} models read all of {chunks.height} chunks.",
+        description=(
+            f"{lost} tokens at the ends of chunks are ignored by {', '.join(losses['model'])}."
+            if lost
+            else f"{len(maintained)} models read all of {chunks.height} chunks."
+        )
+        + unread(problems),
         metadata={"rag_assets/tokens_lost": lost, "rag_assets/models": table(losses)},
     )

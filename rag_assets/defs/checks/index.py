@@ -17,14 +17,14 @@ from rag_assets.core.models.gate import (
 )
 from rag_assets.core.models.spec import Backend, ModelSpec
 from rag_assets.core.names import Asset, Check, Job
-from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards
+from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards, unread
 from rag_assets.defs.metadata import findings_result, table
 from rag_assets.defs.resources import GateResource, IndexResource, ThresholdsResource
 from rag_assets.instance.event_log import recent_lags
 from rag_assets.models.gate import Gate, sampled_chunks, vector_faults
 from rag_assets.models.orphans import find_orphans, stray_rows
 from rag_assets.models.registry import ModelRegistry, maintained_collections, read_records
-from rag_assets.pipeline.audit import Damage, damages
+from rag_assets.pipeline.audit import Damage, damages, unreadable
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.index import Index
 
@@ -60,7 +60,7 @@ def vectors(config: VectorScope, index: IndexResource) -> dg.AssetCheckResult:
     name=Check.ROWS_IN_SYNC,
     asset=Asset.COLLECTION,
     description="Whether the rows in Milvus equal those in the lake, for shards that should be in"
-    f" sync. The job {Job.AUDIT} repairs differences.",
+    f" sync, and whether the lake's partitions can be read. The job {Job.AUDIT} repairs both.",
 )
 def rows_in_sync(index: IndexResource) -> dg.AssetCheckResult:
     """Compare rows in Milvus with those in the lake."""
@@ -68,13 +68,17 @@ def rows_in_sync(index: IndexResource) -> dg.AssetCheckResult:
     with index.open() as opened:
         for target in _readable(opened):
             damaged += damages(target)
+        problems = unreadable(opened.lake)
     evidence = pl.DataFrame(damaged) if damaged else pl.DataFrame()
     return dg.AssetCheckResult(
-        passed=not damaged,
+        passed=not damaged and not problems,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{len(damaged)} shards differ from the lake: run the job {Job.AUDIT}."
-        if damaged
-        else "Every shard that should be in sync is in sync.",
+        description=(
+            f"{len(damaged)} shards differ from the lake: run the job {Job.AUDIT}."
+            if damaged
+            else "Every shard that should be in sync is in sync."
+        )
+        + unread(problems),
         metadata={"rag_assets/shards": table(evidence.head(MAX_ROWS))},
     )
 

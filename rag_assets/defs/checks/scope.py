@@ -29,3 +29,8 @@ def selected_shards(scope: Scope, known: Sequence[str]) -> list[str]:
             f"There is no shard {', '.join(unknown)}; the shards are {known[0]} to {known[-1]}."
         )
     return scope.shards or list(known)
+
+
+def unread(problems: Sequence[str]) -> str:
+    """Return what a check could not evaluate, as an addition to its description."""
+    return "".join(f" Not evaluated: {problem}" for problem in problems[:MAX_ROWS])

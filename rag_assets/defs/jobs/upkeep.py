@@ -18,7 +18,7 @@ from rag_assets.defs.resources import IndexResource, SourceResource
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.models.orphans import find_orphans, remove
 from rag_assets.models.registry import ModelRegistry, maintained_collections
-from rag_assets.pipeline.audit import Damage
+from rag_assets.pipeline.audit import Damage, set_aside_corrupt
 from rag_assets.pipeline.audit import audit as audit_collection
 from rag_assets.pipeline.embedding import drop_unused
 from rag_assets.pipeline.listing import accept_removal
@@ -52,9 +52,15 @@ evaluate_live = dg.define_asset_job(
 
 @dg.op
 def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
-    """Compare all rows in Milvus with the lake, and repair differences."""
+    """Compare all rows in Milvus with the lake, and repair differences.
+
+    Corrupt partitions of the lake are set aside first, for the sensors to have them rebuilt.
+    """
     damages: list[Damage] = []
     with index.open() as opened:
+        corrupt = set_aside_corrupt(opened.lake, opened.shards)
+        for problem in corrupt:
+            context.log.warning("%s", problem)
         for target in maintained_collections(opened):
             for damage in audit_collection(target):
                 context.log.warning("%s", damage.sentence)
@@ -70,6 +76,7 @@ def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
     context.add_output_metadata(
         {
             "shards repaired": len(damages),
+            "partitions set aside": len(corrupt),
             "rows restored": sum(damage.missing for damage in damages),
             "rows removed": sum(damage.extra for damage in damages),
         }
@@ -78,7 +85,7 @@ def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
 
 @dg.job(name=Job.AUDIT, hooks={note_failure})
 def audit() -> None:
-    """Find rows that are missing or extra in Milvus compared with the lake, and repair them."""
+    """Find corrupt partitions, and rows that are missing or extra in Milvus; repair them."""
     compare_rows()
 
 

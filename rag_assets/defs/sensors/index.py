@@ -24,6 +24,7 @@ from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.runs import is_in_flight, last_run
 from rag_assets.models.registry import read_records
 from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.counts import PARTITIONED
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.staleness import Metas, stale_documents, stale_rows
 from rag_assets.pipeline.sync import unfilled
@@ -50,8 +51,7 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         tick, cursor = Tick(context.instance, settings), context.cursor
         with index.open() as opened:
-            names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS, Asset.COLLECTION)
-            metas = {name: opened.lake.metas(name, known) for name in names}
+            metas = tick.read_metas(opened.lake, PARTITIONED, known)
             registry = read_records(opened.lake)
             _report_unregistered(tick, registry)
             for model in registry.maintained:

@@ -81,7 +81,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         listing = SourceListing(tick, lake, files, shards, source.removal_policy())
         state = listing.go_on(listing.take_notifications(_state(context.cursor)))
         names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
-        metas = {name: lake.metas(name, known) for name in names}
+        metas = tick.read_metas(lake, names, known)
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
             stale_documents(metas, shards, parser_version(), chunker.version),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from rag_assets.adapters.lake.lake import KnownMetas, Lake, Meta, problems
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.bulk_window import closed_until
@@ -108,6 +109,16 @@ class Tick:
     def message(self) -> str:
         """The messages so far, in one line."""
         return " ".join(self.messages)
+
+    def read_metas(
+        self, lake: Lake, assets: Sequence[str], known: KnownMetas
+    ) -> dict[str, dict[tuple[str, ...], Meta]]:
+        """Read partition metadata of assets; a message names each partition that is corrupt."""
+        metas = {asset: lake.metas(asset, known) for asset in assets}
+        if corrupt := problems(known):
+            self.messages.extend(corrupt)
+            self.behind.append("the lake")
+        return metas
 
     def observe(self, result: ListingResult) -> None:
         """Report the listings that changed."""
