@@ -14,12 +14,22 @@ from rag_assets_tests.support.milvus_servers import (
     milvus_lite,
     milvus_uri,
 )
+from rag_assets_tests.support.s3_proxy import faulty_bucket, proxy
 from rag_assets_tests.support.s3_server import bucket, s3_endpoint
 
 if TYPE_CHECKING:
     from rag_assets_tests.support.pipeline import Pipeline
 
-__all__ = ["bucket", "empty_bucket", "milvus_full", "milvus_lite", "milvus_uri", "s3_endpoint"]
+__all__ = [
+    "bucket",
+    "empty_bucket",
+    "faulty_bucket",
+    "milvus_full",
+    "milvus_lite",
+    "milvus_uri",
+    "proxy",
+    "s3_endpoint",
+]
 
 ROOT = Path(__file__).parent
 COSTS = {

@@ -17,15 +17,17 @@ MEANINGS = {
     "modified_at": "When the document was last modified, according to the source.",
     "stamp": "Set where content is hashed; equal as long as the file is unchanged.",
     "problem": "Outcome of a document that cannot be read at all; otherwise null.",
-    "error": "Why the document could not be parsed, in one sentence.",
+    "error": "Why the document could not be parsed, or what its text lacks, in one sentence.",
     "parser": "Version of the parser that produced this row.",
     "judged_at": "When this version of the document first had this outcome.",
-    "outcome": "`parsed`, or the reason that the document was not parsed.",
+    "outcome": "`parsed`; `incomplete` if something is not in the text; or why there is no text.",
     "media_type": "Media type, for instance application/pdf.",
     "title": "The document's title, or its first heading if it has none.",
     "markdown": "The document's text, as Markdown.",
     "headings": "Headings in reading order, with their offsets in the text.",
     "pages": "Pages, slides or sheets, with their offsets in the text.",
+    "parts": "Pages, sheets, attachments and the like: how many were found, and how many read.",
+    "omissions": "What is not in the text, by name and reason.",
     "content_digest": "Digest of everything that chunks are derived from.",
     "ordinal": "Position of the chunk in its document, counting from 0.",
     "chunk_id": "Digest of the document's id, the text and its occurrence in the document.",
@@ -43,7 +45,16 @@ MEANINGS = {
     "shard": "The shard that the document belongs to.",
 }
 
-_PARSED = ("media_type", "title", "markdown", "headings", "pages", "content_digest")
+_PARSED = (
+    "media_type",
+    "title",
+    "markdown",
+    "headings",
+    "pages",
+    "parts",
+    "omissions",
+    "content_digest",
+)
 _CUT = ("chunk_id", "ordinal", "text", "text_digest", "start", "end", "tokens")
 
 DERIVED_FROM: Mapping[str, Mapping[str, tuple[Column, ...]]] = {

@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 import polars as pl
 
+from rag_assets.core.documents.document import Outcome
 from rag_assets.core.identity import DIGEST_BYTES
 from rag_assets.core.models.spec import ModelSpec, Sparse
 
@@ -27,6 +28,10 @@ SOURCE_FILES: Schema = {
 
 HEADINGS = pl.List(pl.Struct({"level": pl.Int64(), "title": pl.String(), "start": pl.Int64()}))
 PAGES = pl.List(pl.Struct({"number": pl.Int64(), "start": pl.Int64(), "end": pl.Int64()}))
+PARTS = pl.List(pl.Struct({"kind": pl.String(), "found": pl.Int64(), "read": pl.Int64()}))
+OMISSIONS = pl.List(
+    pl.Struct({"kind": pl.String(), "name": pl.String(), "reason": pl.String()}),
+)
 
 PARSED_DOCUMENTS: Schema = {
     "document_id": pl.String(),
@@ -42,6 +47,8 @@ PARSED_DOCUMENTS: Schema = {
     "markdown": pl.String(),
     "headings": HEADINGS,
     "pages": PAGES,
+    "parts": PARTS,  # what the document consists of, and how much of it was read
+    "omissions": OMISSIONS,  # what is not in the text, by name
     "content_digest": pl.String(),  # of everything that chunks are derived from
 }
 
@@ -80,6 +87,12 @@ MODELS: Schema = {
     "promoting": pl.Boolean(),  # a promotion has begun and has not been recorded as finished
     "retired": pl.Boolean(),
 }
+
+ADDED = {"parts", "omissions"}
+"""Columns that earlier releases did not write: they are null in their partitions."""
+
+HAS_TEXT = pl.col("outcome").is_in([outcome for outcome in Outcome if outcome.has_text])
+"""Selects the rows of `parsed_documents` whose text is in the index."""
 
 SPARSE = pl.List(pl.Struct({"token": pl.UInt32(), "weight": pl.Float32()}))
 

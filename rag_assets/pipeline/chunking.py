@@ -13,10 +13,9 @@ from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.chunk_table import chunk_table
 from rag_assets.core.documents.chunking import ChunkLimits, TokenCounter
-from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import StaleInputError
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, content_version
+from rag_assets.core.tables import CHUNKS, HAS_TEXT, PARSED_DOCUMENTS, content_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingRepor
         )
     same_chunker = actual.meta is not None and actual.meta.code_version == chunker.version
     change = diff(
-        parsed.table.filter(outcome=Outcome.PARSED),
+        parsed.table.filter(HAS_TEXT),
         actual.table if same_chunker else actual.table.clear(),
         key="document_id",
         same=["content_digest"],

@@ -20,7 +20,7 @@ import polars as pl
 from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 from rag_assets.core.identity import digest
-from rag_assets.core.tables import Schema
+from rag_assets.core.tables import ADDED, Schema
 
 Result = TypeVar("Result")
 KnownMetas = dict[str, tuple[str, "Meta"]]
@@ -301,12 +301,22 @@ def _meta(data: bytes) -> Meta:
         ) from None
 
 
+def _read_parquet(data: bytes, expected: Schema) -> pl.DataFrame:
+    """Read columns; those that the release which wrote the object did not know are null."""
+    stored = pl.read_parquet_schema(io.BytesIO(data))
+    added = [name for name in expected if name not in stored and name in ADDED]
+    names = [name for name in expected if name not in added]
+    table = pl.read_parquet(io.BytesIO(data), columns=names if len(names) < len(stored) else None)
+    nulls = (pl.lit(None, expected[name]).alias(name) for name in added)
+    return table.with_columns(nulls).select(expected) if added else table
+
+
 def _table(
     data: bytes, schema: Schema, path: str, columns: list[str] | None = None
 ) -> pl.DataFrame:
     expected = {name: schema[name] for name in columns or schema}
     try:
-        table = pl.read_parquet(io.BytesIO(data), columns=columns)
+        table = _read_parquet(data, expected)
     except pl.exceptions.PolarsError as error:
         raise LakeError(f"{path} in the lake is not a Parquet table: {error}.") from error
     if table.schema != pl.Schema(expected):

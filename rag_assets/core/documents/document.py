@@ -8,6 +8,7 @@ class Outcome(StrEnum):
     """The outcome of parsing a document. All but `PARSED` come with an error message."""
 
     PARSED = "parsed"
+    INCOMPLETE = "incomplete"  # parsed, but something that the document holds is not in the text
     EMPTY = "empty"  # no text: zero bytes, blank, or a scan without a text layer
     SKIPPED = "skipped"  # the file extension is not a supported format
     TOO_LARGE = "too_large"
@@ -22,9 +23,14 @@ class Outcome(StrEnum):
     FAILED = "failed"  # the parser failed for another reason
 
     @property
+    def has_text(self) -> bool:
+        """Whether the document has text, which is in the index."""
+        return self in (Outcome.PARSED, Outcome.INCOMPLETE)
+
+    @property
     def quarantined(self) -> bool:
-        """Whether the document is quarantined: neither parsed nor skipped by its extension."""
-        return self not in (Outcome.PARSED, Outcome.SKIPPED)
+        """Whether the document is quarantined: without text, and not skipped by its extension."""
+        return not self.has_text and self is not Outcome.SKIPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +52,49 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """How many parts of one kind a document has, and how many of them were read.
+
+    Attributes:
+        kind: In the singular: page, slide, sheet, attachment, form field, …
+        found: The number of parts in the document.
+        read: The number of those whose text is in the Markdown, or which are blank.
+    """
+
+    kind: str
+    found: int
+    read: int
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """A part of a document whose text is not in the Markdown.
+
+    Attributes:
+        kind: As in `Part`.
+        name: Which one: the number of a page, the name of a sheet or attachment.
+        reason: Why, in a few words: "an image without a text layer".
+    """
+
+    kind: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """A parsed document, or why it could not be parsed.
 
     Attributes:
-        outcome: `Outcome.PARSED` if and only if `markdown` has text and `error` is None.
-        error: The reason in one sentence, for people; None if parsed.
+        outcome: `markdown` has text if and only if `outcome.has_text`.
+        error: The reason in one sentence, for people; None if and only if `PARSED`.
         media_type: For instance `application/pdf`; empty if unknown.
         title: The document's title, or its first heading if it has none; may be empty.
-        markdown: The text; empty unless parsed.
+        markdown: The text.
         headings: The headings, in reading order.
         pages: The pages, in order and without overlap; empty if the format has none.
+        parts: The account of what the document consists of, one entry per kind.
+        omissions: What is not in the text, by name; empty if and only if not `INCOMPLETE`.
     """
 
     outcome: Outcome
@@ -66,3 +104,5 @@ class ParsedDocument:
     markdown: str = ""
     headings: tuple[Heading, ...] = ()
     pages: tuple[Page, ...] = ()
+    parts: tuple[Part, ...] = ()
+    omissions: tuple[Omission, ...] = ()

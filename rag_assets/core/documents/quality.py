@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from rag_assets.core.documents.chunking import ChunkLimits
-from rag_assets.core.documents.document import Outcome
+from rag_assets.core.tables import HAS_TEXT
 
 TOP = "(top)"  # the folder of documents that are in none
 
@@ -29,7 +29,7 @@ def tiny_texts(parsed: pl.DataFrame, characters: int) -> pl.DataFrame:
     """Return parsed documents with less text: [document_id, characters, media_type]."""
     text = pl.col("markdown").str.strip_chars().str.len_chars()
     return (
-        parsed.filter(outcome=Outcome.PARSED)
+        parsed.filter(HAS_TEXT)
         .select("document_id", text.alias("characters"), "media_type")
         .filter(pl.col("characters") < characters)
         .sort("characters", "document_id")

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from rag_assets.adapters.parsing import parser
+from rag_assets.adapters.parsing.formats import pdf
 from rag_assets.adapters.parsing.parser import is_supported, parse, parser_version
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets_tests.support import documents
@@ -226,7 +227,7 @@ def test_a_pdf_that_the_first_library_refuses_is_read_by_the_second(monkeypatch)
     def refuse(_content, _media_type):
         raise parser.UnparsableError(Outcome.FAILED, "no")
 
-    monkeypatch.setattr(parser, "_extract", refuse)
+    monkeypatch.setattr(pdf, "extract", refuse)
     document = parse("a.pdf", GOOD["a.pdf"])
     assert PROSE in document.markdown
     assert [page.number for page in document.pages] == [1, 2]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_assets.adapters.parsing.text_formats import find_headings
+from rag_assets.adapters.parsing.formats.markdown import find_headings
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.core.documents.chunking import Chunk, ChunkLimits, chunk_document, chunker_version
 from rag_assets.core.documents.document import Heading, Page

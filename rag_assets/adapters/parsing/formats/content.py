@@ -1,0 +1,44 @@
+"""What every format's reader returns or raises.
+
+What belongs here: the types that the readers share. What does not: reading any format.
+"""
+
+from dataclasses import dataclass
+
+from rag_assets.core.documents.document import Omission, Outcome, Part
+
+
+class UnparsableError(Exception):
+    """A document cannot be turned into Markdown: the outcome, and the reason in one sentence."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content of a document as its format's reader found it.
+
+    Attributes:
+        title: The document's title; empty if it has none.
+        texts: The Markdown of each page; of a format without pages, one text.
+        numbers: The page of each text, from 1; empty for a format without pages.
+        has_headings: Whether `#` begins a heading: not in plain text.
+        parts: What the document consists of, and how much of it was read.
+        omissions: Each part whose text is missing, by name. If there are any, the document's
+            outcome is `INCOMPLETE`.
+    """
+
+    title: str
+    texts: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+    has_headings: bool = True
+    parts: tuple[Part, ...] = ()
+    omissions: tuple[Omission, ...] = ()
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
