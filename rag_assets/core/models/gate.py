@@ -6,7 +6,7 @@ up to `models/gate.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import ceil, isnan
 
@@ -47,10 +47,6 @@ class QueryKind(StrEnum):
     KNOWN_ITEM = "known-item"  # generated: sentences of the corpus
 
 
-ROLLBACK = (Rule.SIGNATURE, Rule.INDEX, Rule.COMPLETE)
-"""The rules of a rollback, each reduced to what would break queries (`models/rollback.py`)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of evaluating a rule."""
@@ -86,9 +82,39 @@ class VectorFaults:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """Which changes have not reached a collection yet.
+
+    Attributes:
+        shards: Number of shards that are not in sync.
+        documents: Number of documents in them that were added, changed or deleted since.
+        seconds: Age of the oldest of these changes; deletions, whose time is unknown, excluded.
+    """
+
+    shards: int
+    documents: int
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        """The staleness in words."""
+        if not self.shards:
+            return "every change has reached it"
+        return (
+            f"changes of {self.documents} documents in {self.shards} shards have not reached it,"
+            f" the oldest {self.seconds:.0f} s old; the stream runs bring them"
+        )
+
+
 def no_evidence(rule: Rule, missing: str) -> Finding:
     """Return the finding of a rule that had nothing to measure, which is never a pass."""
     return Finding(rule, False, f"nothing to evaluate: {missing}")
+
+
+def nothing_wrong(finding: Finding) -> Finding:
+    """Return a finding without evidence as a check reports it: an empty index is not a fault."""
+    return replace(finding, passed=True)
 
 
 def evaluate_rows(rows: int, incomplete: Sequence[str], shards: int) -> Finding:

@@ -5,14 +5,14 @@
                     └─────cancel───────┘                  └────rollback, promote────────┘
     registered, candidate, previous ─retire─▶ retired ─register, same spec─▶ registered
 
-Which model is live is decided by Milvus's alias: it is the one whose collection the alias points to.
-The records remember which model was live last, so that an alias that was dropped can be put back;
-they never overrule an alias that is there. Everything else follows from the records, so a crash
-between writing a record and moving the alias leaves nothing inconsistent. Each transition is a pure function from a registry to the next one (the same one if
-there is nothing to do), or is refused with the reason.
+Milvus's alias decides which model is live: the one whose collection it points to. The records
+remember which model was live last, so that an alias that was dropped can be put back; they never
+overrule an alias that is there. Everything else follows from the records, so a crash between
+writing a record and moving the alias leaves nothing inconsistent. Each transition is a pure
+function from a registry to the next one (the same if there is nothing to do), or is refused with the reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -78,6 +78,11 @@ class Registry:
     def maintained(self) -> list[str]:
         """Keys of the models whose collections receive every change: candidate, live, previous."""
         return self.having(Role.CANDIDATE, Role.LIVE, Role.PREVIOUS)
+
+    @property
+    def present(self) -> list[str]:
+        """Keys of the models that are not retired, each of which is a partition."""
+        return [key for key, record in self.records.items() if not record.retired]
 
     @property
     def been_live(self) -> list[str]:
@@ -224,6 +229,16 @@ class Registry:
         if key in self.records:
             return self
         return self._with(ModelRecord(key, signature, building=True))
+
+    def having_been_live(self, keys: Sequence[str]) -> "Registry":
+        """Return the registry with these models, where known, as those live so far, latest last.
+
+        The live model stays the latest.
+        """
+        registry = self
+        for key in [*(key for key in keys if key in self.records), *filter(None, [self.live])]:
+            registry = registry._newest(key)
+        return registry
 
     def _present(self, key: str, verb: str) -> ModelRecord:
         record = self.records.get(key)

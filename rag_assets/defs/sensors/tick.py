@@ -9,19 +9,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
-from rag_assets.core.names import Asset
+from rag_assets.core.names import Asset, Sensor, Tag
 from rag_assets.core.scheduling.bulk_window import closed_until
 from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard, plan_runs
 from rag_assets.core.scheduling.retries import RetryPolicy, waiting
 from rag_assets.core.scheduling.tick_message import describe
 from rag_assets.defs.metadata import listing_metadata
 from rag_assets.instance.freshness import heartbeats
-from rag_assets.instance.runs import read_runs, request
+from rag_assets.instance.runs import is_in_flight, read_runs, request
 from rag_assets.pipeline.listing import ListingResult
 from rag_assets.settings import Settings
+
+SECONDS_TO_MOVE = 60  # minimum interval between requests to move the alias to the same model
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Tick:
     requests: list[dg.RunRequest] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
+    evaluations: list[dg.AssetCheckEvaluation] = field(default_factory=list)
     behind: list[str] = field(default_factory=list)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -96,6 +100,27 @@ class Tick:
             for run in plan.runs
         )
 
+    def request_alias(self, job: str, key: str, reason: str, **config: Any) -> None:
+        """Request a run that moves the live alias, unless one is in flight or was just requested.
+
+        Args:
+            job: The job to run.
+            key: Key of the model, for the run's tag.
+            reason: Why, to be recorded.
+            config: Further configuration of `live_alias`.
+        """
+        if is_in_flight(self.instance, job):
+            return
+        configured = {**config, "by": Sensor.INDEX, "reason": reason}
+        self.requests.append(
+            dg.RunRequest(
+                run_key=f"{job} {key} {time.time() // SECONDS_TO_MOVE:.0f}",
+                job_name=job,
+                tags={Tag.SOURCE: self.settings.source, Tag.MODEL: key},
+                run_config={"ops": {Asset.LIVE_ALIAS: {"config": configured}}},
+            )
+        )
+
     @property
     def bulk_from(self) -> datetime | None:
         """When the bulk window opens; None if it is open."""
@@ -137,5 +162,5 @@ class Tick:
             run_requests=self.requests,
             skip_reason=None if self.requests else self.message,
             cursor=cursor,
-            asset_events=self.events,
+            asset_events=[*self.events, *self.evaluations],
         )
