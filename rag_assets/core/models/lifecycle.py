@@ -9,7 +9,8 @@ Milvus's alias decides which model is live: the one whose collection it points t
 remember which model was live last, so that an alias that was dropped can be put back; they never
 overrule an alias that is there. Everything else follows from the records, so a crash between
 writing a record and moving the alias leaves nothing inconsistent. Each transition is a pure
-function from a registry to the next one (the same if there is nothing to do), or is refused with the reason.
+function from a registry to the next one (the same one if there is nothing to do), or is refused
+with the reason.
 """
 
 from collections.abc import Mapping, Sequence

@@ -123,7 +123,11 @@ def _foreign(alias: Alias, registry: Registry) -> Verdict:
 def _missing(alias: Alias, registry: Registry, holdings: Mapping[str, Holding]) -> Verdict:
     been = registry.been_live
     if not been:
-        return Verdict(True, "Nothing has been live yet.")
+        return Verdict(
+            True,
+            "Nothing has been live yet: the first model goes live when it is complete and at least"
+            " one document has any text.",
+        )
     gone = f"The alias {alias.name!r} is missing, although {been[0]} was live"
     restore = next((key for key in been if holdings[key].whole), None)
     if restore is None:

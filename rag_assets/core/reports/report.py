@@ -174,6 +174,7 @@ class Report:
         spending: The cost of embedding so far.
         sensors: The last tick of each sensor.
         milvus: The error if Milvus cannot be reached; otherwise empty.
+        serving: What queries are answered from and, if that is not as it should be, what to do.
     """
 
     at: datetime
@@ -188,6 +189,7 @@ class Report:
     spending: Spending
     sensors: tuple[SensorState, ...]
     milvus: str = ""
+    serving: str = ""
 
     @property
     def stages(self) -> list[tuple[str, Stage]]:

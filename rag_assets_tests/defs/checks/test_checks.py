@@ -53,6 +53,7 @@ def test_on_a_platform_that_is_in_order_every_check_passes(settled: Ticking) -> 
         "rows_in_sync",
         "orphans",
         "lag",
+        "live",
     }
     assert all(check.passed for check in found.values()), found
     assert "vectors, all valid" in str(found["vectors"].description)
