@@ -84,7 +84,7 @@ def _documents_behind(target: ModelCollection, shard: str) -> pl.DataFrame:
     chunks = target.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
     rows = target.index.store.document_rows(target.name, shard)
     on = ["chunk_id", "row_digest"]
-    missing = chunks.join(rows, on=on, how="anti").select(_BEHIND)
+    missing = chunks.join(rows, on=on, how="anti").select(*_BEHIND)
     extra = rows.join(chunks, on=on, how="anti").select(
         "document_id", modified_at=pl.lit(None, _BEHIND["modified_at"])
     )
