@@ -283,7 +283,7 @@ def test_without_an_alias_the_fullest_collection_answers_with_its_own_encoder(
     switch.pipelines[OLD].witness.drop_alias(switch.alias)
     try:
         new.witness.delete(new.collection, filter='document_id != "1.md"')
-        with switch.searcher() as searcher:
+        with caplog.at_level("ERROR"), switch.searcher() as searcher:
             assert switch.answering(searcher) == OLD
         assert f"Answering from {switch.collection(OLD)}" in caplog.text
         assert f"there is no alias '{switch.alias}'" in caplog.text

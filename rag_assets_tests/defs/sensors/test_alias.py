@@ -12,8 +12,14 @@ from rag_assets.cli.ingestion import statuses
 from rag_assets.core.models.spec import collection_name
 from rag_assets.core.names import Check, Job, Partition, Sensor
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.filled import SAME, Platform, filled, fillings, with_candidate
-from rag_assets_tests.support.filled import Fillings as Fillings
+from rag_assets_tests.support.filled import (
+    SAME,
+    Fillings,
+    Platform,
+    filled,
+    fillings,
+    with_candidate,
+)
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, instance, launch, put, settle
