@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rag_assets.adapters.yaml_files import read_model_specs
 from rag_assets.cli import services
+from rag_assets.cli.terminal import SafeConsole
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job
 from rag_assets.settings import Settings, load_settings
@@ -49,7 +50,7 @@ def list_models() -> None:
         role = statuses[name].role if name in statuses else "not registered"
         details = (str(spec.dimension), spec.sparse, spec.description) if spec else ("", "", "")
         table.add_row(name, role, *details)
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 @models.command()
@@ -120,7 +121,7 @@ def status(model: str | None) -> None:
         if model in (None, row.model):
             counts = (row.embedded, row.written, row.in_sync, row.shards)
             table.add_row(row.model, row.role, *map(str, counts), row.collection)
-    Console().print(table)
+    SafeConsole().print(table)
     click.echo(live_message(settings))
 
 
@@ -225,9 +226,9 @@ def _show_findings(findings: Sequence[Any]) -> None:
     if findings:
         table = Table("rule", "", "evidence")
         for finding in findings:
-            mark = "[green]passed[/]" if finding.passed else "[red]failed[/]"
+            mark = Text("passed", "green") if finding.passed else Text("failed", "red")
             table.add_row(finding.rule, mark, finding.evidence)
-        Console().print(table)
+        SafeConsole().print(table)
 
 
 def _statuses(settings: Settings) -> list[Any]:
@@ -249,7 +250,7 @@ def _show_cost(settings: Settings, model: str, rate: float) -> None:
     table.add_row("additional storage in the lake", _size(estimate.lake_bytes))
     table.add_row("additional storage in Milvus", _size(estimate.milvus_bytes))
     table.add_row("memory in Milvus, all replicas", _size(estimate.memory_bytes))
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def _size(count: int) -> str:

@@ -1,10 +1,16 @@
 """What all settings have in common: their variable, and whether they are secret."""
 
-from pydantic import SecretStr
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rag_assets.core.display import without_credentials
+
 PREFIX = "RAG_ASSETS_"
+PASSWORD = re.compile(r"[^/?#]*://[^/?#]*:[^/?#]*@")
 
 
 class Area(BaseSettings):
@@ -31,6 +37,22 @@ def variable(name: str) -> str:
 def meaning(field: FieldInfo) -> str:
     """Return a setting's description, on one line."""
     return " ".join((field.description or "").split())
+
+
+def _without_password(url: str) -> str:
+    if PASSWORD.match(url):
+        raise ValueError(
+            "the URL contains a password, and is shown in the UI and stored with the data; set the"
+            " password in the options of the same name, …_OPTIONS, which are never shown"
+        )
+    return url
+
+
+StoreUrl = Annotated[str, AfterValidator(_without_password)]
+"""A URL of documents or data. It is shown and stored, so a password in it is refused."""
+
+LinkUrl = Annotated[str, AfterValidator(without_credentials)]
+"""A URL for people to follow, without a user and password."""
 
 
 def is_secret(field: FieldInfo) -> bool:

@@ -4,13 +4,13 @@ from typing import Any
 
 from pydantic import Field
 
-from rag_assets.settings.area import Area
+from rag_assets.settings.area import Area, StoreUrl
 
 
 class SourceSettings(Area):
     """Source."""
 
-    source_url: str = ""
+    source_url: StoreUrl = ""
     """URL of the bucket or folder to index, for instance s3://bucket/prefix. Empty: the folder
     `documents` in RAG_ASSETS_HOME.
     """
