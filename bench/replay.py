@@ -26,6 +26,7 @@ import polars as pl
 
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.cli.ingestion import build_first_model
+from rag_assets.core.names import Job
 from rag_assets.definitions import definitions
 from rag_assets.defs.resources import build_resources
 from rag_assets.settings import Settings, load_settings
@@ -64,12 +65,12 @@ class Platform:
         context = dg.build_sensor_context(
             instance=self.instance,
             repository_def=self.repository,
-            cursor="{}" if name == STAGES[0] else "live",
+            cursor="{}" if name == STAGES[0] else None,
             resources=self.resources,
         )
         result = self.repository.get_sensor_def(name)(context)
         assert isinstance(result, dg.SensorResult)
-        return list(result.run_requests or ())
+        return [one for one in result.run_requests or () if one.job_name != Job.PROMOTE]
 
     def _run(self, request: dg.RunRequest) -> None:
         job = self.repository.get_job(str(request.job_name))

@@ -17,6 +17,7 @@ from rag_assets.core.documents.removals import Doubt, missing_by_folder
 from rag_assets.core.errors import PromotionRefusedError
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.estimate import Preview
+from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset, Job, Tag
 from rag_assets.core.reports.report import ModelStatus, Report
 from rag_assets.definitions import definitions
@@ -24,6 +25,7 @@ from rag_assets.defs.metadata import GATE_TABLE
 from rag_assets.defs.resources import (
     ChunkerResource,
     CostsResource,
+    GateResource,
     IndexResource,
     RetriesResource,
     resolved,
@@ -33,7 +35,9 @@ from rag_assets.instance.orchestrator import DagsterOrchestrator
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.report import Reporter
 from rag_assets.models.lifecycle import Lifecycle
-from rag_assets.models.registry import read_records
+from rag_assets.models.live import read_live
+from rag_assets.models.promotion import Promotion
+from rag_assets.models.registry import ModelRegistry, read_records
 from rag_assets.models.status import read_statuses
 from rag_assets.pipeline.listing import read_doubt, read_files
 from rag_assets.settings import Settings
@@ -150,6 +154,26 @@ def statuses(settings: Settings) -> list[ModelStatus]:
     """Return the status of every model."""
     with resolved(settings, IndexResource).open() as index:
         return read_statuses(index)
+
+
+def last_live(settings: Settings) -> str:
+    """Return the key of the live model or, if the alias is missing, of the one last live."""
+    with resolved(settings, IndexResource).open() as index:
+        return ModelRegistry(index).read().last_live or ""
+
+
+def live_message(settings: Settings) -> str:
+    """Return what queries are answered from and, if that is not as it should be, what to do."""
+    with resolved(settings, IndexResource).open() as index:
+        return read_live(index)[2].message
+
+
+def roll_back(settings: Settings, *, force: bool) -> list[Finding]:
+    """Roll back without Dagster; return the findings."""
+    with resolved(settings, IndexResource).open() as index:
+        promotion = Promotion(index, resolved(settings, GateResource).policy())
+        target = promotion.registry.read().rollback_target()
+        return promotion.roll_back(target, force=force)[1]
 
 
 def report(settings: Settings) -> Report:

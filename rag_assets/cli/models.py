@@ -9,6 +9,7 @@ What belongs here: options, confirmations and output. What does not: running the
 
 import getpass
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -112,12 +113,16 @@ def cancel(model: str) -> None:
 @click.argument("model", required=False)
 def status(model: str | None) -> None:
     """Show the progress of MODEL's collection, or of all models'."""
+    from rag_assets.cli.ingestion import live_message  # noqa: PLC0415 - as below
+
     table = Table("model", "role", "embedded", "written", "in sync", "shards", "collection")
-    for row in _statuses(_settings()):
+    settings = _settings()
+    for row in _statuses(settings):
         if model in (None, row.model):
             counts = (row.embedded, row.written, row.in_sync, row.shards)
             table.add_row(row.model, row.role, *map(str, counts), row.collection)
     SafeConsole().print(table)
+    click.echo(live_message(settings))
 
 
 @models.command()
@@ -156,12 +161,25 @@ def promote(model: str, force: bool, reason: str, yes: bool) -> None:
 @click.option(
     "--force", is_flag=True, help="Roll back even if its data is incomplete. Requires a reason."
 )
-def rollback(reason: str, force: bool) -> None:
-    """Make the previously live model live again."""
-    live = _live(_settings())
-    config = {"rollback": True, "leave": live, "force": force}
-    _run(Job.ROLLBACK, live_alias=_who(reason) | config)
-    click.echo(f"{_live(_settings())} is live.")
+@click.option(
+    "--direct",
+    is_flag=True,
+    help="Move the alias without a run, for when Dagster's storage is down. Nothing is recorded.",
+)
+def rollback(reason: str, force: bool, direct: bool) -> None:
+    """Make the previously live model live again, at once.
+
+    Needs Milvus and the lake; neither Dagster's daemon, nor a GPU, nor an embedding server.
+    """
+    from rag_assets.cli.ingestion import last_live, roll_back  # noqa: PLC0415 - as below
+
+    settings = _settings()
+    if direct:
+        _show_findings(roll_back(settings, force=force))
+    else:
+        config = {"rollback": True, "leave": last_live(settings), "force": force}
+        _run(Job.ROLLBACK, live_alias=_who(reason) | config)
+    click.echo(f"{last_live(settings)} is live.")
 
 
 @models.command()
@@ -199,24 +217,24 @@ def _run(job: str, **ops: dict[str, Any]) -> None:
 
     _settings()
     findings, error = run_step(job, ops)
+    _show_findings(findings)
+    if error:
+        raise RagAssetsError(error)
+
+
+def _show_findings(findings: Sequence[Any]) -> None:
     if findings:
         table = Table("rule", "", "evidence")
         for finding in findings:
             mark = Text("passed", "green") if finding.passed else Text("failed", "red")
             table.add_row(finding.rule, mark, finding.evidence)
         SafeConsole().print(table)
-    if error:
-        raise RagAssetsError(error)
 
 
 def _statuses(settings: Settings) -> list[Any]:
     from rag_assets.cli.ingestion import statuses  # noqa: PLC0415 - as above
 
     return statuses(settings)
-
-
-def _live(settings: Settings) -> str:
-    return next((row.model for row in _statuses(settings) if row.role == "live"), "")
 
 
 def _show_cost(settings: Settings, model: str, rate: float) -> None:

@@ -135,11 +135,13 @@ class PromotionRefusedError(MoveRefusedError):
 
     Attributes:
         findings: The findings of all rules that were evaluated, for display.
+        model: Key of the model.
     """
 
-    def __init__(self, message: str, findings: "Sequence[Finding]" = ()) -> None:
+    def __init__(self, message: str, findings: "Sequence[Finding]" = (), model: str = "") -> None:
         super().__init__(message)
         self.findings = findings
+        self.model = model
 
 
 class AlertError(RagAssetsError):

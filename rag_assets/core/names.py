@@ -42,6 +42,7 @@ class Job:
     EVALUATE_CANDIDATES: Final = "evaluate_candidates"
     PROMOTE: Final = "promote"
     ROLLBACK: Final = "rollback"
+    RESTORE_ALIAS: Final = "restore_alias"
     RETIRE_MODEL: Final = "retire_model"
 
 
@@ -69,6 +70,7 @@ class Check:
     ORPHANS: Final = "orphans"
     LAG: Final = "lag"
     RETRIEVAL: Final = "retrieval"
+    LIVE: Final = "live"
     GATE: Final = "gate"  # all rules of one promotion
     GATE_RULE: Final = "gate_"  # prefix of the checks on candidates; followed by the rule
 

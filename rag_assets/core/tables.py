@@ -92,7 +92,7 @@ MODELS: Schema = {
     "key": pl.String(),
     "signature": pl.String(),  # of the spec it was registered with
     "building": pl.Boolean(),  # a build of its collection was requested
-    "last_live": pl.Int64(),  # orders models by when they stopped being live; 0: never live
+    "last_live": pl.Int64(),  # orders models by when they were last live; 0: never live
     "promoting": pl.Boolean(),  # a promotion has begun and has not been recorded as finished
     "retired": pl.Boolean(),
 }

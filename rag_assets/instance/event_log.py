@@ -20,10 +20,12 @@ from rag_assets.instance.runs import lanes_of_runs
 LAG_EVENTS = 200  # materialisations to read lags from
 RATE_EVENTS = 50  # materialisations to read a model's rate from
 PARSE_EVENTS = 500  # materialisations to read the parse time per document from
+LIVE_EVENTS = 50  # materialisations to read the models from that were live
 PAGE_SIZE = 500  # events per request
 FIRST_EVENTS = 20  # of a run, one of which names its process
 MAX_PAGES = 10  # per report; the next report continues with the rest
 
+MODEL = "rag_assets/model"  # metadata of `live_alias`: the key of the model that became live
 LAGS = "rag_assets/lags"  # metadata of `collection`: the table of lags
 SPENDING = "rag_assets/spending"  # metadata of a report: the total so far
 _SPENDING = TypeAdapter(Spending)
@@ -137,6 +139,13 @@ def spending(instance: dg.DagsterInstance) -> Spending:
 def spending_metadata(total: Spending) -> dict[str, Any]:
     """Return a total as metadata of a report, from which `spending` continues."""
     return {SPENDING: dg.MetadataValue.json(_SPENDING.dump_python(total, mode="json"))}
+
+
+def models_made_live(instance: dg.DagsterInstance) -> list[str]:
+    """Return the keys of the models that recent promotions made live, the latest last."""
+    events = recent(instance, Asset.LIVE_ALIAS, LIVE_EVENTS)
+    made_live = [str(event.metadata[MODEL].value) for event in events if MODEL in event.metadata]
+    return made_live[::-1]
 
 
 def check_evaluations(

@@ -22,7 +22,8 @@ from rag_assets.core.scheduling.retries import RetryPolicy, waiting
 from rag_assets.instance import event_log
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.runs import read_runs
-from rag_assets.models.registry import ModelRegistry, read_records
+from rag_assets.models.live import read_live
+from rag_assets.models.registry import read_records
 from rag_assets.models.status import model_status
 from rag_assets.pipeline.counts import LakeCounts
 from rag_assets.pipeline.index import Index
@@ -47,11 +48,12 @@ SECOND = StageJob("chunks", Job.INDEX_CHUNKS, (Asset.EMBEDDINGS, Asset.COLLECTIO
 
 @dataclass(frozen=True, slots=True)
 class MilvusState:
-    """The models, the rows of their collections, and the error if Milvus is unreachable."""
+    """The models, the rows of their collections, what serves, and why Milvus is unreachable."""
 
     registry: Registry
     rows: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+    serving: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Reporter:
         Raises:
             LakeError: The lake cannot be read.
         """
-        counts, milvus = LakeCounts.read(self.index.lake, self.index.shards), self._milvus()
+        counts = LakeCounts.read(self.index.lake, self.index.shards)
+        milvus = self._milvus(counts)
         return Report(
             at=datetime.now(UTC),
             source=self.index.source,
@@ -85,19 +88,20 @@ class Reporter:
             sensors=tuple(_sensors(self.instance)),
             milvus=milvus.problem,
             doubt=read_doubt(self.index.lake),
+            serving=milvus.serving,
         )
 
-    def _milvus(self) -> MilvusState:
+    def _milvus(self, counts: LakeCounts) -> MilvusState:
         rows: dict[str, int] = {}
         try:
-            store, registry = self.index.store, ModelRegistry(self.index).read()
+            store, (_, registry, verdict) = self.index.store, read_live(self.index, counts.metas)
             for model in registry.maintained:
                 name = self.index.collection_name(model)
                 if store.exists(name) and store.indexed(name):
                     rows[model] = store.count(name)
         except VectorStoreError as error:
             return MilvusState(read_records(self.index.lake), rows, str(error))
-        return MilvusState(registry, rows)
+        return MilvusState(registry, rows, serving=verdict.message)
 
     def _documents(self, counts: LakeCounts) -> Stage:
         stale = stale_documents(counts.metas, counts.shards, parser_version(), self.chunker_version)

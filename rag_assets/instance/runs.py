@@ -20,6 +20,9 @@ from rag_assets.core.scheduling.lanes import InFlight, Lane, PlannedRun
 from rag_assets.core.scheduling.retries import Ending, PastRun, newest_first
 
 PRIORITIES = {Lane.STREAM: "10", Lane.BULK: "-10"}
+AT_ONCE = {PRIORITY_TAG: "100"}
+"""Tags of the jobs on which queries depend. They are dequeued first and wait for no other step of
+the lifecycle, such as a promotion that loads a model; that one refuses if the alias has moved."""
 HISTORY = 200  # finished runs to consider
 START_RUNS = 20  # runs from which to measure the time to start one
 

@@ -27,6 +27,7 @@ from rag_assets.core.models.gate import (
     evaluate_latency,
     evaluate_reproduction,
     evaluate_retrieval,
+    evaluate_rows,
     evaluate_vectors,
 )
 from rag_assets.core.models.retrieval import LabelledQuery, Scores, known_item, mean_scores
@@ -158,13 +159,8 @@ class Gate:
                     incomplete[shard] = state.problem
             if not pending:
                 break
-        incomplete |= pending
-        evidence = f"{rows} rows in {len(self.index.shards)} shards are exactly the chunks"
-        if incomplete:
-            problems = "; ".join(incomplete.values())
-            evidence = f"{problems}. Materialise these shards, in the order of the flow"
-        metrics = {"rows": rows, "incomplete_shards": len(incomplete)}
-        return Finding(Rule.COMPLETE, not incomplete, evidence, metrics)
+        problems = list((incomplete | pending).values())
+        return evaluate_rows(rows, problems, len(self.index.shards))
 
     def _vectors(self) -> Finding:
         target = self.target

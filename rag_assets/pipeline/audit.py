@@ -17,7 +17,7 @@ from rag_assets.core.errors import (
     LakeUnavailableError,
     SupersededInputError,
 )
-from rag_assets.core.names import Asset
+from rag_assets.core.names import Asset, Sensor
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.counts import PARTITIONED
@@ -104,8 +104,31 @@ def set_aside_corrupt(lake: Lake, shards: Sequence[str]) -> list[str]:
     return problems(known)
 
 
+def dropped(target: ModelCollection) -> str:
+    """Void the records of a collection that was dropped, so that it is filled again.
+
+    Returns:
+        What was found, in words; empty if the collection exists or never did.
+    """
+    recorded = [
+        key for key in target.index.lake.partitions(Asset.COLLECTION) if key[0] == target.spec.key
+    ]
+    if target.exists or not recorded:
+        return ""
+    target.forget_rows()
+    return (
+        f"{target.name}, with the rows of {len(recorded)} shards, was dropped by another client."
+        f" The runs that {Sensor.INDEX} requests fill it again from the vectors in the lake."
+    )
+
+
 def audit(target: ModelCollection) -> Iterator[Damage]:
-    """Repair the shards whose rows in Milvus differ from the lake; yield the damage repaired."""
+    """Repair the shards whose rows in Milvus differ from the lake; yield the damage repaired.
+
+    A collection that does not exist has no rows to compare; see `dropped`.
+    """
+    if not target.exists:
+        return
     if target.filling and unfilled(
         target.index.lake.metas(Asset.COLLECTION, {}), target.spec.key, target.index.shards
     ):

@@ -10,6 +10,7 @@ from typing import Self
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Meta, PartitionKey
+from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
     CommitConflictError,
@@ -83,6 +84,28 @@ class ModelCollection:
     def filling(self) -> bool:
         """Whether it exists but is not indexed yet, and so cannot be read."""
         return self.exists and not self.index.store.indexed(self.name)
+
+    @property
+    def problem(self) -> str:
+        """Why a search of the collection would fail, in words; empty if it would not.
+
+        A collection that is not loaded is no problem: a search loads it.
+        """
+        try:
+            actual = self.index.store.info(self.name).properties.get("signature")
+        except CollectionMissingError:
+            return "does not exist"
+        if actual != self.spec.signature:
+            return f"was built from another spec of {self.spec.key}"
+        return "" if self.index.store.indexed(self.name) else "is not indexed yet"
+
+    def forget_rows(self) -> None:
+        """Delete the lake's records of the rows, which are void once the collection is dropped.
+
+        They would claim that shards are in sync of which a new collection has no row. Without
+        them, every shard is written again, from the vectors in the lake.
+        """
+        self.index.lake.remove(Asset.COLLECTION, self.spec.key)
 
     @property
     def _properties(self) -> dict[str, str]:

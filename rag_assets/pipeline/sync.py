@@ -136,8 +136,12 @@ def prepare(
 
     If another model is live, a new collection is filled first. Once all of its shards are filled,
     it is indexed and loaded, and its shards are kept in sync from then on. If nothing is live, the
-    collection is indexed from the start, so that it can serve right away.
+    collection is indexed from the start, so that it can serve right away. The lake's records of a
+    collection that was dropped are removed before it is created again: a run that dies in between
+    leaves nothing that claims to be in sync.
     """
+    if not target.exists:
+        target.forget_rows()
     if live not in (None, target.spec.key) and not target.exists:
         target.begin_filling()
     if target.filling:

@@ -5,7 +5,7 @@ What belongs here: answering a question, and following the alias. What does not:
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -18,7 +18,7 @@ from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.display import is_text
-from rag_assets.core.errors import RagAssetsError, SearchError
+from rag_assets.core.errors import ConfigurationError, RagAssetsError, SearchError
 from rag_assets.core.models.spec import ModelSpec, Sparse
 from rag_assets.core.models.vectors import SparseVector
 from rag_assets.settings import Settings, load_settings
@@ -136,25 +136,72 @@ class Searcher:
     def release(self) -> Release:
         """Resolve the live release.
 
+        If the alias is missing, or points to a collection that no model was built for, another
+        client has changed it. Until that is repaired, the fullest collection of this alias serves:
+        that of the live or the previous model, rather than one that is being filled again.
+
         Raises:
             SearchError: Nothing is live, or the collection was built from another spec.
             ConfigurationError: Its model is not in the models file.
         """
-        collection = self._store.alias_target(self._alias)
-        if collection is None:
-            raise SearchError(
-                f"Nothing is live: there is no alias {self._alias!r}. Materialise live_alias, or"
-                " set RAG_ASSETS_ALIAS to the alias in use."
-            )
-        properties = self._store.info(collection).properties
-        spec = self._find_spec(properties.get("model", ""))
+        target = self._store.alias_target(self._alias)
+        return self._named(target) or self._fallback(target)
+
+    def _named(self, target: str | None) -> Release | None:
+        """Return the release of the collection that the alias names; None if it is not ours."""
+        properties = self._store.info(target).properties if target else {}
+        if target is None or not properties.get("model"):
+            return None
+        spec = self._find_spec(properties["model"])
         if properties.get("signature") != spec.signature:
             raise SearchError(
-                f"Collection {collection} was built from another spec of {spec.key} than the one in"
+                f"Collection {target} was built from another spec of {spec.key} than the one in"
                 " the models file, so its vectors cannot be compared with this encoder's. Use the"
                 " models file that the collection was built with."
             )
+        return Release(target, spec)
+
+    def _fallback(self, target: str | None) -> Release:
+        """Return the release of the collection with most rows; of equal ones, the oldest.
+
+        The oldest, because a candidate that has not been evaluated is newer than what was live.
+
+        Raises:
+            SearchError: There is none.
+        """
+        problem = f"there is no alias {self._alias!r}"
+        if target:
+            problem = (
+                f"the alias {self._alias!r} points to {target!r}, which no model was built for"
+            )
+        found = [
+            (-self._store.count(info.name), info.created, info.name, spec)
+            for name in self._store.collections()
+            if name.startswith(f"{self._alias}__")
+            if (info := self._store.info(name)).loaded and info.indexed
+            if (spec := self._spec_of(info.properties)) is not None
+        ]
+        rows, _, collection, spec = min(found, key=lambda one: one[:3], default=(0, 0, "", None))
+        if not rows or spec is None:
+            raise SearchError(
+                f"Nothing is live: {problem}. Materialise live_alias, or set RAG_ASSETS_ALIAS to"
+                " the alias in use."
+            )
+        logger.error("Answering from %s (%d rows), because %s.", collection, -rows, problem)
         return Release(collection, spec)
+
+    def _problem(self, target: str | None) -> str:
+        if target is None:
+            return f"there is no alias {self._alias!r}"
+        return f"the alias {self._alias!r} points to {target!r}, which is no model's collection"
+
+    def _spec_of(self, properties: Mapping[str, str]) -> ModelSpec | None:
+        """Return the spec that a collection was built with, if it is that in the models file."""
+        try:
+            spec = self._find_spec(properties.get("model", ""))
+        except ConfigurationError:
+            return None
+        return spec if properties.get("signature") == spec.signature else None
 
     def close(self) -> None:
         """Close the connection."""
@@ -203,9 +250,12 @@ class Searcher:
         """
         self._checked_at = monotonic()
         try:
-            if self._store.alias_target(self._alias) == serving.release.collection:
+            target = self._store.alias_target(self._alias)
+            if target == serving.release.collection:
                 return serving
-            release = self.release()
+            release = self._named(target)
+            if release is None:
+                raise SearchError(f"{self._problem(target)}.")
             return self._serve(release) if self._warm(release.spec).done() else serving
         except RagAssetsError as error:
             logger.warning("Still answering from %s: %s", serving.release.collection, error)

@@ -67,8 +67,13 @@ def test_the_collection_that_ingestion_filled_is_evaluated_promoted_left_and_ret
     ingest(load_settings())
     assert (role(WORDLLAMA), role(NEW)) == ("previous", "live")
 
-    assert f"{WORDLLAMA} is live." in succeeded("rollback", "--reason", "a try")
+    back = succeeded("rollback", "--reason", "a try")
+    assert f"{WORDLLAMA} is live." in back
+    assert "every change has reached it" in " ".join(back.replace("│", "").split())
     assert f"{NEW} is live." in succeeded("promote", NEW)
+    assert f"{WORDLLAMA} is live." in succeeded("rollback", "--direct")
+    assert f"{NEW} is live." in succeeded("promote", NEW)
+    assert f"{NEW} is live: " in succeeded("status")
     counts = next(row for row in succeeded("status", NEW).splitlines() if NEW in row)
     assert [cell.strip() for cell in counts.split("│")[3:7]] == ["3", "3", "3", "3"]
     kept = rag_assets("retire", NEW, "--yes")

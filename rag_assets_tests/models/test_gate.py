@@ -9,7 +9,7 @@ import pytest
 
 from rag_assets.adapters.milvus.rows import ROW_FIELDS
 from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError
-from rag_assets.core.models.gate import INTEGRITY, Finding, Rule
+from rag_assets.core.models.gate import Finding, Rule
 from rag_assets.core.models.lifecycle import Role
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline, live_on
 from rag_assets_tests.support.variants import variant
@@ -258,18 +258,6 @@ def test_force_does_not_promote_what_was_never_built(live: Pipeline) -> None:
 
     with pytest.raises(MoveRefusedError, match="never built"):
         other.promotion().make_live("short-v1", force=True)
-
-
-def test_going_back_requires_the_data_and_not_for_better_results(live: Pipeline) -> None:
-    blind = live.with_model(variant("blind"))
-    blind.build()
-    blind.promotion().make_live("blind-v1", force=True)
-    live.promote()
-
-    release, findings = blind.promotion().make_live("blind-v1", INTEGRITY)
-
-    assert release.model == "blind-v1"
-    assert [finding.rule for finding in findings] == list(INTEGRITY)
 
 
 def test_judging_the_live_model_again_changes_nothing(live: Pipeline) -> None:

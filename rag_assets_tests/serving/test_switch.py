@@ -275,6 +275,48 @@ def test_an_alias_that_leads_nowhere_stops_no_query(switch: Switch) -> None:
         awaited(lambda: switch.answering(searcher) == NEW, "the new model to answer", PATIENCE)
 
 
+def test_without_an_alias_the_fullest_collection_answers_with_its_own_encoder(
+    switch: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The live collection was dropped with the alias, and is being filled again."""
+    new = switch.pipelines[NEW]
+    switch.pipelines[OLD].witness.drop_alias(switch.alias)
+    try:
+        new.witness.delete(new.collection, filter='document_id != "1.md"')
+        with caplog.at_level("ERROR"), switch.searcher() as searcher:
+            assert switch.answering(searcher) == OLD
+        assert f"Answering from {switch.collection(OLD)}" in caplog.text
+        assert f"there is no alias '{switch.alias}'" in caplog.text
+    finally:
+        new.sync_all()
+        switch.move(OLD)
+
+
+def test_a_collection_that_is_dropped_with_the_alias_leaves_queries_to_the_other(
+    switch: Switch,
+) -> None:
+    with switch.searcher(refresh_seconds=NEVER) as searcher:
+        assert switch.answering(searcher) == OLD
+        switch.pipelines[OLD].witness.drop_alias(switch.alias)
+        switch.retire(OLD)
+        assert switch.answering(searcher) == NEW
+
+
+def test_an_alias_on_a_foreign_collection_stops_no_query(switch: Switch) -> None:
+    theirs = f"theirs_{switch.alias}"
+    switch.store.create(theirs, dimension=4)
+    try:
+        with switch.searcher() as following:
+            assert switch.answering(following) == OLD
+            switch.store.set_alias(switch.alias, theirs)
+            assert switch.answering(following) == OLD
+        with switch.searcher() as started_later:
+            assert switch.answering(started_later) in (OLD, NEW)  # never a mixture, nor an error
+    finally:
+        switch.move(OLD)
+        switch.store.drop(theirs)
+
+
 def test_a_collection_of_a_model_that_is_not_known_stops_no_query(switch: Switch) -> None:
     def find_spec(model: str) -> ModelSpec:
         if model == NEW:

@@ -32,6 +32,7 @@ class CollectionInfo:
         loaded: Whether it can be searched now.
         indexed: Whether all flushed rows are in all indexes.
         pending: Number of flushed rows that are not in an index yet.
+        created: Orders collections by when they were created; 0 if the server does not tell.
     """
 
     name: str
@@ -40,6 +41,7 @@ class CollectionInfo:
     loaded: bool
     indexed: bool
     pending: int
+    created: int = 0
 
 
 class Collections(Connection):
@@ -118,6 +120,10 @@ class Collections(Connection):
         """Whether the collection has an index, as opposed to one from `create_unindexed`."""
         return VECTOR_FIELD in self._call("list_indexes", name)
 
+    def load(self, name: str) -> None:
+        """Ensure that a collection is loaded, so that it can be searched."""
+        self._load(name)
+
     def info(self, name: str) -> CollectionInfo:
         """Describe a collection, by name or alias.
 
@@ -134,6 +140,7 @@ class Collections(Connection):
             loaded=self._loaded(name),
             indexed=all(index.get("state") == "Finished" for index in indexes),
             pending=sum(int(index.get("pending_index_rows", 0)) for index in indexes),
+            created=int(described.get("created_timestamp", 0)),
         )
 
     def drop(self, name: str) -> None:

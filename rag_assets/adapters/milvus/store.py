@@ -127,6 +127,15 @@ class MilvusStore(Collections):
         rows = self._rows(name, equals("shard", shard), list(schema))
         return pl.DataFrame(rows, schema=schema)
 
+    def document_rows(self, name: str, shard: str) -> pl.DataFrame:
+        """Read key, digest and document of every row of a shard, with strong consistency.
+
+        Returns:
+            One row per chunk with `chunk_id`, `row_digest` and `document_id` (String).
+        """
+        schema = dict.fromkeys(("chunk_id", "row_digest", "document_id"), pl.String)
+        return pl.DataFrame(self._rows(name, equals("shard", shard), list(schema)), schema=schema)
+
     def vectors(self, name: str, chunk_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """Read vectors by key, with strong consistency.
 
@@ -208,7 +217,42 @@ class MilvusStore(Collections):
         before = self.alias_target(alias)
         if before == collection:
             return
-        self._call("create_alias" if before is None else "alter_alias", collection, alias)
+        if before is None:
+            self._create_alias(alias, collection)
+        else:
+            self._call("alter_alias", collection, alias)
+        self._verify_alias(alias, collection)
+
+    def restore_alias(self, alias: str, collection: str) -> None:
+        """Point an alias that is missing to a collection; never move one that is there.
+
+        Raises:
+            CollectionMissingError: The collection does not exist.
+            VectorStoreError: The alias points to another collection by now.
+        """
+        self.info(collection)
+        if self.alias_target(alias) is None:
+            self._create_alias(alias, collection)
+        self._verify_alias(alias, collection)
+
+    def _create_alias(self, alias: str, collection: str) -> None:
+        """Create an alias; also one that an older server keeps for a collection that was dropped.
+
+        Such a server neither finds the alias nor lets it be created, but it can be altered.
+        """
+        try:
+            self._call("create_alias", collection, alias)
+        except VectorStoreError as error:
+            if self.alias_target(alias) is not None:
+                return  # another client has created it, which is found out next
+            if alias in self.collections():
+                raise VectorStoreError(
+                    f"A collection is called {alias!r}, so there can be no alias of that name."
+                    " Rename or drop that collection, or choose another RAG_ASSETS_ALIAS."
+                ) from error
+            self._call("alter_alias", collection, alias)
+
+    def _verify_alias(self, alias: str, collection: str) -> None:
         after = self.alias_target(alias)
         if after != collection:
             raise VectorStoreError(

@@ -6,7 +6,7 @@ up to `models/gate.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import ceil, isnan
 
@@ -47,10 +47,6 @@ class QueryKind(StrEnum):
     KNOWN_ITEM = "known-item"  # generated: sentences of the corpus
 
 
-INTEGRITY = (Rule.SIGNATURE, Rule.INDEX, Rule.COMPLETE, Rule.VECTORS)
-"""The rules of a rollback: only the data's integrity counts, not how the models compare."""
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of evaluating a rule."""
@@ -86,8 +82,63 @@ class VectorFaults:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """Which changes have not reached a collection yet.
+
+    Attributes:
+        shards: Number of shards that are not in sync.
+        documents: Number of documents in them that were added, changed or deleted since.
+        seconds: Age of the oldest of these changes; deletions, whose time is unknown, excluded.
+    """
+
+    shards: int
+    documents: int
+    seconds: float
+
+    @property
+    def sentence(self) -> str:
+        """The staleness in words."""
+        if not self.shards:
+            return "every change has reached it"
+        return (
+            f"changes of {self.documents} documents in {self.shards} shards have not reached it,"
+            f" the oldest {self.seconds:.0f} s old; the stream runs bring them"
+        )
+
+
+def no_evidence(rule: Rule, missing: str) -> Finding:
+    """Return the finding of a rule that had nothing to measure, which is never a pass."""
+    return Finding(rule, False, f"nothing to evaluate: {missing}")
+
+
+def nothing_wrong(finding: Finding) -> Finding:
+    """Return a finding without evidence as a check reports it: an empty index is not a fault."""
+    return replace(finding, passed=True)
+
+
+def evaluate_rows(rows: int, incomplete: Sequence[str], shards: int) -> Finding:
+    """Evaluate whether the rows of all shards are exactly their chunks.
+
+    Args:
+        rows: Rows of the shards that are complete.
+        incomplete: The problem of each shard that is not.
+        shards: Number of shards.
+    """
+    metrics = {"rows": rows, "incomplete_shards": len(incomplete)}
+    if incomplete:
+        evidence = f"{'; '.join(incomplete)}. Materialise these shards, in the order of the flow"
+        return Finding(Rule.COMPLETE, False, evidence, metrics)
+    if not rows:
+        return no_evidence(Rule.COMPLETE, "no document has any text yet, so there are no rows")
+    evidence = f"{rows} rows in {shards} shards are exactly the chunks"
+    return Finding(Rule.COMPLETE, True, evidence, metrics)
+
+
 def evaluate_vectors(faults: VectorFaults) -> Finding:
     """Evaluate the vectors of all rows."""
+    if not faults.rows:
+        return no_evidence(Rule.VECTORS, "the collection has no row whose vector is also known")
     bad = {
         "not finite": faults.not_finite,
         "not of length one": faults.wrong_length,
@@ -106,7 +157,9 @@ def evaluate_vectors(faults: VectorFaults) -> Finding:
 
 def evaluate_reproduction(similarities: Sequence[float]) -> Finding:
     """Evaluate the cosines of stored vectors and fresh ones of the same texts."""
-    worst = min(similarities, key=lambda cosine: -2 if isnan(cosine) else cosine, default=1.0)
+    if not similarities:
+        return no_evidence(Rule.REPRODUCIBLE, "no text was sampled")
+    worst = min(similarities, key=lambda cosine: -2 if isnan(cosine) else cosine)
     return Finding(
         Rule.REPRODUCIBLE,
         worst >= SAME,  # False for NaN
@@ -131,9 +184,17 @@ def evaluate_retrieval(
         margin: How much lower each score may be, from 0 to 1.
         kind: The origin of the queries.
     """
+    if not candidate.queries:
+        return no_evidence(Rule.RETRIEVAL, f"there are no {kind} queries")
     names = ("recall", "ndcg", "mrr")
     evaluated = names if kind is QueryKind.LABELLED else names[:1]
     metrics = {f"{name}_at_10": getattr(candidate, name) for name in names}
+    if not candidate.recall:
+        evidence = (
+            f"none of {candidate.queries} {kind} queries finds its document, so nothing shows that"
+            " the collection can be searched. Check the queries, then the model"
+        )
+        return Finding(Rule.RETRIEVAL, False, evidence, metrics)
     if live is None:
         shown = ", ".join(f"{name} {getattr(candidate, name):.3f}" for name in names)
         evidence = f"{candidate.queries} {kind} queries: {shown}; no live model to compare with"
@@ -161,6 +222,8 @@ def evaluate_latency(
         factor: Maximum ratio of the two 95th percentiles.
         allowance: Seconds that are always acceptable, whatever the live model takes.
     """
+    if not candidate:
+        return no_evidence(Rule.LATENCY, "no query was timed")
     p95 = percentile_95(candidate)
     metrics = {"p95_seconds": p95}
     if not live:

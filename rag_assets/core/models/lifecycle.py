@@ -5,13 +5,15 @@
                     └─────cancel───────┘                  └────rollback, promote────────┘
     registered, candidate, previous ─retire─▶ retired ─register, same spec─▶ registered
 
-Which model is live is not stored: it is the one that Milvus's alias points to. Everything else
-follows from the records, so a crash between writing a record and moving the alias leaves nothing
-inconsistent. Each transition is a pure function from a registry to the next one (the same one if
-there is nothing to do), or is refused with the reason.
+Milvus's alias decides which model is live: the one whose collection it points to. The records
+remember which model was live last, so that an alias that was dropped can be put back; they never
+overrule an alias that is there. Everything else follows from the records, so a crash between
+writing a record and moving the alias leaves nothing inconsistent. Each transition is a pure
+function from a registry to the next one (the same one if there is nothing to do), or is refused
+with the reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -36,7 +38,7 @@ class ModelRecord:
         key: The model's key.
         signature: Signature of the spec it was registered with, to which the key is bound for good.
         building: Whether a build was requested, so that its collection is built and maintained.
-        last_live: Orders models by when they stopped being live; 0 if it never was live.
+        last_live: Orders models by when they were last live; 0 if it never was live.
         promoting: Whether a promotion has begun and has not been recorded as finished.
         retired: Whether it was retired.
     """
@@ -51,7 +53,7 @@ class ModelRecord:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The records of all models, and the key of the live one, if any."""
+    """The records of all models, and the key of the live one, if the alias names one."""
 
     records: Mapping[str, ModelRecord] = field(default_factory=dict)
     live: str | None = None
@@ -77,6 +79,22 @@ class Registry:
     def maintained(self) -> list[str]:
         """Keys of the models whose collections receive every change: candidate, live, previous."""
         return self.having(Role.CANDIDATE, Role.LIVE, Role.PREVIOUS)
+
+    @property
+    def present(self) -> list[str]:
+        """Keys of the models that are not retired, each of which is a partition."""
+        return [key for key, record in self.records.items() if not record.retired]
+
+    @property
+    def been_live(self) -> list[str]:
+        """Keys of the models that are or were live and are not retired, the latest first."""
+        been = [record for record in self.records.values() if record.last_live]
+        return [record.key for record in sorted(been, key=lambda one: -one.last_live)]
+
+    @property
+    def last_live(self) -> str | None:
+        """Key of the live model or, if the alias names none, of the one that was live last."""
+        return self.live or next(iter(self.been_live), None)
 
     def same_signature(self, key: str, signature: str) -> list[str]:
         """Return the other models with a signature, whose vectors are the same by definition."""
@@ -152,29 +170,25 @@ class Registry:
                 f"{key} is not promoted: it is registered but was never built. Build it first."
             )
         begun = self._settled()._with(replace(record, promoting=True))
-        old = self.records.get(self.live or "")
-        if old is None:
-            return begun
-        others = (known.last_live for known in self.records.values() if known is not old)
-        return begun._with(replace(old, last_live=1 + max(others), promoting=False))
+        return begun._newest(self.live) if self.live in self.records else begun
 
     def end_promotion(self, key: str) -> "Registry":
         """Record that the alias points to a model."""
-        ended = Registry(self._settled().records, key)
+        ended = Registry(self._settled().records, key)._newest(key)
         return ended if ended.records[key].building else ended.build(key, concurrent=True)
 
     def rollback_target(self) -> str:
-        """Return the key of the model that was live most recently.
+        """Return the key of the model that was live before the one that is, or was last.
 
         Raises:
             MoveRefusedError: No such model is left.
         """
-        previous = [self.records[key] for key in self.having(Role.PREVIOUS)]
-        if not previous:
-            raise MoveRefusedError(
-                "There is nothing to roll back to: no previously live model is left."
-            )
-        return max(previous, key=lambda record: record.last_live).key
+        for key in self.been_live:
+            if key != self.last_live:
+                return key
+        raise MoveRefusedError(
+            "There is nothing to roll back to: no previously live model is left."
+        )
 
     def retire(self, key: str) -> "Registry":
         """Record that a model is retired.
@@ -190,6 +204,11 @@ class Registry:
             raise MoveRefusedError(
                 f"{key} is live: queries are answered from it. Promote another model first."
             )
+        if key == self.last_live:
+            raise MoveRefusedError(
+                f"{key} was live when the alias was last seen, and the alias names no model now."
+                f" Promote {key} to put the alias back, or another model; then retire this one."
+            )
         if record.promoting:
             raise MoveRefusedError(
                 f"A promotion of {key} was interrupted. Promote {key} again, or promote"
@@ -200,7 +219,27 @@ class Registry:
     def adopting(self, key: str, signature: str) -> "Registry":
         """Return the registry with this model as the live one, however it became live."""
         record = self.records.get(key) or ModelRecord(key, signature)
-        return Registry(self._with(replace(record, building=True, retired=False)).records, key)
+        adopted = self._with(replace(record, building=True, retired=False))
+        return Registry(adopted.records, key)._newest(key)
+
+    def knowing(self, key: str, signature: str) -> "Registry":
+        """Return the registry with a model of which there is a collection; for lost records.
+
+        Whether it was live is not known, so it is a candidate until the gate has evaluated it.
+        """
+        if key in self.records:
+            return self
+        return self._with(ModelRecord(key, signature, building=True))
+
+    def having_been_live(self, keys: Sequence[str]) -> "Registry":
+        """Return the registry with these models, where known, as those live so far, latest last.
+
+        The live model stays the latest.
+        """
+        registry = self
+        for key in [*(key for key in keys if key in self.records), *filter(None, [self.live])]:
+            registry = registry._newest(key)
+        return registry
 
     def _present(self, key: str, verb: str) -> ModelRecord:
         record = self.records.get(key)
@@ -215,6 +254,14 @@ class Registry:
 
     def _with(self, record: ModelRecord) -> "Registry":
         return Registry({**self.records, record.key: record}, self.live)
+
+    def _newest(self, key: str | None) -> "Registry":
+        """Return the registry with a model as the one that was live last."""
+        record = self.records[key or ""]
+        others = max((r.last_live for r in self.records.values() if r is not record), default=0)
+        if record.last_live > others:
+            return self
+        return self._with(replace(record, last_live=1 + others))
 
     def _settled(self) -> "Registry":
         records = {key: replace(record, promoting=False) for key, record in self.records.items()}

@@ -72,10 +72,13 @@ def known_item(text: str) -> str:
     """Return a question whose answer is known to be this text: its longest sentence, shortened.
 
     Stands in for labelled queries where there are none: a retriever that does not find a text by
-    its own words will find little else. Headings in the text are skipped.
+    its own words will find little else. Headings are skipped, unless there is nothing else.
     """
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    sentences = re.split(r"(?<=[.!?])\s+", " ".join(" ".join(lines).split()))
+    lines = text.splitlines()
+    prose = [line for line in lines if not line.lstrip().startswith("#")]
+    if not "".join(prose).strip():
+        prose = [line.lstrip().lstrip("#") for line in lines]
+    sentences = re.split(r"(?<=[.!?])\s+", " ".join(" ".join(prose).split()))
     return " ".join(max(sentences, key=len).split()[:KNOWN_ITEM_WORDS])
 
 

@@ -178,6 +178,7 @@ class Report:
         sensors: The last tick of each sensor.
         milvus: The error if Milvus cannot be reached; otherwise empty.
         doubt: The removal of documents that is doubted, if there is one.
+        serving: What queries are answered from and, if that is not as it should be, what to do.
     """
 
     at: datetime
@@ -194,6 +195,7 @@ class Report:
     sensors: tuple[SensorState, ...]
     milvus: str = ""
     doubt: Doubt | None = None
+    serving: str = ""
 
     @property
     def stages(self) -> list[tuple[str, Stage]]:

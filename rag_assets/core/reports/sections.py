@@ -143,7 +143,8 @@ def _models(report: Report) -> Section:
     rows = [_model(model, len(report.shards)) for model in report.models]
     summary = "" if rows else "No model is registered yet."
     problems = [f"{m.model}: {m.problem}" for m in report.models if m.problem]
-    return Section("Models", summary or " ".join(problems), columns, tuple(rows))
+    message = " ".join(filter(None, [report.serving, *problems]))
+    return Section("Models", summary or message, columns, tuple(rows))
 
 
 def _model(model: ModelStatus, shards: int) -> tuple[str, ...]:

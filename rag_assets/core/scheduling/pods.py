@@ -46,6 +46,7 @@ CPU_JOBS = frozenset(
         Job.BUILD_MODEL,
         Job.CANCEL_BUILD,
         Job.ROLLBACK,  # selects a GPU asset but loads no model: it must not wait for a GPU
+        Job.RESTORE_ALIAS,  # likewise
         Job.RETIRE_MODEL,
     }
 )

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from rag_assets.core.errors import ConfigurationError, PromotionRefusedError
-from rag_assets.core.models.gate import INTEGRITY, Finding, Rule
+from rag_assets.core.models.gate import Finding
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Check, Tag
 from rag_assets.defs.metadata import as_metadata, gate_metadata
@@ -29,6 +29,11 @@ class LiveAliasConfig(dg.Config):
     rollback: bool = Field(
         default=False,
         description="Whether to return to the previously live model, regardless of `model`.",
+    )
+    restore: bool = Field(
+        default=False,
+        description="Whether to put back an alias that is missing, on the latest model that was"
+        " live and is whole, regardless of the other fields. An alias that exists is left alone.",
     )
     leave: str = Field(
         default="",
@@ -58,7 +63,8 @@ class LiveAliasConfig(dg.Config):
     group_name="serving",
     kinds={"milvus"},
     description="The Milvus alias of the live collection. Materialising it evaluates the model by"
-    " the gate and, if it passes, points the alias at its collection in one atomic step.",
+    " the gate and, if it passes, points the alias at its collection in one atomic step. A rollback"
+    " and putting back a missing alias only require that queries will be answered.",
 )
 def live_alias(
     context: dg.AssetExecutionContext,
@@ -71,24 +77,34 @@ def live_alias(
         raise ConfigurationError("`force` requires a `reason`, which is recorded.")
     with index.open() as opened:
         promotion = Promotion(opened, gate.policy())
-        model = _desired(config, promotion.registry.read(), gate.model)
-        context.instance.add_run_tags(context.run.run_id, {Tag.MODEL: model})
-        rules = INTEGRITY if config.rollback else tuple(Rule)
         try:
-            release, findings = promotion.make_live(model, rules, force=config.force)
+            release, findings = _move(context, config, promotion, gate.model)
         except PromotionRefusedError as refusal:
-            yield _gate_result(model, refusal.findings)
+            yield _gate_result(refusal.model, refusal.findings)
             raise
-    logger.info("%s is live: %s", model, release.collection)
-    yield _gate_result(model, findings, forced=True)
+    logger.info("%s is live: %s", release.model, release.collection)
+    yield _gate_result(release.model, findings, forced=True)
     yield dg.MaterializeResult(metadata=_record(config, release, findings))
+
+
+def _move(
+    context: dg.AssetExecutionContext, config: LiveAliasConfig, promotion: Promotion, first: str
+) -> tuple[Release, list[Finding]]:
+    """Promote, roll back or restore, as configured."""
+    if config.restore:
+        return promotion.restore_alias()
+    model = _desired(config, promotion.registry.read(), first)
+    context.instance.add_run_tags(context.run.run_id, {Tag.MODEL: model})
+    if config.rollback:
+        return promotion.roll_back(model, force=config.force)
+    return promotion.make_live(model, force=config.force)
 
 
 def _desired(config: LiveAliasConfig, before: Registry, first_model: str) -> str:
     if not config.rollback:
-        return config.model or before.live or first_model
-    left = config.leave and config.leave != before.live
-    return before.live or first_model if left else before.rollback_target()
+        return config.model or before.last_live or first_model
+    left = config.leave and config.leave != before.last_live
+    return before.last_live or first_model if left else before.rollback_target()
 
 
 def _gate_result(
@@ -117,8 +133,14 @@ def _record(
         as_metadata(release)
         | {
             "rag_assets/by": config.by or "not recorded",
-            "rag_assets/reason": config.reason or ("rollback" if config.rollback else ""),
+            "rag_assets/reason": config.reason or _default_reason(config),
             "rag_assets/forced": any(not finding.passed for finding in findings),
         }
         | gate_metadata(findings)
     )
+
+
+def _default_reason(config: LiveAliasConfig) -> str:
+    if config.restore:
+        return "the alias was missing"
+    return "rollback" if config.rollback else ""

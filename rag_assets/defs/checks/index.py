@@ -14,6 +14,7 @@ from rag_assets.core.models.gate import (
     VectorFaults,
     evaluate_reproduction,
     evaluate_vectors,
+    nothing_wrong,
 )
 from rag_assets.core.models.spec import Backend, ModelSpec
 from rag_assets.core.names import Asset, Check, Job
@@ -29,6 +30,7 @@ from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.index import Index
 
 PERCENTILE = 0.95
+NOTHING_READABLE = "Nothing to evaluate: no collection can be read yet."
 
 
 class VectorScope(Scope):
@@ -53,7 +55,7 @@ def vectors(config: VectorScope, index: IndexResource) -> dg.AssetCheckResult:
             target.spec.key: _vectors(target, shards, config.rows_per_shard)
             for target in _readable(opened)
         }
-    return findings_result(Check.VECTORS, findings, "No collection can be read yet.")
+    return findings_result(Check.VECTORS, findings, NOTHING_READABLE)
 
 
 @dg.asset_check(
@@ -65,18 +67,21 @@ def vectors(config: VectorScope, index: IndexResource) -> dg.AssetCheckResult:
 def rows_in_sync(index: IndexResource) -> dg.AssetCheckResult:
     """Compare rows in Milvus with those in the lake."""
     damaged: list[Damage] = []
+    compared = 0
     with index.open() as opened:
         for target in _readable(opened):
             damaged += damages(target)
+            compared += 1
         problems = unreadable(opened.lake)
     evidence = pl.DataFrame(damaged) if damaged else pl.DataFrame()
+    in_sync = "Every shard that should be in sync is in sync."
     return dg.AssetCheckResult(
         passed=not damaged and not problems,
         severity=dg.AssetCheckSeverity.ERROR,
         description=(
             f"{len(damaged)} shards differ from the lake: run the job {Job.AUDIT}."
             if damaged
-            else "Every shard that should be in sync is in sync."
+            else (in_sync if compared else NOTHING_READABLE)
         )
         + unread(problems),
         metadata={"rag_assets/shards": table(evidence.head(MAX_ROWS))},
@@ -130,7 +135,9 @@ def lag(
         passed=worst <= thresholds.max_lag_seconds,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"Of {len(lags)} recent changes, 95% could be found within {worst:.1f} s; the"
-        f" maximum is {thresholds.max_lag_seconds:g} s.",
+        f" maximum is {thresholds.max_lag_seconds:g} s."
+        if len(lags)
+        else "Nothing to evaluate: no document has changed since its shard was first in sync.",
         metadata={
             "rag_assets/lag_seconds_p95": worst,
             "rag_assets/lag_seconds_median": float(lags.quantile(0.5) or 0.0),
@@ -154,10 +161,15 @@ def retrieval(
         live = ModelRegistry(opened).read().live
         targets = [target for target in _readable(opened) if target.spec.key == live]
         if not targets:
-            return dg.AssetCheckResult(passed=True, description="Nothing is live yet.")
+            why = f"{live} cannot be searched" if live else "no model is live"
+            return dg.AssetCheckResult(
+                passed=live is None, description=f"Nothing to evaluate: {why}; see {Check.LIVE}."
+            )
         scores, kind = Gate(targets[0], None, gate.policy()).scores()
     if not scores.queries:
-        return dg.AssetCheckResult(passed=True, description="There are no chunks to query.")
+        return dg.AssetCheckResult(
+            passed=True, description="Nothing to evaluate: there are no chunks to query."
+        )
     return dg.AssetCheckResult(
         passed=scores.recall >= minimum,
         severity=dg.AssetCheckSeverity.ERROR,
@@ -199,8 +211,9 @@ def endpoint_parity(index: IndexResource, gate: GateResource) -> dg.AssetCheckRe
         severity=dg.AssetCheckSeverity.ERROR,
         description="; ".join(results) or "Not applicable: no model is behind an endpoint.",
         metadata={
-            f"rag_assets/{key} worst_cosine": float(finding.metrics["worst_cosine"])
+            f"rag_assets/{key} {name}": float(value)
             for key, finding in findings.items()
+            for name, value in finding.metrics.items()
         },
     )
 
@@ -215,9 +228,10 @@ def _readable(index: Index) -> Iterator[ModelCollection]:
 def _vectors(target: ModelCollection, shards: list[str], rows: int) -> Finding:
     actual, desired = target.index.store.info(target.name).dimension, target.spec.dimension
     faults = (vector_faults(target, shard, rows or None) for shard in shards)
-    finding = evaluate_vectors(sum(faults, VectorFaults()))
+    found = sum(faults, VectorFaults())
+    finding = evaluate_vectors(found)
     if actual == desired:
-        return finding
+        return finding if found.rows else nothing_wrong(finding)
     evidence = f"vectors have {actual} dimensions, the spec {desired}; {finding.evidence}"
     return Finding(finding.rule, False, evidence, finding.metrics)
 
@@ -230,6 +244,8 @@ def _parity(index: Index, spec: ModelSpec, sample: pl.DataFrame) -> Finding:
             f"{spec.key} has {spec.dimension} dimensions, but its `same_as` {other.key} has"
             f" {other.dimension}: they cannot be the same model."
         )
+    if sample.is_empty():
+        return nothing_wrong(evaluate_reproduction([]))
     texts, names = sample["text"].to_list(), sample["chunk_id"].to_list()
     remote, local = (index.load(s).encode_passages(texts, names).dense for s in (spec, other))
     lengths = np.linalg.norm(remote, axis=1) * np.linalg.norm(local, axis=1)

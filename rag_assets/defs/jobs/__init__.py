@@ -24,5 +24,6 @@ ALL: list[Any] = [
     models.evaluate_candidates,
     models.promote,
     models.rollback,
+    models.restore_alias,
     models.retire_model,
 ]

@@ -16,6 +16,7 @@ from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.jobs.selections import CANDIDATE_CHECKS, PROMOTION_CHECK, without_checks
 from rag_assets.defs.resources import IndexResource
 from rag_assets.instance.orchestrator import DagsterOrchestrator
+from rag_assets.instance.runs import AT_ONCE
 from rag_assets.models.lifecycle import Lifecycle
 
 ONE_AT_A_TIME = {Tag.WRITES: "models"}
@@ -141,10 +142,20 @@ rollback = dg.define_asset_job(
     Job.ROLLBACK,
     selection=_promotion,
     hooks={note_failure},
-    tags=ONE_AT_A_TIME,
+    tags=AT_ONCE,
     config={"ops": {Asset.LIVE_ALIAS: {"config": {"rollback": True}}}},
-    description="Point the live alias back at the previously live model, after checking its data."
-    " It has been kept in sync since.",
+    description="Point the live alias back at the previously live model, at once: refused only if"
+    " queries would fail. How stale it is, is part of the result; the stream runs bring the rest.",
+)
+
+restore_alias = dg.define_asset_job(
+    Job.RESTORE_ALIAS,
+    selection=_promotion,
+    hooks={note_failure},
+    tags=AT_ONCE,
+    config={"ops": {Asset.LIVE_ALIAS: {"config": {"restore": True}}}},
+    description="Put back a live alias that is missing, on the latest model that was live and whose"
+    " collection is whole. An alias that exists is left alone.",
 )
 
 

@@ -5,7 +5,8 @@ import time
 import dagster as dg
 from pydantic import Field
 
-from rag_assets.core.names import Asset, Job, Op, Tag
+from rag_assets.core.names import Asset, Check, Job, Op, Tag
+from rag_assets.defs.checks.live import evaluation
 from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.jobs.selections import (
     CANDIDATE_CHECKS,
@@ -13,12 +14,15 @@ from rag_assets.defs.jobs.selections import (
     PROMOTION_CHECK,
     without_checks,
 )
-from rag_assets.defs.metadata import as_metadata, listing_events
-from rag_assets.defs.resources import IndexResource, SourceResource
+from rag_assets.defs.metadata import as_metadata, gate_metadata, listing_events
+from rag_assets.defs.resources import GateResource, IndexResource, SourceResource
+from rag_assets.instance.event_log import models_made_live
 from rag_assets.instance.partitions import model_shard_key
+from rag_assets.models.live import read_live
 from rag_assets.models.orphans import find_orphans, remove
+from rag_assets.models.promotion import Promotion
 from rag_assets.models.registry import ModelRegistry, maintained_collections
-from rag_assets.pipeline.audit import Damage, set_aside_corrupt
+from rag_assets.pipeline.audit import Damage, dropped, set_aside_corrupt
 from rag_assets.pipeline.audit import audit as audit_collection
 from rag_assets.pipeline.embedding import drop_unused
 from rag_assets.pipeline.listing import accept_removal
@@ -51,8 +55,8 @@ evaluate_live = dg.define_asset_job(
 
 
 @dg.op
-def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
-    """Compare all rows in Milvus with the lake, and repair differences.
+def compare_rows(context: dg.OpExecutionContext, index: IndexResource, gate: GateResource) -> None:
+    """Compare registry, alias and all rows in Milvus with the lake, and repair differences.
 
     Corrupt partitions of the lake are set aside first, for the sensors to have them rebuilt.
     """
@@ -61,7 +65,11 @@ def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
         corrupt = set_aside_corrupt(opened.lake, opened.shards)
         for problem in corrupt:
             context.log.warning("%s", problem)
+        _check_live(context, Promotion(opened, gate.policy()))
         for target in maintained_collections(opened):
+            if message := dropped(target):
+                context.log.error("%s", message)
+                context.log_event(dg.AssetObservation(Asset.COLLECTION, description=message))
             for damage in audit_collection(target):
                 context.log.warning("%s", damage.sentence)
                 observation = dg.AssetObservation(
@@ -83,9 +91,35 @@ def compare_rows(context: dg.OpExecutionContext, index: IndexResource) -> None:
     )
 
 
-@dg.job(name=Job.AUDIT, hooks={note_failure})
+def _check_live(context: dg.OpExecutionContext, promotion: Promotion) -> None:
+    """Write a lost registry anew and put back a missing alias; name what is not repaired."""
+    if not promotion.registry.intact:
+        registry = promotion.registry.recover(models_made_live(context.instance))
+        found = ", ".join(f"{key} is {registry.role(key)}" for key in registry.records) or "nothing"
+        context.log.error("The registry of models was lost; from Milvus: %s.", found)
+    _, _, verdict = read_live(promotion.index)
+    if not verdict.passed:
+        context.log.error("%s", verdict.message)
+    if verdict.restore:
+        release, findings = promotion.restore_alias()
+        context.log.warning("%s is live: %s", release.model, release.collection)
+        metadata = as_metadata(release) | gate_metadata(findings)
+        event = dg.AssetMaterialization(
+            Asset.LIVE_ALIAS, metadata=metadata, description=verdict.message
+        )
+        context.log_event(event)
+    context.instance.report_runless_asset_event(evaluation(verdict))
+
+
+@dg.job(
+    name=Job.AUDIT,
+    hooks={note_failure},
+    description="Find what another client changed in Milvus, and repair it: rows that are missing"
+    " or extra, a collection that was dropped, a live alias that is missing. What it does not"
+    f" repair, such as an alias that was moved, the check {Check.LIVE} shows with the remedy.",
+)
 def audit() -> None:
-    """Find corrupt partitions, and rows that are missing or extra in Milvus; repair them."""
+    """Compare the lake with itself and Milvus with the lake, and repair both."""
     compare_rows()
 
 

@@ -3,7 +3,6 @@
 Like `source_sensor` it is level-triggered; it does no work itself.
 """
 
-import time
 from collections.abc import Mapping
 
 import dagster as dg
@@ -12,17 +11,15 @@ from rag_assets.adapters.lake.lake import KnownMetas, Meta
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 from rag_assets.core.models.lifecycle import Registry
-from rag_assets.core.names import Asset, Job, Partition, Sensor, Tag
-from rag_assets.core.scheduling.clocks import remaining
+from rag_assets.core.names import Asset, Job, Partition, Sensor
 from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.defs.jobs.ingestion import index_chunks
-from rag_assets.defs.jobs.models import promote
+from rag_assets.defs.jobs.models import promote, restore_alias
 from rag_assets.defs.resources import ChunkerResource, IndexResource
+from rag_assets.defs.sensors.alias import AliasWatch
 from rag_assets.defs.sensors.tick import Tick
 from rag_assets.instance.freshness import is_alive
 from rag_assets.instance.partitions import model_shard_key
-from rag_assets.instance.runs import is_in_flight, last_run
-from rag_assets.models.registry import read_records
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.counts import PARTITIONED
 from rag_assets.pipeline.index import Index
@@ -30,33 +27,33 @@ from rag_assets.pipeline.staleness import Metas, stale_documents, stale_rows
 from rag_assets.pipeline.sync import unfilled
 from rag_assets.settings import Settings
 
-SECONDS_TO_PROMOTE = 60  # minimum time from a promotion to the next request of the first one
-LIVE = "live"  # the sensor's cursor once an alias exists
-
 
 def index_sensor(settings: Settings) -> dg.SensorDefinition:
     """Return the sensor; it is running by default, and its interval is a setting."""
     known: KnownMetas = {}  # partition metadata, kept from tick to tick
+    watch = AliasWatch()
 
     @dg.sensor(
         name=Sensor.INDEX,
-        jobs=[index_chunks, promote],
+        jobs=[index_chunks, promote, restore_alias],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds shards that are not in sync in a maintained model's collection and"
-        " requests runs over them. Requests the promotion of the first model once it is complete.",
+        " requests runs over them. Requests the promotion of the first model once it is complete,"
+        " and that a live alias that is missing is put back.",
     )
     def evaluate(
         context: dg.SensorEvaluationContext, index: IndexResource, chunker: ChunkerResource
     ) -> dg.SensorResult:
-        tick, cursor = Tick(context.instance, settings), context.cursor
+        tick = Tick(context.instance, settings)
         with index.open() as opened:
-            metas = tick.read_metas(opened.lake, PARTITIONED, known)
-            registry = read_records(opened.lake)
+            metas: Metas = tick.read_metas(opened.lake, PARTITIONED, known)
+            registry = watch.records(tick, opened)
             _report_unregistered(tick, registry)
+            metas = watch.look(tick, opened, registry, metas)
             for model in registry.maintained:
                 try:
-                    cursor = _reconcile(tick, opened, model, metas, cursor)
+                    _reconcile(tick, opened, model, metas, first=watch.unserved)
                 except ConfigurationError as error:
                     tick.messages.append(f"{model} is skipped: {error}")
                 except VectorStoreError as error:
@@ -72,7 +69,7 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
             if in_sync and is_alive(context.instance, settings, Asset.SOURCE_FILES):
                 counts = {"models": len(registry.maintained), "shards": len(opened.shards)}
                 tick.heartbeat(Asset.COLLECTION, **counts)
-        return tick.result(context, cursor)
+        return tick.result(context, None)
 
     return evaluate
 
@@ -84,10 +81,8 @@ def _report_unregistered(tick: Tick, registry: Registry) -> None:
             tick.messages.append(f"{model} is skipped: it is a partition but not registered.")
 
 
-def _reconcile(
-    tick: Tick, index: Index, model: str, metas: Metas, cursor: str | None
-) -> str | None:
-    """Request runs of a model's stale shards, or the first promotion; return the cursor.
+def _reconcile(tick: Tick, index: Index, model: str, metas: Metas, *, first: bool) -> None:
+    """Request runs of a model's stale shards or, if nothing has been live, its promotion.
 
     Raises:
         ConfigurationError: The model has no spec.
@@ -106,9 +101,8 @@ def _reconcile(
         assets=(Asset.EMBEDDINGS, Asset.COLLECTION),
     )
     complete = not stale and len(metas[Asset.CHUNKS]) == len(shards)
-    if complete and model == tick.settings.model and cursor != LIVE:
-        return _go_live(tick, index, model)
-    return cursor
+    if first and complete and model == tick.settings.model:
+        _go_live(tick, model, metas)
 
 
 def _due(
@@ -127,36 +121,14 @@ def _due(
     return [shard for shard in stale if shards[shard.position] in missing] or stale
 
 
-def _go_live(tick: Tick, index: Index, model: str) -> str | None:
-    """Request the promotion of the first model if nothing is live yet; return the cursor."""
-    if is_in_flight(tick.instance, Job.PROMOTE):
-        return None
-    last, ended_at = last_run(tick.instance, Job.PROMOTE)
-    if remaining(ended_at + SECONDS_TO_PROMOTE, SECONDS_TO_PROMOTE, time.time()):
-        return None
-    try:
-        if index.store.alias_target(index.alias) is not None:
-            return LIVE
-    except VectorStoreError as error:
-        tick.messages.append(str(error))
-        return None
-    tick.messages.append(f"Nothing is live and {model} is complete → promotion")
-    tick.requests.append(
-        dg.RunRequest(
-            run_key=f"{model} is the first, after {last or 'no promotion'}",
-            job_name=Job.PROMOTE,
-            tags={Tag.SOURCE: tick.settings.source, Tag.MODEL: model},
-            run_config={
-                "ops": {
-                    Asset.LIVE_ALIAS: {
-                        "config": {
-                            "model": model,
-                            "by": "index_sensor",
-                            "reason": "the first model is complete and nothing is live",
-                        }
-                    }
-                }
-            },
+def _go_live(tick: Tick, model: str, metas: Metas) -> None:
+    """Request the promotion of the first model, once there is text to evaluate it on."""
+    if not any(meta.metrics.get("rows", 1) for meta in metas[Asset.CHUNKS].values()):
+        tick.messages.append(
+            f"Nothing is live yet: no document has any text to evaluate {model} on. It goes live"
+            " when the first one has."
         )
-    )
-    return None
+        return
+    tick.messages.append(f"Nothing is live and {model} is complete → promotion")
+    why = "the first model is complete and nothing is live"
+    tick.request_alias(Job.PROMOTE, model, why, model=model)

@@ -9,21 +9,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
 from rag_assets.adapters.lake.lake import KnownMetas, Lake, Meta, problems
-from rag_assets.core.names import Asset
+from rag_assets.core.names import Asset, Sensor, Tag
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.bulk_window import closed_until
+from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard, plan_runs
 from rag_assets.core.scheduling.retries import RetryPolicy, waiting
 from rag_assets.core.scheduling.tick_message import describe
 from rag_assets.defs.metadata import listing_events
 from rag_assets.instance.freshness import heartbeats
 from rag_assets.instance.launchers.starting import fail_lost_starts, sees_processes
-from rag_assets.instance.runs import read_runs, request
+from rag_assets.instance.runs import is_in_flight, last_run, read_runs, request
 from rag_assets.settings import Settings
+
+SECONDS_TO_MOVE = 60  # minimum time from a run that moved the alias to the next request
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,30 @@ class Tick:
                 source=self.settings.source,
             )
             for run in plan.runs
+        )
+
+    def request_alias(self, job: str, key: str, reason: str, **config: Any) -> None:
+        """Request a run that moves the live alias, unless one is in flight or was just requested.
+
+        Args:
+            job: The job to run.
+            key: Key of the model, for the run's tag.
+            reason: Why, to be recorded.
+            config: Further configuration of `live_alias`.
+        """
+        if is_in_flight(self.instance, job):
+            return
+        last, ended_at = last_run(self.instance, job)
+        if remaining(ended_at + SECONDS_TO_MOVE, SECONDS_TO_MOVE, time.time()):
+            return
+        configured = {**config, "by": Sensor.INDEX, "reason": reason}
+        self.requests.append(
+            dg.RunRequest(
+                run_key=f"{job} {key} after {last or 'no run'}",
+                job_name=job,
+                tags={Tag.SOURCE: self.settings.source, Tag.MODEL: key},
+                run_config={"ops": {Asset.LIVE_ALIAS: {"config": configured}}},
+            )
         )
 
     @property

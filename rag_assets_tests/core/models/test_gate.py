@@ -6,12 +6,15 @@ import pytest
 
 from rag_assets.core.models.estimate import Corpus, preview
 from rag_assets.core.models.gate import (
+    Finding,
     QueryKind,
     VectorFaults,
     evaluate_latency,
     evaluate_reproduction,
     evaluate_retrieval,
+    evaluate_rows,
     evaluate_vectors,
+    nothing_wrong,
     percentile_95,
 )
 from rag_assets.core.models.retrieval import (
@@ -24,6 +27,43 @@ from rag_assets.core.models.retrieval import (
 from rag_assets_tests.support.pipeline import wordllama_spec
 
 LIVE = Scores(recall=0.8, ndcg=0.7, mrr=0.6, queries=50)
+
+
+NOTHING = Scores(recall=0.0, ndcg=0.0, mrr=0.0, queries=0)
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        evaluate_rows(0, [], shards=3),
+        evaluate_vectors(VectorFaults()),
+        evaluate_reproduction([]),
+        evaluate_retrieval(NOTHING, None, 0.02, QueryKind.KNOWN_ITEM),
+        evaluate_retrieval(NOTHING, NOTHING, 0.02, QueryKind.LABELLED),
+        evaluate_latency([], [], 2.0, 0.5),
+        evaluate_latency([], [0.1], 2.0, 0.5),
+    ],
+    ids=lambda finding: str(finding.rule),
+)
+def test_a_rule_without_evidence_does_not_pass(finding: Finding) -> None:
+    assert not finding.passed
+    assert finding.evidence.startswith("nothing to evaluate: ")
+    assert nothing_wrong(finding).passed  # where a check finds an empty index, nothing is wrong
+
+
+@pytest.mark.parametrize("live", [None, replace(LIVE, recall=0.0)])
+def test_a_model_by_which_no_query_finds_its_document_is_refused(live: Scores | None) -> None:
+    finding = evaluate_retrieval(replace(LIVE, recall=0.0), live, 0.02, QueryKind.LABELLED)
+
+    assert not finding.passed
+    assert finding.evidence.startswith("none of 50 labelled queries finds its document")
+
+
+def test_rows_are_the_chunks_or_the_shards_that_lack_some_are_named() -> None:
+    assert evaluate_rows(7, [], shards=3).passed
+    refused = evaluate_rows(7, ["shard s001: 2 rows missing, 0 extra"], shards=3)
+    assert not refused.passed
+    assert refused.evidence.startswith("shard s001: 2 rows missing")
 
 
 def test_vectors_without_fault_pass() -> None:
@@ -104,7 +144,7 @@ def test_a_known_item_question_is_the_longest_sentence_without_headings() -> Non
     text = f"{heading}\n\nShort one. The kiln is fired\non Fridays only."
     assert known_item(text) == "The kiln is fired on Fridays only."
     assert len(known_item("word " * 100).split()) == 20
-    assert known_item("# Only a heading") == ""
+    assert known_item("# Only a heading") == "Only a heading"
 
 
 def test_a_preview_counts_hours_and_bytes() -> None:

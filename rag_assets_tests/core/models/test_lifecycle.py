@@ -58,6 +58,7 @@ def test_candidate_live_and_previous_are_maintained_and_no_others() -> None:
         (lambda r: r.cancel("a-v1"), "a-v1 is previous, not being built"),
         (lambda r: r.cancel("b-v1"), "b-v1 is live, not being built"),
         (lambda r: r.retire("a-v1").rollback_target(), "nothing to roll back to"),
+        (lambda r: Registry(r.records).retire("b-v1"), "was live when the alias was last seen"),
     ],
 )
 def test_a_step_that_is_not_allowed_is_refused_with_the_reason(step, complaint) -> None:  # type: ignore[no-untyped-def]
@@ -109,6 +110,39 @@ def test_a_model_made_live_by_other_means_is_taken_on_record() -> None:
     assert promoted.role("a-v1") is Role.PREVIOUS
 
 
+def test_the_records_remember_who_was_live_when_the_alias_is_gone() -> None:
+    registry = upgraded()
+    assert Registry(registry.records).last_live == "b-v1"
+    back = promote(registry, "a-v1")
+    without_alias = Registry(back.records)
+    assert (without_alias.last_live, without_alias.been_live) == ("a-v1", ["a-v1", "b-v1"])
+    assert without_alias.rollback_target() == "b-v1"
+    assert without_alias.maintained == ["a-v1", "b-v1"]
+
+
+def test_records_of_a_release_that_noted_only_who_had_stopped_being_live_are_read_rightly() -> None:
+    stored = {
+        "a-v1": ModelRecord("a-v1", "sa", building=True, last_live=1),
+        "b-v1": ModelRecord("b-v1", "sb", building=True),
+    }
+
+    registry = Registry(stored).adopting("b-v1", "sb")
+
+    assert registry.been_live == ["b-v1", "a-v1"]
+    assert registry.rollback_target() == "a-v1"
+    assert registry.adopting("b-v1", "sb") == registry
+
+
+def test_lost_records_are_made_of_what_is_known_and_never_change_what_is_recorded() -> None:
+    found = Registry().knowing("a-v1", "sa").knowing("b-v1", "sb").adopting("b-v1", "sb")
+
+    assert (found.role("a-v1"), found.role("b-v1")) == (Role.CANDIDATE, Role.LIVE)
+    with_history = found.having_been_live(["gone-v1", "a-v1", "b-v1", "a-v1"])
+    assert (with_history.live, with_history.role("a-v1")) == ("b-v1", Role.PREVIOUS)
+    assert with_history.rollback_target() == "a-v1"
+    assert upgraded().knowing("a-v1", "other") == upgraded()
+
+
 def test_models_of_the_same_signature_are_found() -> None:
     registry = upgraded().register("c-v1", "sb")
     assert registry.same_signature("c-v1", "sb") == ["b-v1"]
@@ -139,6 +173,8 @@ def test_whatever_is_requested_the_live_model_stays_maintained_and_every_step_re
         assert registry.live is None or registry.live in registry.maintained
         assert len(registry.having(Role.LIVE)) == (registry.live is not None)
         assert not set(registry.maintained) & set(registry.having(Role.REGISTERED, Role.RETIRED))
+        assert not set(registry.been_live) & set(registry.having(Role.REGISTERED, Role.RETIRED))
+        assert registry.live in (None, registry.last_live)
         promoting = [r for r in registry.records.values() if r.promoting]
         assert len(promoting) <= 1
         assert not any(record.retired for record in promoting)

@@ -19,9 +19,9 @@ from rag_assets.settings import load_settings
 from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
-from rag_assets_tests.support.ticking import Ticking
+from rag_assets_tests.support.ticking import Ticking, instance, settle
 
-__all__ = ["filled", "fillings"]
+__all__ = ["filled", "fillings", "instance"]
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def test_on_a_platform_that_is_in_order_every_check_passes(settled: Ticking) -> 
         "rows_in_sync",
         "orphans",
         "lag",
+        "live",
     }
     assert all(check.passed for check in found.values()), found
     assert "vectors, all valid" in str(found["vectors"].description)
@@ -264,3 +265,17 @@ def test_an_endpoint_that_gives_other_vectors_than_the_same_model_in_process_fai
 
 def opened() -> Lake:
     return resolved(load_settings(), IndexResource).open().lake
+
+
+def test_on_an_empty_index_checks_say_that_there_is_nothing_to_evaluate(
+    instance: dg.DagsterInstance,
+) -> None:
+    source = Ticking(instance, Sensor.SOURCE)
+    settle(source, Ticking(instance, Sensor.INDEX, source.repository))
+
+    found = evaluate(source) | evaluate(source, Job.EVALUATE_LIVE)
+
+    assert all(check.passed for check in found.values()), found
+    for name in ("vectors", "lag", "retrieval"):
+        assert "othing to evaluate: " in str(found[name].description)
+    assert str(found["live"].description).startswith("Nothing has been live yet")
