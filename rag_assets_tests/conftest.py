@@ -16,6 +16,7 @@ from rag_assets_tests.support.milvus_servers import (
 )
 from rag_assets_tests.support.s3_proxy import faulty_bucket, proxy
 from rag_assets_tests.support.s3_server import bucket, s3_endpoint
+from rag_assets_tests.support.seaweedfs import seaweed_bucket, seaweed_endpoint
 
 if TYPE_CHECKING:
     from rag_assets_tests.support.pipeline import Pipeline
@@ -29,6 +30,8 @@ __all__ = [
     "milvus_uri",
     "proxy",
     "s3_endpoint",
+    "seaweed_bucket",
+    "seaweed_endpoint",
 ]
 
 ROOT = Path(__file__).parent
@@ -48,6 +51,7 @@ COSTS = {
 """Folder → what its tests cost, as pyproject.toml describes the markers."""
 SLOW = ("milvus_full", "flag_embedding", "minilm")
 """In the names of tests: the full engine takes half a minute to start, and torch ten seconds."""
+SLOW_FIXTURES = {"milvus_full", "seaweed_endpoint"}
 MINUTES = ("kubernetes", "scenarios", "browser")  # what the files in these folders take
 
 
@@ -55,9 +59,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test by its folder, and begin with those that take longest."""
     for item in items:
         item.add_marker(COSTS.get(_folder(item), "unit"))
-        if any(word in item.name for word in SLOW) or "milvus_full" in getattr(
-            item, "fixturenames", ()
-        ):
+        fixtures = getattr(item, "fixturenames", ())
+        if any(word in item.name for word in SLOW) or not SLOW_FIXTURES.isdisjoint(fixtures):
             item.add_marker("slow")
     items.sort(key=_rank)
 

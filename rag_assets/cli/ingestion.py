@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from rag_assets.core.costs import CostReport
+from rag_assets.core.documents.removals import Doubt, missing_by_folder
 from rag_assets.core.errors import PromotionRefusedError
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.estimate import Preview
@@ -33,6 +35,7 @@ from rag_assets.instance.report import Reporter
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.models.registry import read_records
 from rag_assets.models.status import read_statuses
+from rag_assets.pipeline.listing import read_doubt, read_files
 from rag_assets.settings import Settings
 
 Metrics = dict[str, dict[str, float]]
@@ -160,6 +163,13 @@ def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
     with resolved(settings, IndexResource).open() as index:
         return Reporter(instance, index, retries.policy(), chunker.version).read()
+
+
+def doubted_removal(settings: Settings) -> tuple[Doubt | None, pl.DataFrame]:
+    """Return the removal that is doubted, if there is one, and the folders it concerns."""
+    with resolved(settings, IndexResource).open() as index:
+        doubt = read_doubt(index.lake)
+        return doubt, missing_by_folder(read_files(index.lake, index.shards))
 
 
 def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:

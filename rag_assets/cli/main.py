@@ -13,6 +13,7 @@ import click
 from rag_assets.cli.cost import cost
 from rag_assets.cli.models import models
 from rag_assets.cli.settings import settings
+from rag_assets.cli.sources import sources
 from rag_assets.cli.status import status
 from rag_assets.cli.terminal import SafeConsole, echo
 from rag_assets.core.display import is_text, masked, printable
@@ -49,7 +50,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, settings):
+for command in (status, cost, models, sources, settings):
     main.add_command(command)
 
 

@@ -17,6 +17,8 @@ MEANINGS = {
     "modified_at": "When the document was last modified, according to the source.",
     "stamp": "Set where content is hashed; equal as long as the file is unchanged.",
     "problem": "Outcome of a document that cannot be read at all; otherwise null.",
+    "missing": "Set if the source no longer has the document: `doubted` until it returns or its"
+    " removal is accepted, `waiting` until a listing ends.",
     "error": "Why the document could not be parsed, or what its text lacks, in one sentence.",
     "parser": "Version of the parser that produced this row.",
     "judged_at": "When this version of the document first had this outcome.",

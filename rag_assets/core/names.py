@@ -27,6 +27,7 @@ class Job:
     INGEST_DOCUMENTS: Final = "ingest_documents"
     INDEX_CHUNKS: Final = "index_chunks"
     RETRY_QUARANTINED: Final = "retry_quarantined"
+    ACCEPT_REMOVAL: Final = "accept_removal"
 
     AUDIT: Final = "audit"
     RUN_CHECKS: Final = "run_checks"
@@ -51,11 +52,13 @@ class Op:
     BUILD: Final = "build"
     CANCEL: Final = "cancel"
     RETIRE: Final = "retire"
+    ACCEPT: Final = "accept"
 
 
 class Check:
     """Asset checks."""
 
+    REMOVALS: Final = "removals"
     QUARANTINE: Final = "quarantine"
     TEXT: Final = "text"
     CHUNK_BOUNDS: Final = "chunk_bounds"

@@ -24,6 +24,15 @@ SOURCE_FILES: Schema = {
     "stamp": pl.String(),  # where content is hashed: equal as long as the file is unchanged
     "problem": pl.String(),  # an Outcome, if the object cannot be read at all
     "error": pl.String(),
+    "missing": pl.String(),  # a Missing, if the source no longer has it; null if it has
+}
+
+DOUBTS: Schema = {
+    "documents": pl.Int64(),
+    "removed": pl.Int64(),
+    "listed": pl.Int64(),
+    "since": pl.Datetime("us", "UTC"),
+    "digest": pl.String(),
 }
 
 HEADINGS = pl.List(pl.Struct({"level": pl.Int64(), "title": pl.String(), "start": pl.Int64()}))
@@ -88,7 +97,7 @@ MODELS: Schema = {
     "retired": pl.Boolean(),
 }
 
-ADDED = {"parts", "omissions"}
+ADDED = {"missing", "parts", "omissions"}
 """Columns that earlier releases did not write: they are null in their partitions."""
 
 HAS_TEXT = pl.col("outcome").is_in([outcome for outcome in Outcome if outcome.has_text])
@@ -104,6 +113,11 @@ def embeddings_schema(spec: ModelSpec) -> Schema:
         "vector": pl.Array(pl.Float32(), spec.dimension),
     }
     return schema | ({"sparse": SPARSE} if spec.sparse is Sparse.MODEL else {})
+
+
+def unused_vectors_schema(spec: ModelSpec) -> Schema:
+    """Return the schema of the vectors of a model whose texts no chunk has any more."""
+    return embeddings_schema(spec) | {"unused_since": pl.Datetime("us", "UTC")}
 
 
 def shortened(column: str, length: int) -> pl.Expr:

@@ -16,8 +16,8 @@ import polars as pl
 from rag_assets.core.display import printable
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
+from rag_assets.core.reports.listing import ListingReport, ListingResult
 from rag_assets.instance.event_log import LAGS
-from rag_assets.pipeline.listing import ListingReport
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,6 +40,24 @@ def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
 def listing_metadata(report: ListingReport) -> dict[str, Any]:
     """Return metadata of a shard's listing."""
     return as_metadata(report) | {"dagster/partition_row_count": report.documents}
+
+
+def listing_events(
+    result: ListingResult,
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """Yield a materialisation and an observation of each shard whose listing changed.
+
+    Materialisations, because the listing has been written, and because the UI determines the
+    staleness of an asset that can be materialised by nothing else.
+    """
+    for shard, version in result.versions.items():
+        for event in (dg.AssetMaterialization, dg.AssetObservation):
+            yield event(
+                Asset.SOURCE_FILES,
+                partition=shard,
+                metadata=listing_metadata(result.reports[shard]),
+                tags={"dagster/data_version": version},
+            )
 
 
 def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:

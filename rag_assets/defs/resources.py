@@ -26,6 +26,7 @@ from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.display import has_credentials
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
+from rag_assets.core.documents.removals import RemovalPolicy
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.scheduling.retries import RetryPolicy
@@ -45,6 +46,12 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
     include: list[str]
     exclude: list[str]
     max_document_bytes: int
+    max_removal_share: float
+    max_removal_documents: int
+
+    def removal_policy(self) -> RemovalPolicy:
+        """Return which removals are doubted."""
+        return RemovalPolicy(self.max_removal_share, self.max_removal_documents)
 
     def open(self) -> Source:
         """Open the source, without a request yet."""
@@ -109,6 +116,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
     pickled_weights: bool
     micro_batch: int
     retire_grace_seconds: float
+    vector_grace_seconds: float
 
     def open(self) -> Index:
         """Open the index; use it as a context manager if Milvus is queried.
@@ -131,6 +139,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
             shards=shard_keys(self.shards),
             replicas=self.replicas,
             micro_batch=self.micro_batch,
+            vector_grace_seconds=self.vector_grace_seconds,
             open_import_files=self._import_files,
         )
 

@@ -21,6 +21,7 @@ LAG_EVENTS = 200  # materialisations to read lags from
 RATE_EVENTS = 50  # materialisations to read a model's rate from
 PARSE_EVENTS = 500  # materialisations to read the parse time per document from
 PAGE_SIZE = 500  # events per request
+FIRST_EVENTS = 20  # of a run, one of which names its process
 MAX_PAGES = 10  # per report; the next report continues with the rest
 
 LAGS = "rag_assets/lags"  # metadata of `collection`: the table of lags
@@ -150,9 +151,17 @@ def check_evaluations(
     return latest_by_check
 
 
+def latest_event(instance: dg.DagsterInstance, run_id: str) -> int:
+    """Return the number of the latest event in a run's log; 0 if there is none."""
+    records = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+    return records[0].storage_id if records else 0
+
+
 def run_process(instance: dg.DagsterInstance, run_id: str) -> RunProcess | None:
     """Return the process of a run; None if none has been started yet, or another launcher did."""
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+    engine = dg.DagsterEventType.ENGINE_EVENT
+    for record in instance.get_records_for_run(run_id, of_type=engine, limit=FIRST_EVENTS).records:
+        entry = record.event_log_entry
         metadata = entry.get_dagster_event().engine_event_data.metadata
         if "pid" in metadata and "step_keys" not in metadata:  # steps record their process too
             return RunProcess(int(str(metadata["pid"].value)), entry.timestamp)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from rag_assets.core.scheduling.clocks import age
 from rag_assets.instance import event_log
 from rag_assets.settings import Settings
 
@@ -27,7 +28,8 @@ def last_heartbeat(instance: dg.DagsterInstance, asset: str) -> float:
 def is_alive(instance: dg.DagsterInstance, settings: Settings, asset: str) -> bool:
     """Whether an asset's last heartbeat is recent enough that the UI does not warn."""
     warn, _ = settings.fresh_within
-    return time.time() - last_heartbeat(instance, asset) < warn.total_seconds()
+    since = age(last_heartbeat(instance, asset), time.time())
+    return since is not None and since < warn.total_seconds()
 
 
 def heartbeats(
@@ -43,7 +45,8 @@ def heartbeats(
     message of the sensor's tick, and metrics by name.
     """
     warn, _ = settings.fresh_within
-    if time.time() - last_heartbeat(instance, asset) < warn.total_seconds() / HEARTBEATS:
+    since = age(last_heartbeat(instance, asset), time.time())
+    if since is not None and since < warn.total_seconds() / HEARTBEATS:
         return []
     metadata = {f"rag_assets/{name}": value for name, value in metrics.items()}
     return [dg.AssetMaterialization(asset, description=f"Heartbeat. {message}", metadata=metadata)]

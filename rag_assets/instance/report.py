@@ -26,6 +26,7 @@ from rag_assets.models.registry import ModelRegistry, read_records
 from rag_assets.models.status import model_status
 from rag_assets.pipeline.counts import LakeCounts
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.listing import read_doubt
 from rag_assets.pipeline.staleness import stale_documents, stale_rows
 
 MAINTAINED = "maintained"  # role of a model while Milvus cannot tell which one is live
@@ -83,6 +84,7 @@ class Reporter:
             spending=event_log.spending(self.instance),
             sensors=tuple(_sensors(self.instance)),
             milvus=milvus.problem,
+            doubt=read_doubt(self.index.lake),
         )
 
     def _milvus(self) -> MilvusState:

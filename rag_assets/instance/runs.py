@@ -4,6 +4,7 @@ What belongs here: reading runs and their tags, and creating run requests. What 
 request a run (`core/scheduling/`), and what runs recorded (`event_log.py`).
 """
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -16,7 +17,7 @@ from rag_assets.core.identity import digest
 from rag_assets.core.names import Tag
 from rag_assets.core.reports.spending import MANUAL
 from rag_assets.core.scheduling.lanes import InFlight, Lane, PlannedRun
-from rag_assets.core.scheduling.retries import Ending, PastRun
+from rag_assets.core.scheduling.retries import Ending, PastRun, newest_first
 
 PRIORITIES = {Lane.STREAM: "10", Lane.BULK: "-10"}
 HISTORY = 200  # finished runs to consider
@@ -54,6 +55,25 @@ def start_seconds(instance: dg.DagsterInstance, job: str) -> float:
     return median(waits) if waits else 0.0
 
 
+def slowest_start_seconds(instance: dg.DagsterInstance) -> float:
+    """Return the longest time from launch to start among the last runs; 0 if there are none."""
+    times = [instance.get_run_stats(run.run_id) for run in instance.get_runs(limit=START_RUNS)]
+    waits = [
+        run.start_time - run.launch_time for run in times if run.start_time and run.launch_time
+    ]
+    return max(waits, default=0.0)
+
+
+def fail_run(instance: dg.DagsterInstance, run: dg.DagsterRun, error: str, message: str) -> bool:
+    """Fail a run, unless its status has changed since it was read; return whether it was failed."""
+    current = instance.get_run_by_id(run.run_id)
+    if current is None or current.status is not run.status:
+        return False
+    instance.add_run_tags(run.run_id, {Tag.ERROR: error})
+    instance.report_run_failed(current, message)
+    return True
+
+
 def read_runs(
     instance: dg.DagsterInstance, job: str, assets: Collection[str], partitions: Sequence[str]
 ) -> Runs:
@@ -78,7 +98,7 @@ def read_runs(
         for record in records
         if (shards := _shards(record.dagster_run, positions))
     ]
-    return Runs(tuple(in_flight), tuple(sorted(ended, key=lambda run: run.ended_at, reverse=True)))
+    return Runs(tuple(in_flight), tuple(newest_first(ended, time.time())))
 
 
 def request(
@@ -94,7 +114,7 @@ def request(
 ) -> dg.RunRequest:
     """Return the request for a planned run.
 
-    The run key identifies the desired state and the latest run before. Dagster never starts two
+    The run key identifies the desired state and the runs before. Dagster never starts two
     runs with the same key; a retry, or a return to an earlier state, has a new one.
 
     `partitions` are the partition keys by position, `runs` those of the same job and partitions,
@@ -102,7 +122,8 @@ def request(
     """
     first, last = partitions[run.first], partitions[run.last]
     desired = " ".join(f"{shard.position}:{shard.desired}" for shard in run.stale)
-    before = runs.ended[0].run_id if runs.ended else ""
+    # Of all runs, because which one is the latest is not known if the clock was set back.
+    before = digest(*sorted(run.run_id for run in runs.ended))
     model = first.partition("|")[0] if "|" in first else ""
     scope = f"{job} {model}".strip()
     return dg.RunRequest(
@@ -130,6 +151,12 @@ def is_in_flight(instance: dg.DagsterInstance, job: str) -> bool:
     return instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=NOT_FINISHED_STATUSES)) > 0
 
 
+def last_run(instance: dg.DagsterInstance, job: str) -> tuple[str, float]:
+    """Return a job's latest run and when it ended, in seconds since the epoch; ("", 0) if none."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
+    return next(((r.dagster_run.run_id, _ended_at(r)) for r in records), ("", 0.0))
+
+
 def runs_of_model(instance: dg.DagsterInstance, model: str) -> list[dg.DagsterRun]:
     """Return the unfinished runs over partitions of a model."""
     runs = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
@@ -149,7 +176,7 @@ def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
     succeeded = run.status is dg.DagsterRunStatus.SUCCESS
     return PastRun(
         run_id=run.run_id,
-        ended_at=record.end_time or record.update_timestamp.timestamp(),
+        ended_at=_ended_at(record),
         ending=Ending.SUCCEEDED if succeeded else Ending(run.tags.get(Tag.ENDING, Ending.FAILED)),
         shards=shards,
         desired=_desired(run.tags.get(Tag.DESIRED, "")),
@@ -158,6 +185,10 @@ def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
         if succeeded
         else run.tags.get(Tag.ERROR, run.status.value.lower()),
     )
+
+
+def _ended_at(record: dg.RunRecord) -> float:
+    return record.end_time or record.update_timestamp.timestamp()
 
 
 def _is_of(run: dg.DagsterRun, assets: Collection[str]) -> bool:

@@ -19,7 +19,7 @@ from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS
 from rag_assets.models.registry import ModelRegistry, read_records
-from rag_assets.pipeline.embedding import ModelRun
+from rag_assets.pipeline.embedding import UNUSED_VECTORS, ModelRun
 from rag_assets.pipeline.index import Index
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class Lifecycle:
         if changed.role(key) is not Role.RETIRED:
             raise MoveRefusedError(f"{key} is {changed.role(key)} again, so nothing was removed.")
         self.index.store.drop(name)
-        for asset in (Asset.COLLECTION, Asset.EMBEDDINGS):
+        for asset in (Asset.COLLECTION, Asset.EMBEDDINGS, UNUSED_VECTORS):
             self.index.lake.remove(asset, key)
         self.orchestrator.remove_model(key)
         return changed

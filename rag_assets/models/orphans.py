@@ -16,6 +16,7 @@ from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.errors import LakeCorruptionError
 from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.names import Asset
+from rag_assets.pipeline.embedding import UNUSED_VECTORS
 from rag_assets.pipeline.index import Index
 
 
@@ -74,7 +75,7 @@ def _collections(index: Index, registry: Registry) -> Iterator[Orphan]:
 
 
 def _partitions(index: Index, registry: Registry) -> Iterator[Orphan]:
-    for asset in (Asset.EMBEDDINGS, Asset.COLLECTION):
+    for asset in (Asset.EMBEDDINGS, UNUSED_VECTORS, Asset.COLLECTION):
         for model in sorted({parts[0] for parts in index.lake.partitions(asset)}):
             if registry.role(model) is Role.RETIRED:
                 yield Orphan("partitions", f"{asset}/{model}", "retired", (asset, model))

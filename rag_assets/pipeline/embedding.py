@@ -6,8 +6,9 @@ What does not: how a model is loaded and called (`adapters/embedders/`).
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from time import perf_counter
 from typing import Any
@@ -17,6 +18,7 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.core.diffs import diff
 from rag_assets.core.errors import (
+    ConfigurationError,
     LakeError,
     LakeUnavailableError,
     SignatureMismatchError,
@@ -25,11 +27,21 @@ from rag_assets.core.errors import (
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS, Schema, content_version, embeddings_schema
+from rag_assets.core.tables import (
+    CHUNKS,
+    Schema,
+    content_version,
+    embeddings_schema,
+    unused_vectors_schema,
+)
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
+
+UNUSED_VECTORS = "unused_vectors"
+"""The lake's folder of vectors whose texts no chunk has any more. They are no part of `embeddings`:
+whether they are kept changes nothing that is derived from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +52,8 @@ class EmbeddingReport:
         vectors: Vectors of the shard.
         computed: New vectors that the model computed.
         resumed: New vectors from the checkpoints of an interrupted run.
-        reused: New vectors taken from another shard of the run or a same-signature model.
+        reused: New vectors taken from another shard of the run, a same-signature model, or those
+            kept since their text was removed.
         kept: Vectors that the shard had before.
         removed: Vectors removed.
         tokens: Tokens of the texts embedded, as the chunker counts them.
@@ -95,6 +108,13 @@ class ModelRun:
                 " it, and give the changed one a new key."
             )
         return partition
+
+    def unused(self, shard: str) -> Partition:
+        """Read the vectors that are kept although no chunk has their text any more."""
+        schema = unused_vectors_schema(self.spec)
+        found = self.lake.read(PartitionKey(UNUSED_VECTORS, self.spec.key, shard), schema)
+        same = found.meta is not None and found.meta.code_version == self.spec.signature
+        return found if same else replace(found, table=found.table.clear())
 
     def same_signature_vectors(self, shard: str) -> pl.DataFrame:
         """Read the vectors that same-signature models have for a shard."""
@@ -200,6 +220,8 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         changes=actual.changes + change.size,
     )
     if meta != actual.meta:
+        removed = actual.table.join(texts, on="text_digest", how="anti")
+        keep_unused(run, shard, removed, in_use=change.keep["text_digest"])
         run.lake.commit(run.key(shard), table, meta, actual.token)
         run.lake.clear_checkpoints(run.key(shard))
     return EmbeddingReport(
@@ -213,6 +235,46 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         seconds=seconds,
         gpu_seconds=seconds if computed.height and run.index.load(run.spec).on_gpu else 0.0,
     )
+
+
+def keep_unused(run: ModelRun, shard: str, removed: pl.DataFrame, in_use: pl.Series) -> int:
+    """Keep the vectors of removed texts, and drop those that have been unused for too long.
+
+    This comes before the commit that removes them, so that a killed run loses none.
+
+    Args:
+        run: The model.
+        shard: The shard.
+        removed: Vectors that the shard had until now.
+        in_use: Digests of the texts whose vectors the shard has and keeps.
+
+    Returns:
+        The number of vectors dropped because their grace period is over.
+    """
+    actual, now = run.unused(shard), datetime.now(UTC)
+    grace = timedelta(seconds=run.index.vector_grace_seconds)
+    fresh = removed.with_columns(unused_since=pl.lit(now, pl.Datetime("us", "UTC")))
+    unused = pl.concat([fresh, actual.table]).unique("text_digest", keep="first")
+    unused = unused.filter(~pl.col("text_digest").is_in(in_use.implode())).sort("text_digest")
+    kept = unused.filter(pl.col("unused_since") > now - grace)
+    if not kept.equals(actual.table):
+        meta = Meta(content_version(kept, ["text_digest"]), run.spec.signature)
+        key = PartitionKey(UNUSED_VECTORS, run.spec.key, shard)
+        run.lake.commit(key, kept, meta, actual.token)
+    return unused.height - kept.height
+
+
+def drop_unused(index: Index) -> int:
+    """Drop the vectors of all models that have been unused for too long; return their number."""
+    dropped = 0
+    for model, shard in index.lake.partitions(UNUSED_VECTORS):
+        with suppress(ConfigurationError):  # the models file has lost the model
+            run = ModelRun(index, index.find_spec(model))
+            nothing = pl.DataFrame(schema=run.schema)
+            dropped += index.lake.update(
+                partial(keep_unused, run, shard, nothing, nothing["text_digest"])
+            )
+    return dropped
 
 
 def _in_sync(run: ModelRun, shard: str) -> EmbeddingReport | None:
@@ -258,7 +320,8 @@ def _existing_vectors(
         path, count = run.key(shard).path, resumed.height
         logger.info("%s: resuming with %d texts embedded before", path, count)
     missing = texts.join(resumed, "text_digest", "anti")
-    elsewhere = pl.concat([shared.of(missing), run.same_signature_vectors(shard)])
+    unused = run.unused(shard).table.drop("unused_since")
+    elsewhere = pl.concat([unused, shared.of(missing), run.same_signature_vectors(shard)])
     reused = elsewhere.join(missing, "text_digest", "semi").unique("text_digest")
     return resumed, reused, missing.join(reused, "text_digest", "anti")
 

@@ -31,6 +31,7 @@ class Index:
         shards: All shards, in order.
         replicas: Number of in-memory replicas with which Milvus loads a collection.
         micro_batch: Number of texts embedded between checkpoints.
+        vector_grace_seconds: How long vectors of texts that no chunk has any more are kept.
         open_import_files: Opens the folder from which Milvus bulk-imports files, if configured.
     """
 
@@ -43,6 +44,7 @@ class Index:
     shards: Sequence[str]
     replicas: int = 1
     micro_batch: int = 256
+    vector_grace_seconds: float = 604_800
     open_import_files: Callable[[], ImportFiles | None] = lambda: None
 
     @cached_property

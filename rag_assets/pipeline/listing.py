@@ -1,136 +1,300 @@
 """Listing: the documents in the source, one listing per shard (`source_files`).
 
 What belongs here: comparing the source with the listings in the lake, and committing them. What
-does not: how a kind of source is listed (`adapters/source/`), and when (`defs/sensors/source.py`).
+does not: how a kind of source is listed (`adapters/source/`), when (`defs/sensors/source.py`), and
+which removals are doubted (`core/documents/removals.py`).
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.source.source import WHOLE, Source, Window
 from rag_assets.core.diffs import diff
-from rag_assets.core.errors import CommitConflictError
+from rag_assets.core.documents.removals import (
+    DOUBTED,
+    Doubt,
+    Missing,
+    Progress,
+    RemovalPolicy,
+    Verdict,
+    counts,
+    judge,
+    judge_part,
+    judge_window,
+    kept_rows,
+    next_doubt,
+)
+from rag_assets.core.errors import CommitConflictError, SourceError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
+from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
+from rag_assets.core.tables import DOUBTS, PARSED_DOCUMENTS, SOURCE_FILES, content_version
 from rag_assets.pipeline.parsing import LISTED_PROBLEMS
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
 
 SAME = ["version", "problem"]  # columns whose change requires parsing the document again
+DOUBT = PartitionKey("removals", "doubted")
+POLICY = RemovalPolicy()
 Shards = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
-class ListingReport:
-    """Documents of one shard, and how its listing changed."""
+class Seen:
+    """What was seen of the source.
 
-    documents: int
-    added: int
-    changed: int
-    removed: int
-    bytes: int
+    Attributes:
+        files: The documents found.
+        covered: Selects the listed documents that would have been found.
+        upto: As in `ListingResult`.
+        ordered: As in `ListingResult`.
+    """
+
+    files: pl.DataFrame
+    covered: pl.Expr
+    upto: str | None = None
+    ordered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class ListingResult:
-    """The outcome of a listing, or of a part of one.
+class Listed:
+    """The listings of some shards, read before the source is."""
 
-    Attributes:
-        reports: Shard → report, for every shard listed.
-        versions: Shard → data version, for shards whose listing changed.
-        upto: The last document id listed; None if the end was reached.
-    """
+    lake: Lake
+    all_shards: Shards
+    partitions: dict[str, Partition]
 
-    reports: dict[str, ListingReport]
-    versions: dict[str, str]
-    upto: str | None = None
+    @classmethod
+    def read(cls, lake: Lake, shards: Shards, all_shards: Shards) -> "Listed":
+        """Read the listings from the lake."""
+        return cls(lake, all_shards, _stored(lake, shards))
 
-    def add(self, shard: str, report: ListingReport, version: str | None) -> None:
-        """Add the report of a shard, and its data version if that is new."""
-        self.reports[shard] = report
-        if version is not None:
-            self.versions[shard] = version
+    @property
+    def part(self) -> float:
+        """The part of all shards, from 0 to 1."""
+        return len(self.partitions) / len(self.all_shards)
+
+    @property
+    def files(self) -> pl.DataFrame:
+        """The documents listed."""
+        return pl.concat([partition.table for partition in self.partitions.values()])
+
+    def has(self, document_id: str) -> bool:
+        """Whether a document belongs to one of the shards."""
+        return shard_of(document_id, self.all_shards) in self.partitions
+
+    def commit(self, seen: Seen, verdict: Verdict, progress: Progress) -> ListingResult:
+        """Commit what was seen; shards that another run has committed meanwhile are left out."""
+        result = ListingResult({}, {}, seen.upto, seen.ordered, progress)
+        found = _by_shard(seen.files, self.all_shards)
+        nothing = seen.files.clear()
+
+        def commit(shard: str) -> None:
+            with suppress(CommitConflictError):
+                here = replace(seen, files=found.get(shard, nothing))
+                report, version = _commit(self.lake, shard, self.partitions[shard], here, verdict)
+                result.reports[shard] = report
+                if version is not None:
+                    result.versions[shard] = version
+
+        with ThreadPoolExecutor(CONCURRENT_COMMITS) as threads:
+            list(threads.map(commit, self.partitions))  # re-raises an error of any of them
+        return result
 
 
 def list_source(
-    lake: Lake, source: Source, shards: Shards, all_shards: Shards, window: Window = WHOLE
+    lake: Lake,
+    source: Source,
+    shards: Shards,
+    all_shards: Shards,
+    window: Window = WHOLE,
+    *,
+    policy: RemovalPolicy = POLICY,
+    progress: Progress = BEGINNING,
 ) -> ListingResult:
     """List the source, or a window of it, and commit the listing of each shard that changed.
 
     The commit rule applies per shard: read the stored listing first, then the source. A shard that
     another writer commits in between is listed again. Outside of the window, the stored listing is
     kept.
+
+    Args:
+        lake: Where the listings are.
+        source: The source to list.
+        shards: The shards to list.
+        all_shards: All shards, in order.
+        window: The part of the source to list.
+        policy: Which removals are doubted.
+        progress: The result's `progress` of the window before, or what preceded the listing.
     """
-    total = ListingResult({}, {})
-    missing = set(shards)
 
-    def attempt() -> ListingResult:
-        result = _list_once(lake, source, sorted(missing), all_shards, window)
-        total.reports.update(result.reports)
-        total.versions.update(result.versions)
-        missing.difference_update(result.reports)
-        if missing:
-            raise CommitConflictError(f"Another run changed the listing of {sorted(missing)}.")
-        return ListingResult(total.reports, total.versions, result.upto)
+    def attempt(missing: Shards) -> ListingResult:
+        listed = Listed.read(lake, missing, all_shards)
+        known = listed.files
+        listing = source.listing(known, listed.has, window)
+        seen = Seen(listing.files, listing.covers(), listing.upto, listing.ordered)
+        if listed.part < 1:
+            fresh, doubted = counts(_gone(known, seen))
+            here = Progress(known.height - doubted)
+            verdict = judge_part(policy.of_part(listed.part), here, fresh)
+            return listed.commit(seen, verdict, here)
+        goes_on = window.after and progress.listed is not None
+        begun = progress if goes_on else _begun(progress, known)
+        if listing.upto is None:
+            return _commit_end(listed, seen, policy, begun)
+        return _commit_window(listed, source, seen, policy, begun)
 
-    return lake.update(attempt)
+    return _attempts(lake, shards, attempt)
 
 
 def look_up(
-    lake: Lake, source: Source, document_ids: Set[str], all_shards: Shards
+    lake: Lake,
+    source: Source,
+    document_ids: Set[str],
+    all_shards: Shards,
+    *,
+    policy: RemovalPolicy = POLICY,
+    progress: Progress = BEGINNING,
 ) -> ListingResult:
     """Update the listing of just these documents; those no longer in the source are removed.
 
     A notification only tells that a document may have changed. Its content is not used, because it
-    may be late, repeated or out of order: the source is queried instead.
+    may be late, repeated or out of order: the source is queried instead. A removal that would be
+    doubted in a listing waits for the next one.
     """
-    result = ListingResult({}, {})
     by_shard: dict[str, set[str]] = {}
     for document_id in document_ids:
         by_shard.setdefault(shard_of(document_id, all_shards), set()).add(document_id)
-    for shard, ids in sorted(by_shard.items()):
 
-        def attempt(shard: str = shard, ids: set[str] = ids) -> None:
-            actual = _stored(lake, [shard])[shard]
-            part = pl.col("document_id").is_in(sorted(ids))
-            files = source.look_up(ids, actual.table)
-            result.add(shard, *_commit(lake, shard, actual, _replaced(actual, part, files)))
+    def attempt(missing: Shards) -> ListingResult:
+        listed = Listed.read(lake, missing, all_shards)
+        known = listed.files
+        ids = {document_id for shard in missing for document_id in by_shard[shard]}
+        seen = Seen(source.look_up(ids, known), pl.col("document_id").is_in(sorted(ids)))
+        fresh, _ = counts(_gone(known, seen))
+        before = progress
+        if progress.removed + fresh > policy.documents:
+            before = _begun(progress, read_files(lake, all_shards).filter(~DOUBTED))
+        return listed.commit(seen, judge_part(policy, before, fresh), progress)
 
-        lake.update(attempt)
-    return result
+    return _attempts(lake, sorted(by_shard), attempt)
 
 
-def _list_once(
-    lake: Lake, source: Source, shards: Shards, all_shards: Shards, window: Window
+def read_doubt(lake: Lake) -> Doubt | None:
+    """Return the removal that is doubted, if there is one."""
+    return _doubt(lake.read(DOUBT, DOUBTS))
+
+
+def read_files(lake: Lake, shards: Shards) -> pl.DataFrame:
+    """Return all rows of `source_files`, with those of documents that are missing."""
+    return Listed.read(lake, shards, shards).files
+
+
+def accept_removal(lake: Lake, source: Source, shards: Shards, digest: str = "") -> ListingResult:
+    """Remove the documents that are doubted, except those that have returned in the meantime.
+
+    What went missing since is not removed: the next listing judges it by itself.
+
+    Args:
+        lake: Where the listings are.
+        source: The source, which is listed again.
+        shards: All shards.
+        digest: Digest of the removal that was looked at; empty for the one there is now.
+
+    Raises:
+        SourceError: Another removal is doubted now, or the source cannot be listed.
+    """
+    doubt = read_doubt(lake)
+    if doubt is None:
+        return ListingResult()
+    if digest not in ("", doubt.digest):
+        raise SourceError(
+            f"The removal has changed since it was looked at, so nothing was removed."
+            f" {doubt.sentence}"
+        )
+    accepted = Verdict(Missing.WAITING, None)
+
+    def attempt(missing: Shards) -> ListingResult:
+        listed = Listed.read(lake, missing, shards)
+        found = source.listing(listed.files, listed.has).files
+        returned = found.join(listed.files.filter(DOUBTED), on="document_id", how="semi")
+        return listed.commit(Seen(returned, DOUBTED), accepted, BEGINNING)
+
+    result = _attempts(lake, shards, attempt)
+    return replace(result, doubt_changed=_record(lake, None))
+
+
+def _attempts(
+    lake: Lake, shards: Shards, attempt: Callable[[Shards], ListingResult]
 ) -> ListingResult:
-    actual = _stored(lake, shards)
-    listing = source.listing(
-        pl.concat([partition.table for partition in actual.values()]),
-        desired=lambda document_id: shard_of(document_id, all_shards) in actual,
-        window=window,
+    """Attempt until every shard is committed: again for those that another run has committed."""
+    results: list[ListingResult] = []
+
+    def once() -> None:
+        done = {shard for result in results for shard in result.reports}
+        results.append(attempt(sorted(set(shards) - done)))
+        if left := set(shards) - done - results[-1].reports.keys():
+            raise CommitConflictError(f"Another run changed the listing of {sorted(left)}.")
+
+    if shards:
+        lake.update(once)
+    return _merged(results)
+
+
+def _merged(results: Sequence[ListingResult]) -> ListingResult:
+    """Return the first attempt's result with the shards of all."""
+    first = results[0] if results else ListingResult()
+    reports = {shard: report for one in results for shard, report in one.reports.items()}
+    versions = {shard: version for one in results for shard, version in one.versions.items()}
+    removed = sum(report.removed for report in reports.values())
+    progress = Progress(first.progress.listed, first.progress.removed + removed)
+    return replace(first, reports=reports, versions=versions, progress=progress)
+
+
+def _begun(before: Progress, known: pl.DataFrame) -> Progress:
+    """Return the progress of a listing that begins, with what was removed since the one before."""
+    return Progress(known.height + before.removed, before.removed)
+
+
+def _commit_window(
+    listed: Listed, source: Source, seen: Seen, policy: RemovalPolicy, progress: Progress
+) -> ListingResult:
+    """Commit a window that does not reach the end of the source."""
+    known = listed.files
+    fresh = _gone(known, seen).filter(~DOUBTED)
+    verdict = judge_window(policy, progress, fresh.height)
+    if verdict.fresh is None:  # the source may prove to be listed in another order yet
+        found = source.look_up(set(fresh["document_id"]), known)
+        seen = replace(seen, files=pl.concat([seen.files, found]).sort("document_id"))
+    return listed.commit(seen, verdict, progress)
+
+
+def _commit_end(
+    listed: Listed, seen: Seen, policy: RemovalPolicy, progress: Progress
+) -> ListingResult:
+    """Commit a listing of the whole source, or its last window; record the removal it doubts."""
+    # What is still marked outside of this window was not found by the windows before it either.
+    seen = replace(seen, covered=seen.covered | pl.col("missing").is_not_null())
+    gone, before = _gone(listed.files, seen), read_doubt(listed.lake)
+    verdict = judge(policy, progress, *counts(gone), before)
+    kept = kept_rows(gone, verdict).sort("document_id")
+    now = Doubt(
+        documents=kept.height,
+        removed=progress.removed,
+        listed=progress.listed or 0,
+        since=datetime.now(UTC),
+        digest=content_version(kept, ["document_id"]),
     )
-    part = pl.col("document_id") > window.after
-    if listing.upto is not None:
-        part &= pl.col("document_id") <= listing.upto
-    result = ListingResult({}, {}, listing.upto)
-    by_shard = _by_shard(listing.files, all_shards)
-    nothing = listing.files.clear()
-
-    def commit(shard: str) -> None:
-        with suppress(CommitConflictError):
-            files = _replaced(actual[shard], part, by_shard.get(shard, nothing))
-            result.add(shard, *_commit(lake, shard, actual[shard], files))
-
-    with ThreadPoolExecutor(CONCURRENT_COMMITS) as threads:
-        list(threads.map(commit, shards))  # re-raises an error of any of them
-    return result
+    doubt = next_doubt(verdict, before, now)
+    result = listed.commit(seen, verdict, progress)
+    return replace(result, doubt=doubt, doubt_changed=_record(listed.lake, doubt))
 
 
 def _stored(lake: Lake, shards: Shards) -> dict[str, Partition]:
@@ -151,18 +315,15 @@ def _stored(lake: Lake, shards: Shards) -> dict[str, Partition]:
 def _as_listed(lost: Partition, parsed: Partition) -> Partition:
     """Return the listing that documents were parsed from, without stamps: they are read again."""
     assert parsed.meta is not None
-    listed = pl.col("outcome").is_in(LISTED_PROBLEMS)
-    table = parsed.table.select(
-        "document_id",
-        "version",
-        "size",
-        "modified_at",
-        pl.lit(None, pl.String).alias("stamp"),
-        pl.when(listed).then("outcome").alias("problem"),
-        pl.when(listed).then("error").alias("error"),
+    listed, null = pl.col("outcome").is_in(LISTED_PROBLEMS), pl.lit(None, pl.String)
+    rows = parsed.table.with_columns(
+        stamp=null,
+        missing=null,
+        problem=pl.when(listed).then("outcome"),
+        error=pl.when(listed).then("error"),
     )
     used = parsed.meta.upstream[Asset.SOURCE_FILES].changes
-    return replace(lost, table=table, changes=max(lost.changes, used) + 1)
+    return replace(lost, table=rows.select(list(SOURCE_FILES)), changes=max(lost.changes, used) + 1)
 
 
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:
@@ -173,15 +334,18 @@ def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFra
     return {str(key[0]): part for key, part in parts.items()}
 
 
-def _replaced(actual: Partition, part: pl.Expr, files: pl.DataFrame) -> pl.DataFrame:
-    """Return the stored listing with the rows of one part replaced."""
-    return pl.concat([actual.table.filter(~part), files]).sort("document_id")
+def _gone(listed: pl.DataFrame, seen: Seen) -> pl.DataFrame:
+    """Return the listed documents that would have been found but were not."""
+    return listed.filter(seen.covered).join(seen.files, on="document_id", how="anti")
 
 
 def _commit(
-    lake: Lake, shard: str, actual: Partition, listing: pl.DataFrame
+    lake: Lake, shard: str, actual: Partition, seen: Seen, verdict: Verdict
 ) -> tuple[ListingReport, str | None]:
     """Commit a shard's listing if it changed; return its report and, if it is new, its version."""
+    others = actual.table.filter(~seen.covered)
+    kept = kept_rows(_gone(actual.table, seen), verdict)
+    listing = pl.concat([others, seen.files, kept]).sort("document_id")
     change = diff(listing, actual.table, key="document_id", same=SAME)
     version = None
     if actual.meta is None or not listing.equals(actual.table):
@@ -195,6 +359,26 @@ def _commit(
         added=added,
         changed=change.make.height - added,
         removed=len(change.removed),
+        missing=listing.height - listing["missing"].null_count(),
         bytes=int(listing["size"].sum()),
     )
     return report, version
+
+
+def _doubt(actual: Partition) -> Doubt | None:
+    rows = actual.table.rows(named=True)
+    return Doubt(**rows[0]) if rows else None
+
+
+def _record(lake: Lake, doubt: Doubt | None) -> bool:
+    """Record what is doubted now; return whether that has changed."""
+
+    def attempt() -> bool:
+        actual = lake.read(DOUBT, DOUBTS)
+        if _doubt(actual) == doubt:
+            return False
+        table = pl.DataFrame([asdict(doubt)] if doubt else [], schema=DOUBTS)
+        lake.commit(DOUBT, table, Meta(content_version(table, DOUBTS), ""), actual.token)
+        return True
+
+    return lake.update(attempt)

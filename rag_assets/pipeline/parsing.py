@@ -176,18 +176,23 @@ def _parse_once(
     listing = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
     if listing.meta is None:
         raise StaleInputError(f"Shard {shard} has not been listed: materialise source_files first.")
-    desired = listing.table.with_columns(parser=pl.lit(parser.version))
-    change = diff(desired, _with_problems(actual.table), key="document_id", same=SAME)
+    # A document that is missing but still listed cannot be parsed: its row stays as it is.
+    absent = listing.table.filter(pl.col("missing").is_not_null())
+    listed = listing.table.join(absent, on="document_id", how="anti")
+    untouched = actual.table.join(absent, on="document_id", how="semi")
+    present = actual.table.join(absent, on="document_id", how="anti")
+    desired = listed.with_columns(parser=pl.lit(parser.version))
+    change = diff(desired, _with_problems(present), key="document_id", same=SAME)
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
-    kept = _with_listed_times(change.keep.drop("problem"), listing.table)
+    kept = _with_listed_times(change.keep.drop("problem"), listed)
     touched = int((kept["modified_at"] != change.keep["modified_at"]).sum())
     parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
-    table = pl.concat([kept, parsed]).sort("document_id")
+    table = pl.concat([kept, parsed, untouched]).sort("document_id")
     outcomes = Outcomes.of(table)
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
-        upstream={Asset.SOURCE_FILES: _input(listing, table)},
+        upstream={Asset.SOURCE_FILES: _input(listing, listed, table)},
         changes=actual.changes + change.size + touched,
         metrics=Quarantine.of(quarantined(table)).as_metrics() | outcomes.as_metrics(),
     )
@@ -198,7 +203,7 @@ def _parse_once(
         logger.info("%s: %s", key.path, outcomes)
     report = ParsingReport(
         parsed=fresh.filter(HAS_TEXT).height,
-        unchanged=change.keep.height,
+        unchanged=change.keep.height + untouched.height,
         resumed=resumed.height,
         removed=len(change.removed),
         documents=outcomes.documents,
@@ -232,8 +237,8 @@ def _parse_missing(
     return resumed, pl.concat(batches)
 
 
-def _input(listing: Partition, table: pl.DataFrame) -> Input:
-    """Return the listing as the table's input, if the documents read are the ones it lists.
+def _input(listing: Partition, files: pl.DataFrame, table: pl.DataFrame) -> Input:
+    """Return the listing as the table's input, if the documents read are the ones in `files`.
 
     If a document changed or was deleted between listing and reading, the next listing may be the
     same as this one (the document was restored). So the shard must stay stale until what is read
@@ -241,7 +246,7 @@ def _input(listing: Partition, table: pl.DataFrame) -> Input:
     """
     assert listing.meta is not None
     state = listing.meta.as_input()
-    differ = listing.table.join(table, on=["document_id", "version"], how="anti").height
+    differ = files.join(table, on=["document_id", "version"], how="anti").height
     return Input("", state.changes - differ) if differ else state
 
 

@@ -29,6 +29,16 @@ class SourceSettings(Area):
     max_document_bytes: int = Field(default=100_000_000, gt=0)
     """Maximum size of a document, in bytes; a larger one is quarantined as too_large."""
 
+    max_removal_share: float = Field(default=0.5, ge=0, le=1)
+    """Maximum share of the listed documents that a listing removes without confirmation. A larger
+    removal is doubted: its documents stay in the index until they return or it is accepted.
+    """
+
+    max_removal_documents: int = Field(default=20, ge=0)
+    """Maximum number of documents that a listing removes without confirmation, whatever their
+    share.
+    """
+
     events_queue_url: str = ""
     """URL of an SQS queue with the bucket's event notifications: changes are then found within one
     tick instead of by the next listing. Empty: by listing only.

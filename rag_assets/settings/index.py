@@ -77,6 +77,11 @@ class ModelSettings(Area):
     fails and is retried.
     """
 
+    vector_grace_seconds: float = Field(default=604_800, ge=0)
+    """Grace period for which the vectors of removed texts are kept, so that their return costs
+    nothing.
+    """
+
     retire_grace_seconds: float = Field(default=30, ge=0)
     """Grace period between retiring a model and dropping its collection, so that running queries
     can finish.

@@ -15,7 +15,7 @@ from dagster._daemon.freshness import FreshnessDaemon
 
 from rag_assets.cli.ingestion import build_first_model
 from rag_assets.core.names import Asset, Sensor
-from rag_assets.instance.freshness import HEARTBEATS, heartbeats
+from rag_assets.instance.freshness import HEARTBEATS, heartbeats, is_alive
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.s3_server import Bucket
@@ -168,3 +168,18 @@ def test_a_source_that_is_no_longer_ingested_turns_yellow_then_red_and_green_aga
     source.tick()
     index.tick()
     assert states() == {FreshnessState.PASS}
+
+
+def test_a_clock_set_back_an_hour_stops_no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, asset = load_settings(), Asset.SOURCE_FILES
+    with dg.DagsterInstance.ephemeral() as created:
+        [first] = heartbeats(created, settings, asset, "listed", {})
+        created.report_runless_asset_event(first)
+        assert is_alive(created, settings, asset)
+        assert heartbeats(created, settings, asset, "listed", {}) == []
+
+        now = time.time()
+        monkeypatch.setattr("rag_assets.instance.freshness.time.time", lambda: now - 3600)
+
+        assert not is_alive(created, settings, asset)
+        assert len(heartbeats(created, settings, asset, "listed", {})) == 1

@@ -136,6 +136,8 @@ def _placed(state: State, pod: Pod) -> bool:
         reason = _unfit(state, pod, node)
         if reason is None:
             pod.body["spec"]["nodeName"] = node.name
+            placed = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now()}
+            pod.status["conditions"] = [placed]
             state.note("Pod", pod.name, "Scheduled", f"assigned to {node.name}")
             return True
         reasons.append(reason)

@@ -9,6 +9,8 @@ import pytest
 
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Job, Tag
+from rag_assets.core.scheduling import starts
+from rag_assets.instance.launchers.starting import fail_lost_starts
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import (
     GPU,
@@ -185,27 +187,47 @@ def test_a_role_that_is_too_small_is_named(pods: PodPlatform) -> None:
     assert 'cannot create resource \\"jobs\\"' in pods.messages(run_id)
 
 
-def test_what_never_starts_is_named_and_its_job_is_removed(pods: PodPlatform) -> None:
+def test_what_never_starts_is_named_and_its_job_is_removed(
+    pods: PodPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = pods.cluster
+    hidden = cluster.secrets.pop(SECRET)
+    without_secret = pods.launch(Job.RETRY_QUARANTINED)
+    job = f"dagster-run-{without_secret}"
+    try:
+        awaited(lambda: any(pod.message for pod in cluster.pods_of(job)), "the Secret to be missed")
+        monkeypatch.setitem(starts.GRACE_SECONDS, "CreateContainerConfigError", 0.0)
+        fail_lost_starts(pods.instance)  # as the reaper does after a minute
+
+        assert pods.await_run(without_secret).status is FAILURE
+        assert f'secret "{SECRET}" not found' in pods.messages(without_secret)
+
+        pods.reap()
+
+        assert job not in cluster.jobs()
+        awaited(lambda: not cluster.pods_of(job), "the pod to be gone")
+    finally:
+        cluster.secrets[SECRET] = hidden
+
+
+def test_what_waits_for_a_node_for_too_long_is_named_and_its_job_is_removed(
+    pods: PodPlatform,
+) -> None:
     cluster = pods.cluster
     pods.configure({"run_monitoring": {"start_timeout_seconds": 10}})
     pods.restart_daemon()  # for nothing else, so this test is the last one
     cluster.nodes["gpu-0"].allocatable[GPU] = 0
-    hidden = cluster.secrets.pop(SECRET)
     without_gpu = pods.launch(Job.INDEX_CHUNKS, partitions=ROWS)
-    without_secret = pods.launch(Job.RETRY_QUARANTINED)
-    jobs = {f"dagster-run-{run_id}" for run_id in (without_gpu, without_secret)}
+    job = f"dagster-run-{without_gpu}"
     try:
-        for run_id in (without_gpu, without_secret):
-            assert pods.await_run(run_id).status is FAILURE
-            assert "longer than 10 seconds to start" in pods.messages(run_id)
+        assert pods.await_run(without_gpu).status is FAILURE
+        assert "longer than 10 seconds to start" in pods.messages(without_gpu)
         assert "Insufficient nvidia.com/gpu" in pods.messages(without_gpu)
-        assert f'secret "{SECRET}" not found' in pods.messages(without_secret)
-        assert jobs <= set(cluster.jobs())  # Dagster leaves them
+        assert job in cluster.jobs()  # Dagster leaves it
 
         pods.reap()
 
-        assert not jobs & set(cluster.jobs())
-        awaited(lambda: not any(map(cluster.pods_of, jobs)), "the pods to be gone")
+        assert job not in cluster.jobs()
+        awaited(lambda: not cluster.pods_of(job), "the pod to be gone")
     finally:
-        cluster.secrets[SECRET] = hidden
         cluster.nodes["gpu-0"].allocatable[GPU] = 1

@@ -181,3 +181,59 @@ def html_bytes(title: str = "Installation", body: str = f"<h1>Install</h1><p>{PR
 def markdown_bytes(title: str = "Guide", body: str = PROSE) -> bytes:
     """A Markdown file with two headings."""
     return f"# {title}\n\n{body}\n\n## Details\n\n{body}\n".encode()
+
+
+def rtf_bytes(text: str = PROSE) -> bytes:
+    """An RTF document with a heading and a paragraph."""
+    return (
+        r"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0\fcharset0 Times;}}"
+        r"\pard\outlinelevel0 Findings\par\pard\outlinelevel9 "
+        f"{text}\\par}}"
+    ).encode("cp1252")
+
+
+_NAMESPACES = (
+    " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{address}:1.0"'
+        for name, address in (
+            *(("office", "office"), ("text", "text"), ("table", "table"), ("draw", "drawing")),
+            *(("style", "style"), ("presentation", "presentation")),
+        )
+    )
+    + ' xmlns:xlink="http://www.w3.org/1999/xlink" xmlns:dc="http://purl.org/dc/elements/1.1/"'
+)
+
+
+def opendocument_bytes(kind: str, body: str, members: Mapping[str, str] | None = None) -> bytes:
+    """An OpenDocument file of this kind: `text`, `spreadsheet` or `presentation`."""
+    content = (
+        f"<office:document-content {_NAMESPACES}><office:body><office:{kind}>{body}"
+        f"</office:{kind}></office:body></office:document-content>"
+    )
+    mimetype = f"application/vnd.oasis.opendocument.{kind}"
+    return zip_bytes({"mimetype": mimetype, "content.xml": content, **(members or {})})
+
+
+def odt_bytes(text: str = PROSE) -> bytes:
+    """An OpenDocument text with a heading and a paragraph."""
+    return opendocument_bytes(
+        "text", f'<text:h text:outline-level="1">Findings</text:h><text:p>{text}</text:p>'
+    )
+
+
+def ods_bytes(rows: Sequence[Sequence[str]] = (("text",), (PROSE,))) -> bytes:
+    """An OpenDocument spreadsheet with one sheet."""
+    cell = "<table:table-cell><text:p>{}</text:p></table:table-cell>"
+    lines = "".join(
+        f"<table:table-row>{''.join(map(cell.format, row))}</table:table-row>" for row in rows
+    )
+    return opendocument_bytes("spreadsheet", f'<table:table table:name="A">{lines}</table:table>')
+
+
+def odp_bytes(text: str = PROSE) -> bytes:
+    """An OpenDocument presentation with one slide."""
+    frame = "<draw:frame{}><draw:text-box><text:p>{}</text:p></draw:text-box></draw:frame>"
+    title = frame.format(' presentation:class="title"', "Findings")
+    return opendocument_bytes(
+        "presentation", f'<draw:page draw:name="p">{title}{frame.format("", text)}</draw:page>'
+    )

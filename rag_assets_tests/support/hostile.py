@@ -19,11 +19,14 @@ from rag_assets_tests.support.documents import zip_bytes
 HostileFile = tuple[bytes, set[Outcome]]
 
 EMPTY, ENCRYPTED, FAILED = {Outcome.EMPTY}, {Outcome.ENCRYPTED}, {Outcome.FAILED}
+INCOMPLETE = {Outcome.INCOMPLETE}
 MISTYPED, PARSED, TRUNCATED = {Outcome.MISTYPED}, {Outcome.PARSED}, {Outcome.TRUNCATED}
 DAMAGED = TRUNCATED | FAILED
 STOPPED = {Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY, Outcome.CRASHED}
 
-_BINARY_FORMATS = ("pdf", "docx", "pptx", "xlsx", "epub")
+_BINARY_FORMATS = (
+    *("pdf", "docx", "pptx", "xlsx", "epub", "doc", "xls", "ppt", "rtf", "odt", "ods", "odp"),
+)
 _TEXT_FORMATS = ("html", "md", "txt", "csv", "eml")
 _MEBIBYTE = 1 << 20
 
@@ -91,12 +94,18 @@ def _cut_off_or_damaged() -> dict[str, HostileFile]:
         "half-xml.docx": (_with_member(word, "word/document.xml", half), DAMAGED),
         "half-xml.xlsx": (
             _with_member(good.xlsx_bytes(), "xl/worksheets/sheet1.xml", half),
-            DAMAGED,
+            INCOMPLETE,
         ),
         "half-xml.pptx": (
             _with_member(good.pptx_bytes(), "ppt/slides/slide1.xml", half),
-            DAMAGED,
+            INCOMPLETE,
         ),
+        "half.rtf": (half(good.rtf_bytes()), TRUNCATED),
+        "half.odt": (half(good.odt_bytes()), TRUNCATED),
+        "half-xml.odt": (_with_member(good.odt_bytes(), "content.xml", half), TRUNCATED),
+        "no-streams.doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000), DAMAGED),
+        "no-streams.xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000), DAMAGED),
+        "no-streams.ppt": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000), DAMAGED | EMPTY),
         "flipped-bits.docx": (_overwrite_deflated(word, "word/document.xml"), DAMAGED),
         "page-loop.pdf": (_pdf(b"<</Type/Pages/Count 1/Kids[2 0 R]>>"), DAMAGED | EMPTY | STOPPED),
         "million-pages.pdf": (
@@ -146,7 +155,7 @@ def _locked() -> dict[str, HostileFile]:
     protected = ole_encrypted_bytes()
     return {
         "password.pdf": (good.encrypted_pdf_bytes(), ENCRYPTED),
-        **{f"password.{name}": (protected, ENCRYPTED) for name in ("docx", "pptx", "xlsx")},
+        **{f"password.{name}": (protected, ENCRYPTED) for name in ("docx", "pptx", "xlsx", "doc")},
         "zip-password.docx": (_flag_as_encrypted(good.docx_bytes()), ENCRYPTED),
     }
 
@@ -208,6 +217,8 @@ def _bombs() -> dict[str, HostileFile]:
         ),
         "deflate.docx": (_word(text.format("A" * (120 * _MEBIBYTE))), refused),
         "deep-xml.docx": (_word("<w:sdt>" * 100_000 + "</w:sdt>" * 100_000), refused),
+        "deep-groups.rtf": (b"{\\rtf1 " + b"{" * 100_000 + b"x" + b"}" * 100_000 + b"}", FAILED),
+        "repeated.ods": (_repeating_sheet(), refused | PARSED),
         "flate.pdf": (_flate_bomb_pdf(), refused),
         "deep.html": (b"<div>" * 200_000 + b"x" + b"</div>" * 200_000, FAILED),
         "deep-unclosed.html": (b"<ul><li>" * 100_000, FAILED),
@@ -230,8 +241,8 @@ def hanging_html_bytes() -> bytes:
 
 
 def swelling_docx_bytes() -> bytes:
-    """A document of 100 kB whose text unpacks to 90 MiB, just within the parser's own limit."""
-    return _word("<w:p><w:r><w:t>" + "A" * (90 * _MEBIBYTE) + "</w:t></w:r></w:p>")
+    """A document of 100 kB whose text unpacks to 90 MiB, in texts within the parser's limit."""
+    return _word("<w:p><w:r><w:t>" + ("A" * _MEBIBYTE + "</w:t><w:t>") * 90 + "</w:t></w:r></w:p>")
 
 
 def _flate_bomb_pdf(mebibytes: int = 120) -> bytes:
@@ -242,6 +253,16 @@ def _flate_bomb_pdf(mebibytes: int = 120) -> bytes:
         b"<</Type/Pages/Count 1/Kids[3 0 R]>>",
         b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R>>",
         stream % (len(packed), packed),
+    )
+
+
+def _repeating_sheet() -> bytes:
+    """A sheet whose few bytes stand for 17 billion cells with text."""
+    columns = 'table:number-columns-repeated="16384"'
+    cell = f"<table:table-cell {columns}><text:p>x</text:p></table:table-cell>"
+    row = f'<table:table-row table:number-rows-repeated="1048576">{cell}</table:table-row>'
+    return good.opendocument_bytes(
+        "spreadsheet", f'<table:table table:name="A">{row}</table:table>'
     )
 
 

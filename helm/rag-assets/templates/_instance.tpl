@@ -69,6 +69,7 @@ run_launcher:
     dagster_home: {{ include "rag-assets.home" . }}
     instance_config_map: {{ $full }}-instance
     pods: {{ include "rag-assets.pods" . }}
+    max_silent_seconds: {{ toJson .Values.runs.maxSilentSeconds }}
     postgres_password_secret: {{ .Values.postgres.existingSecret }}
     env_config_maps: [{{ $full }}-settings]
     {{- with .Values.credentials.existingSecret }}
@@ -85,6 +86,7 @@ run_launcher:
       pod_spec_config:
         automount_service_account_token: {{ .Values.runs.mayEndRuns }}
         enable_service_links: false
+        share_process_namespace: true # the process with id 1 ignores SIGTERM until Dagster handles it
         termination_grace_period_seconds: {{ int .Values.runs.terminationGracePeriodSeconds }}
         security_context: {{ include "rag-assets.podSecurity" . | nindent 10 }}
         {{- if .Values.modelCache.image }}

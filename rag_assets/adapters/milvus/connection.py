@@ -5,6 +5,8 @@ and loading a collection before a read. What does not: particular requests (`col
 `store.py`), and the meaning of errors (`errors.py`).
 """
 
+import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from rag_assets.adapters.milvus.errors import (
@@ -14,6 +16,7 @@ from rag_assets.adapters.milvus.errors import (
     translated,
     without_credentials,
 )
+from rag_assets.adapters.waiting import logged_wait
 from rag_assets.core.errors import VectorStoreUnavailableError
 
 if TYPE_CHECKING:
@@ -24,6 +27,8 @@ GRPC_OPTIONS = {"grpc.keepalive_time_ms": 300_000}
 
 BUILT_WITHIN = 6 * 3600.0  # maximum seconds for indexing, loading or importing a collection
 REQUEST_TIMEOUT = 60.0  # maximum seconds for any other request
+
+logger = logging.getLogger(__name__)
 
 
 class Connection:
@@ -94,7 +99,8 @@ class Connection:
         where = f"Milvus at {self._address}: {method} {args[0] if args else ''}".rstrip()
         function = getattr(on or self._client, method)
         try:
-            return retrying()(function, *args, timeout=timeout, **options)
+            with logged_wait(logger, where) if within else nullcontext():
+                return retrying()(function, *args, timeout=timeout, **options)
         except client_errors() as error:
             raise translated(error, where, timeout) from error
 

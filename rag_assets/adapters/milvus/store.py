@@ -13,6 +13,7 @@ behaviour that all Milvus engines share; where they differ, the strictest one se
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -37,8 +38,11 @@ from rag_assets.adapters.milvus.rows import (
     import_file,
     requests,
 )
+from rag_assets.adapters.waiting import logged_wait
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.vectors import SparseVector
+
+logger = logging.getLogger(__name__)
 
 IMPORT_POLL = 0.5  # seconds
 RRF_K = 60  # the usual constant of reciprocal-rank fusion
@@ -85,7 +89,8 @@ class MilvusStore(Collections):
         )
         with files.temporary_file(f"{name}-{uuid4().hex}.parquet", import_file(rows)) as path:
             task = self._call("do_bulk_insert", name, "", [path], on=connection)
-            result = until_finished(self._call, "get_bulk_insert_state", task, on=connection)
+            with logged_wait(logger, f"Milvus at {self._address}: import into {name}"):
+                result = until_finished(self._call, "get_bulk_insert_state", task, on=connection)
         if result.state != State.ImportCompleted:
             raise VectorStoreError(
                 f"Milvus at {self._address}: the import of {path} into {name!r} ended as"

@@ -15,20 +15,27 @@ from pathlib import PurePosixPath
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError, first_line
 from rag_assets.adapters.parsing.formats.csv_tables import read_csv
 from rag_assets.adapters.parsing.formats.decoding import normalise
-from rag_assets.adapters.parsing.formats.extraction import verify_zip
+from rag_assets.adapters.parsing.formats.documents.books import read_book, read_old_slides
+from rag_assets.adapters.parsing.formats.documents.old_sheets import read_old_sheets
+from rag_assets.adapters.parsing.formats.documents.old_word import read_old_word
+from rag_assets.adapters.parsing.formats.documents.opendocument import read_opendocument
+from rag_assets.adapters.parsing.formats.documents.rtf import read_rtf, verify_rtf
+from rag_assets.adapters.parsing.formats.extraction import verify_ole, verify_zip
 from rag_assets.adapters.parsing.formats.html import read_html
 from rag_assets.adapters.parsing.formats.mail import read_mail, verify_mail
 from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown, read_text
-from rag_assets.adapters.parsing.formats.office import read_sheets, read_slides, read_whole
+from rag_assets.adapters.parsing.formats.office.sheets import read_sheets
+from rag_assets.adapters.parsing.formats.office.slides import read_slides
+from rag_assets.adapters.parsing.formats.office.word import read_word
 from rag_assets.adapters.parsing.formats.pdf import read_pdf, verify_pdf
 from rag_assets.core.documents.document import Omission, Outcome, Page, ParsedDocument
 
-PARSER_REVISION = 2  # increase it when a change to this package changes results
+PARSER_REVISION = 3  # increase it when a change to this package changes results
 MAX_CHARACTERS = 20_000_000  # of a document; one with more has the outcome `FAILED`
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (
     *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
-    *("markdown-it-py", "charset-normalizer", "filetype"),
+    *("markdown-it-py", "charset-normalizer", "filetype", "lxml", "xlrd", "olefile"),
 )
 
 
@@ -89,7 +96,8 @@ def _assemble(parts: Content, media_type: str) -> ParsedDocument:
         raise UnparsableError(Outcome.FAILED, reason)
     markdown, pages = _join_pages(parts)
     if not markdown:
-        raise UnparsableError(Outcome.EMPTY, "The document contains no text.")
+        sentences = ("The document contains no text.", _describe(parts.omissions))
+        raise UnparsableError(Outcome.EMPTY, " ".join(filter(None, sentences)))
     headings = find_headings(markdown) if parts.has_headings else ()
     title = parts.title or (headings[0].title if headings else "")
     omitted = _describe(parts.omissions)
@@ -129,18 +137,44 @@ def _verify_text(content: bytes) -> None:
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 _MARKDOWN = _Format("text/markdown", _verify_text, read_markdown)
 _HTML = _Format("text/html", _verify_text, read_html)
+_WORD = _Format(
+    _OFFICE + "wordprocessingml.document", verify_zip("a Word document", "word/"), read_word
+)
+_SLIDES = _Format(
+    _OFFICE + "presentationml.presentation", verify_zip("a presentation", "ppt/"), read_slides
+)
+_SHEETS = _Format(
+    _OFFICE + "spreadsheetml.sheet", verify_zip("an Excel workbook", "xl/"), read_sheets
+)
 _FORMATS = {
     ".pdf": _Format("application/pdf", verify_pdf, read_pdf),
-    ".docx": _Format(
-        _OFFICE + "wordprocessingml.document", verify_zip("a Word document", "word/"), read_whole
+    **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), _WORD),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"), _SLIDES),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), _SHEETS),
+    ".rtf": _Format("application/rtf", verify_rtf, read_rtf),
+    **dict.fromkeys(
+        (".doc", ".dot"),
+        _Format("application/msword", verify_ole("a Word document"), read_old_word),
     ),
-    ".pptx": _Format(
-        _OFFICE + "presentationml.presentation", verify_zip("a presentation", "ppt/"), read_slides
+    **dict.fromkeys(
+        (".ppt", ".pps"),
+        _Format("application/vnd.ms-powerpoint", verify_ole("a presentation"), read_old_slides),
     ),
-    ".xlsx": _Format(
-        _OFFICE + "spreadsheetml.sheet", verify_zip("an Excel workbook", "xl/"), read_sheets
-    ),
-    ".epub": _Format("application/epub+zip", verify_zip("an EPUB", "mimetype"), read_whole),
+    ".xls": _Format("application/vnd.ms-excel", verify_ole("an Excel workbook"), read_old_sheets),
+    **{
+        extension: _Format(
+            f"application/vnd.oasis.opendocument.{kind}",
+            verify_zip(f"an OpenDocument {kind}", "content.xml"),
+            read_opendocument,
+        )
+        for extension, kind in (
+            (".odt", "text"),
+            (".ods", "spreadsheet"),
+            (".odp", "presentation"),
+            (".odg", "graphics"),
+        )
+    },
+    ".epub": _Format("application/epub+zip", verify_zip("an EPUB", "mimetype"), read_book),
     ".eml": _Format("message/rfc822", verify_mail, partial(read_mail, parse=parse)),
     ".html": _HTML,
     ".htm": _HTML,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ KnownRows = Callable[[], dict[str, dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of the source that one listing covers.
+    """The part of the source that one listing covers. Only a source listed in order has parts.
 
     Attributes:
         after: Only document ids after this one are listed; empty to list from the start.
@@ -51,12 +52,21 @@ class Listing:
 
     Attributes:
         files: A table with the schema `SOURCE_FILES`, sorted by document_id.
+        after: Only document ids after this one are covered.
         upto: The last document id that the listing covers; None if it reached the end of the
             source.
+        ordered: Whether the source returned the documents in the order of their ids.
     """
 
     files: pl.DataFrame
+    after: str
     upto: str | None
+    ordered: bool
+
+    def covers(self) -> pl.Expr:
+        """Select the rows that the listing covers."""
+        after = pl.col("document_id") > self.after
+        return after if self.upto is None else after & (pl.col("document_id") <= self.upto)
 
 
 class Source:
@@ -83,6 +93,9 @@ class Source:
     ) -> Listing:
         """List the source, or the part of it in a window, page by page.
 
+        A window is a range of ids, so it needs a source that is listed in their order. Some servers
+        list folder by folder, or in no order at all: then the whole source is listed at once.
+
         Args:
             known: An earlier listing, so that unchanged files need not be hashed again.
             desired: Selects the document ids to list; all by default.
@@ -94,18 +107,24 @@ class Source:
         Raises:
             SourceError: The source does not exist or cannot be listed.
         """
+        window = window if self._store.ordered else WHOLE
         started, seen, upto = monotonic(), 0, None
+        last, ordered = window.after, True
         known_rows = _by_id(known)
         tables = [pl.DataFrame(schema=SOURCE_FILES)]
         for page in self._store.pages(window.after):
+            ids = [last, *(file.document_id for file in page)]
+            ordered = ordered and all(one < other for one, other in pairwise(ids))
+            if not ordered and window != WHOLE:
+                return self.listing(known, desired)
             files = [f for f in page if self._selects(f.key) and desired(f.document_id)]
             tables.append(self._table(files, known_rows))
-            seen, upto = seen + len(page), page[-1].document_id
+            seen, last = seen + len(page), ids[-1]
             if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):
+                upto = last
                 break
-        else:
-            upto = None
-        return Listing(pl.concat(tables).sort("document_id"), upto)
+        files_by_id = pl.concat(tables).unique("document_id", keep="last").sort("document_id")
+        return Listing(files_by_id, window.after, upto, ordered)
 
     def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
         """List these documents only; those that do not exist or are not selected are skipped.
@@ -174,7 +193,7 @@ class Source:
         if problem is None and version is None:
             version, stamp, problem, error = self._hashed(file, known().get(file.document_id))
         version = version or f"{file.size}-{file.modified_at.timestamp()}"
-        return (file.document_id, version, file.size, file.modified_at, stamp, problem, error)
+        return (file.document_id, version, file.size, file.modified_at, stamp, problem, error, None)
 
     def _problem(self, file: SourceFile) -> tuple[Outcome | None, str | None]:
         if problem := key_problem(file.key):

@@ -38,6 +38,7 @@ SETTLES_AFTER = timedelta(seconds=2)
 """The age from which a file has a stamp: within it, another change may have the same time."""
 
 PAGE = 1000  # objects, as in S3
+S3_EXPRESS = "--x-s3"  # suffix of directory buckets, which are listed in no order
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,14 @@ class SourceStore(Protocol):
 
     Attributes:
         at_once: Number of concurrent requests; many hide the latency of a remote store.
+        ordered: Whether the store may list its objects ordered by id. If not, it is listed whole.
     """
 
     at_once: int = 16
+    ordered: bool = True
 
     def pages(self, after: str) -> Iterator[list[SourceFile]]:
-        """Yield pages of the objects whose id is after `after`, ordered by id."""
+        """Yield pages of the objects whose id is after `after`; of all, if it is empty."""
         ...
 
     def file(self, key: str) -> SourceFile | None:
@@ -194,12 +197,13 @@ class S3Source(SourceStore):
 
     def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
         self._bucket = bucket
+        self.ordered = not bucket.endswith(S3_EXPRESS)
         self._prefix = f"{prefix}/" if prefix else ""
         self._fs = s3fs.S3FileSystem(**options)
 
     @override
     def pages(self, after: str) -> Iterator[list[SourceFile]]:
-        arguments = {"Bucket": self._bucket, "Prefix": self._prefix}
+        arguments = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": PAGE}
         if after:
             arguments["StartAfter"] = self._prefix + after
         while True:
@@ -207,9 +211,15 @@ class S3Source(SourceStore):
             files = [self._file(item) for item in page.get("Contents", ()) if _is_file(item)]
             if files:
                 yield files
-            if not page.get("IsTruncated"):
+            if not page["IsTruncated"]:
                 return
-            arguments["ContinuationToken"] = page["NextContinuationToken"]
+            token = page.get("NextContinuationToken")
+            if token in (None, arguments.get("ContinuationToken")):
+                raise SourceError(
+                    f"{self._url} cannot be listed to its end: the server announces more objects"
+                    " but does not say how to continue. Check the endpoint."
+                )
+            arguments["ContinuationToken"] = token
 
     @override
     def file(self, key: str) -> SourceFile | None:
@@ -244,10 +254,20 @@ class S3Source(SourceStore):
 
     def _page(self, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._fs.call_s3("list_objects_v2", **arguments)  # type: ignore[no-any-return]
+            page: dict[str, Any] = self._fs.call_s3("list_objects_v2", **arguments)
         except S3_ERRORS as error:
-            message = f"Cannot list s3://{self._bucket}/{self._prefix}: {error}."
+            message = f"Cannot list {self._url}: {error}."
             raise _s3_error(f"{message} Check the bucket name and the endpoint.", error) from error
+        if "IsTruncated" not in page:  # botocore returns nothing for a page of HTML, or no answer
+            raise SourceError(
+                f"Cannot list {self._url}: the answer is not an S3 listing, but perhaps a login or"
+                " error page. Check the endpoint and what is between it and here."
+            )
+        return page
+
+    @property
+    def _url(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}"
 
 
 class FsspecSource(SourceStore):

@@ -15,6 +15,7 @@ import polars as pl
 
 from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quarantine import Quarantine
+from rag_assets.core.documents.removals import Doubt
 from rag_assets.core.reports.spending import Spending
 from rag_assets.core.scheduling.lanes import InFlight, StaleShard
 from rag_assets.core.scheduling.retries import Wait
@@ -176,6 +177,7 @@ class Report:
         spending: The cost of embedding so far.
         sensors: The last tick of each sensor.
         milvus: The error if Milvus cannot be reached; otherwise empty.
+        doubt: The removal of documents that is doubted, if there is one.
     """
 
     at: datetime
@@ -191,6 +193,7 @@ class Report:
     spending: Spending
     sensors: tuple[SensorState, ...]
     milvus: str = ""
+    doubt: Doubt | None = None
 
     @property
     def stages(self) -> list[tuple[str, Stage]]:
@@ -214,10 +217,13 @@ class Report:
             "documents_behind": self.documents.backlog,
             "chunks_behind": sum(stage.backlog for _, stage in self.stages[1:]),
             "shards_behind": sum(len(stage.behind) for _, stage in self.stages),
+            "missing": self.doubt.documents if self.doubt else 0,
             "documents_with_text": self.outcomes.with_text,
             **{f"documents_{outcome}": n for outcome, n in self.outcomes.by_outcome()},
             "quarantined": self.quarantine.documents,
-            "quarantined_oldest_hours": (self.at.timestamp() - since) / 3600 if since else 0.0,
+            "quarantined_oldest_hours": max(0.0, self.at.timestamp() - since) / 3600
+            if since
+            else 0.0,
             "texts_embedded": sum(one.texts for one in spent),
             "tokens_embedded": sum(one.tokens for one in spent),
             "embedding_hours": sum(one.seconds for one in spent) / 3600,
@@ -233,7 +239,8 @@ class Report:
             if model["lags"]:
                 classes = model["lags"]["classes"].items()
                 model["lags"]["classes"] = {f"{bound:g}": count for bound, count in classes}
-        return content | {"at": self.at.isoformat(), "metrics": self.metrics()}
+        doubt = self.doubt.as_dict() if self.doubt else None
+        return content | {"at": self.at.isoformat(), "doubt": doubt, "metrics": self.metrics()}
 
 
 def stage(

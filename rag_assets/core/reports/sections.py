@@ -70,6 +70,8 @@ def headline(report: Report) -> str:
         f"{report.listed:,} documents listed, {report.outcomes.with_text:,} with text,"
         f" {report.chunks:,} chunks.",
     ]
+    if report.doubt:
+        sentences.append(report.doubt.sentence)
     if report.milvus:
         sentences.append(f"Milvus cannot be reached, so the live model is unknown: {report.milvus}")
     elif report.live:
@@ -125,7 +127,11 @@ def grid(states: Sequence[ShardState], names: Sequence[str]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds in a suitable unit: 0.8 s, 42 s, 3.5 min, 2 h, 5.1 d."""
+    """Format seconds in a suitable unit: 0.8 s, 42 s, 3.5 min, 2 h, 5.1 d.
+
+    Something in the future, of another clock, counts as just now.
+    """
+    seconds = max(0.0, seconds)
     units = (("s", 1, MINUTE), ("min", MINUTE, HOUR), ("h", HOUR, DAY), ("d", DAY, float("inf")))
     unit, length = next((unit, length) for unit, length, upto in units if seconds < upto)
     digits = 0 if length == 1 and seconds >= MINUTE / 6 else 1

@@ -37,6 +37,7 @@ CPU_JOBS = frozenset(
     {
         Job.INGEST_DOCUMENTS,
         Job.RETRY_QUARANTINED,
+        Job.ACCEPT_REMOVAL,
         Job.AUDIT,
         Job.RUN_CHECKS,
         Job.COMPACT,

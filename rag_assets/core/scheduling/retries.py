@@ -11,14 +11,15 @@
   the configuration changes, or a run that was started manually succeeds.
 - A run that **succeeded** but left the shard as stale as before counts as failed.
 
-Clocks decide only how long to wait, never which version is newer. Time spent in the queue is not a
-failure.
+Clocks decide only how long to wait, never which version is newer; a wait that is longer than its
+delay, because the clock was set back, is over. Time spent in the queue is not a failure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from rag_assets.core.scheduling.clocks import age, remaining
 from rag_assets.core.scheduling.lanes import StaleShard
 
 MAX_DOUBLINGS = 32  # enough for any delay to reach the maximum
@@ -76,11 +77,33 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a stale shard is not retried yet; `until` is None if waiting does not help."""
+    """Why a stale shard is not retried yet.
+
+    Attributes:
+        until: When it will be, in seconds since the epoch; None if waiting does not help.
+        failures: How often it has failed.
+        error: The name of the last error.
+        delay: Seconds from the last failure to the retry.
+    """
 
     until: float | None
     failures: int
     error: str
+    delay: float = 0.0
+
+    def is_over(self, now: float) -> bool:
+        """Whether the shard may be retried."""
+        return self.until is not None and not remaining(self.until, self.delay, now)
+
+
+def newest_first(runs: Iterable[PastRun], now: float) -> list[PastRun]:
+    """Sort runs by when they ended.
+
+    Those that have ended in the future come last: they ended before the clock was set back.
+    """
+    return sorted(
+        runs, key=lambda run: (age(run.ended_at, now) is not None, run.ended_at), reverse=True
+    )
 
 
 def must_wait(
@@ -107,7 +130,8 @@ def must_wait(
     unavailable = last.ending is Ending.UNAVAILABLE
     max_doublings = MAX_DOUBLINGS_UNAVAILABLE if unavailable else MAX_DOUBLINGS
     delay = policy.initial_delay * 2.0 ** min(len(alike) - 1, max_doublings)
-    return Wait(last.ended_at + min(delay, policy.max_delay), len(failed), last.error)
+    delay = min(delay, policy.max_delay)
+    return Wait(last.ended_at + delay, len(failed), last.error, delay)
 
 
 def waiting(
@@ -115,7 +139,7 @@ def waiting(
 ) -> dict[int, Wait]:
     """Return the stale shards that have to wait now, by position; see `must_wait`."""
     waits = {s.position: must_wait(s.position, s.desired, history, policy) for s in stale}
-    return {p: w for p, w in waits.items() if w and (w.until is None or w.until > now)}
+    return {p: w for p, w in waits.items() if w and not w.is_over(now)}
 
 
 def _failures(shard: int, desired: str, history: Sequence[PastRun]) -> list[PastRun]:

@@ -25,9 +25,19 @@ def source_files(
     """List the source."""
     opened = index.open()
     with timing() as timed:
-        listed = list_source(opened.lake, source.open(), context.partition_keys, opened.shards)
+        listed = list_source(
+            opened.lake,
+            source.open(),
+            context.partition_keys,
+            opened.shards,
+            policy=source.removal_policy(),
+        )
     total = sum(report.documents for report in listed.reports.values())
     logger.info("listed %d documents in %d shards of %s", total, len(listed.reports), source.source)
+    if listed.doubt:
+        logger.warning("%s", listed.doubt.sentence)
+    elif listed.missing:
+        logger.warning("%d documents are missing; a listing of all shards decides", listed.missing)
     for shard, report in listed.reports.items():
         context.add_asset_metadata(
             listing_metadata(report) | timed.pace("documents", total), partition_key=shard

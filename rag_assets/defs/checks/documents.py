@@ -35,7 +35,7 @@ def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.Asset
     rate = rows.height / documents if documents else 0.0
     failed = bool(problems) or rate > thresholds.max_quarantine_rate
     age = datetime.now(UTC) - rows["since"].to_list()[0] if rows.height else timedelta()
-    hours = age.total_seconds() / 3600
+    hours = max(0.0, age.total_seconds()) / 3600
     return dg.AssetCheckResult(
         passed=rows.is_empty() and not problems,
         severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,

@@ -11,6 +11,7 @@ ALL: list[Any] = [
     ingestion.ingest_documents,
     ingestion.index_chunks,
     ingestion.retry_quarantined,
+    upkeep.accept_doubted_removal,
     upkeep.audit,
     upkeep.run_checks,
     upkeep.evaluate_live,

@@ -3,8 +3,9 @@
 import time
 
 import dagster as dg
+from pydantic import Field
 
-from rag_assets.core.names import Asset, Job, Tag
+from rag_assets.core.names import Asset, Job, Op, Tag
 from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.jobs.selections import (
     CANDIDATE_CHECKS,
@@ -12,13 +13,15 @@ from rag_assets.defs.jobs.selections import (
     PROMOTION_CHECK,
     without_checks,
 )
-from rag_assets.defs.metadata import as_metadata
-from rag_assets.defs.resources import IndexResource
+from rag_assets.defs.metadata import as_metadata, listing_events
+from rag_assets.defs.resources import IndexResource, SourceResource
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.models.orphans import find_orphans, remove
 from rag_assets.models.registry import ModelRegistry, maintained_collections
 from rag_assets.pipeline.audit import Damage, set_aside_corrupt
 from rag_assets.pipeline.audit import audit as audit_collection
+from rag_assets.pipeline.embedding import drop_unused
+from rag_assets.pipeline.listing import accept_removal
 
 report = dg.define_asset_job(
     Job.REPORT,
@@ -86,6 +89,44 @@ def audit() -> None:
     compare_rows()
 
 
+class AcceptConfig(dg.Config):
+    """The removal to accept."""
+
+    digest: str = Field(
+        default="",
+        description="Digest of the doubted removal, from the check `removals`: another removal is"
+        " refused. Empty: whatever is doubted now.",
+    )
+
+
+@dg.op(name=Op.ACCEPT)
+def accept(
+    context: dg.OpExecutionContext,
+    config: AcceptConfig,
+    source: SourceResource,
+    index: IndexResource,
+) -> None:
+    """Remove the documents whose removal is doubted from the listing."""
+    opened = index.open()
+    accepted = accept_removal(opened.lake, source.open(), opened.shards, config.digest)
+    for event in listing_events(accepted):
+        context.log_event(event)
+    removed = sum(report.removed for report in accepted.reports.values())
+    context.log.info(
+        f"Removed {removed} documents from the listing; the source sensor's next runs remove them"
+        " from the index."
+        if removed
+        else "No removal is doubted, so nothing was removed."
+    )
+    context.add_output_metadata({"documents removed": removed})
+
+
+@dg.job(name=Job.ACCEPT_REMOVAL, hooks={note_failure})
+def accept_doubted_removal() -> None:
+    """Confirm once that the documents whose removal is doubted were removed on purpose."""
+    accept()
+
+
 @dg.op
 def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> None:
     """Compact the collections and remove orphans."""
@@ -101,8 +142,14 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
         for orphan in orphans:
             remove(opened, orphan)
             context.log.info("Removed %s %s: %s.", orphan.kind, orphan.name, orphan.why)
+        dropped = drop_unused(opened)
+        context.log.info("Dropped %d vectors that were unused for too long.", dropped)
     context.add_output_metadata(
-        {"collections compacted": len(names), "orphans removed": len(orphans)}
+        {
+            "collections compacted": len(names),
+            "orphans removed": len(orphans),
+            "unused vectors dropped": dropped,
+        }
     )
 
 
@@ -111,7 +158,8 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
     hooks={note_failure},
     tags={Tag.WRITES: "models"},
     description="Have Milvus merge small and partly deleted segments, and remove orphans: vectors"
-    " and collections of retired models, checkpoints that no run will resume.",
+    " and collections of retired models, checkpoints that no run will resume. Drop vectors that"
+    " have been unused for longer than RAG_ASSETS_VECTOR_GRACE_SECONDS.",
 )
 def compact() -> None:
     """Compact the collections and remove orphans."""

@@ -15,6 +15,7 @@ from rag_assets.adapters.webhook import post
 from rag_assets.core.errors import AlertError, AlertUnavailableError
 from rag_assets.core.names import Sensor, Tag
 from rag_assets.core.reports import alert
+from rag_assets.core.scheduling.clocks import SLACK
 from rag_assets.core.scheduling.retries import Ending
 from rag_assets.defs.resources import AlertsResource
 from rag_assets.instance.event_log import check_evaluations
@@ -98,11 +99,13 @@ def _failed_run(context: dg.RunFailureSensorContext) -> alert.FailedRun:
 
 def _alerted_before(context: dg.RunFailureSensorContext, interval_seconds: float) -> bool:
     """Whether an alert for the same job, model and error was posted within the interval."""
+    now = time.time()
     tags = {name: context.dagster_run.tags.get(name, "") for name in (Tag.ERROR, Tag.MODEL)}
     similar = dg.RunsFilter(
         job_name=context.dagster_run.job_name,
         tags={Tag.ALERTED: "yes"} | {name: value for name, value in tags.items() if value},
-        updated_after=datetime.fromtimestamp(time.time() - interval_seconds, UTC),
+        updated_after=datetime.fromtimestamp(now - interval_seconds, UTC),
+        updated_before=datetime.fromtimestamp(now + SLACK, UTC),  # later: the clock was set back
     )
     return interval_seconds > 0 and bool(context.instance.get_runs(similar, limit=1))
 

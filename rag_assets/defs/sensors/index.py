@@ -13,6 +13,7 @@ from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Job, Partition, Sensor, Tag
+from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.defs.jobs.ingestion import index_chunks
 from rag_assets.defs.jobs.models import promote
@@ -20,7 +21,7 @@ from rag_assets.defs.resources import ChunkerResource, IndexResource
 from rag_assets.defs.sensors.tick import Tick
 from rag_assets.instance.freshness import is_alive
 from rag_assets.instance.partitions import model_shard_key
-from rag_assets.instance.runs import is_in_flight
+from rag_assets.instance.runs import is_in_flight, last_run
 from rag_assets.models.registry import read_records
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.counts import PARTITIONED
@@ -29,7 +30,7 @@ from rag_assets.pipeline.staleness import Metas, stale_documents, stale_rows
 from rag_assets.pipeline.sync import unfilled
 from rag_assets.settings import Settings
 
-SECONDS_TO_PROMOTE = 60  # minimum interval between requests of the first promotion
+SECONDS_TO_PROMOTE = 60  # minimum time from a promotion to the next request of the first one
 LIVE = "live"  # the sensor's cursor once an alias exists
 
 
@@ -130,6 +131,9 @@ def _go_live(tick: Tick, index: Index, model: str) -> str | None:
     """Request the promotion of the first model if nothing is live yet; return the cursor."""
     if is_in_flight(tick.instance, Job.PROMOTE):
         return None
+    last, ended_at = last_run(tick.instance, Job.PROMOTE)
+    if remaining(ended_at + SECONDS_TO_PROMOTE, SECONDS_TO_PROMOTE, time.time()):
+        return None
     try:
         if index.store.alias_target(index.alias) is not None:
             return LIVE
@@ -139,7 +143,7 @@ def _go_live(tick: Tick, index: Index, model: str) -> str | None:
     tick.messages.append(f"Nothing is live and {model} is complete → promotion")
     tick.requests.append(
         dg.RunRequest(
-            run_key=f"{model} is the first, {time.time() // SECONDS_TO_PROMOTE:.0f}",
+            run_key=f"{model} is the first, after {last or 'no promotion'}",
             job_name=Job.PROMOTE,
             tags={Tag.SOURCE: tick.settings.source, Tag.MODEL: model},
             run_config={

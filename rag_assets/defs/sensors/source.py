@@ -7,7 +7,7 @@ listing it does no work itself.
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from urllib.parse import urlsplit
 
@@ -17,14 +17,18 @@ from pydantic import TypeAdapter, ValidationError
 from rag_assets.adapters.lake.lake import KnownMetas, Lake
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.source.event_queue import EventQueue
-from rag_assets.adapters.source.source import Source, Window
+from rag_assets.adapters.source.source import WHOLE, Source, Window
 from rag_assets.core.documents.bucket_events import changed_keys
+from rag_assets.core.documents.removals import Progress, RemovalPolicy
 from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Asset, Job, Sensor
+from rag_assets.core.reports.listing import ListingResult
+from rag_assets.core.scheduling.clocks import remaining
+from rag_assets.defs.checks.listing import removals_result as removals
 from rag_assets.defs.jobs.ingestion import ingest_documents
 from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
 from rag_assets.defs.sensors.tick import Tick
-from rag_assets.pipeline.listing import ListingResult, list_source, look_up
+from rag_assets.pipeline.listing import list_source, look_up, read_files
 from rag_assets.pipeline.staleness import stale_documents
 from rag_assets.settings import Settings
 
@@ -40,11 +44,18 @@ class ListingState:
         after: Last document id listed by the previous tick; empty at the start of a listing.
         spent: Seconds that this listing has taken so far.
         due: When the next listing may start, in seconds since the epoch.
+        interval: Seconds from the end of the previous listing until then.
+        ordered: Whether the source was listed in the order of document ids; otherwise it cannot be
+            listed in parts.
+        progress: Documents listed before this listing, and those removed since the previous one.
     """
 
     after: str = ""
     spent: float = 0.0
     due: float = 0.0
+    interval: float = 0.0
+    ordered: bool = True
+    progress: Progress = field(default_factory=Progress)
 
 
 def source_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -67,8 +78,8 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         tick, opened, files = Tick(context.instance, settings), index.open(), source.open()
         lake, shards = opened.lake, list(opened.shards)
-        tick.observe(_take_notifications(tick, lake, files, shards))
-        state = _continue_listing(tick, lake, files, shards, _state(context.cursor))
+        listing = SourceListing(tick, lake, files, shards, source.removal_policy())
+        state = listing.go_on(listing.take_notifications(_state(context.cursor)))
         names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
         metas = tick.read_metas(lake, names, known)
         tick.request_runs(
@@ -96,51 +107,90 @@ def _state(cursor: str | None) -> ListingState:
         return ListingState()
 
 
-def _continue_listing(
-    tick: Tick, lake: Lake, source: Source, shards: list[str], state: ListingState
-) -> ListingState:
-    """List the next part of the source, if that is due; return the new state."""
-    now = time.time()
-    if not state.after and now < state.due:
-        tick.messages.append(f"The next listing is due in {state.due - now:.0f} s.")
-        return state
-    limits = tick.settings
-    window = Window(state.after, limits.list_objects, limits.list_seconds)
-    result = list_source(lake, source, shards, shards, window)
-    tick.observe(result)
-    spent = state.spent + time.time() - now
-    if result.upto is not None:
-        tick.messages.append(f"Listed up to {result.upto!r}; the next tick continues from there.")
-        return ListingState(result.upto, spent)
-    documents = sum(report.documents for report in result.reports.values())
-    tick.messages.append(f"{documents} documents listed in {spent:.1f} s.")
-    interval = spent / TIME_SHARE if spent > SHORT_LISTING else 0.0
-    return ListingState(due=time.time() - spent + max(limits.list_interval_seconds, interval))
+@dataclass(frozen=True, slots=True)
+class SourceListing:
+    """What one tick lists of the source."""
 
+    tick: Tick
+    lake: Lake
+    source: Source
+    shards: list[str]
+    policy: RemovalPolicy
 
-def _take_notifications(tick: Tick, lake: Lake, source: Source, shards: list[str]) -> ListingResult:
-    """Look up the documents that the bucket's notifications name, then delete the messages."""
-    result, settings = ListingResult({}, {}), tick.settings
-    if not settings.events_queue_url:
-        return result
-    queue = _queue(settings.events_queue_url, json.dumps(settings.events_options))
-    address = urlsplit(settings.source)
-    prefix = address.path.strip("/") + "/" if address.path.strip("/") else ""
-    try:
-        messages = [message for batch in queue.drain() for message in batch]
-        keys = [changed_keys(message.body, address.netloc) for message in messages]
-        named = {key for names in keys for key in names or ()}
-        ids = {key.removeprefix(prefix) for key in named if key.startswith(prefix)}
-        result = look_up(lake, source, ids, shards)
-        queue.delete(messages)
-    except SourceError as error:
-        tick.messages.append(f"{error} Changes will be found by listing.")
-    else:
-        invalid = keys.count(None)
-        if messages:
-            message = f"{len(messages)} notifications named {len(ids)} documents"
-            tick.messages.append(message + (f"; {invalid} were invalid." if invalid else "."))
-    return result
+    def go_on(self, state: ListingState) -> ListingState:
+        """List the next part of the source, if that is due; return the new state."""
+        tick, limits, now = self.tick, self.tick.settings, time.time()
+        wait = 0.0 if state.after else remaining(state.due, state.interval, now)
+        if wait:
+            tick.messages.append(f"The next listing is due in {wait:.0f} s.")
+            return state
+        started = time.monotonic()
+        limited = Window(state.after, limits.list_objects, limits.list_seconds)
+        result = list_source(
+            self.lake,
+            self.source,
+            self.shards,
+            self.shards,
+            limited if state.ordered else WHOLE,
+            policy=self.policy,
+            progress=state.progress,
+        )
+        tick.observe(result)
+        if result.doubt_changed:
+            tick.evaluate(removals(result.doubt, read_files(self.lake, self.shards)))
+        spent = state.spent + time.monotonic() - started
+        if result.upto is not None:
+            tick.messages.append(
+                f"Listed up to {result.upto!r}; the next tick continues from there."
+                + (f" {result.missing} documents are missing so far." if result.missing else "")
+            )
+            return ListingState(result.upto, spent, progress=result.progress)
+        tick.messages.append(f"{result.documents} documents listed in {spent:.1f} s.")
+        if result.doubt:
+            tick.messages.append(result.doubt.sentence)
+        share = spent / TIME_SHARE if spent > SHORT_LISTING else 0.0
+        interval = max(0.0, max(limits.list_interval_seconds, share) - spent)
+        return ListingState(
+            due=time.time() + interval,
+            interval=interval,
+            ordered=result.ordered,
+        )
+
+    def take_notifications(self, state: ListingState) -> ListingState:
+        """Look up the documents that the bucket's notifications name; return the new state.
+
+        The messages are deleted afterwards.
+        """
+        settings, messages = self.tick.settings, self.tick.messages
+        if not settings.events_queue_url:
+            return state
+        result = ListingResult(progress=state.progress)
+        queue = _queue(settings.events_queue_url, json.dumps(settings.events_options))
+        address = urlsplit(settings.source)
+        prefix = address.path.strip("/") + "/" if address.path.strip("/") else ""
+        try:
+            notes = [message for batch in queue.drain() for message in batch]
+            keys = [changed_keys(message.body, address.netloc) for message in notes]
+            named = {key for names in keys for key in names or ()}
+            ids = {key.removeprefix(prefix) for key in named if key.startswith(prefix)}
+            result = look_up(
+                self.lake,
+                self.source,
+                ids,
+                self.shards,
+                policy=self.policy,
+                progress=state.progress,
+            )
+            queue.delete(notes)
+        except SourceError as error:
+            messages.append(f"{error} Changes will be found by listing.")
+        else:
+            invalid = keys.count(None)
+            if notes:
+                message = f"{len(notes)} notifications named {len(ids)} documents"
+                messages.append(message + (f"; {invalid} were invalid." if invalid else "."))
+        self.tick.observe(result)
+        return replace(state, progress=result.progress)
 
 
 @cache

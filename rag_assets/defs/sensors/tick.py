@@ -14,14 +14,15 @@ import dagster as dg
 
 from rag_assets.adapters.lake.lake import KnownMetas, Lake, Meta, problems
 from rag_assets.core.names import Asset
+from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.bulk_window import closed_until
 from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard, plan_runs
 from rag_assets.core.scheduling.retries import RetryPolicy, waiting
 from rag_assets.core.scheduling.tick_message import describe
-from rag_assets.defs.metadata import listing_metadata
+from rag_assets.defs.metadata import listing_events
 from rag_assets.instance.freshness import heartbeats
+from rag_assets.instance.launchers.starting import fail_lost_starts, sees_processes
 from rag_assets.instance.runs import read_runs, request
-from rag_assets.pipeline.listing import ListingResult
 from rag_assets.settings import Settings
 
 
@@ -37,7 +38,9 @@ class Tick:
     settings: Settings
     requests: list[dg.RunRequest] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
-    events: list[dg.AssetObservation | dg.AssetMaterialization] = field(default_factory=list)
+    events: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = field(
+        default_factory=list
+    )
     behind: list[str] = field(default_factory=list)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -118,21 +121,21 @@ class Tick:
         return metas
 
     def observe(self, result: ListingResult) -> None:
-        """Report the listings that changed, as observations and materialisations.
+        """Report the listings that changed."""
+        self.events.extend(listing_events(result))
 
-        Materialisations, because the listing has been written, and because the UI determines the
-        staleness of an asset that can be materialised by nothing else.
-        """
-        for shard, version in result.versions.items():
-            for event in (dg.AssetMaterialization, dg.AssetObservation):
-                self.events.append(
-                    event(
-                        Asset.SOURCE_FILES,
-                        partition=shard,
-                        metadata=listing_metadata(result.reports[shard]),
-                        tags={"dagster/data_version": version},
-                    )
-                )
+    def evaluate(self, result: dg.AssetCheckResult) -> None:
+        """Report a check of `source_files` at once, rather than when checks are next due."""
+        self.events.append(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(Asset.SOURCE_FILES),
+                check_name=result.check_name or "",
+                passed=result.passed,
+                severity=result.severity,
+                description=result.description,
+                metadata=result.metadata,
+            )
+        )
 
     def heartbeat(self, asset: str, **metrics: float) -> None:
         """Report a heartbeat of an asset, if one is due."""
@@ -142,7 +145,9 @@ class Tick:
             )
 
     def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
-        """Return the tick's result for Dagster."""
+        """Return the tick's result for Dagster, after failing the runs that cannot start."""
+        if sees_processes(self.instance):
+            self.messages.extend(fail_lost_starts(self.instance))
         context.log.info(self.message)
         return dg.SensorResult(
             run_requests=self.requests,

@@ -6,32 +6,52 @@ them, they would not reach a backfill outside of a job (an asset's op tags do no
 pod), and a re-executed run would copy the old values. A run's own `dagster-k8s/config` tag takes
 precedence.
 
-What belongs here: launching a run's pod. What does not: which work and lane a run has, and how
-pods are merged (`core/scheduling/pods.py`).
+What belongs here: launching a run's pod, and its health. What does not: which work and lane a run
+has, how pods are merged (`core/scheduling/pods.py`), and what keeps one from starting
+(`pod_starts.py`).
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
 import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_k8s import K8sRunLauncher
+from dagster_k8s.client import DagsterK8sError
 from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import UserDefinedDagsterK8sConfig
+from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
+from kubernetes.client import ApiException
 from typing_extensions import override
+from urllib3.exceptions import HTTPError
 
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.scheduling.pods import PodConfig, Work, pod_config, require_pods, work_of
-from rag_assets.instance.runs import lane_of_run
+from rag_assets.core.scheduling.starts import LostStart, why_lost
+from rag_assets.instance.launchers.hanging import HANGING, SilenceWatch, max_silent_seconds_field
+from rag_assets.instance.launchers.pod_starts import job_state, pod_start
+from rag_assets.instance.runs import fail_run, lane_of_run
+
+CREATED = "Kubernetes run worker job created"  # dagster-k8s's event
+logger = logging.getLogger(__name__)
 
 NOT_FOUND = "could not be found"  # end of dagster-k8s's message that a run's Job is gone
 
 
 class PodRunLauncher(K8sRunLauncher):
-    """Launches each run as a Job with a pod to suit it; adds `pods` to dagster-k8s's config."""
+    """Launches each run as a Job with a pod to suit it, and ends those that hang.
 
-    def __init__(self, pods: Mapping[str, PodConfig] | None = None, **config: Any) -> None:
+    Adds `pods` and `max_silent_seconds` to dagster-k8s's config.
+    """
+
+    def __init__(
+        self,
+        pods: Mapping[str, PodConfig] | None = None,
+        max_silent_seconds: Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> None:
         super().__init__(**config)
+        self._silence = SilenceWatch.configured(max_silent_seconds)
         self._pods = pods or {}
         require_known(self._pods)
 
@@ -44,7 +64,8 @@ class PodRunLauncher(K8sRunLauncher):
             description="Pods of runs by work (cpu, gpu), lane (stream, bulk) and both"
             " (gpu_bulk), each in the form of the tag dagster-k8s/config.",
         )
-        return {**super().config_type(), "pods": pods}  # type: ignore[no-untyped-call]
+        ours = {"pods": pods, "max_silent_seconds": max_silent_seconds_field()}
+        return {**super().config_type(), **ours}  # type: ignore[no-untyped-call]
 
     @override
     def get_container_context_for_run(self, dagster_run: dg.DagsterRun) -> K8sContainerContext:
@@ -72,7 +93,47 @@ class PodRunLauncher(K8sRunLauncher):
         unknown = health.status is WorkerStatus.UNKNOWN
         if unknown and not (health.msg or "").endswith(NOT_FOUND):
             return CheckRunHealthResult(WorkerStatus.RUNNING, health.msg)
+        if health.status is WorkerStatus.RUNNING and self._ended_for_silence(run):
+            return CheckRunHealthResult(WorkerStatus.FAILED, "It made no progress.")
         return CheckRunHealthResult(health.status, health.msg)
+
+    def _ended_for_silence(self, run: dg.DagsterRun) -> bool:
+        """Fail a run that hangs, then delete its Job; the reaper does if the API server is away."""
+        reason = self._silence.why_hanging(self._instance, run)
+        if reason and fail_run(self._instance, run, HANGING, reason):
+            namespace = self.get_container_context_for_run(run).namespace
+            try:
+                self._api_client.delete_job(_job_name(run), namespace)
+            except (ApiException, DagsterK8sError, HTTPError) as error:
+                logger.warning("The Job of run %s was not deleted: %s", run.run_id, error)
+        return bool(reason)
+
+    def lost_start(self, run: dg.DagsterRun, launched_seconds: float) -> LostStart | None:  # noqa: ARG002 - only pods tell
+        """Return why a launched run can no longer start; see `starting.StartWatcher`.
+
+        Raises:
+            DagsterK8sAPIRetryLimitExceeded, kubernetes.client.ApiException: The API server does
+                not answer, so that nothing is known.
+        """
+        name = _job_name(run)
+        namespace = self.get_container_context_for_run(run).namespace
+        status = self._api_client.get_job_status(name, namespace)
+        if status is None and not self._created(run):
+            return None
+        pods = self._api_client.get_pods_in_job(name, namespace)
+        lost = why_lost(status and job_state(status), [pod_start(pod) for pod in pods])
+        if lost is None:
+            return None
+        details = self.get_run_worker_debug_info(run) if pods else ""
+        return LostStart(lost.error, f"{lost.message}\n{details}".rstrip())
+
+    def _created(self, run: dg.DagsterRun) -> bool:
+        log = self._instance.all_logs(run.run_id, dg.DagsterEventType.ENGINE_EVENT)
+        return any(entry.message == CREATED for entry in log)
+
+
+def _job_name(run: dg.DagsterRun) -> str:
+    return str(get_job_name_from_run_id(run.run_id))  # type: ignore[no-untyped-call]
 
 
 def work_of_run(run: dg.DagsterRun) -> Work:

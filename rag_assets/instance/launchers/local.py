@@ -1,18 +1,33 @@
-"""The run launcher for one machine, which detects runs whose process is gone.
+"""The run launcher for one machine, which detects runs whose process is gone or hangs.
 
 What belongs here: launching a run's process, and its health. What does not: pods
-(`kubernetes.py`).
+(`kubernetes.py`), and how long a run may be silent (`hanging.py`).
 """
 
+import logging
+from collections.abc import Mapping
+from typing import Any, Self
+
 import dagster as dg
+import grpc  # type: ignore[import-untyped]  # the stubs are a package of their own
 import psutil
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.launcher.base import LaunchRunContext
+from dagster._serdes.config_class import ConfigurableClassData
 from typing_extensions import override
 
+from rag_assets.core.scheduling.starts import LostStart
 from rag_assets.instance.event_log import RunProcess, run_process
+from rag_assets.instance.launchers.hanging import HANGING, SilenceWatch, max_silent_seconds_field
+from rag_assets.instance.runs import fail_run, slowest_start_seconds
 
 CLOCK_SLACK = 60.0  # seconds by which the clock may have been adjusted since
+START_SECONDS = 300.0  # minimum time to start in, whatever recent runs took
+START_FACTOR = 4.0  # multiple of the slowest recent start to wait for
+SAMPLE_SECONDS = 3.0  # in which a process that starts uses some processor time on any machine
+
+logger = logging.getLogger(__name__)
 
 
 class LocalRunLauncher(DefaultRunLauncher):
@@ -24,6 +39,39 @@ class LocalRunLauncher(DefaultRunLauncher):
     does, no longer knows earlier runs, and one in another container has its processes there.
     """
 
+    def __init__(
+        self,
+        inst_data: ConfigurableClassData | None = None,
+        max_silent_seconds: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(inst_data)
+        self._silence = SilenceWatch.configured(max_silent_seconds)
+
+    @classmethod
+    @override
+    def config_type(cls) -> dict[str, Any]:
+        return {"max_silent_seconds": max_silent_seconds_field()}
+
+    @classmethod
+    @override
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> Self:
+        return cls(inst_data, **config_value)
+
+    @override
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch a run; a launch is not failed for being slow.
+
+        Otherwise, on a machine so busy that a process takes longer to start than a request may
+        take, each run would be failed and requested again while its process still starts.
+        """
+        try:
+            super().launch_run(context)
+        except DagsterUserCodeUnreachableError:
+            if not self._is_known(context.dagster_run):
+                raise
+
     @property
     @override
     def supports_check_run_worker_health(self) -> bool:
@@ -32,17 +80,54 @@ class LocalRunLauncher(DefaultRunLauncher):
     @override
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         process = run_process(self._instance, run.run_id)
-        if process is None or self._is_known(run) or is_running(process):
-            return CheckRunHealthResult(WorkerStatus.RUNNING)  # no process: launched elsewhere
-        return CheckRunHealthResult(WorkerStatus.FAILED, "Its process is gone.")
+        if process is None:  # launched elsewhere
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        if not self._is_known(run) and not is_running(process):
+            return CheckRunHealthResult(WorkerStatus.FAILED, "Its process is gone.")
+        if reason := self._silence.why_hanging(self._instance, run):
+            fail_run(self._instance, run, HANGING, reason)  # or the code server says it was killed
+            kill(process)
+            return CheckRunHealthResult(WorkerStatus.FAILED, reason)
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def lost_start(self, run: dg.DagsterRun, launched_seconds: float) -> LostStart | None:
+        """Return why a launched run can no longer start; see `starting.StartWatcher`.
+
+        A code server fails the runs of processes that end under it; this is for those that outlive
+        it, or never came to be. A process that is slow is left alone while it uses the processor.
+        """
+        process = run_process(self._instance, run.run_id)
+        if process is not None and not self._is_known(run) and not is_running(process):
+            return LostStart("ProcessGone", "Its process ended before the run started.")
+        if launched_seconds < START_SECONDS:  # what follows takes longer to find out
+            return None
+        limit = max(START_SECONDS, START_FACTOR * slowest_start_seconds(self._instance))
+        if launched_seconds < limit:
+            return None
+        if process is None and not self._is_known(run):
+            return LostStart("NoProcess", f"No process was started in {limit:.0f} s.")
+        if process is not None and is_running(process) and not _works(process):
+            kill(process)
+            return LostStart(
+                HANGING,
+                f"Its process did not start the run in {limit:.0f} s and uses no processor time. It"
+                " was killed.",
+            )
+        return None
 
     def _is_known(self, run: dg.DagsterRun) -> bool:
-        """Whether the code server that launched a run responds and still knows it."""
+        """Whether the code server that launched a run still knows it, or is too busy to tell."""
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         try:
             return client is not None and run.run_id in client.get_current_runs()
-        except DagsterUserCodeUnreachableError:
-            return False
+        except DagsterUserCodeUnreachableError as error:
+            return is_timeout(error)
+
+
+def is_timeout(error: DagsterUserCodeUnreachableError) -> bool:
+    """Whether a code server did not answer in time, as a busy one; otherwise it is not there."""
+    cause = error.__cause__
+    return isinstance(cause, grpc.Call) and cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def is_running(process: RunProcess) -> bool:
@@ -51,5 +136,29 @@ def is_running(process: RunProcess) -> bool:
         current = psutil.Process(process.pid)
         dead = current.status() == psutil.STATUS_ZOMBIE
         return not dead and current.create_time() <= process.noted_at + CLOCK_SLACK
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill(process: RunProcess) -> None:
+    """Kill a run's process and its children, if it is one of this machine.
+
+    Without asking it first: it has not responded for minutes, and nothing that it may have begun
+    needs it. If it cannot even be killed, as on a lost mount, what it still writes is refused.
+    """
+    try:
+        current = psutil.Process(process.pid)
+        # Another container's process ids mean other processes here.
+        if not is_running(process) or "multiprocessing" not in " ".join(current.cmdline()):
+            return
+        for doomed in [*current.children(recursive=True), current]:
+            doomed.kill()
+    except psutil.Error as error:
+        logger.warning("A hanging run's process was not killed: %s", error)
+
+
+def _works(process: RunProcess) -> bool:
+    try:
+        return psutil.Process(process.pid).cpu_percent(SAMPLE_SECONDS) > 0
     except psutil.NoSuchProcess:
         return False

@@ -1,7 +1,8 @@
-"""The reaper: deletes Jobs whose run has ended but whose pod has not.
+"""The reaper: fails runs whose pod cannot start, and deletes Jobs whose run has ended.
 
-The chart runs `python -m rag_assets.instance.launchers.reaper` every minute. When a run waits too
-long for its pod, Dagster marks it as failed but leaves its Job. The pod would stay pending, and
+The chart runs `python -m rag_assets.instance.launchers.reaper` every minute. A run whose pod was
+deleted, killed or cannot start would otherwise wait for Dagster's start timeout. When a run waits
+too long for its pod, Dagster marks it as failed but leaves its Job. The pod would stay pending, and
 eventually occupy a GPU for a run that nobody needs any more. The same applies to a pod that was
 unreachable when its run was given up.
 """
@@ -13,6 +14,8 @@ from collections.abc import Iterable
 
 import dagster as dg
 import kubernetes as k8s
+
+from rag_assets.instance.launchers.starting import fail_lost_starts
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     k8s.config.load_config()
     with dg.DagsterInstance.get() as instance:
+        for message in fail_lost_starts(instance):
+            logger.info(message)
         reap(instance, k8s.client.BatchV1Api(), os.environ["POD_NAMESPACE"])
 
 

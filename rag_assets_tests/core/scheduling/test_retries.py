@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from rag_assets.core.scheduling.retries import Ending, PastRun, RetryPolicy, must_wait
+from rag_assets.core.scheduling.lanes import StaleShard
+from rag_assets.core.scheduling.retries import (
+    Ending,
+    PastRun,
+    RetryPolicy,
+    must_wait,
+    newest_first,
+    waiting,
+)
 
 NOW = "the configuration"
 POLICY = RetryPolicy(initial_delay=10, max_delay=60, configured=NOW)
@@ -66,3 +74,21 @@ def test_a_success_that_left_the_shard_as_stale_counts_as_a_failure() -> None:
 
     assert until(useless) == 1010
     assert must_wait(1, "newer", [useless], POLICY) is None
+
+
+def test_a_clock_set_back_an_hour_does_not_lengthen_the_delay() -> None:
+    shard, failed = StaleShard(1, 1, 1, "desired"), run(1000, Ending.FAILED)
+
+    waits = {now: waiting([shard], [failed], POLICY, now) for now in (1005, 1010, 1000 - 3600)}
+
+    assert {now: bool(found) for now, found in waits.items()} == {
+        1005: True,
+        1010: False,
+        1000 - 3600: False,
+    }
+
+
+def test_runs_that_ended_before_the_clock_was_set_back_are_the_oldest() -> None:
+    runs = [run(at, Ending.FAILED) for at in (4600, 900, 1000, 4500)]
+
+    assert [one.ended_at for one in newest_first(runs, now=1010)] == [1000, 900, 4600, 4500]

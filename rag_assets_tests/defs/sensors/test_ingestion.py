@@ -1,6 +1,7 @@
 """The sensors' ticks on a real instance and source: what they list, request, hold back and say."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -282,7 +283,8 @@ def test_a_notified_change_is_found_without_a_listing(
 
 def later(source: Ticking) -> None:
     """The next listing is not due for a long time."""
-    source.cursor = json.dumps({"due": 9e9})
+    now = time.time()
+    source.cursor = json.dumps({"due": now + 900, "interval": 1000})
 
 
 def notification(bucket: Bucket, key: str, event: str) -> str:

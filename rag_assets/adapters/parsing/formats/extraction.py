@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from rag_assets.adapters.parsing.formats.content import UnparsableError, first_line
-from rag_assets.core.documents.document import Outcome
+from rag_assets.core.documents.document import Omission, Outcome
 
 if TYPE_CHECKING:
     import xberg
@@ -61,6 +61,18 @@ def verify_zip(expected: str, member: str) -> Callable[[bytes], None]:
             )
         if any(info.flag_bits & _ZIP_FLAG_ENCRYPTED for info in members):
             raise UnparsableError(Outcome.ENCRYPTED, "The archive is password-protected.")
+
+    return verify
+
+
+def verify_ole(expected: str) -> Callable[[bytes], None]:
+    """Return the check that a file is in the container of Office documents before 2007."""
+
+    def verify(content: bytes) -> None:
+        if not content.startswith(_OLE_MAGIC):
+            refuse_type(content, expected)
+        if _ENCRYPTED_PACKAGE in content:
+            raise UnparsableError(Outcome.ENCRYPTED, "The document is password-protected.")
 
     return verify
 
@@ -115,5 +127,16 @@ def _refuse(message: str) -> NoReturn:
 
 def title_of(document: "xberg.ExtractedDocument") -> str:
     """Return the title in the document's properties, unless it is a placeholder."""
-    title = " ".join((document.metadata.title or "").split())
+    return own_title(document.metadata.title or "")
+
+
+def own_title(title: str) -> str:
+    """Return a title on one line; empty if it is a placeholder of the program that wrote it."""
+    title = " ".join(title.split())
     return "" if _PLACEHOLDER_TITLE.match(title) else title
+
+
+def omissions_of(document: "xberg.ExtractedDocument") -> tuple[Omission, ...]:
+    """Return what the library says that it could not read."""
+    warnings = (first_line(ValueError(warning.message)) for warning in document.processing_warnings)
+    return tuple(Omission("part", "of the document", message) for message in warnings)

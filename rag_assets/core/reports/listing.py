@@ -1,0 +1,52 @@
+"""What a listing of the source found and changed, by shard."""
+
+from dataclasses import dataclass, field
+
+from rag_assets.core.documents.removals import Doubt, Progress
+
+BEGINNING = Progress()
+
+
+@dataclass(frozen=True, slots=True)
+class ListingReport:
+    """Documents of one shard, and how its listing changed; `missing` ones are still listed."""
+
+    documents: int
+    added: int
+    changed: int
+    removed: int
+    missing: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListingResult:
+    """The outcome of a listing, or of a part of one.
+
+    Attributes:
+        reports: Shard → report, for every shard listed.
+        versions: Shard → data version, for shards whose listing changed.
+        upto: The last document id listed; None if the end was reached.
+        ordered: Whether the source returned the documents in the order of their ids.
+        progress: The listing so far, for its next window.
+        doubt: The removal that is doubted, if the listing was of the whole source.
+        doubt_changed: Whether the doubt began, changed or ended.
+    """
+
+    reports: dict[str, ListingReport] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    upto: str | None = None
+    ordered: bool = True
+    progress: Progress = BEGINNING
+    doubt: Doubt | None = None
+    doubt_changed: bool = False
+
+    @property
+    def documents(self) -> int:
+        """The number of documents listed, including those that are missing."""
+        return sum(report.documents for report in self.reports.values())
+
+    @property
+    def missing(self) -> int:
+        """The number of documents that are missing from the source but still listed."""
+        return sum(report.missing for report in self.reports.values())

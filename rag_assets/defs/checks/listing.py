@@ -1,0 +1,49 @@
+"""Checks of the listing of the source."""
+
+import dagster as dg
+import polars as pl
+
+from rag_assets.core.documents.removals import Doubt, missing_by_folder
+from rag_assets.core.names import Asset, Check
+from rag_assets.defs.checks.scope import MAX_ROWS
+from rag_assets.defs.metadata import table
+from rag_assets.defs.resources import IndexResource
+from rag_assets.pipeline.listing import read_doubt, read_files
+
+
+@dg.asset_check(
+    name=Check.REMOVALS,
+    asset=Asset.SOURCE_FILES,
+    description="Whether so many documents are missing from the source that their removal is"
+    " doubted: more than RAG_ASSETS_MAX_REMOVAL_SHARE of those listed. They stay in the index until"
+    " they return or the removal is accepted.",
+)
+def removals(index: IndexResource) -> dg.AssetCheckResult:
+    """Report a doubted removal."""
+    opened = index.open()
+    return removals_result(read_doubt(opened.lake), read_files(opened.lake, opened.shards))
+
+
+def removals_result(doubt: Doubt | None, files: pl.DataFrame) -> dg.AssetCheckResult:
+    """Return the result for a doubt, and the rows of `source_files`."""
+    folders = missing_by_folder(files)
+    missing = int(folders["missing"].sum())
+    waiting = f"{missing} documents are missing; the next listing of the whole source decides."
+    return dg.AssetCheckResult(
+        asset_key=Asset.SOURCE_FILES,
+        check_name=Check.REMOVALS,
+        passed=doubt is None,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=doubt.sentence
+        if doubt
+        else waiting
+        if missing
+        else "No removal of documents is doubted.",
+        metadata={
+            "rag_assets/missing": missing,
+            "rag_assets/listed": files.height,
+            "rag_assets/share": doubt.share if doubt else 0.0,
+            "rag_assets/digest": doubt.digest if doubt else "",
+            "rag_assets/folders": table(folders.head(MAX_ROWS)),
+        },
+    )

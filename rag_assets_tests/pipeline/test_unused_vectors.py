@@ -1,0 +1,110 @@
+"""Vectors of removed documents are kept for a while, so that their return costs nothing."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from rag_assets.adapters.lake.lake import PartitionKey
+from rag_assets.core.names import Asset
+from rag_assets.models.orphans import find_orphans
+from rag_assets.pipeline.embedding import UNUSED_VECTORS, drop_unused
+from rag_assets.pipeline.listing import accept_removal
+from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.pipeline import Pipeline
+
+
+def aside(pipeline: Pipeline) -> pl.DataFrame:
+    return pl.concat([pipeline.model_run().unused(shard).table for shard in pipeline.shards])
+
+
+def embed(pipeline: Pipeline) -> dict[str, int]:
+    """Run everything but Milvus; return the work."""
+    return pipeline.list_all() | pipeline.parse_and_chunk_all() | pipeline.embed_all()
+
+
+@pytest.fixture
+def removed(pipeline: Pipeline) -> Pipeline:
+    """Three documents, of which one was removed."""
+    for name in ("a.md", "b.md", "c.md"):
+        pipeline.write(name, document(name))
+    embed(pipeline)
+    pipeline.remove("a.md")
+    embed(pipeline)
+    return pipeline
+
+
+def test_139_documents_removed_and_restored_embed_nothing(pipeline: Pipeline) -> None:
+    texts = {f"{number}.md": document(f"doc {number}") for number in range(150)}
+    for name, text in texts.items():
+        pipeline.write(name, text)
+    first = embed(pipeline)
+    assert first["embedding.computed"] > 139
+
+    for name in list(texts)[:139]:
+        pipeline.remove(name)
+    assert embed(pipeline)["embedding.removed"] == 0  # so many are doubted
+    accept_removal(pipeline.lake, pipeline.source, pipeline.shards)
+    assert embed(pipeline)["embedding.removed"] > 139
+    assert embed(pipeline)["embedding.computed"] == 0
+    for name, text in texts.items():
+        pipeline.write(name, text)
+    restored = embed(pipeline)
+
+    assert restored["embedding.computed"] == 0
+    assert restored["embedding.vectors"] == first["embedding.vectors"]
+    assert len(pipeline.embedder.embedded) == first["embedding.computed"]
+
+
+def test_kept_vectors_are_no_part_of_what_is_derived_from_embeddings(removed: Pipeline) -> None:
+    keys = [PartitionKey(Asset.EMBEDDINGS, removed.embedder.spec.key, s) for s in removed.shards]
+    before = [removed.lake.meta(key) for key in keys]
+
+    again = embed(removed)
+
+    assert aside(removed).height > 0
+    assert [removed.lake.meta(key) for key in keys] == before
+    assert (again["embedding.computed"], again["embedding.removed"]) == (0, 0)
+
+
+def test_vectors_in_use_again_are_not_kept_twice_for_long(removed: Pipeline) -> None:
+    removed.write("a.md", document("a.md"))
+    embed(removed)
+    shards = [s for s in removed.shards if removed.model_run().unused(s).table.height]
+    for number in range(30):  # whichever shard it was, it is written again
+        removed.write(f"new {number}.md", document(f"new {number}"))
+    embed(removed)
+
+    assert shards
+    assert aside(removed).is_empty()
+
+
+def expire(pipeline: Pipeline) -> None:
+    """Let a month pass for all kept vectors."""
+    for shard in pipeline.shards:
+        key = PartitionKey(UNUSED_VECTORS, pipeline.embedder.spec.key, shard)
+        actual = pipeline.model_run().unused(shard)
+        if actual.meta:
+            then = pl.lit(datetime.now(UTC) - timedelta(days=30), pl.Datetime("us", "UTC"))
+            table = actual.table.with_columns(unused_since=then)
+            pipeline.lake.commit(key, table, actual.meta, actual.token)
+
+
+def test_compaction_drops_what_has_been_unused_for_too_long(removed: Pipeline) -> None:
+    kept = aside(removed).height
+    assert drop_unused(removed.index) == 0
+    expire(removed)
+
+    assert drop_unused(removed.index) == kept
+    assert aside(removed).is_empty()
+    removed.write("a.md", document("a.md"))
+    assert embed(removed)["embedding.computed"] == kept
+
+
+def test_what_is_kept_for_a_retired_model_is_an_orphan(removed: Pipeline) -> None:
+    key, spec = removed.embedder.spec.key, removed.embedder.spec
+    registry = removed.registry().change(lambda now: now.register(key, spec.signature).retire(key))
+
+    found = {orphan.name for orphan in find_orphans(removed.index, registry)}
+
+    assert f"{UNUSED_VECTORS}/{key}" in found
