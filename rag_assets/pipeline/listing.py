@@ -315,19 +315,15 @@ def _stored(lake: Lake, shards: Shards) -> dict[str, Partition]:
 def _as_listed(lost: Partition, parsed: Partition) -> Partition:
     """Return the listing that documents were parsed from, without stamps: they are read again."""
     assert parsed.meta is not None
-    listed = pl.col("outcome").is_in(LISTED_PROBLEMS)
-    table = parsed.table.select(
-        "document_id",
-        "version",
-        "size",
-        "modified_at",
-        pl.lit(None, pl.String).alias("stamp"),
-        pl.when(listed).then("outcome").alias("problem"),
-        pl.when(listed).then("error").alias("error"),
-        pl.lit(None, pl.String).alias("missing"),
+    listed, null = pl.col("outcome").is_in(LISTED_PROBLEMS), pl.lit(None, pl.String)
+    rows = parsed.table.with_columns(
+        stamp=null,
+        missing=null,
+        problem=pl.when(listed).then("outcome"),
+        error=pl.when(listed).then("error"),
     )
     used = parsed.meta.upstream[Asset.SOURCE_FILES].changes
-    return replace(lost, table=table, changes=max(lost.changes, used) + 1)
+    return replace(lost, table=rows.select(list(SOURCE_FILES)), changes=max(lost.changes, used) + 1)
 
 
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:

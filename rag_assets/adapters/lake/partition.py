@@ -28,6 +28,8 @@ REBUILT = {
     Asset.CHUNKS: "by splitting the shard's documents again",
     Asset.EMBEDDINGS: "by embedding the shard's texts again, at the cost of a first load",
     Asset.COLLECTION: "by comparing the shard's rows in Milvus",
+    "unused_vectors": "empty: texts that return are embedded again",
+    "removals": "by the next listing",
 }
 """Asset → how a corrupt partition is rebuilt. Nothing else in the lake can be."""
 
@@ -187,7 +189,7 @@ def decode(
         return Partition(pl.DataFrame(schema=schema), None, stored, footer.changes)
     expected = {name: schema[name] for name in columns or schema}
     try:
-        table = _read_columns(stored.data, expected)
+        table = _read_parquet(stored.data, expected)
     except pl.exceptions.ColumnNotFoundError:
         table = pl.read_parquet(io.BytesIO(stored.data), n_rows=0)
     except NO_PARQUET as error:
@@ -199,16 +201,6 @@ def decode(
             " rebuilt."
         )
     return Partition(table, footer.meta, stored, footer.changes)
-
-
-def _read_columns(data: bytes, expected: Schema) -> pl.DataFrame:
-    """Read columns; those that the release which wrote the object did not know are null."""
-    stored = pl.read_parquet_schema(io.BytesIO(data))
-    added = [name for name in expected if name not in stored and name in ADDED]
-    names = [name for name in expected if name not in added]
-    table = pl.read_parquet(io.BytesIO(data), columns=names if len(names) < len(stored) else None)
-    nulls = (pl.lit(None, expected[name]).alias(name) for name in added)
-    return table.with_columns(nulls).select(list(expected)) if added else table
 
 
 def footer_bytes(tail: bytes) -> int:
@@ -252,6 +244,16 @@ def remedy(path: str) -> str:
     if how := REBUILT.get(asset_of(path)):
         return f"a run over the shard rebuilds it, {how}"
     return "restore it from a backup or an earlier version of the object"
+
+
+def _read_parquet(data: bytes, expected: Schema) -> pl.DataFrame:
+    """Read columns; those that the release which wrote the object did not know are null."""
+    stored = pl.read_parquet_schema(io.BytesIO(data))
+    added = [name for name in expected if name not in stored and name in ADDED]
+    names = [name for name in expected if name not in added]
+    table = pl.read_parquet(io.BytesIO(data), columns=names if len(names) < len(stored) else None)
+    nulls = (pl.lit(None, expected[name]).alias(name) for name in added)
+    return table.with_columns(nulls).select(list(expected)) if added else table
 
 
 def _corrupt(path: str, error: BaseException) -> LakeCorruptionError:
