@@ -4,10 +4,11 @@ What belongs here: comparing the source with the listings in the lake, and commi
 does not: how a kind of source is listed (`adapters/source/`), and when (`defs/sensors/source.py`).
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import polars as pl
 
@@ -21,6 +22,7 @@ from rag_assets.core.tables import SOURCE_FILES, content_version
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
+EXAMPLES = 3  # folders named in a message
 
 SAME = ["version", "problem"]  # columns whose change requires parsing the document again
 Shards = Sequence[str]
@@ -45,11 +47,24 @@ class ListingResult:
         reports: Shard → report, for every shard listed.
         versions: Shard → data version, for shards whose listing changed.
         upto: The last document id listed; None if the end was reached.
+        unlisted: Folder → why it could not be listed; what is known of its documents is kept.
     """
 
     reports: dict[str, ListingReport]
     versions: dict[str, str]
     upto: str | None = None
+    unlisted: Mapping[str, str] = field(default_factory=dict)
+
+    def warning(self) -> str:
+        """Return a sentence about the folders that could not be listed; empty if none."""
+        if not self.unlisted:
+            return ""
+        some = [f"{name} ({why})" for name, why in islice(sorted(self.unlisted.items()), EXAMPLES)]
+        more = ", …" if len(self.unlisted) > EXAMPLES else ""
+        return (
+            f"{len(self.unlisted)} folders cannot be listed, and what is known of their documents"
+            f" is kept: {', '.join(some)}{more}. Permit it, or exclude them."
+        )
 
     def add(self, shard: str, report: ListingReport, version: str | None) -> None:
         """Add the report of a shard, and its data version if that is new."""
@@ -77,7 +92,7 @@ def list_source(
         missing.difference_update(result.reports)
         if missing:
             raise CommitConflictError(f"Another run changed the listing of {sorted(missing)}.")
-        return ListingResult(total.reports, total.versions, result.upto)
+        return replace(total, upto=result.upto, unlisted=result.unlisted)
 
     return lake.update(attempt)
 
@@ -118,7 +133,9 @@ def _list_once(
     part = pl.col("document_id") > window.after
     if listing.upto is not None:
         part &= pl.col("document_id") <= listing.upto
-    result = ListingResult({}, {}, listing.upto)
+    for folder in listing.unlisted:
+        part &= ~pl.col("document_id").str.starts_with(folder)
+    result = ListingResult({}, {}, listing.upto, listing.unlisted)
     by_shard = _by_shard(listing.files, all_shards)
     nothing = listing.files.clear()
 

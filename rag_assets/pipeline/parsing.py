@@ -18,12 +18,12 @@ from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, Partitio
 from rag_assets.adapters.parsing.parser import is_supported, parse
 from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.source import Source
-from rag_assets.adapters.source.stores import SourceDocument
+from rag_assets.adapters.source.interface import SourceDocument
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.documents.quarantine import Quarantine
-from rag_assets.core.errors import DocumentUnreadableError, StaleInputError
+from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableError, StaleInputError
 from rag_assets.core.identity import digest
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
@@ -65,14 +65,14 @@ class DocumentParser:
     def _rows(self, files: list[Row]) -> list[Row]:
         documents = {file["document_id"]: _outcome_without_reading(file) for file in files}
         unread = [document_id for document_id, document in documents.items() if document is None]
-        results = dict(zip(unread, self.source.read_all(unread), strict=True))
+        results = self.source.read_all(unread)
         read = {
             key: result for key, result in results.items() if isinstance(result, SourceDocument)
         }
         parsed = self.pool.parse_all([(key, document.content) for key, document in read.items()])
         documents |= zip(read, parsed, strict=True)
         documents |= {
-            key: ParsedDocument(Outcome.UNREADABLE, error=str(error))
+            key: ParsedDocument(_outcome(error), error=str(error))
             for key, error in results.items()
             if isinstance(error, DocumentUnreadableError)
         }
@@ -222,6 +222,11 @@ def _with_first_outcome(parsed: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFr
     """Keep the time of the first parse that had the same outcome for the same version."""
     earlier = actual.select("document_id", "version", "outcome", "judged_at")
     return parsed.update(earlier, on=["document_id", "version", "outcome"], how="left")
+
+
+def _outcome(error: DocumentUnreadableError) -> Outcome:
+    too_large = isinstance(error, DocumentTooLargeError)
+    return Outcome.TOO_LARGE if too_large else Outcome.UNREADABLE
 
 
 def _outcome_without_reading(file: Row) -> ParsedDocument | None:

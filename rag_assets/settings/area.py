@@ -1,10 +1,27 @@
 """What all settings have in common: their variable, and whether they are secret."""
 
-from pydantic import SecretStr
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rag_assets.core.addresses import parse_address
+from rag_assets.core.errors import ConfigurationError
+
 PREFIX = "RAG_ASSETS_"
+
+
+def _valid_address(url: str) -> str:
+    try:
+        parse_address(url)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return url
+
+
+AddressSetting = Annotated[str, AfterValidator(_valid_address)]
+"""An address, see `core/addresses.py`; may be empty."""
 
 
 class Area(BaseSettings):

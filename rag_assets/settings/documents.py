@@ -4,15 +4,16 @@ from typing import Any
 
 from pydantic import Field
 
-from rag_assets.settings.area import Area
+from rag_assets.settings.area import AddressSetting, Area
 
 
 class SourceSettings(Area):
     """Source."""
 
-    source_url: str = ""
-    """URL of the bucket or folder to index, for instance s3://bucket/prefix. Empty: the folder
-    `documents` in RAG_ASSETS_HOME.
+    source_url: AddressSetting = ""
+    """URL or path of the bucket or folder to index, for instance s3://bucket/prefix, taken as it is
+    written; only a file:// URL is percent-decoded. Empty: the folder `documents` in
+    RAG_ASSETS_HOME.
     """
 
     source_options: dict[str, Any] = Field(default_factory=dict, repr=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from rag_assets.settings.area import Area
+from rag_assets.settings.area import AddressSetting, Area
 
 
 class StorageSettings(Area):
@@ -14,7 +14,7 @@ class StorageSettings(Area):
     home: Path = Path(".rag-assets")
     """Folder of the embedded defaults: lake, Milvus Lite and Dagster instance."""
 
-    lake_url: str = ""
+    lake_url: AddressSetting = ""
     """URL of the lake, file:// or s3://. Empty: the folder `lake` in RAG_ASSETS_HOME."""
 
     lake_options: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -33,7 +33,7 @@ class MilvusSettings(Area):
     milvus_token: SecretStr = SecretStr("")
     """Token for Milvus: user:password or an API key."""
 
-    milvus_import_url: str = ""
+    milvus_import_url: AddressSetting = ""
     """URL of a folder in Milvus's own storage, s3:// or file://, for filling a new model's
     collection by bulk import. Empty: it is filled by upserts.
     """

@@ -26,6 +26,8 @@ def source_files(
     opened = index.open()
     with timing() as timed:
         listed = list_source(opened.lake, source.open(), context.partition_keys, opened.shards)
+    if warning := listed.warning():
+        logger.warning("%s", warning)
     total = sum(report.documents for report in listed.reports.values())
     logger.info("listed %d documents in %d shards of %s", total, len(listed.reports), source.source)
     for shard, report in listed.reports.items():

@@ -9,7 +9,6 @@ import json
 import time
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +17,7 @@ from rag_assets.adapters.lake.lake import KnownMetas, Lake
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.source.event_queue import EventQueue
 from rag_assets.adapters.source.source import Source, Window
+from rag_assets.core.addresses import parse_address
 from rag_assets.core.documents.bucket_events import changed_keys
 from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Asset, Job, Sensor
@@ -108,6 +108,8 @@ def _continue_listing(
     window = Window(state.after, limits.list_objects, limits.list_seconds)
     result = list_source(lake, source, shards, shards, window)
     tick.observe(result)
+    if warning := result.warning():
+        tick.messages.append(warning)
     spent = state.spent + time.time() - now
     if result.upto is not None:
         tick.messages.append(f"Listed up to {result.upto!r}; the next tick continues from there.")
@@ -124,11 +126,11 @@ def _take_notifications(tick: Tick, lake: Lake, source: Source, shards: list[str
     if not settings.events_queue_url:
         return result
     queue = _queue(settings.events_queue_url, json.dumps(settings.events_options))
-    address = urlsplit(settings.source)
-    prefix = address.path.strip("/") + "/" if address.path.strip("/") else ""
+    address = parse_address(settings.source)
+    prefix = address.prefix
     try:
         messages = [message for batch in queue.drain() for message in batch]
-        keys = [changed_keys(message.body, address.netloc) for message in messages]
+        keys = [changed_keys(message.body, address.bucket) for message in messages]
         named = {key for names in keys for key in names or ()}
         ids = {key.removeprefix(prefix) for key in named if key.startswith(prefix)}
         result = look_up(lake, source, ids, shards)
