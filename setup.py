@@ -75,6 +75,7 @@ setup(
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.14",
+            "uv>=0.9,<1",  # writes the locks in requirements/
             "types-PyYAML>=6",
             "types-psutil>=7",
         ],

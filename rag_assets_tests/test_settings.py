@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from rag_assets.adapters.yaml_files import find_model_spec, read_model_specs
 from rag_assets.core.errors import ConfigurationError
+from rag_assets.defs.resources import IndexResource, build_resources, resolved
 from rag_assets.settings import RENAMED, Settings, load_settings, variable
 
 
@@ -101,3 +103,48 @@ def test_a_models_file_that_cannot_be_used_is_named(tmp_path: Path, content: str
 
     with pytest.raises(ConfigurationError, match=r"own\.yaml"):
         read_model_specs(path)
+
+
+SECRET = "hunter2"
+
+
+def test_a_password_in_the_address_of_milvus_is_masked_and_its_resource_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_MILVUS_URI", f"http://me:{SECRET}@host:19530")
+    settings = load_settings()
+
+    assert build_resources(settings)["index"].milvus_uri == dg.EnvVar("RAG_ASSETS_MILVUS_URI")
+    assert resolved(settings, IndexResource).milvus_uri == settings.milvus_uri
+
+
+def test_a_password_in_the_address_of_milvus_changes_the_fingerprint_and_is_not_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prints = []
+    for password in (SECRET, "other"):
+        monkeypatch.setenv("RAG_ASSETS_MILVUS_URI", f"http://me:{password}@host:19530")
+        prints.append(load_settings().fingerprint.split("-"))
+
+    assert prints[0][0] == prints[1][0]  # twelve digits, by which a guess could be confirmed
+    assert prints[0][1] != prints[1][1]  # four
+
+
+@pytest.mark.parametrize("name", ["SOURCE_URL", "LAKE_URL", "MILVUS_IMPORT_URL"])
+def test_a_password_in_the_address_of_data_is_refused_without_being_quoted(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"RAG_ASSETS_{name}", f"sftp://me:{SECRET}@host/folder")
+
+    with pytest.raises(ConfigurationError, match=f"RAG_ASSETS_{name}: .*_OPTIONS") as refused:
+        load_settings()
+
+    assert SECRET not in str(refused.value)
+    monkeypatch.setenv(f"RAG_ASSETS_{name}", "sftp://me@host/folder/a:b@c")
+    assert load_settings()
+
+
+def test_links_for_people_have_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_ASSETS_WEBSERVER_URL", f"https://me:{SECRET}@host/dagster")
+
+    assert load_settings().webserver_url == "https://host/dagster"

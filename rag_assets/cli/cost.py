@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from rag_assets.adapters.yaml_files import read_assumptions
 from rag_assets.cli import services
 from rag_assets.cli.status import show
+from rag_assets.cli.terminal import SafeConsole
 from rag_assets.core.costs import CostReport, cost_report, cost_sections, inputs
 from rag_assets.settings import Settings, load_settings
 
@@ -48,7 +48,7 @@ def cost(*, as_json: bool, assumptions: Path | None, reference: bool, **values: 
     if as_json:
         click.echo(json.dumps(report.as_dict(), indent=2))
     else:
-        show(cost_sections(report), Console())
+        show(cost_sections(report), SafeConsole())
 
 
 def _report(settings: Settings, *, reference: bool, given: dict[str, Any]) -> CostReport:

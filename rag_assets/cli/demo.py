@@ -11,9 +11,11 @@ from time import monotonic
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
+from rich.text import Text
 
 from rag_assets.adapters.yaml_files import read_queries
 from rag_assets.cli import services
+from rag_assets.core.display import masked
 from rag_assets.core.identity import digest
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
@@ -23,10 +25,13 @@ SNIPPET_CHARACTERS = 420
 
 METRICS = {  # rows of the table: name → (asset, metric)
     "documents": ("parsed_documents", "documents"),
-    "parsed": ("parsed_documents", "parsed"),
+    "with text": ("parsed_documents", "with_text"),
+    "of them incomplete": ("parsed_documents", "incomplete"),
+    "skipped": ("parsed_documents", "skipped"),
+    "quarantined": ("parsed_documents", "quarantined"),
+    "parsed now": ("parsed_documents", "parsed"),
     "unchanged": ("parsed_documents", "unchanged"),
     "removed": ("parsed_documents", "removed"),
-    "quarantined": ("parsed_documents", "quarantined"),
     "chunks": ("chunks", "chunks"),
     "embedded": ("embeddings", "computed"),
     "rows written": ("collection", "written"),
@@ -49,7 +54,7 @@ def run_demo(source: str | None, questions: list[str], console: Console) -> None
     }
     services.prepare_home(settings)
     own_source = source is not None  # only read, never edited
-    console.print(f"Source [bold]{settings.source}[/], model [bold]{settings.model}[/]")
+    console.print(masked(f"Source {settings.source}, model {settings.model}"))
     with _progress(console), services.running(services.milvus_lite(settings), settings):
         _show_passes(settings, console, own_source=own_source)
         questions = questions or ([] if own_source else _corpus_questions())
@@ -106,15 +111,13 @@ def _table(passes: dict[str, dict[str, float]]) -> Table:
 def _show_answers(settings: Settings, console: Console, questions: list[str]) -> None:
     with Searcher.open(settings) as searcher:
         for question in questions:
-            console.rule(f"[bold]{question}")
+            console.rule(question)
             for hit in searcher.search(question, 2):
-                console.print(
-                    f"[green]{hit.score:.3f}[/] [bold]{hit.document_id}[/] {hit.heading}",
-                    highlight=False,
+                found = Text.assemble(
+                    (f"{hit.score:.3f} ", "green"), (hit.document_id, "bold"), f" {hit.heading}"
                 )
-                console.print(
-                    " ".join(hit.text.split())[:SNIPPET_CHARACTERS], markup=False, style="dim"
-                )
+                console.print(found)
+                console.print(" ".join(hit.text.split())[:SNIPPET_CHARACTERS], style="dim")
 
 
 def _corpus_questions() -> list[str]:

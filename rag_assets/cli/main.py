@@ -6,17 +6,20 @@ which `services.py`, `demo.py` and `ingestion.py` do.
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 import click
-from rich.console import Console
 
 from rag_assets.cli.cost import cost
 from rag_assets.cli.models import models
 from rag_assets.cli.settings import settings
 from rag_assets.cli.status import status
+from rag_assets.cli.terminal import SafeConsole, echo
+from rag_assets.core.display import is_text, masked, printable
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.settings import load_settings
+
+Value = TypeVar("Value", str, tuple[str, ...])
 
 
 class _Group(click.Group):
@@ -26,7 +29,15 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except RagAssetsError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(masked(str(error)))) from error
+
+
+def _is_text(_: click.Context, parameter: click.Parameter, value: Value) -> Value:
+    """Refuse an argument whose bytes are not UTF-8; Python has lone surrogates in their place."""
+    if not is_text("".join(value)):
+        name = parameter.human_readable_name
+        raise click.BadParameter(f"{name} is not valid UTF-8. Check the terminal's encoding.")
+    return value
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,7 +75,7 @@ def dev(port: int) -> None:
         register_first_model(settings, services.environment(settings)["DAGSTER_HOME"])
         with services.running([dagster], settings) as webserver:
             click.echo(f"Ready: http://{services.HOST}:{port}  (Ctrl-C stops everything)")
-            click.echo(f"Source {settings.source}, Milvus {settings.milvus_uri}")
+            echo(masked(f"Source {settings.source}, Milvus {settings.milvus_uri}"))
             services.wait_until_stopped([*milvus, *webserver])
             click.echo("Stopping")
 
@@ -74,17 +85,21 @@ def dev(port: int) -> None:
     "--source", help="Folder or bucket URL to ingest instead of the demo corpus; it is only read."
 )
 @click.option(
-    "--question", "questions", multiple=True, help="Question to answer at the end; may be repeated."
+    "--question",
+    "questions",
+    multiple=True,
+    callback=_is_text,
+    help="Question to answer at the end; may be repeated.",
 )
 def demo(source: str | None, questions: tuple[str, ...]) -> None:
     """Ingest a demo corpus and answer questions from it."""
     from rag_assets.cli.demo import run_demo  # noqa: PLC0415
 
-    run_demo(source, list(questions), Console())
+    run_demo(source, list(questions), SafeConsole())
 
 
 @main.command()
-@click.argument("question")
+@click.argument("question", callback=_is_text)
 @click.option("-n", "--limit", default=5, show_default=True, help="Maximum number of results.")
 @click.option("--prefix", help="Prefix of the ids of documents to search.")
 def search(question: str, limit: int, prefix: str | None) -> None:
@@ -99,7 +114,7 @@ def search(question: str, limit: int, prefix: str | None) -> None:
     for number, hit in enumerate(hits, 1):
         page = f", page {hit.page}" if hit.page else ""
         place = f"characters {hit.start} to {hit.end}{page}"
-        click.secho(f"{number}. {hit.document_id}  {hit.score:.3f}  ({place})", bold=True)
+        echo(f"{number}. {hit.document_id}  {hit.score:.3f}  ({place})", bold=True)
         if heading := hit.heading or hit.title:
-            click.secho(f"   {heading}", fg="green")
-        click.echo("   " + " ".join(hit.text.split()) + "\n")
+            echo(f"   {heading}", fg="green")
+        echo("   " + " ".join(hit.text.split()) + "\n")

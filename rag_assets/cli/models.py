@@ -12,11 +12,12 @@ import os
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rag_assets.adapters.yaml_files import read_model_specs
 from rag_assets.cli import services
+from rag_assets.cli.terminal import SafeConsole
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job
 from rag_assets.settings import Settings, load_settings
@@ -48,7 +49,7 @@ def list_models() -> None:
         role = statuses[name].role if name in statuses else "not registered"
         details = (str(spec.dimension), spec.sparse, spec.description) if spec else ("", "", "")
         table.add_row(name, role, *details)
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 @models.command()
@@ -116,7 +117,7 @@ def status(model: str | None) -> None:
         if model in (None, row.model):
             counts = (row.embedded, row.written, row.in_sync, row.shards)
             table.add_row(row.model, row.role, *map(str, counts), row.collection)
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 @models.command()
@@ -201,9 +202,9 @@ def _run(job: str, **ops: dict[str, Any]) -> None:
     if findings:
         table = Table("rule", "", "evidence")
         for finding in findings:
-            mark = "[green]passed[/]" if finding.passed else "[red]failed[/]"
+            mark = Text("passed", "green") if finding.passed else Text("failed", "red")
             table.add_row(finding.rule, mark, finding.evidence)
-        Console().print(table)
+        SafeConsole().print(table)
     if error:
         raise RagAssetsError(error)
 
@@ -231,7 +232,7 @@ def _show_cost(settings: Settings, model: str, rate: float) -> None:
     table.add_row("additional storage in the lake", _size(estimate.lake_bytes))
     table.add_row("additional storage in Milvus", _size(estimate.milvus_bytes))
     table.add_row("memory in Milvus, all replicas", _size(estimate.memory_bytes))
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def _size(count: int) -> str:

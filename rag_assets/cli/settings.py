@@ -7,9 +7,10 @@ from typing import Any
 import click
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from rich.console import Console
 from rich.table import Table
 
+from rag_assets.cli.terminal import SafeConsole
+from rag_assets.core.display import masked
 from rag_assets.settings import AREAS, Area, is_secret, load_settings, meaning, variable
 
 HEAD = """\
@@ -41,10 +42,10 @@ def settings(*, markdown: bool) -> None:
     table = Table("variable", "value", "meaning")
     for area in AREAS:
         for name, field in area.model_fields.items():
-            value = "(hidden)" if is_secret(field) else str(getattr(values, name))
+            value = "(hidden)" if is_secret(field) else masked(str(getattr(values, name)))
             table.add_row(variable(name), value, meaning(field))
         table.add_section()
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def _section(area: type[Area]) -> str:

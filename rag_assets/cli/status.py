@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag_assets.cli import services
+from rag_assets.cli.terminal import SafeConsole
 from rag_assets.core.reports.report import ShardState
 from rag_assets.core.reports.sections import GLYPHS, Section, sections
 from rag_assets.settings import load_settings
@@ -42,7 +43,7 @@ def status(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(current.as_dict(), indent=2))
     else:
-        show(sections(current), Console())
+        show(sections(current), SafeConsole())
 
 
 def show(parts: Iterable[Section], console: Console) -> None:

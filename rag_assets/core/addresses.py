@@ -109,10 +109,4 @@ def _other(scheme: str, url: str, rest: str) -> Address:
             f"The {scheme}:// address has a # or ?, which its store may take for something else"
             " than part of a name. Use a folder without."
         )
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    if at and ":" in user:
-        raise ConfigurationError(
-            f"The {scheme}:// address contains a password, which would be shown wherever the"
-            " address is. Put the credentials in the options."
-        )
     return Address(scheme, "", url)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from rag_assets.core.display import printable
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
 from rag_assets.instance.event_log import LAGS
@@ -108,6 +109,6 @@ def timing() -> Iterator[Timing]:
 
 def _records(rows: pl.DataFrame) -> list[dg.TableRecord]:
     return [
-        dg.TableRecord({name: str(value) for name, value in row.items()})
+        dg.TableRecord({name: printable(str(value)) for name, value in row.items()})
         for row in rows.iter_rows(named=True)
     ]

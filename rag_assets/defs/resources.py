@@ -24,6 +24,7 @@ from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
+from rag_assets.core.display import has_credentials
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.spec import ModelSpec
@@ -105,6 +106,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
     models_file: str
     embedding_api_key: str
     embedding_wait_seconds: float
+    pickled_weights: bool
     micro_batch: int
     retire_grace_seconds: float
 
@@ -134,7 +136,10 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
 
     def _load(self, spec: ModelSpec) -> Embedder:
         return _embedder(
-            spec.model_dump_json(), self.embedding_api_key, self.embedding_wait_seconds
+            spec.model_dump_json(),
+            self.embedding_api_key,
+            self.embedding_wait_seconds,
+            self.pickled_weights,
         )
 
     def _import_files(self) -> ImportFiles | None:
@@ -233,7 +238,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
     variables = {
         name: dg.EnvVar(variable(name))
         for name in settings.model_fields_set
-        if is_secret(Settings.model_fields[name])
+        if is_secret(Settings.model_fields[name]) or has_credentials(str(getattr(settings, name)))
     }
     return {name: _configured(settings, kind, variables) for name, kind in KINDS.items()}
 
@@ -264,10 +269,13 @@ def _options(text: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _embedder(spec: str, api_key: str, wait_seconds: float) -> Embedder:
+def _embedder(spec: str, api_key: str, wait_seconds: float, pickled_weights: bool) -> Embedder:
     """Load a model once in a process."""
     return load_embedder(
-        ModelSpec.model_validate_json(spec), api_key=api_key, wait_seconds=wait_seconds
+        ModelSpec.model_validate_json(spec),
+        api_key=api_key,
+        wait_seconds=wait_seconds,
+        pickled_weights=pickled_weights,
     )
 
 

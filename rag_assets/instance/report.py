@@ -78,6 +78,7 @@ class Reporter:
             chunks=sum(counts.chunks.values()),
             documents=self._documents(counts),
             quarantine=counts.quarantine,
+            outcomes=counts.outcomes,
             models=tuple(self._model(key, counts, milvus) for key in milvus.registry.records),
             spending=event_log.spending(self.instance),
             sensors=tuple(_sensors(self.instance)),

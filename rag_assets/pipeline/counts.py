@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rag_assets.adapters.lake.lake import Lake, Meta
+from rag_assets.core.documents.outcomes import Outcomes, has_outcomes
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES, Schema
@@ -32,19 +33,22 @@ class LakeCounts:
     listed: Mapping[str, int]
     parsed: Mapping[str, int]
     chunks: Mapping[str, int]
+    outcomes: Outcomes
     quarantine: Quarantine
 
     @classmethod
     def read(cls, lake: Lake, shards: Sequence[str]) -> "LakeCounts":
         """Read the counts; a table is read only if its footer lacks them."""
         metas = {asset: lake.metas(asset, {}) for asset in PARTITIONED}
+        outcomes, quarantine = _documents(lake, metas)
         return cls(
             shards=shards,
             metas=metas,
             listed=rows_by_shard(lake, metas, Asset.SOURCE_FILES, SOURCE_FILES),
             parsed=rows_by_shard(lake, metas, Asset.PARSED_DOCUMENTS, PARSED_DOCUMENTS),
             chunks=rows_by_shard(lake, metas, Asset.CHUNKS, CHUNKS),
-            quarantine=_quarantine(lake, metas),
+            outcomes=outcomes,
+            quarantine=quarantine,
         )
 
     def by_position(self, rows: Mapping[str, int]) -> dict[int, int]:
@@ -60,11 +64,13 @@ def rows_by_shard(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[
     return known | counted
 
 
-def _quarantine(lake: Lake, metas: Metas) -> Quarantine:
-    """Return the quarantined documents; a table is read only if its footer lacks the counts."""
+def _documents(lake: Lake, metas: Metas) -> tuple[Outcomes, Quarantine]:
+    """Count documents by outcome; a table is read only if its footer lacks the counts."""
     parsed: Mapping[tuple[str, ...], Meta] = metas[Asset.PARSED_DOCUMENTS]
-    unknown = [shard for (shard,), meta in parsed.items() if "rows" not in meta.metrics]
+    known = [meta.metrics for meta in parsed.values() if has_outcomes(meta.metrics)]
+    unknown = [shard for (shard,), meta in parsed.items() if not has_outcomes(meta.metrics)]
     tables = lake.read_all(Asset.PARSED_DOCUMENTS, unknown, PARSED_DOCUMENTS).values()
-    counted = [Quarantine.of(quarantined(part.table)) for part in tables]
-    known = [Quarantine.of_metrics(meta.metrics) for meta in parsed.values()]
-    return Quarantine.together([*known, *counted])
+    outcomes = [*map(Outcomes.of_metrics, known), *(Outcomes.of(part.table) for part in tables)]
+    kept = [Quarantine.of(quarantined(part.table)) for part in tables]
+    kept += map(Quarantine.of_metrics, known)
+    return Outcomes.together(outcomes), Quarantine.together(kept)

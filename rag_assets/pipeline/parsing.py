@@ -22,11 +22,12 @@ from rag_assets.adapters.source.interface import SourceDocument
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
+from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableError, StaleInputError
 from rag_assets.core.identity import digest
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES, content_version
+from rag_assets.core.tables import HAS_TEXT, PARSED_DOCUMENTS, SOURCE_FILES, content_version
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -37,13 +38,28 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ParsingReport:
-    """What one run did to a shard; `documents` and `quarantined` are totals of the shard."""
+    """What one run did to a shard, and what became of all of its documents.
 
-    documents: int
+    Attributes:
+        parsed: Documents that this run turned into text.
+        unchanged: Documents whose rows are current.
+        resumed: Documents that an interrupted run had finished.
+        removed: Documents that are no longer listed.
+        documents: All documents of the shard: those with text, skipped and quarantined ones.
+        with_text: Documents whose text is in the index.
+        incomplete: Those among them of which something is missing.
+        skipped: Documents that are in no supported format.
+        quarantined: Documents that could not be parsed.
+    """
+
     parsed: int
     unchanged: int
     resumed: int
     removed: int
+    documents: int
+    with_text: int
+    incomplete: int
+    skipped: int
     quarantined: int
 
 
@@ -162,23 +178,29 @@ def _parse_once(
     touched = int((kept["modified_at"] != change.keep["modified_at"]).sum())
     parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
     table = pl.concat([kept, parsed]).sort("document_id")
+    outcomes = Outcomes.of(table)
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
         upstream={Asset.SOURCE_FILES: _input(listing, table)},
         changes=actual.changes + change.size + touched,
-        metrics=Quarantine.of(quarantined(table)).as_metrics(),
+        metrics=Quarantine.of(quarantined(table)).as_metrics() | outcomes.as_metrics(),
     )
     if meta != actual.meta or not table.equals(actual.table):
         lake.commit(key, table, meta, actual.token)
         lake.clear_checkpoints(key)
+    if change.size:
+        logger.info("%s: %s", key.path, outcomes)
     report = ParsingReport(
-        documents=table.height,
-        parsed=fresh.height,
+        parsed=fresh.filter(HAS_TEXT).height,
         unchanged=change.keep.height,
         resumed=resumed.height,
         removed=len(change.removed),
-        quarantined=quarantined(table).height,
+        documents=outcomes.documents,
+        with_text=outcomes.with_text,
+        incomplete=outcomes.counts.get(Outcome.INCOMPLETE, 0),
+        skipped=outcomes.counts.get(Outcome.SKIPPED, 0),
+        quarantined=outcomes.quarantined,
     )
     return report, table
 

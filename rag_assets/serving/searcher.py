@@ -17,6 +17,7 @@ from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.yaml_files import find_model_spec
+from rag_assets.core.display import is_text
 from rag_assets.core.errors import RagAssetsError, SearchError
 from rag_assets.core.models.spec import ModelSpec, Sparse
 from rag_assets.core.models.vectors import SparseVector
@@ -94,7 +95,7 @@ class Searcher:
             ),
             settings.alias,
             lambda model: find_model_spec(settings.models_file, model),
-            lambda spec: load_embedder(spec, api_key=key),
+            lambda spec: load_embedder(spec, api_key=key, pickled_weights=settings.pickled_weights),
             refresh_seconds=settings.search_refresh_seconds,
         )
 
@@ -120,6 +121,8 @@ class Searcher:
         """
         if not question.strip():
             raise SearchError("The question is empty.")
+        if not is_text(question):
+            raise SearchError("The question is not valid text: it contains lone surrogates.")
         if not 1 <= limit <= 1000:  # noqa: PLR2004
             raise SearchError(f"limit must be from 1 to 1000, not {limit}.")
         serving = self._current()

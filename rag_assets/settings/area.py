@@ -1,5 +1,6 @@
 """What all settings have in common: their variable, and whether they are secret."""
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
@@ -7,21 +8,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rag_assets.core.addresses import parse_address
+from rag_assets.core.display import without_credentials
 from rag_assets.core.errors import ConfigurationError
 
 PREFIX = "RAG_ASSETS_"
-
-
-def _valid_address(url: str) -> str:
-    try:
-        parse_address(url)
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from error
-    return url
-
-
-AddressSetting = Annotated[str, AfterValidator(_valid_address)]
-"""An address, see `core/addresses.py`; may be empty."""
+PASSWORD = re.compile(r"[^/?#]*://[^/?#]*:[^/?#]*@")
 
 
 class Area(BaseSettings):
@@ -48,6 +39,28 @@ def variable(name: str) -> str:
 def meaning(field: FieldInfo) -> str:
     """Return a setting's description, on one line."""
     return " ".join((field.description or "").split())
+
+
+def _store_url(url: str) -> str:
+    if PASSWORD.match(url):
+        raise ValueError(
+            "the URL contains a password, and is shown in the UI and stored with the data; set the"
+            " password in the options of the same name, …_OPTIONS, which are never shown"
+        )
+    try:
+        parse_address(url)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return url
+
+
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+"""An address of documents or data, see `core/addresses.py`, or empty. It is shown and stored, so a
+password in it is refused.
+"""
+
+LinkUrl = Annotated[str, AfterValidator(without_credentials)]
+"""A URL for people to follow, without a user and password."""
 
 
 def is_secret(field: FieldInfo) -> bool:

@@ -4,13 +4,13 @@ from typing import Any
 
 from pydantic import Field
 
-from rag_assets.settings.area import AddressSetting, Area
+from rag_assets.settings.area import Area, StoreUrl
 
 
 class SourceSettings(Area):
     """Source."""
 
-    source_url: AddressSetting = ""
+    source_url: StoreUrl = ""
     """URL or path of the bucket or folder to index, for instance s3://bucket/prefix, taken as it is
     written; only a file:// URL is percent-decoded. Empty: the folder `documents` in
     RAG_ASSETS_HOME.

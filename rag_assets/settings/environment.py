@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from rag_assets.core.display import masked
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
 from rag_assets.settings.area import Area, variable
@@ -62,11 +63,11 @@ class Settings(
         It contains 16 bits derived from the credentials, too few to confirm a guess.
         """
         secrets = [self.milvus_token, self.embedding_api_key]  # the webhook affects no run
-        values = [secret.get_secret_value() for secret in secrets]
+        values = [secret.get_secret_value() for secret in secrets] + [self.milvus_uri]
         values += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("AWS_")]
         options = json.dumps([getattr(self, name) for name in HIDDEN])
         hidden = digest(options, *values)[:4]
-        visible = self.model_dump_json(exclude=set(HIDDEN))  # secrets are masked in it
+        visible = masked(self.model_dump_json(exclude=set(HIDDEN)))  # secrets are masked in it
         return f"{digest(visible)[:12]}-{hidden}"
 
     @property

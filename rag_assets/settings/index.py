@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr
 
-from rag_assets.settings.area import AddressSetting, Area
+from rag_assets.settings.area import Area, StoreUrl
 
 
 class StorageSettings(Area):
@@ -14,7 +14,7 @@ class StorageSettings(Area):
     home: Path = Path(".rag-assets")
     """Folder of the embedded defaults: lake, Milvus Lite and Dagster instance."""
 
-    lake_url: AddressSetting = ""
+    lake_url: StoreUrl = ""
     """URL of the lake, file:// or s3://. Empty: the folder `lake` in RAG_ASSETS_HOME."""
 
     lake_options: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -33,7 +33,7 @@ class MilvusSettings(Area):
     milvus_token: SecretStr = SecretStr("")
     """Token for Milvus: user:password or an API key."""
 
-    milvus_import_url: AddressSetting = ""
+    milvus_import_url: StoreUrl = ""
     """URL of a folder in Milvus's own storage, s3:// or file://, for filling a new model's
     collection by bulk import. Empty: it is filled by upserts.
     """
@@ -66,6 +66,11 @@ class ModelSettings(Area):
 
     embedding_api_key: SecretStr = SecretStr("")
     """Bearer token for OpenAI-compatible embedding endpoints."""
+
+    pickled_weights: bool = False
+    """Whether a model's weights may be read from pickle files (pytorch_model.bin and other .bin or
+    .pt files), which can run code when they are loaded. By default from safetensors only.
+    """
 
     embedding_wait_seconds: float = Field(default=120, gt=0)
     """Maximum time that a run waits for an unavailable or rate-limited embedding server before it

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from rag_assets.settings.area import Area
+from rag_assets.settings.area import Area, LinkUrl
 
 
 class OperationSettings(Area):
@@ -18,7 +18,7 @@ class OperationSettings(Area):
     alert_interval_seconds: float = Field(default=3600, ge=0)
     """Minimum interval between alerts for a job that keeps failing with the same error."""
 
-    webserver_url: str = ""
+    webserver_url: LinkUrl = ""
     """URL of the Dagster UI, for links in alerts."""
 
     owners: list[str] = Field(default_factory=list)

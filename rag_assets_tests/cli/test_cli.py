@@ -49,6 +49,29 @@ def test_settings_lists_every_variable_without_secrets() -> None:
         assert f"RAG_ASSETS_{name.upper()}" in result.stdout
 
 
+def test_settings_masks_a_password_in_a_url() -> None:
+    for name in ("MILVUS_URI", "EVENTS_QUEUE_URL", "WEBSERVER_URL"):
+        result = rag_assets("settings", **{f"RAG_ASSETS_{name}": "http://me:hunter2@host:1/x"})
+
+        assert result.returncode == 0
+        assert "hunter2" not in result.stdout + result.stderr
+        assert "host:1/x" in result.stdout
+
+
+def test_a_question_that_is_not_utf8_is_refused_with_a_sentence() -> None:
+    result = subprocess.run(
+        [BIN / "rag-assets", "search", b"caf\xe9"],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert result.returncode == 2
+    assert b"not valid UTF-8" in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
 def test_a_wrong_setting_is_one_line_and_no_traceback() -> None:
     result = rag_assets("search", "x", RAG_ASSETS_SHARDS="-1")
 

@@ -16,6 +16,8 @@ from rag_assets_tests.support.s3_server import Bucket
 LIMITS = ChunkLimits(characters=300, tokens=100)
 MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")
 SHARDS = 3
+CANARY = "yellow-bird-4711"
+"""A password in addresses that no platform may show anywhere."""
 
 
 def platform_settings(
@@ -28,7 +30,8 @@ def platform_settings(
         "RAG_ASSETS_SOURCE_OPTIONS": json.dumps(bucket.options),
         "RAG_ASSETS_LAKE_URL": f"{bucket.url}/lake",
         "RAG_ASSETS_LAKE_OPTIONS": json.dumps(bucket.options),
-        "RAG_ASSETS_MILVUS_URI": milvus.uri,
+        "RAG_ASSETS_MILVUS_URI": milvus.uri.replace("://", f"://someone:{CANARY}@"),
+        "RAG_ASSETS_WEBSERVER_URL": f"http://someone:{CANARY}@localhost",
         "RAG_ASSETS_MODELS_FILE": str(_models_file(home, embeddings)),
         "RAG_ASSETS_MODEL": MODELS[0],
         "RAG_ASSETS_SHARDS": str(SHARDS),

@@ -8,7 +8,7 @@ work. Nothing of ours is replaced.
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -75,6 +75,7 @@ class Platform:
         bucket: Bucket,
         embeddings: EmbeddingServer,
         instance: Mapping[str, Any] | None = None,
+        engine: Callable[[Path], MilvusServer] = lite_server,
         **settings: str,
     ) -> Iterator[Self]:
         """Start everything, with the first model registered; stop everything at the end.
@@ -84,10 +85,11 @@ class Platform:
             bucket: Holds source and lake.
             embeddings: Answers for every model.
             instance: Parts of dagster.yaml to have otherwise than the project's.
+            engine: Returns the Milvus server, given a folder.
             settings: Variables to have otherwise.
         """
         (home / "milvus").mkdir()
-        milvus = lite_server(home / "milvus")
+        milvus = engine(home / "milvus")
         milvus.start()
         environment = platform_settings(home, bucket, milvus, embeddings) | settings
         with environment_set(environment):
@@ -282,7 +284,7 @@ class Platform:
                  ... on PythonError { message } ... on RunConfigValidationInvalid {
                  errors { message } } } }""",
             e={
-                "selector": self._selector(jobName=job),
+                "selector": self.selector(jobName=job),
                 "runConfigData": config or {},
                 "executionMetadata": {"tags": tags},
             },
@@ -328,7 +330,7 @@ class Platform:
             """query($s: SensorSelector!, $n: Int!) { sensorOrError(sensorSelector: $s) {
                  ... on Sensor { sensorState { ticks(limit: $n) {
                    timestamp status skipReason runIds error { message } } } } } }""",
-            s=self._selector(sensorName=sensor),
+            s=self.selector(sensorName=sensor),
             n=limit,
         )
         return list(answer["sensorOrError"]["sensorState"]["ticks"])
@@ -340,7 +342,7 @@ class Platform:
         assert "errors" not in answer, answer
         return dict(answer["data"])
 
-    def _selector(self, **of: str) -> dict[str, str]:
+    def selector(self, **of: str) -> dict[str, str]:
         where = {
             "repositoryName": "__repository__",
             "repositoryLocationName": "rag_assets.definitions",
@@ -393,10 +395,12 @@ class Platform:
 
 
 @contextmanager
-def running_platform(home: Path, s3_endpoint: str) -> Iterator[Platform]:
+def running_platform(
+    home: Path, s3_endpoint: str, engine: Callable[[Path], MilvusServer] = lite_server
+) -> Iterator[Platform]:
     """Run a platform over an empty bucket; its embedding server's vectors are wordllama's."""
     with (
         embedding_server(load_embedder(wordllama_spec())) as embeddings,
-        Platform.create(home, new_bucket(s3_endpoint), embeddings) as created,
+        Platform.create(home, new_bucket(s3_endpoint), embeddings, engine=engine) as created,
     ):
         yield created

@@ -1,5 +1,7 @@
 """A seeded soak: documents change while runs, Milvus and the daemon are killed at random moments.
 
+In its middle a model is built, promoted and rolled back.
+
 Short as a test, longer by `python -m bench.soak`.
 """
 
@@ -7,15 +9,17 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from rag_assets.core.names import Job
+from rag_assets.core.names import Asset, Job
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.texts import document, paragraph
 
 FAULT_EVERY = 8.0  # seconds, on average
 REFUSED_FOR = 3.0
+PAUSE = 2.0  # seconds between two looks at what is awaited
+BUILT = "candidate-v1"
 
 
 @dataclass
@@ -28,6 +32,7 @@ class Soak:
     names: list[str] = field(default_factory=list)
     _texts: dict[str, str] = field(default_factory=dict)
     _number: int = 0
+    _fault_at: float = field(default_factory=lambda: time.monotonic() + FAULT_EVERY)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -40,14 +45,12 @@ class Soak:
         """
         for _ in range(20):
             self._add()
-        end = time.monotonic() + seconds
-        fault_at = time.monotonic() + FAULT_EVERY
-        while time.monotonic() < end:
-            self._change()
-            if time.monotonic() > fault_at:
-                self._harm()
-                fault_at = time.monotonic() + self.random.uniform(0.3, 1.7) * FAULT_EVERY
-            time.sleep(self.random.uniform(0.1, 1.5))  # the soak's own pace
+        began = time.monotonic()
+        self._harm_until(began + seconds / 3)
+        for step in self._life():  # in its middle, while everything goes on
+            self._harm_until(time.monotonic() + PAUSE)
+            assert time.monotonic() < began + seconds + settle_seconds, step
+        self._harm_until(began + seconds)
         settling = time.monotonic()
         desired = self.platform.await_convergence(settle_seconds)
         taken = time.monotonic() - settling
@@ -57,6 +60,32 @@ class Soak:
         for model in self.platform.models():
             assert self.platform.indexed(model) == desired == self.platform.expected()
         return dict(self.done) | {"documents": len(desired), "settled after": round(taken, 1)}
+
+    def _harm_until(self, end: float) -> None:
+        while time.monotonic() < end:
+            self._change()
+            if time.monotonic() > self._fault_at:
+                self._harm()
+                self._fault_at = time.monotonic() + self.random.uniform(0.3, 1.7) * FAULT_EVERY
+            time.sleep(self.random.uniform(0.1, 1.5))  # the soak's own pace
+
+    def _life(self) -> Iterator[str]:
+        """Build a model, promote it and roll back; yield what is awaited."""
+        platform = self.platform
+        first = platform.live()
+        platform.register(BUILT)
+        while not platform.in_sync(BUILT):
+            yield f"{BUILT} to be built"
+        promotion = {"ops": {Asset.LIVE_ALIAS: {"config": {"model": BUILT}}}}
+        for job, config, live in ((Job.PROMOTE, promotion, BUILT), (Job.ROLLBACK, {}, first)):
+            while (
+                platform.live() != live
+            ):  # a run that was killed or refused is followed by another
+                run = platform.instance.get_run_by_id(platform.launch(job, config))
+                while run is not None and not run.is_finished:
+                    yield f"{job} to end"
+                    run = platform.instance.get_run_by_id(run.run_id)
+                self.done[job] += 1
 
     def _change(self) -> None:
         changes: list[Callable[[], None]] = [self._add, self._edit, self._edit, self._edit]

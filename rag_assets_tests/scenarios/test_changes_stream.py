@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 import polars as pl
+import psutil
 import pytest
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
@@ -15,7 +16,7 @@ from rag_assets.core.documents.document import Outcome
 from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 from rag_assets.instance.event_log import recent_lags
-from rag_assets_tests.scenarios.environment import SHARDS
+from rag_assets_tests.scenarios.environment import CANARY, SHARDS
 from rag_assets_tests.scenarios.platform import Indexed, Platform
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.hostile import hostile_files
@@ -136,3 +137,29 @@ def test_the_lag_of_each_change_is_in_the_materialisations(
     records = platform.instance.fetch_materializations(dg.AssetKey("collection"), limit=50).records
     metrics = [record.asset_materialization.metadata for record in records]
     assert any("rag_assets/lag_seconds_max" in metadata for metadata in metrics)
+
+
+RESOURCES = """query($selector: RepositorySelector!) {
+  allTopLevelResourceDetailsOrError(repositorySelector: $selector) {
+    ... on ResourceDetailsList { results { name configuredValues { key value type } } }
+  }
+  runsOrError { ... on Runs { results { tags { key value } runConfigYaml } } }
+}"""
+
+
+@pytest.mark.usefixtures("rounds")
+def test_a_password_in_an_address_is_shown_nowhere(platform: Platform) -> None:
+    assert CANARY in platform.environment["RAG_ASSETS_MILVUS_URI"]
+    files = [path for path in platform.home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in files)
+    assert [path for path in files if CANARY.encode() in path.read_bytes()] == []
+    arguments = [" ".join(process.info["cmdline"] or ()) for process in processes()]
+    assert any("dagster" in line for line in arguments)
+    assert [line for line in arguments if CANARY in line] == []
+    shown = str(platform.graphql(RESOURCES, selector=platform.selector()))
+    assert "RAG_ASSETS_MILVUS_URI" in shown
+    assert CANARY not in shown
+
+
+def processes() -> list[psutil.Process]:
+    return list(psutil.process_iter(["cmdline"]))

@@ -68,7 +68,9 @@ class Embedder:
         return Encoded(dense, sparse)
 
 
-def load_embedder(spec: ModelSpec, *, api_key: str = "", wait_seconds: float = 10) -> Embedder:
+def load_embedder(
+    spec: ModelSpec, *, api_key: str = "", wait_seconds: float = 10, pickled_weights: bool = False
+) -> Embedder:
     """Load a model's weights, or connect to its server.
 
     Heavy libraries are only imported by this call.
@@ -77,6 +79,7 @@ def load_embedder(spec: ModelSpec, *, api_key: str = "", wait_seconds: float = 1
         spec: The model.
         api_key: Bearer token for an OpenAI-compatible server.
         wait_seconds: How long to wait for a server that is down or rate-limited.
+        pickled_weights: Whether weights may be pickle files, which can run code.
 
     Raises:
         ConfigurationError: The weights are missing, are not the pinned ones or cannot be loaded,
@@ -87,7 +90,7 @@ def load_embedder(spec: ModelSpec, *, api_key: str = "", wait_seconds: float = 1
         case Backend.FLAG_EMBEDDING:
             from rag_assets.adapters.embedders.flag import FlagBackend  # noqa: PLC0415
 
-            backend = FlagBackend(spec)
+            backend = FlagBackend(spec, pickled_weights=pickled_weights)
         case Backend.OPENAI:
             from rag_assets.adapters.embedders.openai import OpenAIBackend  # noqa: PLC0415
 

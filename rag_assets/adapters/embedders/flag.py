@@ -11,10 +11,12 @@ import numpy.typing as npt
 from rag_assets.adapters.embedders.weights import verify_weights
 from rag_assets.adapters.package_files import PREFIX, local_path
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.models.spec import ModelSpec, Precision, Sparse
+from rag_assets.core.models.spec import ModelClass, ModelSpec, Precision, Sparse
 from rag_assets.core.models.vectors import Encoded, SparseVector
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+PICKLED_M3 = ("sparse_linear.pt", "colbert_linear.pt")
+"""What BGE-M3 has beside its weights; there is no other form of these files."""
 
 
 class FlagBackend:
@@ -23,8 +25,10 @@ class FlagBackend:
     Only one GPU is used, because FlagEmbedding starts a process for each further device.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, *, pickled_weights: bool = False) -> None:
         folder = _folder(spec)
+        if not pickled_weights:
+            _require_safetensors(spec, folder)
         if spec.weights_sha256 is not None:
             verify_weights(spec, _weights(folder, spec))
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences a warning on fork
@@ -103,6 +107,23 @@ def _folder(spec: ModelSpec) -> Path:
             f"Model {spec.key}: {spec.name!r} is not a local folder and could not be downloaded"
             f" from the model hub at revision {spec.revision}: {error}"
         ) from error
+
+
+def _require_safetensors(spec: ModelSpec, folder: Path) -> None:
+    """Refuse a model that would be loaded from pickle files, which can run code.
+
+    Where the same weights are there in both forms, the library loads the safetensors.
+    """
+    pickled = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.bin"))
+    if spec.model_class is ModelClass.ENCODER_ONLY_M3:
+        pickled += [folder / name for name in PICKLED_M3 if (folder / name).exists()]
+    if pickled:
+        raise ConfigurationError(
+            f"Model {spec.key}: {folder} has weights in pickle files"
+            f" ({', '.join(path.name for path in pickled)}), which can run code when they are"
+            " loaded. Convert them to safetensors or, if you trust their origin, set"
+            " RAG_ASSETS_PICKLED_WEIGHTS=true."
+        )
 
 
 def _weights(folder: Path, spec: ModelSpec) -> Path:

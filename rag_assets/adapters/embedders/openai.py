@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/embeddings
 """
 
 from typing import Any
+from urllib.parse import unquote
 
 import httpx2
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
 
+from rag_assets.core.display import without_credentials
 from rag_assets.core.errors import (
     ConfigurationError,
     CredentialsError,
@@ -31,9 +33,11 @@ class OpenAIBackend:
 
     def __init__(self, spec: ModelSpec, *, api_key: str = "", give_up_after: float) -> None:
         self._spec = spec
-        self._url = f"{str(spec.endpoint).rstrip('/')}/embeddings"
+        self._url = f"{without_credentials(str(spec.endpoint)).rstrip('/')}/embeddings"
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx2.Client(timeout=httpx2.Timeout(60.0, connect=5.0), headers=headers)
+        self._client = httpx2.Client(
+            timeout=httpx2.Timeout(60.0, connect=5.0), headers=headers, auth=_auth(spec)
+        )
         self._retrying = Retrying(
             stop=stop_before_delay(give_up_after),
             wait=_wait,
@@ -107,6 +111,13 @@ class OpenAIBackend:
                 " texts, or did not index them from 0."
             )
         return vectors
+
+
+def _auth(spec: ModelSpec) -> tuple[str, str] | None:
+    """Return the user and password in the endpoint, which errors would show in the URL."""
+    if spec.endpoint is None or spec.endpoint.username is None:
+        return None
+    return unquote(spec.endpoint.username), unquote(spec.endpoint.password or "")
 
 
 def _is_transient(error: BaseException) -> bool:

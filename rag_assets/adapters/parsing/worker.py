@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+from pydantic import TypeAdapter, ValidationError
 
 from rag_assets.adapters.parsing.parser import parse
 from rag_assets.core.documents.document import Outcome, ParsedDocument
@@ -34,7 +35,10 @@ _POLL_SECONDS = 0.05
 _START_SECONDS = 60
 _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _IMPORT_ROOT = str(Path(__file__).resolve().parents[3])
+_COMMAND = [sys.executable, "-m", "rag_assets.adapters.parsing.worker"]
 _MEBIBYTE = 1 << 20
+_MAX_ANSWER_BYTES = 1 << 29
+_DOCUMENT = TypeAdapter(ParsedDocument)
 
 
 class ParserPool:
@@ -137,7 +141,7 @@ class ParserPool:
         with _Watch(child, seconds, self._memory_bytes) as watch:
             try:
                 parsed = child.request(documents, seconds)
-            except (EOFError, OSError):  # the pipe broke: the child is gone
+            except (EOFError, OSError, ValidationError):  # the child is gone, or not itself
                 parsed = None
             except BaseException:  # never reuse a child that may still respond to this request
                 child.kill()
@@ -166,7 +170,7 @@ class _Child:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with child_end:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(child_end.fileno()), str(memory_bytes)],
+                [*_COMMAND, str(child_end.fileno()), str(memory_bytes)],
                 pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -186,7 +190,7 @@ class _Child:
     def _wait_until_ready(self) -> None:
         try:
             if self._pipe.poll(_START_SECONDS):
-                self._pipe.recv()
+                self._pipe.recv_bytes(_MAX_ANSWER_BYTES)
                 return
         except (EOFError, OSError):
             pass
@@ -200,8 +204,9 @@ class _Child:
     ) -> list[ParsedDocument]:
         self.documents += len(documents)
         self._pipe.send((documents, seconds))
-        parsed: list[ParsedDocument] = self._pipe.recv()
-        return parsed
+        return [
+            _DOCUMENT.validate_json(self._pipe.recv_bytes(_MAX_ANSWER_BYTES)) for _ in documents
+        ]
 
     def kill(self) -> None:
         self._process.kill()
@@ -283,15 +288,24 @@ class _Watch(threading.Thread):
 def main(pipe: Connection, memory_bytes: int) -> None:
     """Parse documents that arrive through the pipe, until the other end closes it."""
     _limit_resources(memory_bytes)
-    pipe.send("ready")
+    pipe.send_bytes(b"ready")
     while True:
         try:
             documents, seconds = pipe.recv()
         except EOFError:
             return
         _limit_time(seconds)
-        pipe.send([_parse(name, content) for name, content in documents])
+        for name, content in documents:
+            pipe.send_bytes(_answer(name, content))
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _answer(document_id: str, content: bytes) -> bytes:
+    """Return the parsed document as JSON: what untrusted files led to is data, never code."""
+    try:
+        return _DOCUMENT.dump_json(_parse(document_id, content))
+    except ValueError as error:  # lone surrogates, which are not text
+        return _DOCUMENT.dump_json(ParsedDocument(Outcome.FAILED, ascii(str(error))))
 
 
 def _parse(document_id: str, content: bytes) -> ParsedDocument:

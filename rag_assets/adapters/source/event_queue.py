@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import get_session
 
+from rag_assets.core.display import masked
 from rag_assets.core.errors import SourceError, SourceUnavailableError
 
 MESSAGES_PER_REQUEST = 10  # SQS's limit
@@ -35,7 +36,8 @@ class EventQueue:
         try:
             self._client = get_session().create_client("sqs", **options)
         except (BotoCoreError, TypeError, ValueError) as error:
-            raise SourceError(f"Cannot open the queue {url}: {error}") from error
+            message = f"Cannot open the queue {url}: {error}"
+            raise SourceError(masked(message)) from None
 
     def drain(self) -> Iterator[list[Message]]:
         """Yield batches of messages until the queue is empty or a limit is reached.
@@ -67,8 +69,8 @@ class EventQueue:
         try:
             yield
         except ClientError as error:
-            raise SourceError(f"The queue {self._url} refused the request: {error}") from error
+            message = f"The queue {self._url} refused the request: {error}"
+            raise SourceError(masked(message)) from None
         except BotoCoreError as error:
-            raise SourceUnavailableError(
-                f"The queue {self._url} cannot be reached: {error}"
-            ) from error
+            message = f"The queue {self._url} cannot be reached: {error}"
+            raise SourceUnavailableError(masked(message)) from None

@@ -1,10 +1,12 @@
 """Problems of documents and chunks, worst first: the evidence of the asset checks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
 from rag_assets.core.documents.chunking import ChunkLimits
+from rag_assets.core.documents.document import Outcome
 from rag_assets.core.tables import HAS_TEXT
 
 TOP = "(top)"  # the folder of documents that are in none
@@ -33,6 +35,39 @@ def tiny_texts(parsed: pl.DataFrame, characters: int) -> pl.DataFrame:
         .select("document_id", text.alias("characters"), "media_type")
         .filter(pl.col("characters") < characters)
         .sort("characters", "document_id")
+    )
+
+
+def incomplete(parsed: pl.DataFrame) -> pl.DataFrame:
+    """Return what documents hold and their texts lack, one row for each omission.
+
+    Returns:
+        [document_id, kind, name, reason, read, characters, size]: `read` is the account of the
+        document, `size` its size in bytes.
+    """
+    return (
+        parsed.filter(outcome=Outcome.INCOMPLETE)
+        .select(
+            "document_id",
+            "omissions",
+            pl.col("parts").map_elements(account, pl.String).alias("read"),
+            pl.col("markdown").str.len_chars().alias("characters"),
+            "size",
+        )
+        .explode("omissions")
+        .unnest("omissions")
+        .select("document_id", "kind", "name", "reason", "read", "characters", "size")
+        .sort("document_id", maintain_order=True)
+    )
+
+
+def account(parts: Iterable[Mapping[str, Any]]) -> str:
+    """Say how much of a document was read: "3 of 4 pages, 2 attachments"."""
+    return ", ".join(
+        f"{part['read']} of {part['found']} {part['kind']}s"
+        if part["read"] < part["found"]
+        else f"{part['found']} {part['kind']}{'' if part['found'] == 1 else 's'}"
+        for part in parts
     )
 
 

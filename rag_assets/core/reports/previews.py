@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from rag_assets.core.display import printable
 from rag_assets.core.documents.document import Outcome
+from rag_assets.core.documents.quality import account
 from rag_assets.core.tables import shortened
 
 MAX_BYTES = 16_000  # of all previews of one materialisation together
@@ -32,7 +34,7 @@ def documents(parsed: pl.DataFrame) -> pl.DataFrame:
         "outcome",
         shortened("title", CELL),
         pl.col("markdown").str.len_chars().alias("characters"),
-        pl.col("pages").list.len(),
+        pl.col("parts").map_elements(account, pl.String).fill_null("").alias("read"),
         shortened("error", CELL).fill_null(""),
     )
 
@@ -72,7 +74,7 @@ def histogram(values: Sequence[int], bound: int, unit: str) -> str:
 
 
 def _chunk(row: dict[str, object]) -> str:
-    text = str(row["text"])
+    text = printable(str(row["text"]))
     shown = text[:EXCERPT] + ("…" if len(text) > EXCERPT else "")
     head = (
         f"{_code(str(row['document_id'])[:CELL])}, chunk {row['ordinal']}, {row['tokens']} tokens"
@@ -84,7 +86,7 @@ def _chunk(row: dict[str, object]) -> str:
 
 def _code(text: str) -> str:
     """Format a text as inline code, so that Markdown does not render it."""
-    return "`" + " ".join(text.split()).replace("`", "'") + "`"
+    return "`" + " ".join(printable(text).split()).replace("`", "'") + "`"
 
 
 def _svg(counts: Sequence[int], bound: int, *, last_is_over: bool) -> str:

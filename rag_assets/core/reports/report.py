@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.reports.spending import Spending
 from rag_assets.core.scheduling.lanes import InFlight, StaleShard
@@ -170,6 +171,7 @@ class Report:
         chunks: Number of chunks.
         documents: The first stage, from documents to chunks.
         quarantine: The documents that could not be parsed.
+        outcomes: The number of documents by outcome.
         models: The models, in order of registration.
         spending: The cost of embedding so far.
         sensors: The last tick of each sensor.
@@ -184,6 +186,7 @@ class Report:
     chunks: int
     documents: Stage
     quarantine: Quarantine
+    outcomes: Outcomes
     models: tuple[ModelStatus, ...]
     spending: Spending
     sensors: tuple[SensorState, ...]
@@ -211,6 +214,8 @@ class Report:
             "documents_behind": self.documents.backlog,
             "chunks_behind": sum(stage.backlog for _, stage in self.stages[1:]),
             "shards_behind": sum(len(stage.behind) for _, stage in self.stages),
+            "documents_with_text": self.outcomes.with_text,
+            **{f"documents_{outcome}": n for outcome, n in self.outcomes.by_outcome()},
             "quarantined": self.quarantine.documents,
             "quarantined_oldest_hours": (self.at.timestamp() - since) / 3600 if since else 0.0,
             "texts_embedded": sum(one.texts for one in spent),

@@ -56,6 +56,7 @@ def sections(report: Report) -> list[Section]:
         _shards(report),
         *_behind(report),
         *_lags(report),
+        _outcomes(report),
         _quarantine(report),
         _cost(report),
         _sensors(report),
@@ -66,7 +67,8 @@ def headline(report: Report) -> str:
     """Summarise a report in a few sentences."""
     sentences = [
         f"{report.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.",
-        f"{report.listed:,} documents listed, {report.chunks:,} chunks.",
+        f"{report.listed:,} documents listed, {report.outcomes.with_text:,} with text,"
+        f" {report.chunks:,} chunks.",
     ]
     if report.milvus:
         sentences.append(f"Milvus cannot be reached, so the live model is unknown: {report.milvus}")
@@ -213,6 +215,21 @@ def _distribution(classes: Mapping[float, int]) -> list[str]:
         f"{name:>{width}}  {count:>6,}  {bar(count / largest)}".rstrip()
         for name, count in zip(names, classes.values(), strict=True)
     ]
+
+
+def _outcomes(report: Report) -> Section:
+    outcomes = report.outcomes
+    if not outcomes.documents:
+        return Section("Documents", "None has been parsed yet.")
+    rows = [
+        (outcome, f"{count:,}", bar(count / max(outcomes.counts.values())))
+        for outcome, count in outcomes.by_outcome()
+    ]
+    summary = f"{outcomes.with_text:,} of {outcomes.documents:,} documents have text in the index."
+    if outcomes.skipped:
+        extensions = ", ".join(f"{count:,} {name}" for name, count in outcomes.skipped.items())
+        summary += f" Skipped, by extension: {extensions}."
+    return Section("Documents", summary, ("outcome", "documents", ""), tuple(rows))
 
 
 def _quarantine(report: Report) -> Section:

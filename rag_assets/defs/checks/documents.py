@@ -5,7 +5,14 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from rag_assets.core.documents.quality import cut_off, offenders, out_of_bounds, tiny_texts
+from rag_assets.core.documents.outcomes import Outcomes
+from rag_assets.core.documents.quality import (
+    cut_off,
+    incomplete,
+    offenders,
+    out_of_bounds,
+    tiny_texts,
+)
 from rag_assets.core.names import Asset, Check, Job
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards
@@ -49,26 +56,30 @@ def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.Asset
 @dg.asset_check(
     name=Check.TEXT,
     asset=Asset.PARSED_DOCUMENTS,
-    description="Documents that were parsed but have hardly any text: fewer characters than"
-    " RAG_ASSETS_MIN_TEXT_CHARACTERS. Often a scan, or a page that is rendered by scripts.",
+    description="Documents that were parsed but have hardly any text, fewer characters than"
+    " RAG_ASSETS_MIN_TEXT_CHARACTERS (often a scan, or a page that is rendered by scripts), and"
+    " documents of which something is not in the text: a scanned page, an attachment, a chart.",
 )
 def text(
     config: Scope, index: IndexResource, thresholds: ThresholdsResource
 ) -> dg.AssetCheckResult:
-    """Find documents with hardly any text."""
+    """Find documents with hardly any text, and what is missing from the others."""
     opened, minimum = index.open(), thresholds.min_text_characters
     shards = selected_shards(config, opened.shards)
     parts = opened.lake.read_all(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS).values()
     parsed = pl.concat([partition.table for partition in parts])
-    tiny = tiny_texts(parsed, minimum)
+    tiny, lacking = tiny_texts(parsed, minimum), incomplete(parsed)
+    documents = lacking["document_id"].n_unique()
     return dg.AssetCheckResult(
-        passed=tiny.is_empty(),
+        passed=tiny.is_empty() and lacking.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{tiny.height} of {parsed.height} documents have fewer than"
-        f" {minimum} characters of text.",
+        description=f"{Outcomes.of(parsed)}. {tiny.height} have fewer than {minimum} characters of"
+        f" text; of {documents}, something is not in the text.",
         metadata={
             "rag_assets/tiny": tiny.height,
             "rag_assets/documents": table(tiny.head(MAX_ROWS)),
+            "rag_assets/incomplete": documents,
+            "rag_assets/omissions": table(lacking.head(MAX_ROWS)),
         },
     )
 

@@ -19,6 +19,7 @@ from transformers import (
 from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.embedders.flag import FlagBackend
 from rag_assets.adapters.package_files import local_path
+from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.models.spec import Backend, ModelClass, ModelSpec, Pooling
 
 pytestmark = pytest.mark.slow  # loads torch
@@ -96,3 +97,30 @@ def test_no_batch_is_computed_twice(spec: ModelSpec) -> None:
     assert sizes == [2, 2, 1] * 2  # as FlagEmbedding requests them
     assert computed == [2, 1] * 2
     assert np.array_equal(first, again)
+
+
+def test_weights_in_pickle_files_are_refused_unless_a_setting_allows_them(
+    spec: ModelSpec, tmp_path: Path
+) -> None:
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    assert load_embedder(spec)  # the safetensors beside it are what is loaded
+    model, _ = MODELS[spec.model_class]
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+
+    with pytest.raises(ConfigurationError, match=r"pytorch_model\.bin.*RAG_ASSETS_PICKLED_WEIGHTS"):
+        load_embedder(spec)
+
+    assert load_embedder(spec, pickled_weights=True).encode_passages(TEXTS[:1], ["a"])
+
+
+def test_the_pickled_files_beside_the_weights_of_bge_m3_are_refused_too(
+    spec: ModelSpec, tmp_path: Path
+) -> None:
+    torch.save({}, tmp_path / "sparse_linear.pt")
+    if spec.model_class is not ModelClass.ENCODER_ONLY_M3:
+        assert load_embedder(spec)  # no other model loads it
+        return
+
+    with pytest.raises(ConfigurationError, match=r"sparse_linear\.pt"):
+        load_embedder(spec)

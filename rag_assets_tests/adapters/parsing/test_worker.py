@@ -186,7 +186,7 @@ def test_a_child_loads_no_dagster_and_gets_no_credentials(monkeypatch):
 
 
 def test_a_parser_that_does_not_start_is_an_error_and_no_verdict_on_a_document(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(parse_worker, "_COMMAND", ["/bin/false"])
     with ParserPool(1, 10, GIBIBYTE) as pool:
         for _ in range(2):
             with pytest.raises(ParserStartError, match="does not start"):
@@ -197,3 +197,35 @@ def test_a_child_writes_nothing_to_the_callers_output(capfd):
     with ParserPool(1, 10, GIBIBYTE) as pool:
         pool.parse("a.pdf", pdf_bytes()[:-300] + b"%%EOF")
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_child_sends_is_read_as_data_and_never_run(tmp_path, monkeypatch):
+    """A child that a document took over answers with a pickle that would create a file."""
+    evil = tmp_path / "evil.py"
+    trace = tmp_path / "trace"
+    evil.write_text(
+        f"""
+import os, pickle, sys
+from multiprocessing.connection import Connection
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ({str(trace)!r},)
+pipe = Connection(int(sys.argv[-2]))
+pipe.send_bytes(b"ready")
+pipe.recv()
+pipe.send_bytes(pickle.dumps(Trap()))
+pipe.recv()
+"""
+    )
+    monkeypatch.setattr(parse_worker, "_COMMAND", [sys.executable, str(evil)])
+    with ParserPool(1, timeout_seconds=5, memory_bytes=GIBIBYTE) as pool:
+        assert pool.parse("a.md", b"text").outcome is Outcome.CRASHED
+    assert not trace.exists()
+
+
+def test_text_that_is_no_text_fails_alone():
+    with ParserPool(1, timeout_seconds=5, memory_bytes=GIBIBYTE) as pool:
+        good, bad = pool.parse_all([("good.md", PROSE.encode()), ("caf\udce9.xyz", b"x")])
+        assert PROSE in good.markdown
+        assert bad.outcome in (Outcome.SKIPPED, Outcome.PARSED)
+        assert parses_well(pool)

@@ -4,7 +4,15 @@ import polars as pl
 
 from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.documents.document import Outcome
-from rag_assets.core.documents.quality import TOP, cut_off, offenders, out_of_bounds, tiny_texts
+from rag_assets.core.documents.quality import (
+    TOP,
+    cut_off,
+    incomplete,
+    offenders,
+    out_of_bounds,
+    tiny_texts,
+)
+from rag_assets.core.tables import PARSED_DOCUMENTS
 
 LIMITS = ChunkLimits(characters=20, tokens=10)
 
@@ -57,3 +65,18 @@ def test_what_a_model_does_not_see_is_counted() -> None:
     lost = cut_off(table, {"small-v1": 10, "large-v1": 20})
 
     assert lost.rows() == [("small-v1", 10, 2, 12, 20)]
+
+
+def test_what_a_text_lacks_is_listed_with_the_account_of_its_document() -> None:
+    parts = [{"kind": "page", "found": 4, "read": 3}, {"kind": "attachment", "found": 1, "read": 1}]
+    omission = {"kind": "page", "name": "3", "reason": "an image without a text layer"}
+    row = dict.fromkeys(PARSED_DOCUMENTS) | {"document_id": "a.pdf", "outcome": Outcome.INCOMPLETE}
+    row |= {"markdown": "words", "size": 900, "parts": parts, "omissions": [omission]}
+    whole = dict.fromkeys(PARSED_DOCUMENTS) | {"document_id": "b.pdf", "outcome": Outcome.PARSED}
+
+    found = incomplete(pl.DataFrame([row, whole], schema=PARSED_DOCUMENTS))
+
+    assert found.rows(named=True) == [
+        {"document_id": "a.pdf", **omission, "read": "3 of 4 pages, 1 attachment"}
+        | {"characters": 5, "size": 900}
+    ]

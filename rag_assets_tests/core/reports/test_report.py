@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.reports.report import (
     Lags,
@@ -67,6 +68,7 @@ def a_report(
         parsed=40,
         chunks=100,
         documents=documents or a_stage(),
+        outcomes=Outcomes({"parsed": 36, "skipped": 4}, {".png": 3, ".zip": 1}),
         quarantine=quarantine,
         models=models,
         spending=spending,
