@@ -89,7 +89,7 @@ def _bucket(rest: str) -> Address:
 
 
 def _file(slashes: str, rest: str) -> Address:
-    host, slash, path = ("", "/", rest) if len(slashes) != 2 else rest.partition("/")
+    host, slash, path = rest.partition("/") if slashes == "//" else ("", "/", rest)
     if host not in ("", "localhost") or not slash:
         raise ConfigurationError(
             "A file URL is file:///PATH, with three slashes and an absolute path; a relative path"

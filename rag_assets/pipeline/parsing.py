@@ -17,16 +17,24 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.parsing.parser import is_supported, parse
 from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.interface import SourceDocument
+from rag_assets.adapters.source.source import Source
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quarantine import Quarantine
+from rag_assets.core.documents.unreadable import (
+    as_listed,
+    as_seen,
+    marked,
+    retry_metrics,
+    with_last_readable,
+)
 from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableError, StaleInputError
 from rag_assets.core.identity import digest
 from rag_assets.core.names import Asset
+from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.tables import HAS_TEXT, PARSED_DOCUMENTS, SOURCE_FILES, content_version
 from rag_assets.pipeline.progress import Progress
 
@@ -34,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 SAME = ["version", "parser", "problem"]  # columns that match while a parsed row is current
 Row = dict[str, Any]
+REREADING = RetryPolicy(initial_delay=20, max_delay=3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +74,21 @@ class ParsingReport:
 
 @dataclass(frozen=True, slots=True)
 class DocumentParser:
-    """Reads documents from the source and parses them concurrently."""
+    """Reads documents from the source and parses them concurrently.
+
+    Attributes:
+        source: The source.
+        pool: The parser processes.
+        workers: Number of batches read and parsed at once.
+        version: Version of the parser.
+        rereading: The delays between attempts to read a document that cannot be read.
+    """
 
     source: Source
     pool: ParserPool
     workers: int
     version: str
+    rereading: RetryPolicy = REREADING
 
     def rows(self, files: pl.DataFrame) -> Iterator[Row]:
         """Yield a row of `parsed_documents` for each listed file that still exists."""
@@ -99,6 +117,7 @@ class DocumentParser:
         ]
 
     def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
+        unreadable = document.outcome is Outcome.UNREADABLE
         return {
             "document_id": file["document_id"],
             "version": read.version if read else file["version"],
@@ -108,6 +127,9 @@ class DocumentParser:
             "judged_at": datetime.now(UTC),
             **asdict(document),
             "content_digest": _content_digest(document),
+            "problem": file["problem"],
+            "unreadable": document.error if unreadable else None,
+            "unreadable_version": file["version"] if unreadable else None,
         }
 
 
@@ -140,17 +162,15 @@ def _retry_once(lake: Lake, shard: str, pattern: str) -> list[str]:
     ids = [i for i in quarantined(actual.table)["document_id"] if fnmatchcase(i, pattern)]
     if actual.meta is None or not ids:
         return []
-    marked = pl.col("document_id").is_in(ids)
-    table = actual.table.with_columns(parser=pl.when(marked).then(pl.lit("")).otherwise("parser"))
     changes = actual.meta.upstream[Asset.SOURCE_FILES].changes - len(ids)
     meta = replace(actual.meta, upstream={Asset.SOURCE_FILES: Input("", changes)})
-    lake.commit(key, table, meta, actual.token)
+    lake.commit(key, marked(actual.table, ids), meta, actual.token)
     return ids
 
 
 def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of documents whose outcome counts as quarantined."""
-    return parsed.filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
+    """Return the rows of documents whose present problem counts as quarantined, as it is seen."""
+    return as_seen(parsed).filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
 
 
 def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int]:
@@ -172,19 +192,28 @@ def _parse_once(
     if listing.meta is None:
         raise StaleInputError(f"Shard {shard} has not been listed: materialise source_files first.")
     desired = listing.table.with_columns(parser=pl.lit(parser.version))
-    change = diff(desired, _with_problems(actual.table), key="document_id", same=SAME)
+    now = datetime.now(UTC)
+    change = diff(
+        desired, as_listed(actual.table, parser.version, now), key="document_id", same=SAME
+    )
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
-    kept = _with_listed_times(change.keep.drop("problem"), listing.table)
-    touched = int((kept["modified_at"] != change.keep["modified_at"]).sum())
     parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
+    parsed = with_last_readable(parsed, actual.table, parser.rereading, now)
+    kept, touched = _kept(actual.table, parsed, listing.table)
     table = pl.concat([kept, parsed]).sort("document_id")
-    outcomes = Outcomes.of(table)
+    outcomes = Outcomes.of(as_seen(table))
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
-        upstream={Asset.SOURCE_FILES: _input(listing, table)},
+        upstream={
+            Asset.SOURCE_FILES: _input(listing, desired, as_listed(table, parser.version, now))
+        },
         changes=actual.changes + change.size + touched,
-        metrics=Quarantine.of(quarantined(table)).as_metrics() | outcomes.as_metrics(),
+        metrics={
+            **Quarantine.of(quarantined(table)).as_metrics(),
+            **outcomes.as_metrics(),
+            **retry_metrics(table),
+        },
     )
     if meta != actual.meta or not table.equals(actual.table):
         lake.commit(key, table, meta, actual.token)
@@ -211,9 +240,9 @@ def _parse_missing(
     """Return (rows that an interrupted run checkpointed, rows parsed now)."""
     resumed = pl.DataFrame(schema=PARSED_DOCUMENTS)
     if not files.is_empty():
-        checkpointed = _with_problems(lake.checkpointed(key, PARSED_DOCUMENTS))
+        checkpointed = lake.checkpointed(key, PARSED_DOCUMENTS)
         current = diff(files, checkpointed, key="document_id", same=SAME).keep
-        resumed = current.drop("problem").unique("document_id", maintain_order=True)
+        resumed = current.unique("document_id", maintain_order=True)
         if resumed.height:
             logger.info("%s: resuming with %d documents parsed before", key.path, resumed.height)
     missing = files.join(resumed, on="document_id", how="anti")
@@ -227,7 +256,7 @@ def _parse_missing(
     return resumed, pl.concat(batches)
 
 
-def _input(listing: Partition, table: pl.DataFrame) -> Input:
+def _input(listing: Partition, desired: pl.DataFrame, table: pl.DataFrame) -> Input:
     """Return the listing as the table's input, if the documents read are the ones it lists.
 
     If a document changed or was deleted between listing and reading, the next listing may be the
@@ -236,7 +265,7 @@ def _input(listing: Partition, table: pl.DataFrame) -> Input:
     """
     assert listing.meta is not None
     state = listing.meta.as_input()
-    differ = listing.table.join(table, on=["document_id", "version"], how="anti").height
+    differ = diff(desired, table, key="document_id", same=SAME).make.height
     return Input("", state.changes - differ) if differ else state
 
 
@@ -260,20 +289,20 @@ def _outcome_without_reading(file: Row) -> ParsedDocument | None:
     return None
 
 
-def _with_problems(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Add the listed problem that each row's outcome stems from.
+def _kept(
+    actual: pl.DataFrame, parsed: pl.DataFrame, listing: pl.DataFrame
+) -> tuple[pl.DataFrame, int]:
+    """Return the rows of listed documents that were not parsed, and how many have a new time.
 
-    This way a document that was too large or unreadable is retried when the limit or the permission
-    changes, although its version does not.
+    Their content is unchanged, or gone since it was listed: then the next listing drops them,
+    unless only a volume was away for a moment. Time and size are taken over from the listing of the
+    same version.
     """
-    listed = pl.col("outcome").is_in([Outcome.TOO_LARGE, Outcome.INVALID_KEY, Outcome.UNREADABLE])
-    return parsed.with_columns(problem=pl.when(listed).then("outcome"))
-
-
-def _with_listed_times(kept: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
-    """Take over modification time and size from the listing; the content is unchanged."""
-    listed = listing.select("document_id", "modified_at", "size")
-    return kept.update(listed, on="document_id", how="left")
+    before = actual.join(listing, on="document_id", how="semi")
+    before = before.join(parsed, on="document_id", how="anti")
+    listed = listing.select("document_id", "version", "modified_at", "size")
+    kept = before.update(listed, on=["document_id", "version"], how="left")
+    return kept, diff(kept, before, key="document_id", same=["modified_at"]).make.height
 
 
 def _content_digest(document: ParsedDocument) -> str:

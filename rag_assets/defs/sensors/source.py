@@ -73,7 +73,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         metas = {name: lake.metas(name, known) for name in names}
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
-            stale_documents(metas, shards, parser_version(), chunker.version),
+            stale_documents(metas, shards, parser_version(), chunker.version, time.time()),
             shards,
             stream_changes=settings.stream_documents,
             unit="documents",

@@ -1,4 +1,4 @@
-"""A folder is read from beneath: no link is followed, and what cannot be read harms nothing else."""
+"""A folder is read from beneath: no link is followed, and what is denied harms nothing else."""
 
 import os
 import socket

@@ -12,9 +12,9 @@ import fsspec
 import polars as pl
 import pytest
 
-from rag_assets.adapters.source.source import Source, Window
 from rag_assets.adapters.source.folder import FolderSource
 from rag_assets.adapters.source.interface import SourceDocument
+from rag_assets.adapters.source.source import Source, Window
 from rag_assets.adapters.source.stores import open_store
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import DocumentGoneError, SourceError
