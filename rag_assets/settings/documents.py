@@ -20,15 +20,19 @@ class SourceSettings(Area):
     """fsspec options for the source, as JSON, for instance an endpoint_url."""
 
     include: list[str] = Field(default_factory=lambda: ["**"])
-    """Glob patterns of the document keys to index, as a JSON list."""
+    """Glob patterns of the document keys to index, as a JSON list. As keys are, they are
+    case-sensitive, except for the extension: `**/*.pdf` selects `A.PDF` too.
+    """
 
     exclude: list[str] = Field(default_factory=lambda: [".*", "**/.*", "**/.*/**", "**/~$*"])
     """Glob patterns of the document keys to skip, as a JSON list. The default skips hidden files
-    and lock files.
+    and lock files. A folder excluded by a pattern that ends in /** is not entered.
     """
 
     max_document_bytes: int = Field(default=100_000_000, gt=0)
-    """Maximum size of a document, in bytes; a larger one is quarantined as too_large."""
+    """Maximum size of a document, in bytes, as stored and with its Content-Encoding undone; a larger
+    one is quarantined as too_large.
+    """
 
     events_queue_url: str = ""
     """URL of an SQS queue with the bucket's event notifications: changes are then found within one
