@@ -30,8 +30,8 @@ class SourceSettings(Area):
     """
 
     max_document_bytes: int = Field(default=100_000_000, gt=0)
-    """Maximum size of a document, in bytes, as stored and with its Content-Encoding undone; a larger
-    one is quarantined as too_large.
+    """Maximum size of a document, in bytes, as stored and with its Content-Encoding undone; a
+    larger one is quarantined as too_large.
     """
 
     events_queue_url: str = ""
