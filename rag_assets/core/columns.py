@@ -30,6 +30,11 @@ MEANINGS = {
     "pages": "Pages, slides or sheets, with their offsets in the text.",
     "parts": "Pages, sheets, attachments and the like: how many were found, and how many read.",
     "omissions": "What is not in the text, by name and reason.",
+    "unreadable": "Why the document cannot be read now. The row is then of the last version that"
+    " could be, if any.",
+    "unreadable_version": "Version of the document that cannot be read.",
+    "unreadable_since": "When it could not be read for the first time.",
+    "retry_at": "When reading it is retried.",
     "content_digest": "Digest of everything that chunks are derived from.",
     "ordinal": "Position of the chunk in its document, counting from 0.",
     "chunk_id": "Digest of the document's id, the text and its occurrence in the document.",

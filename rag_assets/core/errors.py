@@ -7,7 +7,8 @@
     │   └── CredentialsError         a server rejects the credentials
     ├── SourceError               the bucket or folder cannot be listed or read
     │   ├── DocumentGoneError        the object vanished between listing and reading
-    │   └── DocumentUnreadableError  the store denies access to this object only
+    │   └── DocumentUnreadableError  this object cannot be read now; others may be
+    │       └── DocumentTooLargeError   it is larger than the limit, which only reading it showed
     ├── LakeError                 a lake object cannot be read or written
     │   ├── LakeCorruptionError      an object's bytes are damaged; a partition is rebuilt
     │   ├── StaleInputError          an input is missing or out of date
@@ -71,7 +72,11 @@ class DocumentGoneError(SourceError):
 
 
 class DocumentUnreadableError(SourceError):
-    """The store denies access to this object only."""
+    """This object cannot be read now, which says nothing about others."""
+
+
+class DocumentTooLargeError(DocumentUnreadableError):
+    """The content is larger than the limit, which only reading it showed."""
 
 
 class LakeError(RagAssetsError):

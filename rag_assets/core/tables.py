@@ -59,6 +59,11 @@ PARSED_DOCUMENTS: Schema = {
     "parts": PARTS,  # what the document consists of, and how much of it was read
     "omissions": OMISSIONS,  # what is not in the text, by name
     "content_digest": pl.String(),  # of everything that chunks are derived from
+    "problem": pl.String(),  # as in the listing
+    "unreadable": pl.String(),  # why it cannot be read now; see core/documents/unreadable.py
+    "unreadable_version": pl.String(),  # the listed version that cannot be read
+    "unreadable_since": pl.Datetime("us", "UTC"),
+    "retry_at": pl.Datetime("us", "UTC"),
 }
 
 CHUNKS: Schema = {
@@ -97,7 +102,10 @@ MODELS: Schema = {
     "retired": pl.Boolean(),
 }
 
-ADDED = {"missing", "parts", "omissions"}
+ADDED = {
+    *("missing", "parts", "omissions", "problem", "retry_at"),
+    *("unreadable", "unreadable_version", "unreadable_since"),
+}
 """Columns that earlier releases did not write: they are null in their partitions."""
 
 HAS_TEXT = pl.col("outcome").is_in([outcome for outcome in Outcome if outcome.has_text])

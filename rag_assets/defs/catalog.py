@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import dagster as dg
 import polars as pl
 
 from rag_assets.adapters.milvus.errors import without_credentials
 from rag_assets.adapters.milvus.rows import ROW_FIELDS, SPARSE_FIELD, VECTOR_FIELD
+from rag_assets.core.addresses import is_bucket
 from rag_assets.core.columns import MEANINGS, Column, lineage
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.pods import work_of
@@ -67,7 +67,7 @@ class Catalog:
             owners=settings.owners, tags=tags, metadata=self._metadata(name, parents)
         )
         if name == Asset.SOURCE_FILES:
-            kind = "s3" if urlsplit(settings.source).scheme == "s3" else "file"  # for the icon
+            kind = "s3" if is_bucket(settings.source) else "file"  # for the icon
             presented = presented.replace_attributes(kinds={kind})
         if name == Asset.CHUNKS:
             presented = presented.replace_attributes(code_version=self.chunker_version)

@@ -70,6 +70,13 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
     parse_timeout_seconds: float
     parse_memory_bytes: int
     micro_batch: int
+    retry_initial_seconds: float
+    reread_max_seconds: float
+
+    @property
+    def rereading(self) -> RetryPolicy:
+        """The delays between attempts to read a document that cannot be read."""
+        return RetryPolicy(self.retry_initial_seconds, self.reread_max_seconds)
 
     def open(self) -> ParserPool:
         """Return a pool; use it as a context manager."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rag_assets.adapters.lake.lake import Lake, Meta
 from rag_assets.core.documents.outcomes import Outcomes, has_outcomes
 from rag_assets.core.documents.quarantine import Quarantine
+from rag_assets.core.documents.unreadable import as_seen
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES, Schema
 from rag_assets.pipeline.parsing import quarantined
@@ -72,7 +73,7 @@ def _documents(lake: Lake, metas: Metas) -> tuple[Outcomes, Quarantine]:
     unknown = [shard for (shard,), meta in parsed.items() if not has_outcomes(meta.metrics)]
     parts, _ = lake.read_sound(Asset.PARSED_DOCUMENTS, unknown, PARSED_DOCUMENTS)
     tables = [part.table for part in parts.values()]
-    outcomes = [*map(Outcomes.of_metrics, known), *map(Outcomes.of, tables)]
+    outcomes = [*map(Outcomes.of_metrics, known), *(Outcomes.of(as_seen(one)) for one in tables)]
     kept = [Quarantine.of(quarantined(table)) for table in tables]
     kept += map(Quarantine.of_metrics, known)
     return Outcomes.together(outcomes), Quarantine.together(kept)

@@ -5,10 +5,10 @@ does not: how a kind of source is listed (`adapters/source/`), when (`defs/senso
 which removals are doubted (`core/documents/removals.py`).
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -30,12 +30,12 @@ from rag_assets.core.documents.removals import (
     kept_rows,
     next_doubt,
 )
+from rag_assets.core.documents.unreadable import UNREADABLE
 from rag_assets.core.errors import CommitConflictError, SourceError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
 from rag_assets.core.tables import DOUBTS, PARSED_DOCUMENTS, SOURCE_FILES, content_version
-from rag_assets.pipeline.parsing import LISTED_PROBLEMS
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
@@ -55,12 +55,14 @@ class Seen:
         covered: Selects the listed documents that would have been found.
         upto: As in `ListingResult`.
         ordered: As in `ListingResult`.
+        unlisted: As in `ListingResult`.
     """
 
     files: pl.DataFrame
     covered: pl.Expr
     upto: str | None = None
     ordered: bool = True
+    unlisted: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Listed:
 
     def commit(self, seen: Seen, verdict: Verdict, progress: Progress) -> ListingResult:
         """Commit what was seen; shards that another run has committed meanwhile are left out."""
-        result = ListingResult({}, {}, seen.upto, seen.ordered, progress)
+        result = ListingResult({}, {}, seen.upto, seen.ordered, progress, seen.unlisted)
         found = _by_shard(seen.files, self.all_shards)
         nothing = seen.files.clear()
 
@@ -139,7 +141,9 @@ def list_source(
         listed = Listed.read(lake, missing, all_shards)
         known = listed.files
         listing = source.listing(known, listed.has, window)
-        seen = Seen(listing.files, listing.covers(), listing.upto, listing.ordered)
+        seen = Seen(
+            listing.files, listing.covers(), listing.upto, listing.ordered, listing.unlisted
+        )
         if listed.part < 1:
             fresh, doubted = counts(_gone(known, seen))
             here = Progress(known.height - doubted)
@@ -281,7 +285,10 @@ def _commit_end(
 ) -> ListingResult:
     """Commit a listing of the whole source, or its last window; record the removal it doubts."""
     # What is still marked outside of this window was not found by the windows before it either.
-    seen = replace(seen, covered=seen.covered | pl.col("missing").is_not_null())
+    marked = pl.col("missing").is_not_null()
+    for folder in seen.unlisted:
+        marked &= ~pl.col("document_id").str.starts_with(folder)
+    seen = replace(seen, covered=seen.covered | marked)
     gone, before = _gone(listed.files, seen), read_doubt(listed.lake)
     verdict = judge(policy, progress, *counts(gone), before)
     kept = kept_rows(gone, verdict).sort("document_id")
@@ -315,12 +322,12 @@ def _stored(lake: Lake, shards: Shards) -> dict[str, Partition]:
 def _as_listed(lost: Partition, parsed: Partition) -> Partition:
     """Return the listing that documents were parsed from, without stamps: they are read again."""
     assert parsed.meta is not None
-    listed, null = pl.col("outcome").is_in(LISTED_PROBLEMS), pl.lit(None, pl.String)
+    null, listed = pl.lit(None, pl.String), pl.col("problem").is_not_null()
     rows = parsed.table.with_columns(
         stamp=null,
         missing=null,
-        problem=pl.when(listed).then("outcome"),
-        error=pl.when(listed).then("error"),
+        version=pl.when(UNREADABLE).then("unreadable_version").otherwise("version"),
+        error=pl.when(listed).then(pl.coalesce("unreadable", "error")),
     )
     used = parsed.meta.upstream[Asset.SOURCE_FILES].changes
     return replace(lost, table=rows.select(list(SOURCE_FILES)), changes=max(lost.changes, used) + 1)

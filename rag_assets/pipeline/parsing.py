@@ -17,24 +17,32 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.parsing.parser import is_supported, parse
 from rag_assets.adapters.parsing.worker import ParserPool
+from rag_assets.adapters.source.interface import SourceDocument
 from rag_assets.adapters.source.source import Source
-from rag_assets.adapters.source.stores import SourceDocument
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quarantine import Quarantine
-from rag_assets.core.errors import DocumentUnreadableError, StaleInputError
+from rag_assets.core.documents.unreadable import (
+    as_listed,
+    as_seen,
+    marked,
+    retry_metrics,
+    with_last_readable,
+)
+from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableError, StaleInputError
 from rag_assets.core.identity import digest
 from rag_assets.core.names import Asset
+from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.tables import HAS_TEXT, PARSED_DOCUMENTS, SOURCE_FILES, content_version
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 SAME = ["version", "parser", "problem"]  # columns that match while a parsed row is current
-LISTED_PROBLEMS = (Outcome.TOO_LARGE, Outcome.INVALID_KEY, Outcome.UNREADABLE)
 Row = dict[str, Any]
+REREADING = RetryPolicy(initial_delay=20, max_delay=3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +74,21 @@ class ParsingReport:
 
 @dataclass(frozen=True, slots=True)
 class DocumentParser:
-    """Reads documents from the source and parses them concurrently."""
+    """Reads documents from the source and parses them concurrently.
+
+    Attributes:
+        source: The source.
+        pool: The parser processes.
+        workers: Number of batches read and parsed at once.
+        version: Version of the parser.
+        rereading: The delays between attempts to read a document that cannot be read.
+    """
 
     source: Source
     pool: ParserPool
     workers: int
     version: str
+    rereading: RetryPolicy = REREADING
 
     def rows(self, files: pl.DataFrame) -> Iterator[Row]:
         """Yield a row of `parsed_documents` for each listed file that still exists."""
@@ -82,14 +99,14 @@ class DocumentParser:
     def _rows(self, files: list[Row]) -> list[Row]:
         documents = {file["document_id"]: _outcome_without_reading(file) for file in files}
         unread = [document_id for document_id, document in documents.items() if document is None]
-        results = dict(zip(unread, self.source.read_all(unread), strict=True))
+        results = self.source.read_all(unread)
         read = {
             key: result for key, result in results.items() if isinstance(result, SourceDocument)
         }
         parsed = self.pool.parse_all([(key, document.content) for key, document in read.items()])
         documents |= zip(read, parsed, strict=True)
         documents |= {
-            key: ParsedDocument(Outcome.UNREADABLE, error=str(error))
+            key: ParsedDocument(_outcome(error), error=str(error))
             for key, error in results.items()
             if isinstance(error, DocumentUnreadableError)
         }
@@ -100,6 +117,7 @@ class DocumentParser:
         ]
 
     def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
+        unreadable = document.outcome is Outcome.UNREADABLE
         return {
             "document_id": file["document_id"],
             "version": read.version if read else file["version"],
@@ -109,6 +127,9 @@ class DocumentParser:
             "judged_at": datetime.now(UTC),
             **asdict(document),
             "content_digest": _content_digest(document),
+            "problem": file["problem"],
+            "unreadable": document.error if unreadable else None,
+            "unreadable_version": file["version"] if unreadable else None,
         }
 
 
@@ -141,17 +162,15 @@ def _retry_once(lake: Lake, shard: str, pattern: str) -> list[str]:
     ids = [i for i in quarantined(actual.table)["document_id"] if fnmatchcase(i, pattern)]
     if actual.meta is None or not ids:
         return []
-    marked = pl.col("document_id").is_in(ids)
-    table = actual.table.with_columns(parser=pl.when(marked).then(pl.lit("")).otherwise("parser"))
     changes = actual.meta.upstream[Asset.SOURCE_FILES].changes - len(ids)
     meta = replace(actual.meta, upstream={Asset.SOURCE_FILES: Input("", changes)})
-    lake.commit(key, table, meta, actual.token)
+    lake.commit(key, marked(actual.table, ids), meta, actual.token)
     return ids
 
 
 def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of documents whose outcome counts as quarantined."""
-    return parsed.filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
+    """Return the rows of documents whose present problem counts as quarantined, as it is seen."""
+    return as_seen(parsed).filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
 
 
 def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int, list[str]]:
@@ -181,20 +200,26 @@ def _parse_once(
     listed = listing.table.join(absent, on="document_id", how="anti")
     untouched = actual.table.join(absent, on="document_id", how="semi")
     present = actual.table.join(absent, on="document_id", how="anti")
-    desired = listed.with_columns(parser=pl.lit(parser.version))
-    change = diff(desired, _with_problems(present), key="document_id", same=SAME)
+    desired, now = listed.with_columns(parser=pl.lit(parser.version)), datetime.now(UTC)
+    change = diff(desired, as_listed(present, parser.version, now), key="document_id", same=SAME)
     resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
-    kept = _with_listed_times(change.keep.drop("problem"), listed)
-    touched = int((kept["modified_at"] != change.keep["modified_at"]).sum())
     parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
+    parsed = with_last_readable(parsed, actual.table, parser.rereading, now)
+    kept, touched = _kept(present, parsed, listed)
     table = pl.concat([kept, parsed, untouched]).sort("document_id")
-    outcomes = Outcomes.of(table)
+    outcomes = Outcomes.of(as_seen(table))
     meta = Meta(
         data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
         code_version=parser.version,
-        upstream={Asset.SOURCE_FILES: _input(listing, listed, table)},
+        upstream={
+            Asset.SOURCE_FILES: _input(listing, desired, as_listed(table, parser.version, now))
+        },
         changes=actual.changes + change.size + touched,
-        metrics=Quarantine.of(quarantined(table)).as_metrics() | outcomes.as_metrics(),
+        metrics={
+            **Quarantine.of(quarantined(table)).as_metrics(),
+            **outcomes.as_metrics(),
+            **retry_metrics(table),
+        },
     )
     if meta != actual.meta or not table.equals(actual.table):
         lake.commit(key, table, meta, actual.token)
@@ -221,9 +246,9 @@ def _parse_missing(
     """Return (rows that an interrupted run checkpointed, rows parsed now)."""
     resumed = pl.DataFrame(schema=PARSED_DOCUMENTS)
     if not files.is_empty():
-        checkpointed = _with_problems(lake.checkpointed(key, PARSED_DOCUMENTS))
+        checkpointed = lake.checkpointed(key, PARSED_DOCUMENTS)
         current = diff(files, checkpointed, key="document_id", same=SAME).keep
-        resumed = current.drop("problem").unique("document_id", maintain_order=True)
+        resumed = current.unique("document_id", maintain_order=True)
         if resumed.height:
             logger.info("%s: resuming with %d documents parsed before", key.path, resumed.height)
     missing = files.join(resumed, on="document_id", how="anti")
@@ -237,8 +262,8 @@ def _parse_missing(
     return resumed, pl.concat(batches)
 
 
-def _input(listing: Partition, files: pl.DataFrame, table: pl.DataFrame) -> Input:
-    """Return the listing as the table's input, if the documents read are the ones in `files`.
+def _input(listing: Partition, desired: pl.DataFrame, table: pl.DataFrame) -> Input:
+    """Return the listing as the table's input, if the documents read are the desired ones.
 
     If a document changed or was deleted between listing and reading, the next listing may be the
     same as this one (the document was restored). So the shard must stay stale until what is read
@@ -246,7 +271,7 @@ def _input(listing: Partition, files: pl.DataFrame, table: pl.DataFrame) -> Inpu
     """
     assert listing.meta is not None
     state = listing.meta.as_input()
-    differ = files.join(table, on=["document_id", "version"], how="anti").height
+    differ = diff(desired, table, key="document_id", same=SAME).make.height
     return Input("", state.changes - differ) if differ else state
 
 
@@ -254,6 +279,11 @@ def _with_first_outcome(parsed: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFr
     """Keep the time of the first parse that had the same outcome for the same version."""
     earlier = actual.select("document_id", "version", "outcome", "judged_at")
     return parsed.update(earlier, on=["document_id", "version", "outcome"], how="left")
+
+
+def _outcome(error: DocumentUnreadableError) -> Outcome:
+    too_large = isinstance(error, DocumentTooLargeError)
+    return Outcome.TOO_LARGE if too_large else Outcome.UNREADABLE
 
 
 def _outcome_without_reading(file: Row) -> ParsedDocument | None:
@@ -265,20 +295,20 @@ def _outcome_without_reading(file: Row) -> ParsedDocument | None:
     return None
 
 
-def _with_problems(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Add the listed problem that each row's outcome stems from.
+def _kept(
+    actual: pl.DataFrame, parsed: pl.DataFrame, listing: pl.DataFrame
+) -> tuple[pl.DataFrame, int]:
+    """Return the rows of listed documents that were not parsed, and how many have a new time.
 
-    This way a document that was too large or unreadable is retried when the limit or the permission
-    changes, although its version does not.
+    Their content is unchanged, or gone since it was listed: then the next listing drops them,
+    unless only a volume was away for a moment. Time and size are taken over from the listing of the
+    same version.
     """
-    listed = pl.col("outcome").is_in(LISTED_PROBLEMS)
-    return parsed.with_columns(problem=pl.when(listed).then("outcome"))
-
-
-def _with_listed_times(kept: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
-    """Take over modification time and size from the listing; the content is unchanged."""
-    listed = listing.select("document_id", "modified_at", "size")
-    return kept.update(listed, on="document_id", how="left")
+    before = actual.join(listing, on="document_id", how="semi")
+    before = before.join(parsed, on="document_id", how="anti")
+    listed = listing.select("document_id", "version", "modified_at", "size")
+    kept = before.update(listed, on=["document_id", "version"], how="left")
+    return kept, diff(kept, before, key="document_id", same=["modified_at"]).make.height
 
 
 def _content_digest(document: ParsedDocument) -> str:

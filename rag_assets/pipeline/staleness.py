@@ -8,8 +8,10 @@ What belongs here: comparing the two. What does not: what to do about a stale sh
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from rag_assets.adapters.lake.lake import Input, Meta
+from rag_assets.core.documents.unreadable import RETRY_AT
 from rag_assets.core.identity import digest
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
@@ -21,12 +23,17 @@ Metas = Mapping[str, Mapping[tuple[str, ...], Meta]]
 
 
 def stale_documents(
-    metas: Metas, shards: Sequence[str], parser_version: str, chunker_version: str
+    metas: Metas,
+    shards: Sequence[str],
+    parser_version: str,
+    chunker_version: str,
+    now: float = -inf,
 ) -> list[StaleShard]:
     """Return the shards whose chunks are not derived from the current listing by the current code.
 
     This is decided by partition metadata of `source_files`, `parsed_documents` and `chunks`. The
-    chunker's version includes its limits.
+    chunker's version includes its limits. So are those with a document that could not be read and
+    is to be retried by now, in seconds since the epoch; each retry is a desired state of its own.
     """
     stale = []
     for position, shard in enumerate(shards):
@@ -45,9 +52,13 @@ def stale_documents(
                 and used == listed.as_input()
                 and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
             )
+        desired = [listed.data_version, parser_version, chunker_version]
+        retry_at = parsed.metrics.get(RETRY_AT, inf) if parsed else inf
         if not in_sync:
-            desired = digest(listed.data_version, parser_version, chunker_version)
-            stale.append(_stale_shard(position, listed, used, desired, whole=not same_code))
+            whole = not same_code
+            stale.append(_stale_shard(position, listed, used, digest(*desired), whole=whole))
+        elif retry_at <= now:
+            stale.append(StaleShard(position, 1, 1, digest(*desired, str(retry_at))[:8]))
     return stale
 
 

@@ -7,7 +7,9 @@ from pydantic import AfterValidator, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rag_assets.core.addresses import parse_address
 from rag_assets.core.display import without_credentials
+from rag_assets.core.errors import ConfigurationError
 
 PREFIX = "RAG_ASSETS_"
 PASSWORD = re.compile(r"[^/?#]*://[^/?#]*:[^/?#]*@")
@@ -39,17 +41,23 @@ def meaning(field: FieldInfo) -> str:
     return " ".join((field.description or "").split())
 
 
-def _without_password(url: str) -> str:
+def _store_url(url: str) -> str:
     if PASSWORD.match(url):
         raise ValueError(
             "the URL contains a password, and is shown in the UI and stored with the data; set the"
             " password in the options of the same name, …_OPTIONS, which are never shown"
         )
+    try:
+        parse_address(url)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
     return url
 
 
-StoreUrl = Annotated[str, AfterValidator(_without_password)]
-"""A URL of documents or data. It is shown and stored, so a password in it is refused."""
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+"""An address of documents or data, see `core/addresses.py`, or empty. It is shown and stored, so a
+password in it is refused.
+"""
 
 LinkUrl = Annotated[str, AfterValidator(without_credentials)]
 """A URL for people to follow, without a user and password."""

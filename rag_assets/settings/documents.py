@@ -11,23 +11,28 @@ class SourceSettings(Area):
     """Source."""
 
     source_url: StoreUrl = ""
-    """URL of the bucket or folder to index, for instance s3://bucket/prefix. Empty: the folder
-    `documents` in RAG_ASSETS_HOME.
+    """URL or path of the bucket or folder to index, for instance s3://bucket/prefix, taken as it is
+    written; only a file:// URL is percent-decoded. Empty: the folder `documents` in
+    RAG_ASSETS_HOME.
     """
 
     source_options: dict[str, Any] = Field(default_factory=dict, repr=False)
     """fsspec options for the source, as JSON, for instance an endpoint_url."""
 
     include: list[str] = Field(default_factory=lambda: ["**"])
-    """Glob patterns of the document keys to index, as a JSON list."""
+    """Glob patterns of the document keys to index, as a JSON list. As keys are, they are
+    case-sensitive, except for the extension: `**/*.pdf` selects `A.PDF` too.
+    """
 
     exclude: list[str] = Field(default_factory=lambda: [".*", "**/.*", "**/.*/**", "**/~$*"])
     """Glob patterns of the document keys to skip, as a JSON list. The default skips hidden files
-    and lock files.
+    and lock files. A folder excluded by a pattern that ends in /** is not entered.
     """
 
     max_document_bytes: int = Field(default=100_000_000, gt=0)
-    """Maximum size of a document, in bytes; a larger one is quarantined as too_large."""
+    """Maximum size of a document, in bytes, as stored and with its Content-Encoding undone; a
+    larger one is quarantined as too_large.
+    """
 
     max_removal_share: float = Field(default=0.5, ge=0, le=1)
     """Maximum share of the listed documents that a listing removes without confirmation. A larger

@@ -52,6 +52,11 @@ class SensorSettings(Area):
     retry_max_seconds: float = Field(default=900, gt=0)
     """Maximum delay before a retry."""
 
+    reread_max_seconds: float = Field(default=3600, gt=0)
+    """Maximum delay before a document that could not be read is read again. The first delay is
+    RAG_ASSETS_RETRY_INITIAL_SECONDS; it then grows with the time that the problem has lasted.
+    """
+
     @field_validator("bulk_window")
     @classmethod
     def _is_window(cls, value: str) -> str:

@@ -16,7 +16,6 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import fsspec.asyn
@@ -24,6 +23,7 @@ import s3fs
 from botocore.exceptions import BotoCoreError, NoCredentialsError
 from typing_extensions import override
 
+from rag_assets.core.addresses import FILE, S3, parse_address
 from rag_assets.core.display import masked
 from rag_assets.core.errors import (
     CommitConflictError,
@@ -109,13 +109,13 @@ def open_object_store(url: str, options: dict[str, Any] | None = None) -> Object
     """Open the store at a file:// or s3:// URL, or a plain path.
 
     Raises:
-        ConfigurationError: The protocol is not supported.
+        ConfigurationError: The address is invalid, or its protocol not supported.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "s3":
-        return S3Store(parts.netloc, parts.path.strip("/"), options or {})
-    if parts.scheme in ("file", "local", ""):
-        return FolderStore(Path(unquote(parts.path)))
+    address = parse_address(url)
+    if address.scheme == S3:
+        return S3Store(address.bucket, address.prefix, options or {})
+    if address.scheme == FILE:
+        return FolderStore(Path(address.path))
     raise ConfigurationError(
         f"The lake cannot be at {url}: it needs an atomic compare-and-swap, which is implemented"
         " for s3:// and file:// URLs only."
@@ -211,7 +211,7 @@ class S3Store(ObjectStore):
 
     def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
         self._bucket = bucket
-        self._prefix = f"{prefix}/" if prefix else ""
+        self._prefix = prefix
         self._fs = s3fs.S3FileSystem(**options)
 
     @property

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from rag_assets.adapters.lake.object_store import S3_ERRORS
+from rag_assets.core.addresses import FILE, S3, parse_address
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 
 
@@ -24,12 +26,20 @@ class ImportFiles:
         Raises:
             ConfigurationError: The URL or the options are invalid.
         """
+        address = parse_address(url)
+        if address.scheme not in (S3, FILE):
+            raise ConfigurationError(
+                "RAG_ASSETS_MILVUS_IMPORT_URL is an s3:// or file:// URL, or a plain path."
+            )
         try:
-            self._fs, root = fsspec.core.url_to_fs(url, **options)
-        except (ImportError, ValueError) as error:
-            raise ConfigurationError(f"RAG_ASSETS_MILVUS_IMPORT_URL is invalid: {error}") from error
-        self._root = root.rstrip("/")
-        self._in_bucket = not url.startswith(("file:", "local:", "/"))
+            self._fs = fsspec.filesystem(address.scheme, **options)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"RAG_ASSETS_MILVUS_IMPORT_OPTIONS are invalid: {error}"
+            ) from error
+        self._in_bucket = address.scheme == S3
+        in_bucket, local = f"{address.bucket}/{address.path}", Path(address.path).absolute()
+        self._root = in_bucket.rstrip("/") if self._in_bucket else str(local)
 
     @contextmanager
     def temporary_file(self, name: str, data: bytes) -> Iterator[str]:

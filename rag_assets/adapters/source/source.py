@@ -4,23 +4,25 @@ What belongs here: listing and reading documents, with the configured patterns a
 What does not: the requests to each kind of store (`stores.py`).
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from time import monotonic
 from typing import Any, TypeVar
 
-import fsspec
-import fsspec.utils
 import polars as pl
 
-from rag_assets.adapters.source.stores import SourceDocument, SourceFile, SourceStore
+from rag_assets.adapters.source.interface import SourceDocument, SourceFile, SourceStore
+from rag_assets.adapters.source.patterns import Patterns
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.keys import key_problem
-from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
+from rag_assets.core.errors import (
+    DocumentGoneError,
+    DocumentTooLargeError,
+    DocumentUnreadableError,
+)
 from rag_assets.core.tables import SOURCE_FILES
 
 Result = TypeVar("Result")
@@ -56,17 +58,24 @@ class Listing:
         upto: The last document id that the listing covers; None if it reached the end of the
             source.
         ordered: Whether the source returned the documents in the order of their ids.
+        unlisted: Folder, with a slash at its end, → why it could not be listed. The listing does
+            not cover what is in it.
     """
 
     files: pl.DataFrame
     after: str
     upto: str | None
     ordered: bool
+    unlisted: Mapping[str, str] = field(default_factory=dict)
 
     def covers(self) -> pl.Expr:
         """Select the rows that the listing covers."""
-        after = pl.col("document_id") > self.after
-        return after if self.upto is None else after & (pl.col("document_id") <= self.upto)
+        covered = pl.col("document_id") > self.after
+        if self.upto is not None:
+            covered &= pl.col("document_id") <= self.upto
+        for folder in self.unlisted:
+            covered &= ~pl.col("document_id").str.starts_with(folder)
+        return covered
 
 
 class Source:
@@ -81,8 +90,7 @@ class Source:
         max_bytes: int,
     ) -> None:
         self._store = store
-        self._include = _patterns(include)
-        self._exclude = _patterns(exclude)
+        self._patterns = Patterns(include, exclude)
         self._max_bytes = max_bytes
 
     def listing(
@@ -112,19 +120,24 @@ class Source:
         last, ordered = window.after, True
         known_rows = _by_id(known)
         tables = [pl.DataFrame(schema=SOURCE_FILES)]
-        for page in self._store.pages(window.after):
+        keys: dict[str, set[str]] = {}
+        unlisted: dict[str, str] = {}
+        for page in self._store.pages(window.after, self._patterns.enters):
             ids = [last, *(file.document_id for file in page)]
             ordered = ordered and all(one < other for one, other in pairwise(ids))
             if not ordered and window != WHOLE:
                 return self.listing(known, desired)
-            files = [f for f in page if self._selects(f.key) and desired(f.document_id)]
+            unlisted |= {file.prefix: file.problem for file in page if file.is_folder}
+            files = [f for f in page if self._selects(f) and desired(f.document_id)]
+            for file in files:
+                keys.setdefault(file.document_id, set()).add(file.key)
             tables.append(self._table(files, known_rows))
             seen, last = seen + len(page), ids[-1]
             if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):
                 upto = last
                 break
-        files_by_id = pl.concat(tables).unique("document_id", keep="last").sort("document_id")
-        return Listing(files_by_id, window.after, upto, ordered)
+        files_by_id = _with_unique_ids(pl.concat(tables), keys).sort("document_id")
+        return Listing(files_by_id, window.after, upto, ordered, unlisted)
 
     def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
         """List these documents only; those that do not exist or are not selected are skipped.
@@ -135,7 +148,9 @@ class Source:
         Raises:
             SourceError: The store cannot be reached or refused the request.
         """
-        keys = sorted({key for key in document_ids if not key_problem(key) and self._selects(key)})
+        keys = sorted(
+            {key for key in document_ids if not key_problem(key) and self._patterns.select(key)}
+        )
         files = [file for file in self._map(self._store.file, keys) if file is not None]
         return self._table(files, _by_id(known))
 
@@ -144,28 +159,28 @@ class Source:
 
         Raises:
             DocumentGoneError: The document no longer exists.
-            DocumentUnreadableError: The store denies access to this document only.
+            DocumentUnreadableError: This document cannot be read.
             SourceError: The store cannot be reached or refused the request.
         """
-        return self._store.read(document_id)
+        return self._store.read(document_id, self._max_bytes)
 
     def read_all(
         self, document_ids: Sequence[str]
-    ) -> list[SourceDocument | DocumentGoneError | DocumentUnreadableError]:
-        """Fetch documents, several at a time, in order; in place of a missing one is the error.
+    ) -> dict[str, SourceDocument | DocumentGoneError | DocumentUnreadableError]:
+        """Fetch documents, several at a time, by id; in place of a missing one is the error.
 
         Raises:
             SourceError: As for `read`.
         """
-        return self._map(self._read_or_error, document_ids)
+        return dict(self._map(self._read_or_error, document_ids))
 
     def _read_or_error(
         self, document_id: str
-    ) -> SourceDocument | DocumentGoneError | DocumentUnreadableError:
+    ) -> tuple[str, SourceDocument | DocumentGoneError | DocumentUnreadableError]:
         try:
-            return self.read(document_id)
+            return document_id, self.read(document_id)
         except (DocumentGoneError, DocumentUnreadableError) as error:
-            return error
+            return document_id, error
 
     def _map(self, request: Callable[[str], Result], keys: Sequence[str]) -> list[Result]:
         """Send a request for each key, several at a time."""
@@ -178,10 +193,8 @@ class Source:
         """Return the URI of a document."""
         return self._store.uri(document_id)
 
-    def _selects(self, key: str) -> bool:
-        return any(p.match(key) for p in self._include) and not any(
-            p.match(key) for p in self._exclude
-        )
+    def _selects(self, file: SourceFile) -> bool:
+        return not file.is_folder and self._patterns.select(file.key)
 
     def _table(self, files: list[SourceFile], known: KnownRows) -> pl.DataFrame:
         rows = [self._row(file, known) for file in files]
@@ -200,6 +213,8 @@ class Source:
             return Outcome.INVALID_KEY, problem
         if file.size > self._max_bytes:
             return Outcome.TOO_LARGE, f"{file.size} bytes; the limit is {self._max_bytes}."
+        if file.problem:
+            return Outcome.UNREADABLE, file.problem
         return None, None
 
     def _hashed(
@@ -213,7 +228,9 @@ class Source:
         ):
             return cached["version"], file.stamp, None, None
         try:
-            return self._store.read(file.key).version, file.stamp, None, None
+            return self._store.read(file.key, self._max_bytes).version, file.stamp, None, None
+        except DocumentTooLargeError as error:
+            return None, None, Outcome.TOO_LARGE, str(error)
         except (DocumentGoneError, DocumentUnreadableError) as error:
             return None, None, Outcome.UNREADABLE, str(error)
 
@@ -222,8 +239,20 @@ def _by_id(listing: pl.DataFrame) -> KnownRows:
     return cache(lambda: listing.rows_by_key("document_id", named=True, unique=True))
 
 
-def _patterns(globs: Iterable[str]) -> list[re.Pattern[str]]:
-    return [re.compile(fsspec.utils.glob_translate(glob)) for glob in globs]
+def _with_unique_ids(files: pl.DataFrame, keys: Mapping[str, set[str]]) -> pl.DataFrame:
+    """Keep one row per document id; that of several objects names them, and is not parsed."""
+    files = files.unique("document_id", keep="last")  # listed twice, because it changed meanwhile
+    shared = [
+        {
+            "document_id": document_id,
+            "problem": Outcome.INVALID_KEY,
+            "error": f"{len(names)} objects have this id: {sorted(names)}. Rename all but one.",
+        }
+        for document_id, names in keys.items()
+        if len(names) > 1
+    ]
+    schema = {name: SOURCE_FILES[name] for name in ("document_id", "problem", "error")}
+    return files.update(pl.DataFrame(shared, schema=schema), on="document_id")
 
 
 def _reached(limit: float | None, value: float) -> bool:

@@ -4,192 +4,61 @@ S3 and folders have implementations of their own, because fsspec's generic calls
 ETag with the bytes, and follow symbolic links.
 """
 
-import os
-import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from time import time
-from typing import Any, Protocol
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any
+from urllib.parse import quote
 
 import fsspec
 import s3fs
 from typing_extensions import override
 
-from rag_assets.adapters.lake.object_store import (
-    S3_ERRORS,
-    content_token,
-    get_s3_object,
-    is_unavailable,
-    refuses_credentials,
+from rag_assets.adapters.lake.object_store import S3_ERRORS, content_token
+from rag_assets.adapters.source.contents import check_size, decoded, read_s3_object
+from rag_assets.adapters.source.folder import FolderSource
+from rag_assets.adapters.source.interface import (
+    EPOCH,
+    PAGE,
+    SETTLES_AFTER,
+    Pages,
+    SourceDocument,
+    SourceFile,
+    SourceStore,
+    everything,
+    paged,
 )
+from rag_assets.adapters.source.s3_answers import (
+    SERVER_ERRORS,
+    is_about_source,
+    s3_code,
+    source_error,
+)
+from rag_assets.core.addresses import FILE, S3, parse_address
 from rag_assets.core.errors import (
-    CredentialsError,
     DocumentGoneError,
     DocumentUnreadableError,
     SourceError,
     SourceUnavailableError,
 )
 
-SETTLES_AFTER = timedelta(seconds=2)
-"""The age from which a file has a stamp: within it, another change may have the same time."""
-
-PAGE = 1000  # objects, as in S3
 S3_EXPRESS = "--x-s3"  # suffix of directory buckets, which are listed in no order
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """An object in a store's listing.
-
-    `version` is None if the content has to be hashed. In that case, `stamp` equals that of an
-    earlier listing only if the content has not changed since.
-    """
-
-    key: str
-    version: str | None
-    size: int
-    modified_at: datetime
-    stamp: str | None = None
-
-    @property
-    def document_id(self) -> str:
-        """The key as valid text, with bytes of a file name that are not UTF-8 escaped."""
-        return _document_id(self.key)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceDocument:
-    """A document's bytes and the version of exactly these bytes."""
-
-    content: bytes
-    version: str
-
-
-class SourceStore(Protocol):
-    """The operations that differ between stores. Keys are relative to the root.
-
-    Attributes:
-        at_once: Number of concurrent requests; many hide the latency of a remote store.
-        ordered: Whether the store may list its objects ordered by id. If not, it is listed whole.
-    """
-
-    at_once: int = 16
-    ordered: bool = True
-
-    def pages(self, after: str) -> Iterator[list[SourceFile]]:
-        """Yield pages of the objects whose id is after `after`; of all, if it is empty."""
-        ...
-
-    def file(self, key: str) -> SourceFile | None:
-        """Return an object as in a listing, or None if it does not exist."""
-        ...
-
-    def read(self, key: str) -> SourceDocument:
-        """Fetch an object."""
-        ...
-
-    def uri(self, key: str) -> str:
-        """Return the URI of an object, for people."""
-        ...
-
-
 def open_store(url: str, options: dict[str, Any]) -> SourceStore:
-    """Open the store at a URL or plain path, without sending a request yet."""
-    parts = urlsplit(url)
-    if parts.scheme == "s3":
-        return S3Source(parts.netloc, parts.path.strip("/"), options)
-    if parts.scheme in ("file", "local", ""):
-        return FolderSource(Path(unquote(parts.path)))
+    """Open the store at a URL or plain path, without sending a request yet.
+
+    Raises:
+        ConfigurationError: The address is invalid.
+        SourceError: There is no file system for it.
+    """
+    address = parse_address(url)
+    if address.scheme == S3:
+        return S3Source(address.bucket, address.prefix, options)
+    if address.scheme == FILE:
+        return FolderSource(Path(address.path))
     return FsspecSource(url, options)
-
-
-class FolderSource(SourceStore):
-    """Regular files below a folder. Links are not followed: they could lead outside, or loop."""
-
-    at_once = 1
-
-    def __init__(self, root: Path) -> None:
-        self._root = root.absolute()
-
-    @override
-    def pages(self, after: str) -> Iterator[list[SourceFile]]:
-        if not self._root.is_dir():
-            raise SourceError(
-                f"The source folder {self._root} does not exist. Create it, or set"
-                " RAG_ASSETS_SOURCE_URL to the folder or bucket to index."
-            )
-        yield from _paged(self._files(after))
-
-    @override
-    def file(self, key: str) -> SourceFile | None:
-        path = self._root / key
-        if path.parent.resolve() != self._root.resolve() / path.parent.relative_to(self._root):
-            return None  # below a link, which a listing does not follow
-        return self._file(path.relative_to(self._root).as_posix())
-
-    def _files(self, after: str) -> Iterator[SourceFile]:
-        """Walk the folder in the order of document ids, that is of whole keys, as in a bucket."""
-        stack = self._entries("")
-        while stack:
-            name, is_folder = stack.pop()
-            document_id = _document_id(name)
-            if is_folder:
-                if document_id > after or after.startswith(document_id):
-                    stack += self._entries(name)
-            elif document_id > after and (file := self._file(name)) is not None:
-                yield file
-
-    def _entries(self, folder: str) -> list[tuple[str, bool]]:
-        """Return (key, is_folder) of the entries of a folder, last id first."""
-        try:
-            with os.scandir(self._root / folder) as scan:
-                entries = [(folder + entry.name, entry.is_dir(follow_symlinks=False))
-                           for entry in scan]  # fmt: skip
-        except FileNotFoundError:
-            return []  # removed since it was listed
-        except OSError as error:
-            raise SourceError(f"Cannot list {error.filename}: {error.strerror}.") from error
-        keys = [(f"{key}/" if is_folder else key, is_folder) for key, is_folder in entries]
-        return sorted(keys, key=lambda entry: _document_id(entry[0]), reverse=True)
-
-    @override
-    def read(self, key: str) -> SourceDocument:
-        try:
-            with open(f"{self._root}/{key}", "rb") as file:  # noqa: PTH123 - faster than a Path per file
-                content = file.read()
-        except FileNotFoundError as error:
-            raise DocumentGoneError(f"{key} no longer exists.") from error
-        except OSError as error:
-            raise DocumentUnreadableError(f"{key} cannot be read: {error.strerror}.") from error
-        return SourceDocument(content, content_token(content))
-
-    @override
-    def uri(self, key: str) -> str:
-        return (self._root / key).as_uri()
-
-    def _file(self, key: str) -> SourceFile | None:
-        """Return the file, or None if it is not a regular file (but a link, pipe or device)."""
-        try:
-            status = os.lstat(f"{self._root}/{key}")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        # The change time is included because programs can set the modification time, but not it.
-        stamp = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
-        settled = time() - status.st_ctime > SETTLES_AFTER.total_seconds()
-        return SourceFile(
-            key=key,
-            version=None,
-            size=status.st_size,
-            modified_at=datetime.fromtimestamp(0, UTC)
-            + timedelta(microseconds=status.st_mtime_ns // 1000),
-            stamp=stamp if settled else None,
-        )
 
 
 class S3Source(SourceStore):
@@ -198,17 +67,18 @@ class S3Source(SourceStore):
     def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
         self._bucket = bucket
         self.ordered = not bucket.endswith(S3_EXPRESS)
-        self._prefix = f"{prefix}/" if prefix else ""
+        self._prefix = prefix
         self._fs = s3fs.S3FileSystem(**options)
 
     @override
-    def pages(self, after: str) -> Iterator[list[SourceFile]]:
+    def pages(self, after: str, enter: Callable[[str], bool] = everything) -> Pages:
+        del enter  # a bucket has no folders
         arguments = {"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": PAGE}
         if after:
             arguments["StartAfter"] = self._prefix + after
         while True:
             page = self._page(arguments)
-            files = [self._file(item) for item in page.get("Contents", ()) if _is_file(item)]
+            files = [self._file(item) for item in page.get("Contents", ()) if self._is_file(item)]
             if files:
                 yield files
             if not page["IsTruncated"]:
@@ -226,23 +96,32 @@ class S3Source(SourceStore):
         # By a listing, because some servers return different times for a HEAD request.
         page = self._page({"Bucket": self._bucket, "Prefix": self._prefix + key, "MaxKeys": 1})
         items = [item for item in page.get("Contents", ()) if item["Key"] == self._prefix + key]
-        return self._file(items[0]) if items and _is_file(items[0]) else None
+        return self._file(items[0]) if items and self._is_file(items[0]) else None
 
     @override
-    def read(self, key: str) -> SourceDocument:
+    def read(self, key: str, limit: int) -> SourceDocument:
         try:
-            stored = get_s3_object(self._fs, self._bucket, self._prefix + key)
+            content, etag = read_s3_object(self._fs, self._bucket, self._prefix + key, limit)
         except S3_ERRORS as error:
-            if isinstance(error, PermissionError) and not refuses_credentials(error):
-                raise DocumentUnreadableError(f"Access to {key} is denied: {error}.") from error
-            raise _s3_error(f"Cannot read {self.uri(key)}: {error}.", error) from error
-        if stored is None:
-            raise DocumentGoneError(f"{key} no longer exists.")
-        return SourceDocument(stored.data, stored.token.strip('"'))
+            code = s3_code(error)
+            if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
+                raise DocumentGoneError(f"{key} no longer exists.") from error
+            if code in SERVER_ERRORS:
+                self._page({"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1})
+            elif is_about_source(error):
+                raise source_error(f"Cannot read {self.uri(key)}: {error}.", error) from error
+            raise DocumentUnreadableError(f"{key} cannot be read: {code} {error}.") from error
+        return SourceDocument(content, etag.strip('"'))
 
     @override
     def uri(self, key: str) -> str:
         return f"s3://{self._bucket}/{quote(self._prefix + key)}"
+
+    def _is_file(self, item: dict[str, Any]) -> bool:
+        """Whether it is not the empty object that is a "folder" in an S3 console."""
+        if item["Key"] == self._prefix:
+            return False
+        return not item["Key"].endswith("/") or item["Size"] > 0
 
     def _file(self, item: dict[str, Any]) -> SourceFile:
         return SourceFile(
@@ -257,7 +136,9 @@ class S3Source(SourceStore):
             page: dict[str, Any] = self._fs.call_s3("list_objects_v2", **arguments)
         except S3_ERRORS as error:
             message = f"Cannot list {self._url}: {error}."
-            raise _s3_error(f"{message} Check the bucket name and the endpoint.", error) from error
+            raise source_error(
+                f"{message} Check the bucket name and the endpoint.", error
+            ) from error
         if "IsTruncated" not in page:  # botocore returns nothing for a page of HTML, or no answer
             raise SourceError(
                 f"Cannot list {self._url}: the answer is not an S3 listing, but perhaps a login or"
@@ -281,28 +162,66 @@ class FsspecSource(SourceStore):
         self._root = root.rstrip("/")
 
     @override
-    def pages(self, after: str) -> Iterator[list[SourceFile]]:
-        self._fs.invalidate_cache()
-        if not self._fs.isdir(self._root):
-            raise SourceError(f"The source {self._root} does not exist.")
-        listed = (self._file(*item) for item in self._fs.find(self._root, detail=True).items())
-        files = sorted(listed, key=lambda file: file.document_id)
-        yield from _paged(file for file in files if file.document_id > after)
+    def pages(self, after: str, enter: Callable[[str], bool] = everything) -> Pages:
+        with self._translating_errors(f"Cannot list the source {self._root}", SourceError):
+            self._fs.invalidate_cache()
+            if not self._fs.isdir(self._root):
+                raise SourceError(f"The source {self._root} does not exist.")
+            found = self._found() if self._is_flat() else self._walked(enter)
+            files = sorted(found, key=lambda file: file.document_id)
+        yield from paged(file for file in files if file.document_id > after)
+
+    def _is_flat(self) -> bool:
+        """Whether the store lists everything at once, and not folder by folder."""
+        kind, generic = type(self._fs), fsspec.asyn.AsyncFileSystem
+        listed = kind._find is not generic._find if issubclass(kind, generic) else False
+        return listed or kind.find is not fsspec.AbstractFileSystem.find
+
+    def _found(self) -> Iterator[SourceFile]:
+        for path, info in self._fs.find(self._root, detail=True).items():
+            yield self._file(path, info)
+
+    def _walked(self, enter: Callable[[str], bool]) -> Iterator[SourceFile]:
+        """Walk the folders, because fsspec leaves out those that it cannot list."""
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            try:
+                infos = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=True)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if not folder or _is_unreachable(error):
+                    raise
+                yield SourceFile(folder, None, 0, EPOCH, problem=f"{error}.", is_folder=True)
+                continue
+            for info in infos:
+                key = self._key(info["name"])
+                if info["type"] == "file":
+                    yield self._file(info["name"], info)
+                elif info["type"] == "directory" and f"{key}/" != folder and enter(f"{key}/"):
+                    folders.append(f"{key}/")
 
     @override
     def file(self, key: str) -> SourceFile | None:
         self._fs.invalidate_cache()
         try:
-            info = self._fs.info(f"{self._root}/{key}")
-        except FileNotFoundError:
+            with self._translating_errors(f"{key} cannot be read"):
+                info = self._fs.info(f"{self._root}/{key}")
+        except DocumentUnreadableError as error:
+            return SourceFile(key, None, 0, EPOCH, problem=str(error))
+        except DocumentGoneError:
             return None
         return self._file(info["name"], info) if info["type"] == "file" else None
+
+    def _key(self, path: str) -> str:
+        return str(path).removeprefix(self._root).removeprefix("/")
 
     def _file(self, path: str, info: dict[str, Any]) -> SourceFile:
         modified_at = _modified(info)
         settled = datetime.now(UTC) - modified_at > SETTLES_AFTER
         return SourceFile(
-            key=path.removeprefix(self._root).lstrip("/"),
+            key=self._key(path),
             version=self._version(info),
             size=info["size"] or 0,
             modified_at=modified_at,
@@ -310,19 +229,32 @@ class FsspecSource(SourceStore):
         )
 
     @override
-    def read(self, key: str) -> SourceDocument:
+    def read(self, key: str, limit: int) -> SourceDocument:
         path = f"{self._root}/{key}"
+        with self._translating_errors(f"{key} cannot be read"):
+            before = self._fs.info(path)
+            content = self._fs.cat_file(path, end=limit + 1)
+            after = self._fs.info(path)
+        if _state(before) != _state(after) or self._version(before) != self._version(after):
+            raise DocumentUnreadableError(f"{key} changed while it was read.")
+        check_size(content, limit)
+        version = self._version(after) or content_token(content)
+        return SourceDocument(decoded(content, _encoding(after), limit), version)
+
+    @contextmanager
+    def _translating_errors(
+        self, message: str, kind: type[SourceError] = DocumentUnreadableError
+    ) -> Iterator[None]:
         try:
-            before = self._version(self._fs.info(path))
-            content = self._fs.cat_file(path)
-            after = self._version(self._fs.info(path))
+            yield
+        except SourceError:
+            raise
         except FileNotFoundError as error:
-            raise DocumentGoneError(f"{key} no longer exists.") from error
-        except OSError as error:
-            raise SourceError(f"{key} cannot be read: {error}.") from error
-        if before != after:
-            raise SourceError(f"{key} changed while being read; the next run will read it again.")
-        return SourceDocument(content, after or content_token(content))
+            kind = DocumentGoneError if kind is DocumentUnreadableError else kind
+            raise kind(f"{message}: it no longer exists.") from error
+        except Exception as error:  # stores raise errors of their own
+            kind = SourceUnavailableError if _is_unreachable(error) else kind
+            raise kind(f"{message}: {error}.") from error
 
     @override
     def uri(self, key: str) -> str:
@@ -333,10 +265,17 @@ class FsspecSource(SourceStore):
         return next((str(info[name]).strip('"') for name in names if info.get(name)), None)
 
 
-def _s3_error(message: str, error: Exception) -> Exception:
-    if refuses_credentials(error) or isinstance(error, PermissionError):
-        return CredentialsError(f"{message} Check the credentials and their permissions.")
-    return (SourceUnavailableError if is_unavailable(error) else SourceError)(message)
+def _is_unreachable(error: Exception) -> bool:
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def _state(info: dict[str, Any]) -> tuple[Any, datetime]:
+    return info["size"], _modified(info)
+
+
+def _encoding(info: dict[str, Any]) -> str:
+    names = ("ContentEncoding", "contentEncoding", "content_encoding")
+    return next((str(info[name]) for name in names if info.get(name)), "")
 
 
 def _modified(info: dict[str, Any]) -> datetime:
@@ -350,17 +289,4 @@ def _modified(info: dict[str, Any]) -> datetime:
         case str():
             return datetime.fromisoformat(time_found).astimezone(UTC)
         case _:
-            return datetime.fromtimestamp(0, UTC)
-
-
-def _document_id(key: str) -> str:
-    return key.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_file(item: dict[str, Any]) -> bool:
-    return not item["Key"].endswith("/")  # a trailing slash is an S3 console's "folder"
-
-
-def _paged(files: Iterator[SourceFile]) -> Iterator[list[SourceFile]]:
-    while page := list(islice(files, PAGE)):
-        yield page
+            return EPOCH

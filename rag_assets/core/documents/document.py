@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
     CRASHED = "crashed"  # the parser process died
-    UNREADABLE = "unreadable"  # the source denied access to it
+    UNREADABLE = "unreadable"  # the source does not let it be read now
     FAILED = "failed"  # the parser failed for another reason
 
     @property

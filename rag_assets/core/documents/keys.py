@@ -21,3 +21,21 @@ def key_problem(key: str) -> str | None:
     if key.startswith("/") or any(part in ("", ".", "..") for part in key.split("/")):
         return "The name has empty, `.` or `..` segments and could escape the source's root."
     return None
+
+
+def valid_text(key: str) -> str:
+    """Return a key as valid text, another one for each key.
+
+    A name that is not UTF-8 is escaped, and preceded by a slash: so it is no other file's name.
+    """
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return "/".join(map(_escaped, key.split("/")))
+    return key
+
+
+def _escaped(name: str) -> str:
+    if not any("\ud800" <= character <= "\udfff" for character in name):
+        return name
+    return "/" + name.replace("\\", "\\\\").encode("utf-8", "backslashreplace").decode()

@@ -1,10 +1,13 @@
 """What a listing of the source found and changed, by shard."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from rag_assets.core.documents.removals import Doubt, Progress
 
 BEGINNING = Progress()
+EXAMPLES = 3  # folders named in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class ListingResult:
         upto: The last document id listed; None if the end was reached.
         ordered: Whether the source returned the documents in the order of their ids.
         progress: The listing so far, for its next window.
+        unlisted: Folder → why it could not be listed; what is known of its documents is kept.
         doubt: The removal that is doubted, if the listing was of the whole source.
         doubt_changed: Whether the doubt began, changed or ended.
     """
@@ -38,8 +42,20 @@ class ListingResult:
     upto: str | None = None
     ordered: bool = True
     progress: Progress = BEGINNING
+    unlisted: Mapping[str, str] = field(default_factory=dict)
     doubt: Doubt | None = None
     doubt_changed: bool = False
+
+    def warning(self) -> str:
+        """Return a sentence about the folders that could not be listed; empty if none."""
+        if not self.unlisted:
+            return ""
+        some = [f"{name} ({why})" for name, why in islice(sorted(self.unlisted.items()), EXAMPLES)]
+        more = ", …" if len(self.unlisted) > EXAMPLES else ""
+        return (
+            f"{len(self.unlisted)} folders cannot be listed, and what is known of their documents"
+            f" is kept: {', '.join(some)}{more}. Permit it, or exclude them."
+        )
 
     @property
     def documents(self) -> int:

@@ -12,6 +12,7 @@ import polars as pl
 from rag_assets.core.display import printable
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.quality import account
+from rag_assets.core.documents.unreadable import as_seen
 from rag_assets.core.tables import shortened
 
 MAX_BYTES = 16_000  # of all previews of one materialisation together
@@ -25,7 +26,7 @@ WIDTH, HEIGHT, MARGIN = 480, 120, 18  # pixels of the histogram
 
 def documents(parsed: pl.DataFrame) -> pl.DataFrame:
     """Return some rows of `parsed_documents`: those not parsed first, then the newest."""
-    chosen = parsed.sort(
+    chosen = as_seen(parsed).sort(
         pl.col("outcome") != Outcome.PARSED, "judged_at", "document_id",
         descending=[True, True, False],
     ).head(DOCUMENTS)  # fmt: skip

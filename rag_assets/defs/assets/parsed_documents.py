@@ -29,7 +29,9 @@ def parsed_documents(
     """Parse the documents that changed."""
     lake = index.open().lake
     with parser.open() as pool:
-        documents = DocumentParser(source.open(), pool, parser.parse_workers, parser_version())
+        documents = DocumentParser(
+            source.open(), pool, parser.parse_workers, parser_version(), parser.rereading
+        )
         errors = ShardErrors(context)
         for shard in context.partition_keys:
             with errors.of(shard):

@@ -32,6 +32,8 @@ def source_files(
             opened.shards,
             policy=source.removal_policy(),
         )
+    if warning := listed.warning():
+        logger.warning("%s", warning)
     total = sum(report.documents for report in listed.reports.values())
     logger.info("listed %d documents in %d shards of %s", total, len(listed.reports), source.source)
     if listed.doubt:

@@ -9,7 +9,6 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from functools import cache
-from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +17,7 @@ from rag_assets.adapters.lake.lake import KnownMetas, Lake
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.source.event_queue import EventQueue
 from rag_assets.adapters.source.source import WHOLE, Source, Window
+from rag_assets.core.addresses import parse_address
 from rag_assets.core.documents.bucket_events import changed_keys
 from rag_assets.core.documents.removals import Progress, RemovalPolicy
 from rag_assets.core.errors import SourceError
@@ -84,7 +84,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         metas = tick.read_metas(lake, names, known)
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
-            stale_documents(metas, shards, parser_version(), chunker.version),
+            stale_documents(metas, shards, parser_version(), chunker.version, time.time()),
             shards,
             stream_changes=settings.stream_documents,
             unit="documents",
@@ -136,6 +136,8 @@ class SourceListing:
             progress=state.progress,
         )
         tick.observe(result)
+        if warning := result.warning():
+            tick.messages.append(warning)
         if result.doubt_changed:
             tick.evaluate(removals(result.doubt, read_files(self.lake, self.shards)))
         spent = state.spent + time.monotonic() - started
@@ -166,11 +168,11 @@ class SourceListing:
             return state
         result = ListingResult(progress=state.progress)
         queue = _queue(settings.events_queue_url, json.dumps(settings.events_options))
-        address = urlsplit(settings.source)
-        prefix = address.path.strip("/") + "/" if address.path.strip("/") else ""
+        address = parse_address(settings.source)
+        prefix = address.prefix
         try:
             notes = [message for batch in queue.drain() for message in batch]
-            keys = [changed_keys(message.body, address.netloc) for message in notes]
+            keys = [changed_keys(message.body, address.bucket) for message in notes]
             named = {key for names in keys for key in names or ()}
             ids = {key.removeprefix(prefix) for key in named if key.startswith(prefix)}
             result = look_up(
