@@ -17,7 +17,12 @@ from rag_assets.adapters.parsing.formats.csv_tables import read_csv
 from rag_assets.adapters.parsing.formats.decoding import normalise
 from rag_assets.adapters.parsing.formats.extraction import verify_zip
 from rag_assets.adapters.parsing.formats.html import read_html
-from rag_assets.adapters.parsing.formats.mail import read_mail, verify_mail
+from rag_assets.adapters.parsing.formats.mail import (
+    read_mail,
+    read_mailbox,
+    verify_mail,
+    verify_mailbox,
+)
 from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown, read_text
 from rag_assets.adapters.parsing.formats.office import read_sheets, read_slides, read_whole
 from rag_assets.adapters.parsing.formats.pdf import read_pdf, verify_pdf
@@ -142,6 +147,7 @@ _FORMATS = {
     ),
     ".epub": _Format("application/epub+zip", verify_zip("an EPUB", "mimetype"), read_whole),
     ".eml": _Format("message/rfc822", verify_mail, partial(read_mail, parse=parse)),
+    ".mbox": _Format("application/mbox", verify_mailbox, partial(read_mailbox, parse=parse)),
     ".html": _HTML,
     ".htm": _HTML,
     ".md": _MARKDOWN,
