@@ -14,11 +14,13 @@ from rag_assets.adapters.parsing.formats.attached import Attachments, Parse
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError
 from rag_assets.adapters.parsing.formats.extraction import refuse_type
 from rag_assets.adapters.parsing.formats.mail_text import (
+    as_utf8,
     block_of_headers,
     file_name,
     payload,
     read_header,
     text_of,
+    transfer_encoding,
     words,
 )
 from rag_assets.core.documents.document import Omission, Outcome
@@ -29,7 +31,7 @@ _MIN_COVERED = 0.8  # share of the HTML's words that plain text must have to sta
 _MIN_OWN_WORDS = 20  # plain text with fewer words than this is no message of its own
 _SIGNATURES = re.compile(r"application/(?:x-)?(?:pkcs7|pgp)-signature")
 _ENCRYPTED = re.compile(r"application/(?:(?:x-)?pkcs7-mime|pgp-encrypted)|multipart/encrypted")
-_HEADER_LISTS = re.compile(r"message/(?!rfc822|global\Z|news|partial|external-body)")
+_HEADER_LISTS = re.compile(r"message/(?!(?:rfc822|global|news)\Z).+")
 _MBOX_MESSAGE = re.compile(rb"^From [^\n]*\d\d:\d\d[^\n]*\r?\n(?=[\x21-\x39\x3b-\x7e]+:)", re.M)
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 
@@ -74,7 +76,11 @@ def _message(content: bytes) -> Message:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         content = content.decode("utf-16", "replace").encode()
     content = content.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
-    return message_from_bytes(content)
+    try:
+        return message_from_bytes(content)
+    except RecursionError:
+        reason = "The parts of the mail are nested too deeply."
+        raise UnparsableError(Outcome.FAILED, reason) from None
 
 
 @dataclass
@@ -107,11 +113,11 @@ class _Reader:
             omissions=(*self.omissions, *self.attachments.all_omissions),
         )
 
-    def mail(self, message: Message, depth: int = 0) -> str:
-        """Return a message inside another document, under its subject."""
-        subject = read_header(message, "Subject") or "Message without a subject"
+    def mail(self, message: Message, depth: int = 0, name: str = "") -> str:
+        """Return a message inside another document, under its name or its subject."""
+        title = name or read_header(message, "Subject") or "Message without a subject"
         text = self.read(message, depth + 1)
-        return "\n\n".join(filter(None, [f"# {subject}", block_of_headers(message), text]))
+        return "\n\n".join(filter(None, [f"# {title}", block_of_headers(message), text]))
 
     def read(self, part: Message, depth: int = 0) -> str:
         """Return the text of a part of a message, and note what is attached."""
@@ -135,9 +141,16 @@ class _Reader:
         if _HEADER_LISTS.fullmatch(kind):
             return "\n\n".join(_all_headers(child) for child in mails)
         if kind.startswith("message/"):
-            return "\n\n".join(self.mail(child, depth + 1) for child in mails)
+            return self._attached_mail(part, mails[0], depth)
         texts = [self.read(child, depth + 1) for child in mails]
         return "\n\n".join(text for text in texts if text.strip())
+
+    def _attached_mail(self, part: Message, mail: Message, depth: int) -> str:
+        if transfer_encoding(part) in ("base64", "quoted-printable"):  # against the standard
+            mail = _message(payload(mail, transfer_encoding(part)))
+        self.attachments.found += 1
+        self.attachments.read += 1
+        return self.mail(mail, depth, file_name(part))
 
     def _leaf(self, part: Message, kind: str) -> str:
         name = file_name(part)
@@ -146,7 +159,7 @@ class _Reader:
         if kind in ("message/partial", "message/external-body"):
             self.attachments.refuse(name or kind, "its content is elsewhere")
             return ""
-        if _is_text(part, kind, name):
+        if _is_text(part, kind, name) or kind.startswith("multipart/"):  # its boundary is missing
             text, html = text_of(part, kind, self.attachments)
             self.shown.append(html)
             return text
@@ -156,7 +169,7 @@ class _Reader:
             content_id = (part.get("Content-ID") or "").strip(" <>")
             self.pictures.append((content_id, name, content))
         else:
-            self.attachments.add(name, kind, content)
+            self.attachments.add(name, kind, as_utf8(part, kind, content))
         return ""
 
     def _alternative(self, parts: Sequence[Message], depth: int) -> str:
@@ -188,11 +201,9 @@ def _share(of: set[str], found_in: set[str]) -> float:
 
 def _is_text(part: Message, kind: str, name: str) -> bool:
     """Whether a part is the message's own text, not a file."""
-    if kind == "text/calendar":
+    if kind in ("text/calendar", "text/rfc822-headers"):
         return True
     own = kind in ("text/plain", "text/html", "text/enriched", "text/richtext")
-    if kind == "text/rfc822-headers":
-        return True
     return own and not name and part.get_content_disposition() != "attachment"
 
 

@@ -16,6 +16,7 @@ from rag_assets.adapters.parsing.formats.content import UnparsableError
 from rag_assets.adapters.parsing.formats.decoding import decode, normalise
 from rag_assets.adapters.parsing.formats.html import declared_charset, html_to_markdown
 
+_CODING = "Content-Transfer-Encoding"
 _SHOWN_HEADERS = ("Subject", "From", "To", "Cc", "Date", "Message-ID", "In-Reply-To")
 _ENCODED_WORD = re.compile(
     r"=\?(?P<charset>[^?*\s]+)(?:\*[^?]*)?\?(?P<coding>[bqBQ])\?(?P<text>[^?]*)\?="
@@ -29,6 +30,7 @@ _LANDMARK = re.compile(r"<(/?)(?:main|article|aside|footer|header|nav)\b", re.IG
 _ROLE = re.compile(r"\srole\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[\w-]+)", re.IGNORECASE)
 _OFFICE_DATA = re.compile(r"<xml\b.*?</xml\s*>", re.IGNORECASE | re.DOTALL)
 _PICTURE = re.compile(r"!\[([^\]\n]*)\]\([^)\n]*\)")
+_PADDING = re.compile(r"(?<=[^\s|]) {2,}\|")  # of a table's cells
 _ENRICHED_TAG = re.compile(r"<param>.*?</param>|<(?!<)/?[A-Za-z-]+>", re.IGNORECASE | re.DOTALL)
 _UUENCODED = re.compile(
     r"^begin [0-7]{3,4} (?P<name>\S[^\n]*)\n(?P<body>(?:[ -`]{1,62}\n)+?)[ `]?\n?end$", re.M
@@ -110,17 +112,41 @@ def _lenient_base64(text: bytes) -> bytes:
     return base64.b64decode(letters + b"=" * (-len(letters) % 4))
 
 
-def payload(part: Message) -> bytes:
-    """Return a part's bytes without their transfer encoding, which may not be what it claims."""
-    raw = part.get_payload()
-    if not isinstance(raw, str):
+def transfer_encoding(part: Message) -> str:
+    """Return how a part says that its bytes are encoded, in lower case."""
+    return str(part.get(_CODING, "")).strip().lower()
+
+
+def payload(part: Message, coding: str | None = None) -> bytes:
+    """Return a part's bytes without their transfer encoding, which may not be what it claims.
+
+    Args:
+        part: The part.
+        coding: The transfer encoding, if that is not the part's own.
+    """
+    coding = transfer_encoding(part) if coding is None else coding
+    if coding.removeprefix("x-") in ("uuencode", "uue"):
+        content = part.get_payload(decode=True)
+        return content if isinstance(content, bytes) else b""
+    del part[_CODING]  # otherwise, the library decodes, and text after base64 is lost
+    content = part.get_payload(decode=True)
+    part[_CODING] = coding
+    if not isinstance(content, bytes):
         return b""
-    content = raw.encode("utf-8", "surrogateescape")
-    coding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
     if coding == "base64":
         return _base64_payload(content)
-    decoded = part.get_payload(decode=True)
-    return decoded if isinstance(decoded, bytes) else content
+    return quopri.decodestring(content) if coding == "quoted-printable" else content
+
+
+def as_utf8(part: Message, kind: str, content: bytes) -> bytes:
+    """Return an attached text in UTF-8 if the mail says what its encoding is."""
+    charset = _charset(part)
+    if not charset or charset == "us-ascii" or not kind.startswith("text/"):
+        return content
+    try:
+        return decode(content, charset).encode()
+    except UnparsableError:  # not a text
+        return content
 
 
 def _base64_payload(content: bytes) -> bytes:
@@ -162,7 +188,8 @@ def text_of(part: Message, kind: str, attachments: Attachments) -> tuple[str, st
 
 def _html_text(html: str) -> str:
     body = _ROLE.sub("", _LANDMARK.sub(r"<\1div", _OFFICE_DATA.sub("", html)))
-    return _PICTURE.sub(r"\1", html_to_markdown(body)[1]).strip()
+    markdown = _PICTURE.sub(r"\1", html_to_markdown(body)[1])
+    return _PADDING.sub(" |", markdown).strip()
 
 
 def _without_armour(text: str, attachments: Attachments) -> str:
