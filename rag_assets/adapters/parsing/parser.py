@@ -17,7 +17,7 @@ from rag_assets.adapters.parsing.formats.csv_tables import read_csv
 from rag_assets.adapters.parsing.formats.decoding import normalise
 from rag_assets.adapters.parsing.formats.extraction import verify_zip
 from rag_assets.adapters.parsing.formats.html import read_html
-from rag_assets.adapters.parsing.formats.mail import (
+from rag_assets.adapters.parsing.formats.mail.message import (
     read_mail,
     read_mailbox,
     verify_mail,
@@ -25,7 +25,7 @@ from rag_assets.adapters.parsing.formats.mail import (
 )
 from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown, read_text
 from rag_assets.adapters.parsing.formats.office import read_sheets, read_slides, read_whole
-from rag_assets.adapters.parsing.formats.pdf import read_pdf, verify_pdf
+from rag_assets.adapters.parsing.formats.pdf.document import read_pdf, verify_pdf
 from rag_assets.core.documents.document import Omission, Outcome, Page, ParsedDocument
 
 PARSER_REVISION = 2  # increase it when a change to this package changes results
@@ -135,7 +135,7 @@ _OFFICE = "application/vnd.openxmlformats-officedocument."
 _MARKDOWN = _Format("text/markdown", _verify_text, read_markdown)
 _HTML = _Format("text/html", _verify_text, read_html)
 _FORMATS = {
-    ".pdf": _Format("application/pdf", verify_pdf, read_pdf),
+    ".pdf": _Format("application/pdf", verify_pdf, partial(read_pdf, parse=parse)),
     ".docx": _Format(
         _OFFICE + "wordprocessingml.document", verify_zip("a Word document", "word/"), read_whole
     ),

@@ -1,7 +1,7 @@
 """The text of one part of a mail: headers, transfer encodings, character sets, HTML, calendars.
 
 What belongs here: what turns a part's bytes into text. What does not: which parts are read
-(`mail.py`).
+(`message.py`).
 """
 
 import base64

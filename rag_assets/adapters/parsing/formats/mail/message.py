@@ -1,7 +1,7 @@
 """E-mail: a message, and what is attached to it.
 
 What belongs here: the parts of a message, and which of them are its text. What does not: turning
-one part's bytes into text (`mail_text.py`), and attachments (`attached.py`).
+one part's bytes into text (`text.py`), and attachments (`attached.py`).
 """
 
 import re
@@ -13,7 +13,7 @@ from email.message import Message
 from rag_assets.adapters.parsing.formats.attached import Attachments, Parse
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError
 from rag_assets.adapters.parsing.formats.extraction import refuse_type
-from rag_assets.adapters.parsing.formats.mail_text import (
+from rag_assets.adapters.parsing.formats.mail.text import (
     as_utf8,
     block_of_headers,
     file_name,
@@ -23,7 +23,7 @@ from rag_assets.adapters.parsing.formats.mail_text import (
     transfer_encoding,
     words,
 )
-from rag_assets.core.documents.document import Omission, Outcome
+from rag_assets.core.documents.document import Outcome
 
 _HEADERS = ("From", "To", "Subject", "Date", "Received", "Message-ID", "Content-Type")
 _MAX_NESTING = 40  # of multiparts and mails in one message
@@ -31,6 +31,7 @@ _MIN_COVERED = 0.8  # share of the HTML's words that plain text must have to sta
 _MIN_OWN_WORDS = 20  # plain text with fewer words than this is no message of its own
 _SIGNATURES = re.compile(r"application/(?:x-)?(?:pkcs7|pgp)-signature")
 _ENCRYPTED = re.compile(r"application/(?:(?:x-)?pkcs7-mime|pgp-encrypted)|multipart/encrypted")
+_ENCRYPTED_REASON = "it is encrypted"
 _HEADER_LISTS = re.compile(r"message/(?!(?:rfc822|global|news)\Z).+")
 _MBOX_MESSAGE = re.compile(rb"^From [^\n]*\d\d:\d\d[^\n]*\r?\n(?=[\x21-\x39\x3b-\x7e]+:)", re.M)
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
@@ -95,7 +96,6 @@ class _Reader:
     """
 
     attachments: Attachments
-    omissions: list[Omission] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     pictures: list[tuple[str, str, bytes]] = field(default_factory=list)
     encrypted: int = 0
@@ -110,7 +110,7 @@ class _Reader:
             title,
             ("\n\n".join(filter(None, [*texts, *self.attachments.texts])),),
             parts=self.attachments.parts,
-            omissions=(*self.omissions, *self.attachments.all_omissions),
+            omissions=self.attachments.all_omissions,
         )
 
     def mail(self, message: Message, depth: int = 0, name: str = "") -> str:
@@ -122,14 +122,8 @@ class _Reader:
     def read(self, part: Message, depth: int = 0) -> str:
         """Return the text of a part of a message, and note what is attached."""
         kind = part.get_content_type()
-        if depth > _MAX_NESTING:
-            reason = f"the limit of nested parts is {_MAX_NESTING}"
-            self.omissions.append(Omission("part", kind, reason))
-            return ""
-        if _ENCRYPTED.fullmatch(kind):
-            self.encrypted += 1
-            opaque = part.get_param("smime-type") == "signed-data"
-            reason = "an opaque signed message" if opaque else "it is encrypted"
+        if reason := _reason_not_read(part, kind, depth):
+            self.encrypted += reason == _ENCRYPTED_REASON
             self.attachments.refuse(file_name(part) or kind, reason)
             return ""
         children = part.get_payload()
@@ -177,7 +171,7 @@ class _Reader:
         plain, rich, events = [], [], []
         for part in parts:
             kind = part.get_content_type()
-            if kind == "text/x-amp-html" or kind == "text/watch-html":
+            if kind in ("text/x-amp-html", "text/watch-html"):  # for some programs only
                 continue
             text = self.read(part, depth)
             of_kind = {"text/plain": plain, "text/calendar": events}.get(kind, rich)
@@ -185,6 +179,16 @@ class _Reader:
                 of_kind.append(text)
         texts = _best("\n\n".join(plain), "\n\n".join(rich))
         return "\n\n".join([*texts, *events])
+
+
+def _reason_not_read(part: Message, kind: str, depth: int) -> str | None:
+    if depth > _MAX_NESTING:
+        return f"the limit of nested parts is {_MAX_NESTING}"
+    if not _ENCRYPTED.fullmatch(kind):
+        return None
+    if part.get_param("smime-type") == "signed-data":
+        return "it is signed in a form that hides its text"
+    return _ENCRYPTED_REASON
 
 
 def _best(plain: str, rich: str) -> list[str]:
