@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from rag_assets.adapters.parsing.formats.content import first_line
 from rag_assets.adapters.parsing.formats.decoding import normalise

@@ -25,8 +25,8 @@ _MARK = r"\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f"
 _CLUSTER = re.compile(rf".[{_MARK}]*", re.DOTALL)
 _MIRRORED = str.maketrans("()[]{}", ")(][}{")
 _LAM = "\u0644"
-_WORD_GAP = 0.18  # of a line's height
-_COLUMN_GAP = 1.5  # of a line's height, in a line that has spaces
+_WORD_GAP = 0.3  # of a line's height
+_LIKELY_GAP = 0.1  # where the PDF has a space, or the direction changes
 _SAME_LINE = 0.5  # of a character's height
 _MIN_SHARE = 0.1  # of a page's letters
 
@@ -51,7 +51,7 @@ def is_right_to_left(text: str) -> bool:
 def read_lines(characters: Sequence[Character]) -> str:
     """Return the text of a page in the order in which it is read."""
     lines = _lines([c for c in characters if c.text.isprintable()])
-    return "\n".join(_logical_line(line) for line in lines)
+    return "\n".join(filter(None, map(_logical_line, lines)))
 
 
 def _lines(characters: Sequence[Character]) -> list[list[Character]]:
@@ -72,7 +72,7 @@ def _lines(characters: Sequence[Character]) -> list[list[Character]]:
 def _logical_line(line: Sequence[Character]) -> str:
     # A ligature of two letters has one box for both.
     places = sorted(line, key=lambda c: (c.left + c.right, c.left, c.text == _LAM))
-    visual = " ".join(_visual_line(places).split())
+    visual = _visual_line(places)
     if not _RIGHT_TO_LEFT.search(visual):
         return visual
     return to_logical(visual)
@@ -80,14 +80,23 @@ def _logical_line(line: Sequence[Character]) -> str:
 
 def _visual_line(line: Sequence[Character]) -> str:
     height = statistics.median(c.top - c.bottom for c in line)
-    has_spaces = any(c.text.isspace() for c in line)
-    gap = height * (_COLUMN_GAP if has_spaces else _WORD_GAP)
-    pieces = [line[0].text]
-    for before, after in pairwise(line):
-        if after.left - before.right > gap:
+    spaces = [c.left for c in line if c.text.isspace()]
+    letters = [c for c in line if not c.text.isspace()]
+    pieces = [letters[0].text] if letters else []
+    for before, after in pairwise(letters):
+        gap = (after.left - before.right) / max(height, 1.0)
+        likely = _is_boundary(before, after) or any(
+            before.right - 1 <= space <= after.left + 1 for space in spaces
+        )
+        if gap > (_LIKELY_GAP if likely else _WORD_GAP):
             pieces.append(" ")
         pieces.append(after.text)
     return "".join(pieces)
+
+
+def _is_boundary(before: Character, after: Character) -> bool:
+    from_right = [bool(_RIGHT_TO_LEFT.match(c.text)) for c in (before, after)]
+    return from_right[0] != from_right[1]
 
 
 def to_logical(visual: str) -> str:
