@@ -24,6 +24,8 @@ _PDF_TAIL_BYTES = 4096
 _MAX_LOST_SHARE = 0.2  # of the characters that the second library finds
 _MIN_IMAGE_SHARE = 0.3  # of a page that is a picture and nothing else
 _MIN_DRAWINGS = 200  # of a page whose letters are drawn as shapes
+_MAX_DAMAGED = 200  # in succession, before the rest is taken for damaged too
+_TITLE_WORDS = 10
 _BROKEN_WORD = re.compile(r"(?<=\w)[\ufffe\x02\xad]\s*\n\s*")
 _SCAN = "an image without a text layer"
 _DRAWING = "a drawing without a text layer"
@@ -78,42 +80,74 @@ def _first_opinion(content: bytes, media_type: str) -> _First:
 
 
 def _read(document: "PdfiumDocument", first: _First, attachments: Attachments) -> Content:
-    texts: list[str] = []
-    omitted: list[tuple[int, str]] = []
-    fields: dict[tuple[str, str], None] = {}
-    files = list(document.files())
-    for index in range(len(document)):
-        page = document.page(index)
-        ours = (first.pages or {}).get(index + 1, "")
-        text = _page_text(document, index, page, ours) if page else ours
-        new = [field for field in page.fields if field not in fields] if page else []
-        fields.update(dict.fromkeys(new))
-        if page:
-            files += page.files
-            text = _with_extras(text, new, page.notes)
-        texts.append(text)
-        if reason := _reason_without_text(page, text):
-            omitted.append((index + 1, reason))
-    omissions = _page_omissions(omitted)
+    pages = _Pages(document, first.pages or {})
+    pages.read()
+    omissions = _page_omissions(pages.unread)
     if document.has_dynamic_form:
-        values = document.form_data()
-        texts[:1] = [_with_extras(texts[0] if texts else "", values, ())]
+        pages.texts[0] = _with_extras(pages.texts[0], document.form_data(), ())
         omissions.append(Omission("form", "XFA", "the layout of a form in XML is not read"))
-    _read_files(files, attachments)
-    numbers = [*range(1, len(texts) + 1)]
+    _read_files([*document.files(), *pages.files], attachments)
+    texts, fields = pages.texts, len(pages.fields)
+    title = first.title
     if attachments.texts:  # on the last page, because every text has one
+        title = title or _first_words(texts)  # rather than the name of a file in it
         texts[-1:] = ["\n\n".join([*texts[-1:], *attachments.texts])]
+    has_text = any(map(str.strip, texts))
     return Content(
-        first.title,
+        title,
         tuple(texts),
-        tuple(numbers),
+        tuple(range(1, len(texts) + 1)),
         parts=(
-            Part("page", len(texts), len(texts) - len(omitted)),
-            *((Part("form field", len(fields), len(fields)),) if fields else ()),
+            Part("page", len(document), len(document) - len(pages.unread)),
+            *((Part("form field", fields, fields),) if fields else ()),
             *attachments.parts,
         ),
-        omissions=(*omissions, *attachments.all_omissions) if any(map(str.strip, texts)) else (),
+        omissions=(*omissions, *attachments.all_omissions) if has_text else (),
     )
+
+
+class _Pages:
+    """The pages of a document as they are read, from the first.
+
+    Attributes:
+        texts: The text of each page.
+        unread: The pages without text that are not blank, with the reasons.
+        fields: The values of the form's fields by their names, once each.
+        files: The files in notes.
+    """
+
+    def __init__(self, document: "PdfiumDocument", ours: dict[int, str]) -> None:
+        self._document = document
+        self._ours = ours  # the first library's text
+        self.texts: list[str] = []
+        self.unread: list[tuple[int, str]] = []
+        self.fields: dict[tuple[str, str], None] = {}
+        self.files: list[tuple[str, bytes | None]] = []
+
+    def read(self) -> None:
+        """Read all pages; of a document that only claims to have them, the first."""
+        damaged = 0
+        for index in range(len(self._document)):
+            page = self._document.page(index) if damaged <= _MAX_DAMAGED else None
+            text = self._read_page(index, page)
+            damaged = 0 if page or text else damaged + 1
+            self.texts.append(text)
+            if reason := _reason_without_text(page, text):
+                self.unread.append((index + 1, reason))
+
+    def _read_page(self, index: int, page: "PdfPage | None") -> str:
+        ours = self._ours.get(index + 1, "")
+        if page is None:
+            return ours
+        new = [field for field in page.fields if field not in self.fields]
+        self.fields.update(dict.fromkeys(new))
+        self.files += page.files
+        return _with_extras(_page_text(self._document, index, page, ours), new, page.notes)
+
+
+def _first_words(texts: Sequence[str]) -> str:
+    text = next((text for text in texts if text.strip()), "")
+    return " ".join(text.split("\n", 1)[0].split()[:_TITLE_WORDS]).strip("#* ")
 
 
 def _read_files(files: Iterable[tuple[str, bytes | None]], attachments: Attachments) -> None:
