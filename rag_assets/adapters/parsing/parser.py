@@ -33,7 +33,7 @@ MAX_CHARACTERS = 20_000_000  # of a document; one with more has the outcome `FAI
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (
     *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
-    *("markdown-it-py", "charset-normalizer", "filetype"),
+    *("markdown-it-py", "chardet", "webencodings", "filetype"),
 )
 
 
