@@ -34,6 +34,7 @@ setup(
         "markdown-it-py>=3,<5",
         "milvus-lite>=3.2.2,<3.3",  # the embedded default server
         "numpy>=2.0,<3",
+        "olefile>=0.47,<1",
         "polars>=2.1,<3",
         "psutil>=7,<8",
         "pyarrow>=21,<27",  # files for Milvus's bulk import; milvus-lite has it too

@@ -20,8 +20,10 @@ from rag_assets.adapters.parsing.formats.html import read_html
 from rag_assets.adapters.parsing.formats.mail.message import (
     read_mail,
     read_mailbox,
+    read_outlook,
     verify_mail,
     verify_mailbox,
+    verify_outlook,
 )
 from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown, read_text
 from rag_assets.adapters.parsing.formats.office import read_sheets, read_slides, read_whole
@@ -32,7 +34,7 @@ PARSER_REVISION = 2  # increase it when a change to this package changes results
 MAX_CHARACTERS = 20_000_000  # of a document; one with more has the outcome `FAILED`
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (
-    *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
+    *("xberg", "pypdfium2", "olefile", "selectolax", "html-to-markdown"),
     *("markdown-it-py", "chardet", "webencodings", "filetype"),
 )
 
@@ -147,6 +149,9 @@ _FORMATS = {
     ),
     ".epub": _Format("application/epub+zip", verify_zip("an EPUB", "mimetype"), read_whole),
     ".eml": _Format("message/rfc822", verify_mail, partial(read_mail, parse=parse)),
+    ".msg": _Format(
+        "application/vnd.ms-outlook", verify_outlook, partial(read_outlook, parse=parse)
+    ),
     ".mbox": _Format("application/mbox", verify_mailbox, partial(read_mailbox, parse=parse)),
     ".html": _HTML,
     ".htm": _HTML,

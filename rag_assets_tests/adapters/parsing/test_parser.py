@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from rag_assets.adapters.parsing import parser
-from rag_assets.adapters.parsing.formats import pdf
+from rag_assets.adapters.parsing.formats.pdf import document as pdf
 from rag_assets.adapters.parsing.parser import is_supported, parse, parser_version
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets_tests.support import documents
@@ -220,7 +220,7 @@ def test_mail_includes_attachments_that_can_be_read_and_passes_over_the_others()
     document = parse("a.eml", mail)
     assert [heading.title for heading in document.headings][:2] == ["plan.docx", "The plan"]
     mail = documents.eml_bytes(attachment=("broken.docx", b"PK\x03\x04"))
-    assert parse("a.eml", mail).outcome is Outcome.PARSED
+    assert parse("a.eml", mail).outcome is Outcome.INCOMPLETE
 
 
 def test_a_pdf_that_the_first_library_refuses_is_read_by_the_second(monkeypatch):

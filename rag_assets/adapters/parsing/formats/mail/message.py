@@ -46,7 +46,25 @@ def verify_mail(content: bytes) -> None:
 
 def read_mail(content: bytes, _media_type: str, parse: Parse) -> Content:
     """Return the mail, followed by each attachment under its name."""
-    message = _message(content)
+    return _read(_message(content), parse)
+
+
+def verify_outlook(content: bytes) -> None:
+    """Refuse content that is not an Outlook message."""
+    from rag_assets.adapters.parsing.formats.mail import outlook  # noqa: PLC0415 - few need it
+
+    if not outlook.is_outlook_message(content):
+        refuse_type(content, "an Outlook message")
+
+
+def read_outlook(content: bytes, _media_type: str, parse: Parse) -> Content:
+    """Return an Outlook message, as `read_mail` does."""
+    from rag_assets.adapters.parsing.formats.mail import outlook  # noqa: PLC0415 - few need it
+
+    return _read(outlook.to_mail(content), parse)
+
+
+def _read(message: Message, parse: Parse) -> Content:
     reader = _Reader(Attachments(parse))
     text = reader.read(message)
     if reader.encrypted and not text and not reader.attachments.read:
@@ -168,7 +186,9 @@ class _Reader:
 
     def _alternative(self, parts: Sequence[Message], depth: int) -> str:
         """Return the plain text, or the HTML if that says more, or both if they differ."""
-        plain, rich, events = [], [], []
+        plain: list[str] = []
+        rich: list[str] = []
+        events: list[str] = []
         for part in parts:
             kind = part.get_content_type()
             if kind in ("text/x-amp-html", "text/watch-html"):  # for some programs only

@@ -269,8 +269,8 @@ def _calendar_value(line: str, value: str) -> str:
         name = " UTC" if time[6] else f" {zone[1]}" if zone else ""
         return f"{date} {time[4]}:{time[5]}{name}" if time[4] else date
     if re.match("mailto:", value, re.IGNORECASE):
-        name = re.search(r";CN=\"?([^;:\"]+)", line)
-        return f"{name[1]} <{value[7:]}>" if name else value[7:]
+        person = re.search(r";CN=\"?([^;:\"]+)", line)
+        return f"{person[1]} <{value[7:]}>" if person else value[7:]
     unescaped = re.sub(r"\\[nN]", " ", value)
     return re.sub(r"\\(.)", r"\1", unescaped)
 

@@ -52,7 +52,7 @@ class _First:
 
 def read_pdf(content: bytes, media_type: str, parse: Parse) -> Content:
     """Return the pages of a PDF, with their forms and notes, and the files embedded in it."""
-    import pypdfium2  # noqa: PLC0415 - only PDFs need it
+    import pypdfium2  # type: ignore[import-untyped]  # noqa: PLC0415 - only PDFs need it
 
     from rag_assets.adapters.parsing.formats.pdf.pdfium import PdfiumDocument  # noqa: PLC0415
 

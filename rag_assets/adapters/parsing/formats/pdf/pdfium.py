@@ -132,7 +132,9 @@ class PdfiumDocument:
         return buffer.raw
 
     def _annotations(self, page: Any) -> tuple[Any, Any, Any]:
-        fields, notes, files = [], [], []
+        fields: list[tuple[str, str]] = []
+        notes: list[str] = []
+        files: list[tuple[str, bytes | None]] = []
         count = min(pdfium.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)
         for index in range(count):
             annotation = pdfium.FPDFPage_GetAnnot(page, index)
