@@ -4,6 +4,7 @@ import struct
 from collections.abc import Mapping
 
 _SECTOR = 512
+_STREAM, _MIN_STREAM = 2, 4096
 _END, _FREE, _TABLE = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD
 Folder = Mapping[str, "bytes | Folder"]
 
@@ -14,18 +15,20 @@ def text_property(number: str, text: str) -> dict[str, bytes]:
 
 
 def msg_bytes(properties: Folder) -> bytes:
-    """An OLE container of these streams and folders, all in sectors of 512 bytes."""
+    """An OLE container of these streams, padded to 4,096 bytes, and folders."""
     entries: list[list[object]] = []  # name, kind, left, right, child, content
     _add(entries, "Root Entry", 5, properties)
     data, table = b"", [_TABLE]
     directory = b""
     count = -(-len(entries) * 128 // _SECTOR)
     table += [*range(2, count + 1), _END]
-    for name, kind, right, child, content in entries:
+    for name, kind, right, child, stream in entries:
         assert isinstance(name, str)
-        assert isinstance(content, bytes)
+        assert isinstance(stream, bytes)
+        content = stream
         start = _END
-        if content:
+        if kind == _STREAM:  # a shorter one would be in sectors of another kind
+            content = content.ljust(_MIN_STREAM, b"\n" if name.endswith("0102") else b"\0")
             start = len(table)
             sectors = -(-len(content) // _SECTOR)
             table += [*range(start + 1, start + sectors), _END]
