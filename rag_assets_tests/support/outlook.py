@@ -49,7 +49,7 @@ def msg_bytes(properties: Folder) -> bytes:
     assert len(table) <= 128, "one sector of table is enough for tests"
     header = struct.pack(
         "<8s16xHHHHH6xIIIIIIIII", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0x3E, 3, 0xFFFE, 9, 6,
-        0, 1, 1, 0, 0, _END, 0, _END, 0,
+        0, 1, 1, 0, 4096, _END, 0, _END, 0,
     )  # fmt: skip
     header += struct.pack("<109I", 0, *[_FREE] * 108)
     fat = struct.pack("<128I", *table, *[_FREE] * (128 - len(table)))

@@ -31,6 +31,7 @@ _SENT, _RECEIVED, _CODE_PAGE = 0x00390040, 0x0E060040, 0x3FDE0003
 _PROPERTIES = "__properties_version1.0"
 _ATTACHMENT = "__attach_version1.0_"
 _MESSAGE_HEADER, _INNER_HEADER, _ATTACHMENT_HEADER = 32, 24, 8  # bytes before the properties
+_CUT_OFF = "less than declared"
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _MAX_DEPTH = 10  # messages inside messages
 
@@ -48,10 +49,14 @@ def to_mail(content: bytes) -> Message:
     """
     try:
         with olefile.OleFileIO(io.BytesIO(content)) as container:
-            return _Folder(container, []).mail(0)
+            mail = _Folder(container, []).mail(0)
+            issues = [str(issue) for _, issue in container.parsing_issues]
     except (OSError, ValueError, IndexError, struct.error, OverflowError) as error:
-        reason = f"The message is damaged: {first_line(error)}."
+        reason = f"The message is damaged or incomplete: {first_line(error)}."
         raise UnparsableError(Outcome.TRUNCATED, reason) from error
+    if any(_CUT_OFF in issue for issue in issues):  # the library goes on without a word
+        raise UnparsableError(Outcome.TRUNCATED, "The message is incomplete: its end is missing.")
+    return mail
 
 
 class _Folder:

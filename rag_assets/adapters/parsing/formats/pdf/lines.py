@@ -95,8 +95,10 @@ def _visual_line(line: Sequence[Character]) -> str:
 
 
 def _is_boundary(before: Character, after: Character) -> bool:
-    from_right = [bool(_RIGHT_TO_LEFT.match(c.text)) for c in (before, after)]
-    return from_right[0] != from_right[1]
+    """Whether the direction changes from one letter or digit to the next."""
+    if not (before.text.isalnum() and after.text.isalnum()):
+        return False
+    return bool(_RIGHT_TO_LEFT.match(before.text)) != bool(_RIGHT_TO_LEFT.match(after.text))
 
 
 def to_logical(visual: str) -> str:
