@@ -30,7 +30,7 @@ from rag_assets.adapters.parsing.formats.office import read_sheets, read_slides,
 from rag_assets.adapters.parsing.formats.pdf.document import read_pdf, verify_pdf
 from rag_assets.core.documents.document import Omission, Outcome, Page, ParsedDocument
 
-PARSER_REVISION = 2  # increase it when a change to this package changes results
+PARSER_REVISION = 3  # increase it when a change to this package changes results
 MAX_CHARACTERS = 20_000_000  # of a document; one with more has the outcome `FAILED`
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (

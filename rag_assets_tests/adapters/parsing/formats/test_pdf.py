@@ -178,3 +178,48 @@ def test_a_page_of_a_document_that_is_damaged_is_named(monkeypatch):
     monkeypatch.setattr(pdf, "_first_opinion", lambda *_: first)
     document = parse("a.pdf", pages(words("First."), words("Second.")))
     assert document.omissions == (Omission("page", "2", "the page is damaged"),)
+
+
+def test_the_data_of_a_form_in_xml_is_text_and_its_layout_is_named():
+    data = (
+        b'<xfa:datasets xmlns:xfa="http://www.xfa.org/schema/xfa-data/1.0/"><xfa:data><form>'
+        b"<city>Ystad</city><empty/></form></xfa:data></xfa:datasets>"
+    )
+    content = raw_pdf(
+        b"<</Type/Catalog/Pages 2 0 R/NeedsRendering true/AcroForm<</Fields[]"
+        b"/XFA[(template) 5 0 R (datasets) 4 0 R]>>>>",
+        b"<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]>>",
+        b"<</Length %d>>\nstream\n%b\nendstream" % (len(data), data),
+        b"<</Length 11>>\nstream\n<template/>\nendstream",
+    )
+    document = parse("a.pdf", content)
+    assert document.markdown == "city: Ystad"
+    assert [(lost.kind, lost.name) for lost in document.omissions] == [("form", "XFA")]
+
+
+def raw_pdf(*objects: bytes) -> bytes:
+    """A PDF of these objects, numbered from 1; the first one is the catalog."""
+    content, offsets = b"%PDF-1.7\n", []
+    for number, body in enumerate(objects, start=1):
+        offsets.append(len(content))
+        content += b"%d 0 obj\n%b\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    size = len(objects) + 1
+    start = len(content)
+    content += b"xref\n0 %d\n0000000000 65535 f \n%b" % (size, table)
+    return content + b"trailer\n<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (size, start)
+
+
+def test_free_text_and_lists_with_several_choices_are_read():
+    content = raw_pdf(
+        b"<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[5 0 R]>>>>",
+        b"<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Annots[4 0 R 5 0 R]>>",
+        b"<</Type/Annot/Subtype/FreeText/Rect[9 9 99 99]/Contents(Mind the gap)>>",
+        b"<</Type/Annot/Subtype/Widget/FT/Ch/T(Fruit)/Ff 2097152/Rect[9 9 99 99]"
+        b"/Opt[(plum)(pear)(fig)]/V[(plum)(fig)]>>",
+    )
+    text = parse("a.pdf", content).markdown
+    assert text.count("Mind the gap") == 1
+    assert "Fruit: plum, fig" in text

@@ -24,6 +24,7 @@ _IN_LEFT_TO_RIGHT = re.compile(rf"[{_LETTER}](?:[^A-Za-z{_DIGIT}]*[{_LETTER}])?"
 _MARK = r"\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u064b-\u065f"
 _CLUSTER = re.compile(rf".[{_MARK}]*", re.DOTALL)
 _MIRRORED = str.maketrans("()[]{}", ")(][}{")
+_BRACKETED_WORD = re.compile(rf"(?<=\w)([(\[])(?=[{_LETTER}])")  # a gap is not always seen
 _LAM = "\u0644"
 _WORD_GAP = 0.3  # of a line's height
 _LIKELY_GAP = 0.1  # where the PDF has a space, or the direction changes
@@ -128,4 +129,6 @@ def _mend(line: str) -> str:
     """Spell letters as they are typed, and turn brackets that stand the wrong way round."""
     line = _PRESENTATION_FORM.sub(lambda forms: unicodedata.normalize("NFKC", forms[0]), line)
     first = re.search(r"[()\[\]{}]", line)
-    return line.translate(_MIRRORED) if first and first[0] in ")]}" else line
+    if first and first[0] in ")]}":
+        line = line.translate(_MIRRORED)
+    return _BRACKETED_WORD.sub(r" \1", line)
