@@ -23,6 +23,7 @@ from rag_assets.defs.resources import (
     ChunkerResource,
     CostsResource,
     IndexResource,
+    ParserResource,
     RetriesResource,
     resolved,
 )
@@ -158,8 +159,9 @@ def report(settings: Settings) -> Report:
 def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
     """Return the state of ingestion, on an open instance."""
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
+    parser = resolved(settings, ParserResource)
     with resolved(settings, IndexResource).open() as index:
-        return Reporter(instance, index, retries.policy(), chunker.version).read()
+        return Reporter(instance, index, retries.policy(), parser.version, chunker.version).read()
 
 
 def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:

@@ -58,10 +58,11 @@ CHUNKS: Schema = {
     "chunk_id": pl.String(),
     "text": pl.String(),
     "text_digest": pl.String(),
-    "start": pl.Int64(),  # characters: markdown[start:end] == text
+    "start": pl.Int64(),  # characters: text is markdown[start:end], if need be below a header
     "end": pl.Int64(),
     "tokens": pl.Int64(),
     "page": pl.Int64(),  # 0 where the format has no pages
+    "last_page": pl.Int64(),  # `page` unless the chunk goes over the end of it
     "heading": pl.String(),  # path of titles, separated by " > "
     "title": pl.String(),
     "source_uri": pl.String(),
@@ -88,7 +89,7 @@ MODELS: Schema = {
     "retired": pl.Boolean(),
 }
 
-ADDED = {"parts", "omissions"}
+ADDED = {"parts", "omissions", "last_page"}
 """Columns that earlier releases did not write: they are null in their partitions."""
 
 HAS_TEXT = pl.col("outcome").is_in([outcome for outcome in Outcome if outcome.has_text])

@@ -63,7 +63,7 @@ class DocumentParser:
                 yield from rows
 
     def _rows(self, files: list[Row]) -> list[Row]:
-        documents = {file["document_id"]: _outcome_without_reading(file) for file in files}
+        documents = {file["document_id"]: self._outcome_without_reading(file) for file in files}
         unread = [document_id for document_id, document in documents.items() if document is None]
         results = dict(zip(unread, self.source.read_all(unread), strict=True))
         read = {
@@ -81,6 +81,14 @@ class DocumentParser:
             for file in files
             if (document := documents[file["document_id"]])  # else gone: the next listing drops it
         ]
+
+    def _outcome_without_reading(self, file: Row) -> ParsedDocument | None:
+        """Return the outcome of a document that need not be read; None for any other."""
+        if file["problem"] is not None:
+            return ParsedDocument(Outcome(file["problem"]), error=file["error"])
+        if not is_supported(file["document_id"], self.pool.rules):
+            return parse(file["document_id"], b"", self.pool.rules)
+        return None
 
     def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
         return {
@@ -222,15 +230,6 @@ def _with_first_outcome(parsed: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFr
     """Keep the time of the first parse that had the same outcome for the same version."""
     earlier = actual.select("document_id", "version", "outcome", "judged_at")
     return parsed.update(earlier, on=["document_id", "version", "outcome"], how="left")
-
-
-def _outcome_without_reading(file: Row) -> ParsedDocument | None:
-    """Return the outcome of a document that need not be read; None for any other."""
-    if file["problem"] is not None:
-        return ParsedDocument(Outcome(file["problem"]), error=file["error"])
-    if not is_supported(file["document_id"]):
-        return parse(file["document_id"], b"")
-    return None
 
 
 def _with_problems(parsed: pl.DataFrame) -> pl.DataFrame:

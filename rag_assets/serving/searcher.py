@@ -17,6 +17,7 @@ from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.yaml_files import find_model_spec
+from rag_assets.core.documents.text import normalise
 from rag_assets.core.errors import RagAssetsError, SearchError
 from rag_assets.core.models.spec import ModelSpec, Sparse
 from rag_assets.core.models.vectors import SparseVector
@@ -118,6 +119,7 @@ class Searcher:
             ConfigurationError: The live model is unknown or cannot be loaded.
             VectorStoreError: Milvus is unreachable.
         """
+        question = normalise(question)  # to the form of the documents' text
         if not question.strip():
             raise SearchError("The question is empty.")
         if not 1 <= limit <= 1000:  # noqa: PLR2004

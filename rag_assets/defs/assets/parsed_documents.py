@@ -28,7 +28,7 @@ def parsed_documents(
     """Parse the documents that changed."""
     lake = index.open().lake
     with parser.open() as pool:
-        documents = DocumentParser(source.open(), pool, parser.parse_workers, parser_version())
+        documents = DocumentParser(source.open(), pool, parser.parse_workers, parser.version)
         for shard in context.partition_keys:
             with timing() as timed:
                 report, rows = parse_shard(lake, documents, shard, parser.micro_batch)

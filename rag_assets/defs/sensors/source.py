@@ -15,14 +15,18 @@ import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
 from rag_assets.adapters.lake.lake import KnownMetas, Lake
-from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.source.event_queue import EventQueue
 from rag_assets.adapters.source.source import Source, Window
 from rag_assets.core.documents.bucket_events import changed_keys
 from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Asset, Job, Sensor
 from rag_assets.defs.jobs.ingestion import ingest_documents
-from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
+from rag_assets.defs.resources import (
+    ChunkerResource,
+    IndexResource,
+    ParserResource,
+    SourceResource,
+)
 from rag_assets.defs.sensors.tick import Tick
 from rag_assets.pipeline.listing import ListingResult, list_source, look_up
 from rag_assets.pipeline.staleness import stale_documents
@@ -63,6 +67,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
         source: SourceResource,
         index: IndexResource,
+        parser: ParserResource,
         chunker: ChunkerResource,
     ) -> dg.SensorResult:
         tick, opened, files = Tick(context.instance, settings), index.open(), source.open()
@@ -73,7 +78,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         metas = {name: lake.metas(name, known) for name in names}
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
-            stale_documents(metas, shards, parser_version(), chunker.version),
+            stale_documents(metas, shards, parser.version, chunker.version),
             shards,
             stream_changes=settings.stream_documents,
             unit="documents",

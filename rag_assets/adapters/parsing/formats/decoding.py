@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 from rag_assets.adapters.parsing.formats.content import UnparsableError
-from rag_assets.adapters.parsing.formats.labels import canonical_codec, decode_as, is_jis
+from rag_assets.adapters.parsing.text.labels import canonical_codec, decode_as, is_jis
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.text import normalise
 
@@ -88,10 +88,10 @@ def _wide_encoding(sample: bytes) -> str | None:
         ("utf-16-le", high_zeros, low_zeros),
         ("utf-16-be", low_zeros, high_zeros),
     ):
-        if zeros > 0.4 * pairs and others < 0.05 * pairs:  # mostly Latin text
+        latin = zeros > 0.4 * pairs and others < 0.05 * pairs
+        spaces = zeros and not others and not _is_utf8(sample)  # and line ends, of another script
+        if (latin or spaces) and _is_written_text(sample, encoding):
             return encoding
-        if zeros and not others and not _is_utf8(sample) and _is_written_text(sample, encoding):
-            return encoding  # spaces and line ends of another script
     return None
 
 
@@ -103,7 +103,7 @@ def _is_utf8(sample: bytes) -> bool:
 def _is_written_text(sample: bytes, encoding: str) -> bool:
     text = sample.decode(encoding, "replace")
     kinds = [unicodedata.category(character) for character in text if not character.isspace()]
-    return bool(kinds) and sum(kind[0] in "LMNPS" for kind in kinds) > 0.99 * len(kinds)
+    return bool(kinds) and sum(kind[0] in "LMNPS" for kind in kinds) >= 0.95 * len(kinds)
 
 
 def _is_binary(sample: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError
 from rag_assets.adapters.parsing.formats.decoding import decode
-from rag_assets.adapters.parsing.formats.pictures import without_pictures
+from rag_assets.adapters.parsing.text.pictures import without_pictures
 from rag_assets.core.documents.document import Outcome, Part
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from rag_assets.adapters.parsing.formats.content import Content
 from rag_assets.adapters.parsing.formats.decoding import decode
-from rag_assets.adapters.parsing.formats.pictures import without_pictures
+from rag_assets.adapters.parsing.text.pictures import without_pictures
 from rag_assets.core.documents.document import Heading
 
-__all__ = ["find_headings", "read_markdown", "read_text", "without_pictures"]
+__all__ = ["find_headings", "read_markdown", "without_pictures"]
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -98,8 +98,3 @@ def read_markdown(content: bytes, _media_type: str) -> Content:
     """Read a Markdown file."""
     title, text = split_front_matter(decode(content))
     return Content(title, (without_pictures(text),))
-
-
-def read_text(content: bytes, _media_type: str) -> Content:
-    """Read a plain text file."""
-    return Content("", (decode(content),), has_headings=False)

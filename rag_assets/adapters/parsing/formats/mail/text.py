@@ -31,7 +31,9 @@ _ROLE = re.compile(r"\srole\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[\w-]+)", re.IGNOREC
 _OFFICE_DATA = re.compile(r"<xml\b.*?</xml\s*>", re.IGNORECASE | re.DOTALL)
 _PICTURE = re.compile(r"!\[([^\]\n]*)\]\([^)\n]*\)")
 _PADDING = re.compile(r"(?<=[^\s|]) {2,}\|")  # of a table's cells
-_ENRICHED_TAG = re.compile(r"<param>.*?</param>|(?<!<)<(?!<)/?[A-Za-z-]+>", re.IGNORECASE | re.DOTALL)
+_ENRICHED_TAG = re.compile(
+    r"<param>.*?</param>|(?<!<)<(?!<)/?[A-Za-z-]+>", re.IGNORECASE | re.DOTALL
+)
 _UUENCODED = re.compile(
     r"^begin [0-7]{3,4} (?P<name>\S[^\n]*)\n(?P<body>(?:[ -`]{1,62}\n)+?)[ `]?\n?end$", re.M
 )

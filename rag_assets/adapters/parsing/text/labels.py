@@ -40,10 +40,10 @@ def canonical_codec(label: str) -> str | None:
     Returns:
         The codec's name; None if nobody knows the label.
     """
-    import webencodings  # noqa: PLC0415 - only documents with a label need it
+    import webencodings  # type: ignore[import-untyped]  # noqa: PLC0415 - few need it
 
     label = label.strip().lower()
-    encoding = webencodings.LABELS.get(label)
+    encoding: str | None = webencodings.LABELS.get(label)
     if encoding and encoding not in _NOT_IN_BROWSERS:
         return _CODECS.get(encoding, encoding)
     try:
