@@ -51,7 +51,7 @@ _EXTENSIONS = {
     "text/xml": ".xml",
 }
 _PICTURE = re.compile(r"image/|\.(?:png|jpe?g|gif|bmp|tiff?|webp|heic|svg|ico|emf|wmf)\Z", re.I)
-_EXTENSION = re.compile(r"\.[A-Za-z]\w{0,8}\Z")
+_HAS_EXTENSION = re.compile(r"\.[A-Za-z]\w{0,8}\Z")
 _REASONS = {
     Outcome.SKIPPED: "its format is not read",
     Outcome.ENCRYPTED: "it is protected by a password",
@@ -129,7 +129,7 @@ class Attachments:
     def _parse(self, name: str, media_type: str, content: bytes) -> ParsedDocument:
         extension = _EXTENSIONS.get(media_type) or (".txt" if media_type[:5] == "text/" else "")
         typed_name = name + extension
-        parsed = self.parse(name if _EXTENSION.search(name) else typed_name, content)
+        parsed = self.parse(name if _HAS_EXTENSION.search(name) else typed_name, content)
         if parsed.outcome is Outcome.SKIPPED and extension:
             return self.parse(typed_name, content)
         return parsed
