@@ -42,7 +42,8 @@ def test_a_hostile_document_ends_with_an_outcome_and_the_pool_goes_on(shared_poo
     content, acceptable = HOSTILE[name]
     document = shared_pool.parse(name, content)
     assert document.outcome in acceptable, document.error
-    assert bool(document.markdown) == (document.error is None) == (document.outcome == "parsed")
+    assert bool(document.markdown) == document.outcome.has_text
+    assert (document.error is None) == (document.outcome is Outcome.PARSED)
     assert "root:" not in document.markdown  # nothing outside the document was read
     assert parses_well(shared_pool)
 
