@@ -21,7 +21,7 @@ setup(
     package_data={"rag_assets": ["models.yaml", "py.typed"]},
     entry_points={"console_scripts": ["rag-assets=rag_assets.cli.main:main"]},
     install_requires=[
-        "charset-normalizer>=3.4,<4",
+        "chardet>=7.7,<8",  # 7 is the first one under a permissive licence
         "click>=8.1,<9",
         "dagster>=1.13.27,<1.14",
         "dagster-k8s>=0.29.27,<0.30",
@@ -51,6 +51,7 @@ setup(
         "tenacity>=9.2,<10",
         "tokenizers>=0.22,<0.24",
         "typing-extensions>=4.12,<5",
+        "webencodings>=0.6,<0.7",
         "wordllama==0.4.0.post1",  # its weights and tokenizer are pinned by digest
         "xberg==1.3.9",  # another version may parse otherwise
         "xlrd>=2,<3",

@@ -27,6 +27,7 @@ from rag_assets.defs.resources import (
     CostsResource,
     GateResource,
     IndexResource,
+    ParserResource,
     RetriesResource,
     resolved,
 )
@@ -185,8 +186,9 @@ def report(settings: Settings) -> Report:
 def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
     """Return the state of ingestion, on an open instance."""
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
+    parser = resolved(settings, ParserResource)
     with resolved(settings, IndexResource).open() as index:
-        return Reporter(instance, index, retries.policy(), chunker.version).read()
+        return Reporter(instance, index, retries.policy(), parser.version, chunker.version).read()
 
 
 def doubted_removal(settings: Settings) -> tuple[Doubt | None, pl.DataFrame]:

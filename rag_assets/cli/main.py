@@ -16,7 +16,8 @@ from rag_assets.cli.settings import settings
 from rag_assets.cli.sources import sources
 from rag_assets.cli.status import status
 from rag_assets.cli.terminal import SafeConsole, echo
-from rag_assets.core.display import is_text, masked, printable
+from rag_assets.core.display import masked, printable
+from rag_assets.core.documents.text import is_text
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.settings import load_settings
 

@@ -23,14 +23,6 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def is_text(text: str) -> bool:
-    """Whether a string is text: free of lone surrogates, which Python has for undecodable bytes."""
-    try:
-        return isinstance(text.encode(), bytes)
-    except UnicodeEncodeError:
-        return False
-
-
 def masked(text: str) -> str:
     """Return a text in which the user and password of every URL are replaced by `***`."""
     return _USERINFO.sub("***@", text)

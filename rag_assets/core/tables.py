@@ -72,10 +72,11 @@ CHUNKS: Schema = {
     "chunk_id": pl.String(),
     "text": pl.String(),
     "text_digest": pl.String(),
-    "start": pl.Int64(),  # characters: markdown[start:end] == text
+    "start": pl.Int64(),  # characters: text is markdown[start:end], if need be below a header
     "end": pl.Int64(),
     "tokens": pl.Int64(),
     "page": pl.Int64(),  # 0 where the format has no pages
+    "last_page": pl.Int64(),  # `page` unless the chunk goes over the end of it
     "heading": pl.String(),  # path of titles, separated by " > "
     "title": pl.String(),
     "source_uri": pl.String(),
@@ -103,7 +104,7 @@ MODELS: Schema = {
 }
 
 ADDED = {
-    *("missing", "parts", "omissions", "problem", "retry_at"),
+    *("missing", "parts", "omissions", "problem", "retry_at", "last_page"),
     *("unreadable", "unreadable_version", "unreadable_since"),
 }
 """Columns that earlier releases did not write: they are null in their partitions."""

@@ -19,6 +19,7 @@ from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.adapters.parsing.parser import Rules, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.source import Source
@@ -69,6 +70,8 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
     parse_workers: int
     parse_timeout_seconds: float
     parse_memory_bytes: int
+    parse_characters: int
+    parse_source_code: bool
     micro_batch: int
     retry_initial_seconds: float
     reread_max_seconds: float
@@ -78,12 +81,22 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
         """The delays between attempts to read a document that cannot be read."""
         return RetryPolicy(self.retry_initial_seconds, self.reread_max_seconds)
 
+    def rules(self) -> Rules:
+        """Return what is read, and how much of it."""
+        return Rules(max_characters=self.parse_characters, source_code=self.parse_source_code)
+
+    @property
+    def version(self) -> str:
+        """The parser's version, which changes whenever a document may be parsed differently."""
+        return parser_version(self.rules())
+
     def open(self) -> ParserPool:
         """Return a pool; use it as a context manager."""
         return ParserPool(
             workers=self.parse_workers,
             timeout_seconds=self.parse_timeout_seconds,
             memory_bytes=self.parse_memory_bytes,
+            rules=self.rules(),
         )
 
 

@@ -12,7 +12,6 @@ from time import time
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType
 
-from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Job
@@ -63,6 +62,7 @@ class Reporter:
     instance: dg.DagsterInstance
     index: Index
     retries: RetryPolicy
+    parser_version: str
     chunker_version: str
 
     def read(self) -> Report:
@@ -104,7 +104,9 @@ class Reporter:
         return MilvusState(registry, rows, serving=verdict.message)
 
     def _documents(self, counts: LakeCounts) -> Stage:
-        stale = stale_documents(counts.metas, counts.shards, parser_version(), self.chunker_version)
+        stale = stale_documents(
+            counts.metas, counts.shards, self.parser_version, self.chunker_version
+        )
         return self._stage(FIRST, stale, counts.by_position(counts.listed), counts.shards)
 
     def _model(self, key: str, counts: LakeCounts, milvus: MilvusState) -> ModelStatus:

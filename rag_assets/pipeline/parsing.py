@@ -97,7 +97,7 @@ class DocumentParser:
                 yield from rows
 
     def _rows(self, files: list[Row]) -> list[Row]:
-        documents = {file["document_id"]: _outcome_without_reading(file) for file in files}
+        documents = {file["document_id"]: self._outcome_without_reading(file) for file in files}
         unread = [document_id for document_id, document in documents.items() if document is None]
         results = self.source.read_all(unread)
         read = {
@@ -115,6 +115,14 @@ class DocumentParser:
             for file in files
             if (document := documents[file["document_id"]])  # else gone: the next listing drops it
         ]
+
+    def _outcome_without_reading(self, file: Row) -> ParsedDocument | None:
+        """Return the outcome of a document that need not be read; None for any other."""
+        if file["problem"] is not None:
+            return ParsedDocument(Outcome(file["problem"]), error=file["error"])
+        if not is_supported(file["document_id"], self.pool.rules):
+            return parse(file["document_id"], b"", self.pool.rules)
+        return None
 
     def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
         unreadable = document.outcome is Outcome.UNREADABLE
@@ -284,15 +292,6 @@ def _with_first_outcome(parsed: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFr
 def _outcome(error: DocumentUnreadableError) -> Outcome:
     too_large = isinstance(error, DocumentTooLargeError)
     return Outcome.TOO_LARGE if too_large else Outcome.UNREADABLE
-
-
-def _outcome_without_reading(file: Row) -> ParsedDocument | None:
-    """Return the outcome of a document that need not be read; None for any other."""
-    if file["problem"] is not None:
-        return ParsedDocument(Outcome(file["problem"]), error=file["error"])
-    if not is_supported(file["document_id"]):
-        return parse(file["document_id"], b"")
-    return None
 
 
 def _kept(

@@ -17,7 +17,7 @@ from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.yaml_files import find_model_spec
-from rag_assets.core.display import is_text
+from rag_assets.core.documents.text import is_text, normalise
 from rag_assets.core.errors import ConfigurationError, RagAssetsError, SearchError
 from rag_assets.core.models.spec import ModelSpec, Sparse
 from rag_assets.core.models.vectors import SparseVector
@@ -119,6 +119,7 @@ class Searcher:
             ConfigurationError: The live model is unknown or cannot be loaded.
             VectorStoreError: Milvus is unreachable.
         """
+        question = normalise(question)  # to the form of the documents' text
         if not question.strip():
             raise SearchError("The question is empty.")
         if not is_text(question):

@@ -65,6 +65,12 @@ class DocumentSettings(Area):
     parse_memory_bytes: int = Field(default=2_000_000_000, gt=0)
     """Maximum memory of a parser process, in bytes."""
 
+    parse_characters: int = Field(default=20_000_000, gt=0)
+    """Maximum characters of a document's text; a document with more is quarantined."""
+
+    parse_source_code: bool = True
+    """Whether files of source code are indexed. If not, they are skipped."""
+
     chunk_characters: int = Field(default=1000, gt=0, le=16_000)
     """Maximum size of a chunk, in characters."""
 

@@ -313,8 +313,8 @@ def _odd_mail() -> dict[str, HostileFile]:
         "no-boundary-at-all.eml": (mixed + b"The text", PARSED | EMPTY),
         "bad-base64.eml": (head + b"Content-Transfer-Encoding: base64\n\n!!!!\n", PARSED | EMPTY),
         "bad-charset.eml": (head + b"Content-Type: text/plain; charset=klingon\n\nText\n", PARSED),
-        "bad-attachment.eml": (good.eml_bytes(attachment=("a.docx", b"PK\x03\x04")), PARSED),
-        "program-attached.eml": (good.eml_bytes(attachment=("a.exe", b"MZ" * 999)), PARSED),
+        "bad-attachment.eml": (good.eml_bytes(attachment=("a.docx", b"PK\x03\x04")), INCOMPLETE),
+        "program-attached.eml": (good.eml_bytes(attachment=("a.exe", b"MZ" * 999)), INCOMPLETE),
         "nested-parts.eml": (head + nested, PARSED | EMPTY | FAILED | STOPPED),
         "long-header.eml": (head + b"X: " + b"y" * 5_000_000 + b"\n\nText\n", PARSED | STOPPED),
         "bad-name.eml": (

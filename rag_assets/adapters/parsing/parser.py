@@ -7,13 +7,13 @@ document that needs them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import PurePosixPath
 
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError, first_line
-from rag_assets.adapters.parsing.formats.csv_tables import read_csv
+from rag_assets.adapters.parsing.formats.csv_tables import read_csv, read_tsv
 from rag_assets.adapters.parsing.formats.decoding import normalise
 from rag_assets.adapters.parsing.formats.documents.books import read_book, read_old_slides
 from rag_assets.adapters.parsing.formats.documents.old_sheets import read_old_sheets
@@ -22,55 +22,96 @@ from rag_assets.adapters.parsing.formats.documents.opendocument import read_open
 from rag_assets.adapters.parsing.formats.documents.rtf import read_rtf, verify_rtf
 from rag_assets.adapters.parsing.formats.extraction import verify_ole, verify_zip
 from rag_assets.adapters.parsing.formats.html import read_html
-from rag_assets.adapters.parsing.formats.mail import read_mail, verify_mail
-from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown, read_text
+from rag_assets.adapters.parsing.formats.mail.message import (
+    read_mail,
+    read_mailbox,
+    read_outlook,
+    verify_mail,
+    verify_mailbox,
+    verify_outlook,
+)
+from rag_assets.adapters.parsing.formats.markdown import find_headings, read_markdown
 from rag_assets.adapters.parsing.formats.office.sheets import read_sheets
 from rag_assets.adapters.parsing.formats.office.slides import read_slides
 from rag_assets.adapters.parsing.formats.office.word import read_word
-from rag_assets.adapters.parsing.formats.pdf import read_pdf, verify_pdf
+from rag_assets.adapters.parsing.formats.pdf.document import read_pdf, verify_pdf
+from rag_assets.adapters.parsing.text.names import Kind, kind_of
+from rag_assets.adapters.parsing.text.plain import (
+    read_json,
+    read_notebook,
+    read_properties,
+    read_subtitles,
+    read_text,
+    read_xml,
+)
 from rag_assets.core.documents.document import Omission, Outcome, Page, ParsedDocument
 
-PARSER_REVISION = 3  # increase it when a change to this package changes results
-MAX_CHARACTERS = 20_000_000  # of a document; one with more has the outcome `FAILED`
+PARSER_REVISION = 2  # increase it when a change to this package changes results
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (
-    *("xberg", "pypdfium2", "selectolax", "html-to-markdown"),
-    *("markdown-it-py", "charset-normalizer", "filetype", "lxml", "xlrd", "olefile"),
+    *("xberg", "pypdfium2", "selectolax", "html-to-markdown", "lxml", "xlrd", "olefile"),
+    *("markdown-it-py", "chardet", "webencodings", "filetype"),
 )
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What is read, and how much of it.
+
+    Attributes:
+        max_characters: Maximum characters of a document's text; one with more is `FAILED`.
+        source_code: Whether source code is read; if not, it is `SKIPPED`.
+    """
+
+    max_characters: int = 20_000_000
+    source_code: bool = True
+
+
+RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
 class _Format:
-    """A document format: its media type, the check of its bytes, and its parser."""
+    """A document format: its media type, the check of its bytes, and its parser.
+
+    One that can have attachments is given a parser for these, as `parse`.
+    """
 
     media_type: str
     verify: Callable[[bytes], None]
-    read: Callable[[bytes, str], Content]
+    read: Callable[..., Content]
+    has_attachments: bool = False
 
 
-def is_supported(document_id: str) -> bool:
-    """Whether the file extension is a supported format."""
-    return _extension(document_id) in _FORMATS
+def is_supported(document_id: str, rules: Rules = RULES) -> bool:
+    """Whether the document must be read; if not, its name alone says that it is skipped."""
+    return _skipped(document_id, rules) is None
 
 
-def parser_version() -> str:
-    """Return the versions of this package's parsing and of the libraries it uses."""
+def parser_version(rules: Rules = RULES) -> str:
+    """Return the versions of this package's parsing and of the libraries it uses, and the rules."""
     libraries = (f"{name} {metadata.version(name)}" for name in _LIBRARIES)
-    return ", ".join([f"rag-assets {PARSER_REVISION}", *libraries])
+    changed = [f"{k} {v}" for k, v in asdict(rules).items() if v != getattr(RULES, k)]
+    return ", ".join([f"rag-assets {PARSER_REVISION}", *libraries, *changed])
 
 
-def parse(document_id: str, content: bytes) -> ParsedDocument:
+def parse(document_id: str, content: bytes, rules: Rules = RULES) -> ParsedDocument:
     """Parse a document into Markdown, or return why that is not possible.
 
-    The extension of the document's key determines the format.
+    The document's name determines the format; if it does not, the content is read as plain text,
+    provided that it is text.
     """
-    file_format = _FORMATS.get(_extension(document_id))
-    if file_format is None:
-        return ParsedDocument(Outcome.SKIPPED, f"Supported formats are {', '.join(_FORMATS)}.")
+    if reason := _skipped(document_id, rules):
+        return ParsedDocument(Outcome.SKIPPED, reason)
+    known = _FORMATS.get(_extension(document_id))
+    file_format = known or _TEXT
     try:
-        parts = _read(file_format, content)
-        return _assemble(parts, file_format.media_type)
+        if not known and kind_of(document_id) is Kind.UNKNOWN:
+            _refuse_binary(content)
+        return _assemble(_read(file_format, content, rules), file_format.media_type, rules)
     except UnparsableError as error:
+        if error.outcome is Outcome.MISTYPED and not known:
+            return ParsedDocument(Outcome.SKIPPED, f"{error.reason} {_supported()}")
         return ParsedDocument(error.outcome, error.reason, file_format.media_type)
     except MemoryError:
         raise
@@ -79,20 +120,50 @@ def parse(document_id: str, content: bytes) -> ParsedDocument:
         return ParsedDocument(Outcome.FAILED, reason, file_format.media_type)
 
 
+def _skipped(document_id: str, rules: Rules) -> str | None:
+    """Return why a document is skipped by its name; None if it is not."""
+    if _extension(document_id) in _FORMATS:
+        return None
+    kind = kind_of(document_id)
+    if kind is Kind.BINARY:
+        return f"Files of this type are not read. {_supported()}"
+    if kind is Kind.SECRET:
+        return "The name is that of a file of secrets, which are not indexed."
+    if kind is Kind.SOURCE_CODE and not rules.source_code:
+        return "Source code is not read: RAG_ASSETS_PARSE_SOURCE_CODE is off."
+    return None
+
+
+def _supported() -> str:
+    return f"Supported formats are {', '.join(_FORMATS)}, and plain text under any other name."
+
+
+def _refuse_binary(content: bytes) -> None:
+    """Refuse content of a file whose name says nothing, if it is that of a binary format."""
+    import filetype  # type: ignore[import-untyped]  # noqa: PLC0415 - only for unknown names
+
+    if found := filetype.guess_mime(content[:8192]):
+        raise UnparsableError(Outcome.MISTYPED, f"The content is {found}, not text.")
+
+
 def _extension(document_id: str) -> str:
     return PurePosixPath(document_id).suffix.lower()
 
 
-def _read(file_format: _Format, content: bytes) -> Content:
+def _read(file_format: _Format, content: bytes, rules: Rules) -> Content:
     if not content.strip(b"\0 \t\r\n"):
         raise UnparsableError(Outcome.EMPTY, "The document is empty or blank.")
     file_format.verify(content)
-    return file_format.read(content, file_format.media_type)
+    attached = {"parse": partial(parse, rules=rules)} if file_format.has_attachments else {}
+    return file_format.read(content, file_format.media_type, **attached)
 
 
-def _assemble(parts: Content, media_type: str) -> ParsedDocument:
-    if (length := sum(map(len, parts.texts))) > MAX_CHARACTERS:
-        reason = f"The text has {length:,} characters; the limit is {MAX_CHARACTERS:,}."
+def _assemble(parts: Content, media_type: str, rules: Rules) -> ParsedDocument:
+    if (length := sum(map(len, parts.texts))) > rules.max_characters:
+        reason = (
+            f"The text has {length:,} characters; the limit is {rules.max_characters:,}"
+            " (RAG_ASSETS_PARSE_CHARACTERS)."
+        )
         raise UnparsableError(Outcome.FAILED, reason)
     markdown, pages = _join_pages(parts)
     if not markdown:
@@ -146,8 +217,11 @@ _SLIDES = _Format(
 _SHEETS = _Format(
     _OFFICE + "spreadsheetml.sheet", verify_zip("an Excel workbook", "xl/"), read_sheets
 )
+_TEXT = _Format("text/plain", _verify_text, read_text)
+_JSON = _Format("application/json", _verify_text, read_json)
+_SUBTITLES = _Format("text/vtt", _verify_text, read_subtitles)
 _FORMATS = {
-    ".pdf": _Format("application/pdf", verify_pdf, read_pdf),
+    ".pdf": _Format("application/pdf", verify_pdf, read_pdf, has_attachments=True),
     **dict.fromkeys((".docx", ".docm", ".dotx", ".dotm"), _WORD),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"), _SLIDES),
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx", ".xltm"), _SHEETS),
@@ -175,11 +249,29 @@ _FORMATS = {
         )
     },
     ".epub": _Format("application/epub+zip", verify_zip("an EPUB", "mimetype"), read_book),
-    ".eml": _Format("message/rfc822", verify_mail, partial(read_mail, parse=parse)),
+    ".eml": _Format("message/rfc822", verify_mail, read_mail, has_attachments=True),
+    ".msg": _Format(
+        "application/vnd.ms-outlook", verify_outlook, read_outlook, has_attachments=True
+    ),
+    ".mbox": _Format("application/mbox", verify_mailbox, read_mailbox, has_attachments=True),
     ".html": _HTML,
     ".htm": _HTML,
     ".md": _MARKDOWN,
     ".markdown": _MARKDOWN,
-    ".txt": _Format("text/plain", _verify_text, read_text),
+    ".xhtml": _HTML,
+    ".mdx": _MARKDOWN,
+    ".mkd": _MARKDOWN,
     ".csv": _Format("text/csv", _verify_text, read_csv),
+    ".tsv": _Format("text/tab-separated-values", _verify_text, read_tsv),
+    ".tab": _Format("text/tab-separated-values", _verify_text, read_tsv),
+    ".ipynb": _Format("application/x-ipynb+json", _verify_text, read_notebook),
+    ".json": _JSON,
+    ".jsonl": _JSON,
+    ".ndjson": _JSON,
+    ".geojson": _JSON,
+    ".xml": _Format("text/xml", _verify_text, read_xml),
+    ".properties": _Format("text/plain", _verify_text, read_properties),
+    ".srt": _SUBTITLES,
+    ".vtt": _SUBTITLES,
+    ".txt": _TEXT,
 }

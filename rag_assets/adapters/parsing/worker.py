@@ -7,6 +7,7 @@ again). It inherits only those environment variables that an interpreter needs: 
 untrusted files must not see credentials.
 """
 
+import json
 import os
 import queue
 import resource
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Self
@@ -25,7 +27,7 @@ from typing import Self
 import psutil
 from pydantic import TypeAdapter, ValidationError
 
-from rag_assets.adapters.parsing.parser import parse
+from rag_assets.adapters.parsing.parser import RULES, Rules, parse
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.errors import ParserStartError
 
@@ -52,6 +54,7 @@ class ParserPool:
         workers: int,
         timeout_seconds: float,
         memory_bytes: int,
+        rules: Rules = RULES,
     ) -> None:
         """Prepare the pool; no process starts yet.
 
@@ -59,7 +62,9 @@ class ParserPool:
             workers: Maximum number of child processes.
             timeout_seconds: Maximum wall time per document.
             memory_bytes: Maximum resident memory of a child, its libraries included.
+            rules: What the children read.
         """
+        self.rules = rules
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
         self._slots: queue.LifoQueue[_Child | None] = queue.LifoQueue()
@@ -127,7 +132,7 @@ class ParserPool:
             return child
         if child:
             self._drop(child)
-        child = _Child(self._memory_bytes)
+        child = _Child(self._memory_bytes, self.rules)
         self._children.add(child)
         return child
 
@@ -164,13 +169,16 @@ class _ChildEndedError(Exception):
 class _Child:
     """A process that runs `main`, and the parent's end of the pipe to it."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, rules: Rules) -> None:
         self.documents = 0
         self._pipe, child_end = Pipe()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with child_end:
             self._process = subprocess.Popen(
-                [*_COMMAND, str(child_end.fileno()), str(memory_bytes)],
+                [
+                    *(*_COMMAND, str(child_end.fileno()), str(memory_bytes)),
+                    json.dumps(asdict(rules)),
+                ],
                 pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -265,10 +273,16 @@ class _Watch(threading.Thread):
         while not self._done.wait(_POLL_SECONDS):
             if self._resident_bytes() > self._memory_bytes:
                 limit = f"{self._memory_bytes // _MEBIBYTE} MiB"
-                self._kill_child(Outcome.OUT_OF_MEMORY, f"Parsing took more memory than {limit}.")
+                self._kill_child(
+                    Outcome.OUT_OF_MEMORY,
+                    f"Parsing took more memory than {limit} (RAG_ASSETS_PARSE_MEMORY_BYTES).",
+                )
             elif time.monotonic() > deadline:
                 limit = f"{self._timeout_seconds:g} s"
-                self._kill_child(Outcome.TIMED_OUT, f"Parsing took longer than {limit}.")
+                self._kill_child(
+                    Outcome.TIMED_OUT,
+                    f"Parsing took longer than {limit} (RAG_ASSETS_PARSE_TIMEOUT_SECONDS).",
+                )
 
     def _resident_bytes(self) -> int:
         try:
@@ -285,7 +299,7 @@ class _Watch(threading.Thread):
 # --- In the child --------------------------------------------------------------------------------
 
 
-def main(pipe: Connection, memory_bytes: int) -> None:
+def main(pipe: Connection, memory_bytes: int, rules: Rules) -> None:
     """Parse documents that arrive through the pipe, until the other end closes it."""
     _limit_resources(memory_bytes)
     pipe.send_bytes(b"ready")
@@ -296,21 +310,21 @@ def main(pipe: Connection, memory_bytes: int) -> None:
             return
         _limit_time(seconds)
         for name, content in documents:
-            pipe.send_bytes(_answer(name, content))
+            pipe.send_bytes(_answer(name, content, rules))
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _answer(document_id: str, content: bytes) -> bytes:
+def _answer(document_id: str, content: bytes, rules: Rules) -> bytes:
     """Return the parsed document as JSON: what untrusted files led to is data, never code."""
     try:
-        return _DOCUMENT.dump_json(_parse(document_id, content))
+        return _DOCUMENT.dump_json(_parse(document_id, content, rules))
     except ValueError as error:  # lone surrogates, which are not text
         return _DOCUMENT.dump_json(ParsedDocument(Outcome.FAILED, ascii(str(error))))
 
 
-def _parse(document_id: str, content: bytes) -> ParsedDocument:
+def _parse(document_id: str, content: bytes, rules: Rules) -> ParsedDocument:
     try:
-        return parse(document_id, content)
+        return parse(document_id, content, rules)
     except MemoryError:
         return ParsedDocument(Outcome.OUT_OF_MEMORY, "Parsing ran out of memory.")
     except BaseException as error:  # a panic in Rust is not an Exception
@@ -332,4 +346,4 @@ def _limit_time(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    main(Connection(int(sys.argv[1])), int(sys.argv[2]), Rules(**json.loads(sys.argv[3])))

@@ -212,7 +212,10 @@ class Source:
         if problem := key_problem(file.key):
             return Outcome.INVALID_KEY, problem
         if file.size > self._max_bytes:
-            return Outcome.TOO_LARGE, f"{file.size} bytes; the limit is {self._max_bytes}."
+            return Outcome.TOO_LARGE, (
+                f"{file.size} bytes; the limit is {self._max_bytes}"
+                " (RAG_ASSETS_MAX_DOCUMENT_BYTES)."
+            )
         if file.problem:
             return Outcome.UNREADABLE, file.problem
         return None, None

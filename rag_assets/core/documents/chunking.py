@@ -14,17 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import TypeVar
 
 from semantic_text_splitter import MarkdownSplitter
 
 from rag_assets.core.documents.document import Heading, Page
+from rag_assets.core.documents.tables import table_headers
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
 
-CHUNKER_REVISION = 1
+CHUNKER_REVISION = 2
 HEADING_SEPARATOR = " > "
 
 BLOCK_CHUNKS = 2  # maximum length of a block, in chunks
@@ -55,7 +56,11 @@ class ChunkLimits:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a document: `markdown[start:end] == text`."""
+    """A piece of a document: `text` is `markdown[start:end]`.
+
+    Before rows of a table whose header is in an earlier chunk, `text` has that header, too.
+    `page` and `last_page` are those of its first and last character.
+    """
 
     start: int
     end: int
@@ -63,6 +68,7 @@ class Chunk:
     tokens: int
     heading: str
     page: int
+    last_page: int
 
 
 def chunker_version(limits: ChunkLimits, tokenizer_version: str) -> str:
@@ -99,20 +105,70 @@ def chunk_document(
         for piece in short_lines(markdown, block)
         for span in cut(markdown, piece, limits.characters)
     ]
-    counted = within_budget(markdown, spans, limits.tokens, count_tokens)
+    counted = _with_headers(markdown, spans, limits, count_tokens)
     heading_starts, heading_paths = _paths(headings)
-    page_starts = [page.start for page in pages]
+    page_starts, numbers = [page.start for page in pages], [page.number for page in pages]
     return [
         Chunk(
             start=span.start,
             end=span.stop,
-            text=markdown[span.start : span.stop],
+            text=header + markdown[span.start : span.stop],
             tokens=tokens,
-            heading=_at(heading_starts, heading_paths, span.start) or "",
-            page=_at(page_starts, [page.number for page in pages], span.start) or 0,
+            # Only titles and stray lines precede a heading in its chunk: the text is below it.
+            heading=_at(heading_starts, heading_paths, span.stop - 1) or "",
+            page=_at(page_starts, numbers, _first_character(markdown, span)) or 0,
+            last_page=_at(page_starts, numbers, _last_character(markdown, span)) or 0,
         )
-        for span, tokens in counted
+        for header, span, tokens in counted
     ]
+
+
+def _first_character(markdown: str, span: range) -> int:
+    text = markdown[span.start : span.stop]
+    return span.stop - len(text.lstrip())
+
+
+def _last_character(markdown: str, span: range) -> int:
+    text = markdown[span.start : span.stop]
+    return span.start + len(text.rstrip()) - 1
+
+
+def _with_headers(
+    markdown: str, spans: list[range], limits: ChunkLimits, count_tokens: TokenCounter
+) -> list[tuple[str, range, int]]:
+    """Return spans within the budget, each after the header of the table whose rows it holds.
+
+    A header that would take more than half of a chunk is left out.
+    """
+    counted = [
+        ("", *plain) for plain in within_budget(markdown, spans, limits.tokens, count_tokens)
+    ]
+    header_at = table_headers(markdown)
+    spans = [span for _, span, _ in counted]
+    known = sorted({header for span in spans if (header := header_at(span.start))})
+    sizes = dict(zip(known, count_tokens(known), strict=True)) if known else {}
+    sizes = {
+        header: tokens
+        for header, tokens in sizes.items()
+        if 2 * len(header) <= limits.characters and 2 * tokens <= limits.tokens
+    }
+    result: list[tuple[str, range, int]] = []
+    for header, group in groupby(counted, lambda plain: header_at(plain[1].start)):
+        if header not in sizes:
+            result += group
+            continue
+        characters = limits.characters - len(header)
+        pieces = [
+            piece
+            for _, span, _ in group
+            for piece in ([span] if len(span) <= characters else cut(markdown, span, characters))
+        ]
+        rows = within_budget(markdown, pieces, limits.tokens - sizes[header], count_tokens)
+        texts = [header + markdown[span.start : span.stop] for span, _ in rows]
+        for (span, tokens), together in zip(rows, count_tokens(texts), strict=True):
+            fits = together <= limits.tokens
+            result.append((header, span, together) if fits else ("", span, tokens))
+    return result
 
 
 def sections(markdown: str, headings: Sequence[Heading]) -> list[range]:

@@ -4,7 +4,12 @@ import dagster as dg
 
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.sections import headline, markdown, sections
-from rag_assets.defs.resources import ChunkerResource, IndexResource, RetriesResource
+from rag_assets.defs.resources import (
+    ChunkerResource,
+    IndexResource,
+    ParserResource,
+    RetriesResource,
+)
 from rag_assets.instance.event_log import spending_metadata
 from rag_assets.instance.report import Reporter
 
@@ -22,12 +27,15 @@ from rag_assets.instance.report import Reporter
 def ingestion_report(
     context: dg.AssetExecutionContext,
     index: IndexResource,
+    parser: ParserResource,
     chunker: ChunkerResource,
     retries: RetriesResource,
 ) -> dg.MaterializeResult[None]:
     """Report the state of ingestion."""
     with index.open() as opened:
-        report = Reporter(context.instance, opened, retries.policy(), chunker.version).read()
+        report = Reporter(
+            context.instance, opened, retries.policy(), parser.version, chunker.version
+        ).read()
     context.log.info("%s", headline(report))
     return dg.MaterializeResult(
         metadata={

@@ -30,7 +30,7 @@ def parsed_documents(
     lake = index.open().lake
     with parser.open() as pool:
         documents = DocumentParser(
-            source.open(), pool, parser.parse_workers, parser_version(), parser.rereading
+            source.open(), pool, parser.parse_workers, parser.version, parser.rereading
         )
         errors = ShardErrors(context)
         for shard in context.partition_keys:

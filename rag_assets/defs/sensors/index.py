@@ -8,14 +8,13 @@ from collections.abc import Mapping
 import dagster as dg
 
 from rag_assets.adapters.lake.lake import KnownMetas, Meta
-from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Job, Partition, Sensor
 from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.defs.jobs.ingestion import index_chunks
 from rag_assets.defs.jobs.models import promote, restore_alias
-from rag_assets.defs.resources import ChunkerResource, IndexResource
+from rag_assets.defs.resources import ChunkerResource, IndexResource, ParserResource
 from rag_assets.defs.sensors.alias import AliasWatch
 from rag_assets.defs.sensors.tick import Tick
 from rag_assets.instance.freshness import is_alive
@@ -43,7 +42,10 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
         " and that a live alias that is missing is put back.",
     )
     def evaluate(
-        context: dg.SensorEvaluationContext, index: IndexResource, chunker: ChunkerResource
+        context: dg.SensorEvaluationContext,
+        index: IndexResource,
+        parser: ParserResource,
+        chunker: ChunkerResource,
     ) -> dg.SensorResult:
         tick = Tick(context.instance, settings)
         with index.open() as opened:
@@ -62,7 +64,7 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
                     break
             if not tick.messages:
                 tick.messages.append("Every collection is in sync with its chunks.")
-            versions = parser_version(), chunker.version
+            versions = parser.version, chunker.version
             if tick.bulk_from is None and stale_documents(metas, opened.shards, *versions):
                 tick.behind.append("documents")
             in_sync = registry.maintained and not tick.behind

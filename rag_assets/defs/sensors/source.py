@@ -14,7 +14,6 @@ import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
 from rag_assets.adapters.lake.lake import KnownMetas, Lake
-from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.source.event_queue import EventQueue
 from rag_assets.adapters.source.source import WHOLE, Source, Window
 from rag_assets.core.addresses import parse_address
@@ -26,7 +25,12 @@ from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.defs.checks.listing import removals_result as removals
 from rag_assets.defs.jobs.ingestion import ingest_documents
-from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
+from rag_assets.defs.resources import (
+    ChunkerResource,
+    IndexResource,
+    ParserResource,
+    SourceResource,
+)
 from rag_assets.defs.sensors.tick import Tick
 from rag_assets.pipeline.listing import list_source, look_up, read_files
 from rag_assets.pipeline.staleness import stale_documents
@@ -74,6 +78,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
         source: SourceResource,
         index: IndexResource,
+        parser: ParserResource,
         chunker: ChunkerResource,
     ) -> dg.SensorResult:
         tick, opened, files = Tick(context.instance, settings), index.open(), source.open()
@@ -84,7 +89,7 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
         metas = tick.read_metas(lake, names, known)
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
-            stale_documents(metas, shards, parser_version(), chunker.version, time.time()),
+            stale_documents(metas, shards, parser.version, chunker.version, time.time()),
             shards,
             stream_changes=settings.stream_documents,
             unit="documents",

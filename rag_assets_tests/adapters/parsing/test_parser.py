@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from rag_assets.adapters.parsing import parser
-from rag_assets.adapters.parsing.formats import pdf
-from rag_assets.adapters.parsing.parser import is_supported, parse, parser_version
+from rag_assets.adapters.parsing.formats.pdf import document as pdf
+from rag_assets.adapters.parsing.parser import Rules, is_supported, parse, parser_version
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets_tests.support import documents
 from rag_assets_tests.support.documents import PROSE
@@ -63,7 +63,7 @@ def test_no_page_overlaps_another_or_leaves_the_text(name):
 def test_the_extension_counts_in_any_case_and_only_at_the_end():
     assert is_supported("Reports/2026/Q1.PDF")
     assert not is_supported("report.pdf.zip")
-    assert not is_supported("folder.md/file")
+    assert is_supported("folder.md/file")  # the content decides
     assert parse("A.TXT", b"text").outcome is Outcome.PARSED
 
 
@@ -224,7 +224,7 @@ def test_mail_includes_attachments_that_can_be_read_and_passes_over_the_others()
     document = parse("a.eml", mail)
     assert [heading.title for heading in document.headings][:2] == ["plan.docx", "The plan"]
     mail = documents.eml_bytes(attachment=("broken.docx", b"PK\x03\x04"))
-    assert parse("a.eml", mail).outcome is Outcome.PARSED
+    assert parse("a.eml", mail).outcome is Outcome.INCOMPLETE
 
 
 def test_a_pdf_that_the_first_library_refuses_is_read_by_the_second(monkeypatch):
@@ -237,11 +237,12 @@ def test_a_pdf_that_the_first_library_refuses_is_read_by_the_second(monkeypatch)
     assert [page.number for page in document.pages] == [1, 2]
 
 
-def test_too_much_text_fails_with_both_numbers(monkeypatch):
-    monkeypatch.setattr(parser, "MAX_CHARACTERS", 1_000)
-    document = parse("a.txt", b"x" * 1_001)
+def test_too_much_text_fails_with_both_numbers_and_the_setting():
+    document = parse("a.txt", b"x " * 501, Rules(max_characters=1_000))
     assert document.outcome is Outcome.FAILED
-    assert document.error == "The text has 1,001 characters; the limit is 1,000."
+    assert document.error == (
+        "The text has 1,002 characters; the limit is 1,000 (RAG_ASSETS_PARSE_CHARACTERS)."
+    )
 
 
 def test_the_version_follows_the_revision_and_every_library(monkeypatch):

@@ -163,7 +163,7 @@ def test_a_document_beyond_the_limit_is_listed_with_its_problem(place: Place) ->
     row = place.open().listing(NOTHING).files.row(0, named=True)
 
     assert row["problem"] == Outcome.TOO_LARGE
-    assert row["error"] == "1001 bytes; the limit is 1000."
+    assert row["error"] == "1001 bytes; the limit is 1000 (RAG_ASSETS_MAX_DOCUMENT_BYTES)."
 
 
 def test_a_document_that_is_gone_is_reported_as_gone(place: Place) -> None:

@@ -50,7 +50,7 @@ def test_chunks_are_exact_ordered_within_budget_and_complete(markdown: str) -> N
 
     position = 0
     for chunk in chunks:
-        assert markdown[chunk.start : chunk.end] == chunk.text
+        assert chunk.text.endswith(markdown[chunk.start : chunk.end])
         assert chunk.text.strip()
         assert not markdown[position : chunk.start].strip()  # only white space is skipped
         assert chunk.start >= position
@@ -72,9 +72,54 @@ def test_a_chunk_knows_the_headings_above_it_and_its_page() -> None:
     assert [(chunk.heading, chunk.page) for chunk in chunks] == [
         ("Top", 1),
         ("Top > Left", 2),
-        ("Next", 2),  # a heading without text of its own starts the chunk of the next one
+        ("Next > Right", 2),  # a heading without text starts the chunk of the one below it
     ]
     assert chunks[2].text == "# Next\n\n## Right\n\nsecond"
+
+
+def test_a_line_before_the_first_heading_does_not_take_the_heading_away() -> None:
+    [chunk] = cut("Confidential\n\n# Pumps\n\nBleed them.", ChunkLimits(1000, 384))
+
+    assert chunk.heading == "Pumps"
+    assert chunk.text.startswith("Confidential")
+
+
+def test_a_chunk_over_the_end_of_a_page_is_on_both() -> None:
+    markdown = "\n\n".join(["One word.", "Two words."])
+    pages = [Page(3, 0, 9), Page(4, 11, len(markdown))]
+
+    [chunk] = chunk_document(markdown, [], pages, ChunkLimits(1000, 384), COUNT)
+
+    assert (chunk.page, chunk.last_page) == (3, 4)
+
+
+def test_every_chunk_of_a_table_has_its_column_names() -> None:
+    header = "| depth | pressure |\n| --- | --- |\n"
+    rows = [f"| {number} m | {number / 10:.1f} bar |" for number in range(300)]
+    markdown = f"before\n\n{header}" + "\n".join(rows) + "\n\nafter the table, some words"
+    limits = ChunkLimits(400, 120)
+
+    chunks = cut(markdown, limits)
+
+    assert len(chunks) > 10
+    for chunk in chunks:
+        own = markdown[chunk.start : chunk.end]
+        assert chunk.text.endswith(own)
+        assert ("depth" in chunk.text) == (" bar |" in own or "depth" in own)
+        assert chunk.text.count("depth") <= 1
+        assert len(chunk.text) <= limits.characters
+        assert chunk.tokens == COUNT([chunk.text])[0] <= limits.tokens
+    assert "".join(chunk.text for chunk in chunks).count(" bar |") == len(rows)
+
+
+def test_a_header_that_would_fill_the_chunk_is_left_out() -> None:
+    header = "| " + " | ".join(f"column {n}" for n in range(40)) + " |\n" + "|---" * 40 + "|\n"
+    rows = "".join(f"| row {number} |\n" for number in range(200))
+
+    chunks = cut(header + rows, ChunkLimits(400, 120))
+
+    assert all(len(chunk.text) <= 400 for chunk in chunks)
+    assert sum("row 199 " in chunk.text for chunk in chunks) == 1
 
 
 def test_white_space_alone_gives_no_chunk() -> None:

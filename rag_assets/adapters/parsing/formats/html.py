@@ -5,11 +5,13 @@ What belongs here: choosing what a reader of the page would read. What does not:
 """
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError
 from rag_assets.adapters.parsing.formats.decoding import decode
-from rag_assets.core.documents.document import Outcome
+from rag_assets.adapters.parsing.text.pictures import without_pictures
+from rag_assets.core.documents.document import Outcome, Part
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -25,34 +27,66 @@ _BLOCK_TAG = re.compile(
     r"|table|ul)\b",
     re.DOTALL | re.IGNORECASE,
 )
-_DECLARED_CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([\w-]+)", re.IGNORECASE)
-_NEVER_CONTENT = "script, style, noscript, template, nav, svg, iframe, a.headerlink"
-_AROUND_CONTENT = "footer, aside, [role=navigation], [role=banner], [role=contentinfo]"
+_HEAD_BYTES = 1 << 13
+_XML_ENCODING = re.compile(rb"\A\s*<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([\w.:-]+)")
+_CONTENT_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';]+)", re.IGNORECASE)
+_NEVER_CONTENT = "script, style, template, svg, iframe, a.headerlink"
+_NAVIGATION = "nav, [role=navigation], [role=banner], [role=contentinfo]"
+_SECTIONS = ("main", "article", "section", "aside", "blockquote", "td", "li", "figure", "details")
+_MAIN_SHARE = 0.7  # of the page's text that its `main` holds, if the rest may be left out
+_LEAST_SHARE = 0.1  # of the page's text that is kept; if it were less, all is
+_MENU_SHARE = 0.5  # of an aside's text that is links, if it is a menu
 
 
 def declared_charset(content: bytes) -> str | None:
-    """Return the encoding that an HTML file declares in its first lines."""
-    match = _DECLARED_CHARSET.search(content[:2048])
-    return match[1].decode() if match else None
+    """Return the label of the encoding that an HTML or XHTML file declares in its first lines."""
+    from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415
+
+    head = content[:_HEAD_BYTES]
+    if b"charset" in head.lower():
+        for meta in LexborHTMLParser(head.decode("latin-1")).css("meta"):
+            label = meta.attributes.get("charset")
+            if not label and (meta.attributes.get("http-equiv") or "").lower() == "content-type":
+                found = _CONTENT_CHARSET.search(meta.attributes.get("content") or "")
+                label = found[1] if found else None
+            if label:
+                return _of_web(label)
+    declared = _XML_ENCODING.match(head)
+    return _of_web(declared[1].decode()) if declared else None
+
+
+def _of_web(label: str) -> str | None:
+    """Return a label as pages mean it: one that can be read is not UTF-16, and none is UTF-7."""
+    label = label.strip().lower()
+    if label == "x-user-defined":
+        return "windows-1252"
+    return None if label.startswith(("utf-16", "utf-7", "unicode-1-1-utf-7")) else label
 
 
 def html_to_markdown(html: str) -> tuple[str, str]:
     """Return the title of a page, and its main content as Markdown."""
+    title, markdown, _ = _convert(html)
+    return title, markdown
+
+
+def _convert(html: str) -> tuple[str, str, Part]:
+    """Return the title, the main content as Markdown, and how much of the page's text that is."""
     import html_to_markdown  # noqa: PLC0415 - not needed to import this module
     from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415
 
     _refuse_deep_text(html)
     page = LexborHTMLParser(html)
     title = page.css_first("title")
-    content = _main_content(page)
+    words = " ".join(title.text().split()) if title else ""
+    content, characters = _main_content(page)
     if content is None:
-        return "", ""
+        return "", "", Part("character", 0, 0)
     _refuse_deep_tree(content)
     options = html_to_markdown.ConversionOptions(
         extract_metadata=False, inline_data_media="alt_text_only"
     )
     markdown = html_to_markdown.convert(content.html or "", options).content or ""
-    return " ".join(title.text().split()) if title else "", markdown
+    return words, without_pictures(markdown), characters
 
 
 def _refuse_deep_text(html: str) -> None:
@@ -75,29 +109,55 @@ def _refuse_deep_tree(root: "LexborNode") -> None:
         level = [child for node in level for child in node.iter()]
 
 
-def _main_content(page: "LexborHTMLParser") -> "LexborNode | None":
-    """Return the element with the main text, without navigation and the like; None if none."""
-    _remove(page.root, _NEVER_CONTENT)
-    articles = page.css("article")
-    candidates: tuple[LexborNode, ...] = (
-        *page.css("main, [role=main]"),
-        *(articles if len(articles) == 1 else ()),
-    )
-    for candidate in candidates:
-        if candidate.text().strip():
-            return candidate
+def _main_content(page: "LexborHTMLParser") -> "tuple[LexborNode | None, Part]":
+    """Return the element with the main text, without navigation and the like; None if none.
+
+    What is left out must be little, or it is not left out: an `article` in a sidebar is not the
+    page, and a page of nothing but navigation is its own content.
+    """
+    _remove(page.css(_NEVER_CONTENT))
     body: LexborNode | None = page.body
-    _remove(body, _AROUND_CONTENT)
-    return body
+    if body is None:
+        return None, Part("character", 0, 0)
+    scripted = sum(_length(node) for node in page.css("noscript"))
+    if 2 * scripted < (found := _length(body)):  # it only asks to switch on JavaScript
+        _remove(page.css("noscript"))
+    whole = body.html or ""
+    _remove(page.css(_NAVIGATION))
+    _remove([node for node in page.css("footer") if not _is_inside(node, _SECTIONS)])
+    _remove([node for node in page.css("aside") if _is_menu(node)])
+    rest = _length(body)
+    if rest < _LEAST_SHARE * found:
+        return type(page)(whole).body, Part("character", found, found)
+    candidates = [*page.css("main, [role=main]"), *page.css("article")]
+    best = max(candidates, key=_length, default=body)
+    kept = best if _length(best) >= _MAIN_SHARE * rest else body
+    return kept, Part("character", found, _length(kept))
 
 
-def _remove(root: "LexborNode | None", selector: str) -> None:
+def _length(node: "LexborNode") -> int:
+    return len("".join(node.text().split()))
+
+
+def _is_inside(node: "LexborNode", tags: Sequence[str]) -> bool:
+    parent = node.parent
+    while parent is not None and parent.tag not in tags:
+        parent = parent.parent
+    return parent is not None
+
+
+def _is_menu(aside: "LexborNode") -> bool:
+    links = sum(_length(link) for link in aside.css("a"))
+    return links >= _MENU_SHARE * _length(aside)
+
+
+def _remove(nodes: "Sequence[LexborNode]") -> None:
     # Backwards, so that a node is removed before its parent frees its memory.
-    for node in reversed(root.css(selector) if root else []):
+    for node in reversed(nodes):
         node.decompose()
 
 
 def read_html(content: bytes, _media_type: str) -> Content:
     """Read an HTML file."""
-    title, markdown = html_to_markdown(decode(content, declared_charset(content)))
-    return Content(title, (markdown,))
+    title, markdown, characters = _convert(decode(content, declared_charset(content)))
+    return Content(title, (markdown,), parts=(characters,))

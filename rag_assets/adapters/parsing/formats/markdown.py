@@ -12,23 +12,58 @@ from typing import TYPE_CHECKING
 
 from rag_assets.adapters.parsing.formats.content import Content
 from rag_assets.adapters.parsing.formats.decoding import decode
+from rag_assets.adapters.parsing.text.pictures import without_pictures
 from rag_assets.core.documents.document import Heading
+
+__all__ = ["find_headings", "read_markdown", "without_pictures"]
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-_FRONT_MATTER = re.compile(r"\A(---|\+\+\+) *\n(?:(?P<fields>.*?)\n)?\1 *(?:\n|\Z)", re.DOTALL)
-_TITLE_FIELD = re.compile(r"""^title\s*[:=]\s*(["']?)(?P<title>.*?)\1\s*$""", re.MULTILINE)
+_FRONT_MATTER = re.compile(
+    r"\A(?P<mark>---|\+\+\+)[ \t]*\n(?P<fields>.*?)^(?:(?P=mark)|\.\.\.)[ \t]*(?:\n|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+_MAX_FRONT_MATTER = 1 << 16  # characters
+_WORDS_OF_PROSE = 3  # a field with as many is text that a reader may look for
 
 
 def split_front_matter(text: str) -> tuple[str, str]:
-    """Return the title in a Markdown file's YAML or TOML front matter, and the text after it."""
+    """Return the title in a Markdown file's YAML or TOML front matter, and the document's text.
+
+    Front matter is a mapping; a file that only begins with a rule keeps what follows. Its fields
+    are not text, but those that hold prose: a description, say, which then begins the text.
+    """
     matter = _FRONT_MATTER.match(text)
-    if not matter:
+    if not matter or matter.end() > _MAX_FRONT_MATTER:
         return "", text
-    title = _TITLE_FIELD.search(matter["fields"] or "")
-    return title["title"] if title else "", text[matter.end() :]
+    fields = _fields(matter["mark"], matter["fields"])
+    if not fields:
+        return "", text
+    title = next((fields[name] for name in fields if name.lower() == "title"), "")
+    prose = [
+        value.strip()
+        for value in fields.values()
+        if isinstance(value, str) and value != title and len(value.split()) >= _WORDS_OF_PROSE
+    ]
+    title = " ".join(str(title).split()) if isinstance(title, str | int | float) else ""
+    return title, "\n\n".join([*prose, text[matter.end() :]])
+
+
+def _fields(mark: str, matter: str) -> dict[str, object]:
+    """Return the fields of front matter; none if it is not a mapping."""
+    import tomllib  # noqa: PLC0415 - few files have front matter
+
+    import yaml  # noqa: PLC0415
+
+    try:
+        # Scalars stay strings: a date that does not exist is no reason to lose the title.
+        fields = tomllib.loads(matter) if mark == "+++" else yaml.load(matter, yaml.BaseLoader)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, RecursionError):
+        return {}
+    is_mapping = isinstance(fields, dict) and all(isinstance(name, str) for name in fields)
+    return fields if is_mapping else {}
 
 
 def find_headings(markdown: str) -> tuple[Heading, ...]:
@@ -62,9 +97,4 @@ def _words(inline: "Sequence[Token]") -> str:
 def read_markdown(content: bytes, _media_type: str) -> Content:
     """Read a Markdown file."""
     title, text = split_front_matter(decode(content))
-    return Content(title, (text,))
-
-
-def read_text(content: bytes, _media_type: str) -> Content:
-    """Read a plain text file."""
-    return Content("", (decode(content),), has_headings=False)
+    return Content(title, (without_pictures(text),))

@@ -1,0 +1,1 @@
+"""E-mail: messages, mailboxes, and the text of their parts."""

@@ -1,0 +1,1 @@
+"""PDF: pages, forms, notes and embedded files."""

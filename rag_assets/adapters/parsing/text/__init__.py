@@ -1,0 +1,1 @@
+"""Text: encodings, pictures in Markdown, and files of plain text."""
