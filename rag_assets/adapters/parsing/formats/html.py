@@ -32,6 +32,7 @@ _XML_ENCODING = re.compile(rb"\A\s*<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([\w.:-]+
 _CONTENT_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';]+)", re.IGNORECASE)
 _NEVER_CONTENT = "script, style, template, svg, iframe, a.headerlink"
 _NAVIGATION = "nav, [role=navigation], [role=banner], [role=contentinfo]"
+_DROPPED = re.compile(r"<(/?)(?:nav|noscript)\b", re.IGNORECASE)  # by the converter
 _SECTIONS = ("main", "article", "section", "aside", "blockquote", "td", "li", "figure", "details")
 _MAIN_SHARE = 0.7  # of the page's text that its `main` holds, if the rest may be left out
 _LEAST_SHARE = 0.1  # of the page's text that is kept; if it were less, all is
@@ -85,7 +86,8 @@ def _convert(html: str) -> tuple[str, str, Part]:
     options = html_to_markdown.ConversionOptions(
         extract_metadata=False, inline_data_media="alt_text_only"
     )
-    markdown = html_to_markdown.convert(content.html or "", options).content or ""
+    kept = _DROPPED.sub(r"<\1div", content.html or "")
+    markdown = html_to_markdown.convert(kept, options).content or ""
     return words, without_pictures(markdown), characters
 
 
