@@ -21,6 +21,7 @@ setup(
     package_data={"rag_assets": ["models.yaml", "py.typed"]},
     entry_points={"console_scripts": ["rag-assets=rag_assets.cli.main:main"]},
     install_requires=[
+        "aiohttp>=3.10,<4",  # s3fs has it too
         "chardet>=7.7,<8",  # 7 is the first one under a permissive licence
         "click>=8.1,<9",
         "dagster>=1.13.27,<1.14",

@@ -47,6 +47,7 @@ from rag_assets.adapters.parsing.text.plain import (
 from rag_assets.core.documents.document import Omission, Outcome, Page, ParsedDocument
 
 PARSER_REVISION = 2  # increase it when a change to this package changes results
+MAX_BYTES_PER_CHARACTER = 4  # of plain text, in any encoding
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (
     *("xberg", "pypdfium2", "selectolax", "html-to-markdown", "lxml", "xlrd", "olefile"),
@@ -154,17 +155,15 @@ def _read(file_format: _Format, content: bytes, rules: Rules) -> Content:
     if not content.strip(b"\0 \t\r\n"):
         raise UnparsableError(Outcome.EMPTY, "The document is empty or blank.")
     file_format.verify(content)
+    if file_format is _TEXT and len(content) > MAX_BYTES_PER_CHARACTER * rules.max_characters:
+        raise _too_long(f"{len(content):,} bytes", rules)
     attached = {"parse": partial(parse, rules=rules)} if file_format.has_attachments else {}
     return file_format.read(content, file_format.media_type, **attached)
 
 
 def _assemble(parts: Content, media_type: str, rules: Rules) -> ParsedDocument:
     if (length := sum(map(len, parts.texts))) > rules.max_characters:
-        reason = (
-            f"The text has {length:,} characters; the limit is {rules.max_characters:,}"
-            " (RAG_ASSETS_PARSE_CHARACTERS)."
-        )
-        raise UnparsableError(Outcome.FAILED, reason)
+        raise _too_long(f"{length:,} characters", rules)
     markdown, pages = _join_pages(parts)
     if not markdown:
         sentences = ("The document contains no text.", _describe(parts.omissions))
@@ -175,6 +174,14 @@ def _assemble(parts: Content, media_type: str, rules: Rules) -> ParsedDocument:
     outcome = Outcome.INCOMPLETE if omitted else Outcome.PARSED
     return ParsedDocument(
         outcome, omitted, media_type, title, markdown, headings, pages, parts.parts, parts.omissions
+    )
+
+
+def _too_long(length: str, rules: Rules) -> UnparsableError:
+    return UnparsableError(
+        Outcome.FAILED,
+        f"The text has {length}; the limit is {rules.max_characters:,} characters"
+        " (RAG_ASSETS_PARSE_CHARACTERS).",
     )
 
 

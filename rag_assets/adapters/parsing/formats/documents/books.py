@@ -7,7 +7,7 @@ import re
 
 from rag_assets.adapters.parsing.formats.content import Content
 from rag_assets.adapters.parsing.formats.extraction import extract, omissions_of, title_of
-from rag_assets.adapters.parsing.formats.pictures import without_pictures
+from rag_assets.adapters.parsing.text.pictures import without_pictures
 
 _RULE = re.compile(r"^-{5}$", re.MULTILINE)  # between slides
 _NOTES = re.compile(r"^\[\^\d+\]:\s*", re.MULTILINE)
