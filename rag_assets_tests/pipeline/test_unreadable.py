@@ -68,7 +68,7 @@ class Documents:
         return [shard.desired for shard in stale]
 
     def quarantined(self) -> dict[str, str]:
-        rows, _ = read_quarantined(self.lake, SHARDS)
+        rows, _, _ = read_quarantined(self.lake, SHARDS)
         return dict(rows.select("document_id", "error").iter_rows())
 
 

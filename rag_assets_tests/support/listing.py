@@ -1,6 +1,6 @@
 """A source that is listed in any order, and the listings of it in a lake of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,8 +8,14 @@ from typing import Any
 
 from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.source.interface import (
+    Pages,
+    SourceDocument,
+    SourceFile,
+    SourceStore,
+    everything,
+)
 from rag_assets.adapters.source.source import WHOLE, Source, Window
-from rag_assets.adapters.source.stores import SourceDocument, SourceFile, SourceStore
 from rag_assets.core.documents.removals import Progress, RemovalPolicy
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.reports.listing import BEGINNING, ListingResult
@@ -39,7 +45,8 @@ class AnyOrder(SourceStore):
         self.objects: dict[str, str] = {}
         self.order = order
 
-    def pages(self, after: str) -> Iterator[list[SourceFile]]:
+    def pages(self, after: str, enter: Callable[[str], bool] = everything) -> Pages:
+        del enter
         keys = sorted(self.objects, key=self.order)
         keys = [key for key in keys if not after or self.order(key) > self.order(after)]
         for start in range(0, len(keys), PAGE):
@@ -48,7 +55,8 @@ class AnyOrder(SourceStore):
     def file(self, key: str) -> SourceFile | None:
         return self._file(key) if key in self.objects else None
 
-    def read(self, key: str) -> SourceDocument:
+    def read(self, key: str, limit: int) -> SourceDocument:
+        del limit
         return SourceDocument(b"", self.objects[key])
 
     def uri(self, key: str) -> str:

@@ -241,7 +241,8 @@ def test_too_much_text_fails_with_both_numbers_and_the_setting():
     document = parse("a.txt", b"x " * 501, Rules(max_characters=1_000))
     assert document.outcome is Outcome.FAILED
     assert document.error == (
-        "The text has 1,002 characters; the limit is 1,000 (RAG_ASSETS_PARSE_CHARACTERS)."
+        "The text has 1,002 characters; the limit is 1,000 characters"
+        " (RAG_ASSETS_PARSE_CHARACTERS)."
     )
 
 
