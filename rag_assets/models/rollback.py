@@ -91,5 +91,8 @@ def _documents_behind(target: ModelCollection, shard: str) -> pl.DataFrame:
     return pl.concat([missing, extra])
 
 
+STALE_BY = (Asset.CHUNKS, Asset.EMBEDDINGS, Asset.COLLECTION)
+
+
 def _metas(target: ModelCollection) -> dict[str, dict[tuple[str, ...], Meta]]:
-    return {name: target.index.lake.metas(name, {}) for name in (Asset.CHUNKS, Asset.COLLECTION)}
+    return {name: target.index.lake.metas(name, {}) for name in STALE_BY}

@@ -5,6 +5,7 @@ In its middle a model is built, promoted and rolled back.
 Short as a test, longer by `python -m bench.soak`.
 """
 
+import math
 import random
 import signal
 import time
@@ -32,6 +33,7 @@ class Soak:
     names: list[str] = field(default_factory=list)
     _texts: dict[str, str] = field(default_factory=dict)
     _number: int = 0
+    _harmful_until: float = math.inf
     _fault_at: float = field(default_factory=lambda: time.monotonic() + FAULT_EVERY)
 
     def __post_init__(self) -> None:
@@ -47,9 +49,11 @@ class Soak:
             self._add()
         began = time.monotonic()
         self._harm_until(began + seconds / 3)
-        for step in self._life():  # in its middle, while everything goes on
+        self._harmful_until = began + 2 * seconds / 3  # a model that is built needs some peace
+        for step in self._life():  # in its middle, while documents change
             self._harm_until(time.monotonic() + PAUSE)
             assert time.monotonic() < began + seconds + settle_seconds, step
+        self._harmful_until = math.inf
         self._harm_until(began + seconds)
         settling = time.monotonic()
         desired = self.platform.await_convergence(settle_seconds)
@@ -64,7 +68,7 @@ class Soak:
     def _harm_until(self, end: float) -> None:
         while time.monotonic() < end:
             self._change()
-            if time.monotonic() > self._fault_at:
+            if self._fault_at < time.monotonic() < self._harmful_until:
                 self._harm()
                 self._fault_at = time.monotonic() + self.random.uniform(0.3, 1.7) * FAULT_EVERY
             time.sleep(self.random.uniform(0.1, 1.5))  # the soak's own pace

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from rag_assets.pipeline.embedding import UNUSED_VECTORS
 from rag_assets_tests.scenarios.texts import document
-from rag_assets_tests.support.pipeline import Pipeline
+from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 
 OLD = {f"{number}.md": document(f"old {number}") for number in range(6)}
 EDITED = document("old 1").replace("Section 2", "Part two") + "\n## Added\n\nA last word.\n"
@@ -84,7 +85,9 @@ def restore(pipeline: Pipeline) -> None:
         path.unlink()
     for name, text in OLD.items():
         pipeline.write(name, text)
+    pipeline.lake.remove(UNUSED_VECTORS, WORDLLAMA)  # so that each change takes the same steps
     pipeline.run()
+    pipeline.lake.remove(UNUSED_VECTORS, WORDLLAMA)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

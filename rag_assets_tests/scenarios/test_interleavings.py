@@ -219,7 +219,7 @@ def test_a_listing_that_was_overtaken_is_made_again(
 def test_a_listing_in_windows_finds_what_one_listing_finds(
     filled: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rag_assets.adapters.source.stores.PAGE", 2)
+    monkeypatch.setattr("rag_assets.adapters.source.interface.PAGE", 2)
     filled.remove("3.md")
     filled.write("0-first.md", document("first"))
     filled.write("5.md", document("edited"))

@@ -164,7 +164,7 @@ def test_a_listing_goes_on_where_the_tick_before_stopped(
     bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, *(f"{number:02}.md" for number in range(25)))
-    monkeypatch.setattr("rag_assets.adapters.source.stores.PAGE", 10)
+    monkeypatch.setattr("rag_assets.adapters.source.interface.PAGE", 10)
     monkeypatch.setenv("RAG_ASSETS_LIST_OBJECTS", "10")
     monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", folder_of(bucket, monkeypatch))
     monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(load_settings().home / "lake of its own"))
