@@ -20,6 +20,7 @@ from rag_assets.instance import event_log
 from rag_assets.instance.runs import start_seconds
 from rag_assets.pipeline.counts import rows_by_shard
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.staleness import read_metas
 
 CONFIGURED = ("shards", "shards_per_run", "stream_documents", "replicas")
 """Settings that are inputs of the cost model under the same names."""
@@ -60,7 +61,7 @@ def measured(instance: dg.DagsterInstance, index: Index) -> dict[str, float]:
     the lane has had a run.
     """
     tables = {Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS, Asset.CHUNKS: CHUNKS}
-    metas = {asset: index.lake.metas(asset, {}) for asset in tables}
+    metas = read_metas(index.lake, tables)
     parsed, chunks = (
         sum(rows_by_shard(index.lake, metas, asset, schema).values())
         for asset, schema in tables.items()

@@ -14,7 +14,10 @@ from rag_assets.core.names import Asset
 from rag_assets.models.registry import ModelRegistry
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.staleness import Metas
+from rag_assets.pipeline.staleness import Metas, read_metas
+
+HELD = (Asset.CHUNKS, Asset.COLLECTION)
+"""The assets whose metadata tells what a collection holds."""
 
 
 def read_live(index: Index, metas: Metas | None = None) -> tuple[Alias, Registry, Verdict]:
@@ -23,7 +26,7 @@ def read_live(index: Index, metas: Metas | None = None) -> tuple[Alias, Registry
     Raises:
         VectorStoreError: Milvus is unreachable.
     """
-    metas = metas or {name: index.lake.metas(name, {}) for name in (Asset.CHUNKS, Asset.COLLECTION)}
+    metas = metas or read_metas(index.lake, HELD)
     models = ModelRegistry(index)
     alias, registry = models.alias(), models.read()
     keys = {*registry.been_live, *([alias.model] if alias.model else [])}

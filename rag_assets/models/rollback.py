@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from rag_assets.adapters.lake.lake import Meta, PartitionKey
+from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.errors import LakeError, VectorStoreError, VectorStoreUnavailableError
 from rag_assets.core.models.gate import Finding, Rule, Staleness
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS
-from rag_assets.models.live import holding
+from rag_assets.models.live import HELD, holding
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.staleness import stale_rows
+from rag_assets.pipeline.staleness import ROWS_COMPARED, read_metas, stale_rows
 
 
 def evaluate_rollback(target: ModelCollection) -> list[Finding]:
@@ -50,7 +50,7 @@ def _searched(target: ModelCollection) -> Finding:
 
 def _whole(target: ModelCollection) -> Finding:
     try:
-        actual = holding(target, _metas(target))
+        actual = holding(target, read_metas(target.index.lake, HELD))
     except LakeError as error:
         return Finding(Rule.COMPLETE, True, f"the lake does not tell which rows it has: {error}")
     evidence = actual.sentence
@@ -66,7 +66,7 @@ def staleness(target: ModelCollection) -> Staleness:
         VectorStoreError: Milvus does not answer.
         LakeError: The lake does not tell.
     """
-    metas, shards = _metas(target), target.index.shards
+    metas, shards = read_metas(target.index.lake, ROWS_COMPARED), target.index.shards
     stale = [shards[shard.position] for shard in stale_rows(metas, shards, target.spec)]
     behind = pl.concat(
         [pl.DataFrame(schema=_BEHIND), *(_documents_behind(target, shard) for shard in stale)]
@@ -89,10 +89,3 @@ def _documents_behind(target: ModelCollection, shard: str) -> pl.DataFrame:
         "document_id", modified_at=pl.lit(None, _BEHIND["modified_at"])
     )
     return pl.concat([missing, extra])
-
-
-STALE_BY = (Asset.CHUNKS, Asset.EMBEDDINGS, Asset.COLLECTION)
-
-
-def _metas(target: ModelCollection) -> dict[str, dict[tuple[str, ...], Meta]]:
-    return {name: target.index.lake.metas(name, {}) for name in STALE_BY}

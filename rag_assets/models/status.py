@@ -9,7 +9,7 @@ from rag_assets.core.names import Asset
 from rag_assets.core.reports.report import ModelStatus
 from rag_assets.models.registry import ModelRegistry
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.staleness import Metas
+from rag_assets.pipeline.staleness import Metas, read_metas
 
 
 def read_statuses(index: Index) -> list[ModelStatus]:
@@ -18,8 +18,7 @@ def read_statuses(index: Index) -> list[ModelStatus]:
     Raises:
         VectorStoreError: Milvus is unreachable, so that the live model is unknown.
     """
-    assets = (Asset.CHUNKS, Asset.EMBEDDINGS, Asset.COLLECTION)
-    metas = {asset: index.lake.metas(asset, {}) for asset in assets}
+    metas = read_metas(index.lake, (Asset.CHUNKS, Asset.EMBEDDINGS, Asset.COLLECTION))
     registry = ModelRegistry(index).read()
     return [model_status(index, registry, metas, key) for key in registry.records]
 

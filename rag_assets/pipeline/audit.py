@@ -75,10 +75,7 @@ def damages(target: ModelCollection) -> Iterator[Damage]:
 
 def unreadable(lake: Lake) -> list[str]:
     """Return why partitions cannot be read, by their footers, in sentences that name them."""
-    known: KnownMetas = {}
-    for asset in PARTITIONED:
-        lake.metas(asset, known)
-    return problems(known)
+    return problems(_footers(lake))
 
 
 def set_aside_corrupt(lake: Lake, shards: Sequence[str]) -> list[str]:
@@ -95,13 +92,18 @@ def set_aside_corrupt(lake: Lake, shards: Sequence[str]) -> list[str]:
                 raise
             except LakeError as error:
                 logger.warning("%s", error)
-    known: KnownMetas = {}
-    for asset in PARTITIONED:
-        lake.metas(asset, known)
+    known = _footers(lake)
     for path, (_, state) in known.items():
         if isinstance(state, LakeCorruptionError):
             lake.set_aside(path)
     return problems(known)
+
+
+def _footers(lake: Lake) -> KnownMetas:
+    known: KnownMetas = {}
+    for asset in PARTITIONED:
+        lake.metas(asset, known)
+    return known
 
 
 def dropped(target: ModelCollection) -> str:

@@ -14,7 +14,7 @@ from rag_assets.core.documents.unreadable import as_seen
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES, Schema
 from rag_assets.pipeline.parsing import quarantined
-from rag_assets.pipeline.staleness import Metas
+from rag_assets.pipeline.staleness import Metas, read_metas
 
 PARTITIONED = (
     Asset.SOURCE_FILES,
@@ -40,7 +40,7 @@ class LakeCounts:
     @classmethod
     def read(cls, lake: Lake, shards: Sequence[str]) -> "LakeCounts":
         """Read the counts; a table is read only if its footer lacks them."""
-        metas = {asset: lake.metas(asset, {}) for asset in PARTITIONED}
+        metas = read_metas(lake, PARTITIONED)
         outcomes, quarantine = _documents(lake, metas)
         return cls(
             shards=shards,

@@ -7,10 +7,10 @@ What belongs here: comparing the two. What does not: what to do about a stale sh
 (`core/scheduling/`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 
-from rag_assets.adapters.lake.lake import Input, Meta
+from rag_assets.adapters.lake.lake import Input, Lake, Meta
 from rag_assets.core.documents.unreadable import RETRY_AT
 from rag_assets.core.identity import digest
 from rag_assets.core.models.spec import ModelSpec
@@ -20,6 +20,14 @@ from rag_assets.pipeline.sync import FILLED
 
 Metas = Mapping[str, Mapping[tuple[str, ...], Meta]]
 """Asset → parts of the partition key → partition metadata."""
+
+ROWS_COMPARED = (Asset.CHUNKS, Asset.EMBEDDINGS, Asset.COLLECTION)
+"""The assets whose metadata `stale_rows` compares."""
+
+
+def read_metas(lake: Lake, assets: Iterable[str]) -> dict[str, dict[tuple[str, ...], Meta]]:
+    """Read the partition metadata of assets; corrupt partitions are left out."""
+    return {asset: lake.metas(asset, {}) for asset in assets}
 
 
 def stale_documents(
@@ -65,7 +73,7 @@ def stale_documents(
 def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[StaleShard]:
     """Return the shards whose rows in a model's collection do not match the current chunks.
 
-    This is decided by partition metadata of `chunks`, `embeddings` and `collection`. Rows whose
+    This is decided by partition metadata of `ROWS_COMPARED`. Rows whose
     vectors were lost are stale too: everything that reads the vectors later needs them.
     """
     stale = []

@@ -8,13 +8,12 @@ document that needs them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import PurePosixPath
 
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError, first_line
 from rag_assets.adapters.parsing.formats.csv_tables import read_csv, read_tsv
-from rag_assets.adapters.parsing.formats.decoding import normalise
 from rag_assets.adapters.parsing.formats.documents.books import read_book, read_old_slides
 from rag_assets.adapters.parsing.formats.documents.old_sheets import read_old_sheets
 from rag_assets.adapters.parsing.formats.documents.old_word import read_old_word
@@ -45,6 +44,7 @@ from rag_assets.adapters.parsing.text.plain import (
     read_xml,
 )
 from rag_assets.core.documents.document import Omission, Outcome, Page, ParsedDocument
+from rag_assets.core.documents.text import normalise
 
 PARSER_REVISION = 2  # increase it when a change to this package changes results
 MAX_BYTES_PER_CHARACTER = 4  # of plain text, in any encoding
@@ -91,9 +91,13 @@ def is_supported(document_id: str, rules: Rules = RULES) -> bool:
 
 def parser_version(rules: Rules = RULES) -> str:
     """Return the versions of this package's parsing and of the libraries it uses, and the rules."""
-    libraries = (f"{name} {metadata.version(name)}" for name in _LIBRARIES)
     changed = [f"{k} {v}" for k, v in asdict(rules).items() if v != getattr(RULES, k)]
-    return ", ".join([f"rag-assets {PARSER_REVISION}", *libraries, *changed])
+    return ", ".join([f"rag-assets {PARSER_REVISION}", *_library_versions(), *changed])
+
+
+@cache  # each tick of a sensor asks, and each answer reads files
+def _library_versions() -> tuple[str, ...]:
+    return tuple(f"{name} {metadata.version(name)}" for name in _LIBRARIES)
 
 
 def parse(document_id: str, content: bytes, rules: Rules = RULES) -> ParsedDocument:

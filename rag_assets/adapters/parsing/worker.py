@@ -27,6 +27,7 @@ from typing import Self
 import psutil
 from pydantic import TypeAdapter, ValidationError
 
+from rag_assets.adapters.parsing.formats.content import first_line
 from rag_assets.adapters.parsing.parser import RULES, Rules, parse
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.errors import ParserStartError
@@ -328,8 +329,7 @@ def _parse(document_id: str, content: bytes, rules: Rules) -> ParsedDocument:
     except MemoryError:
         return ParsedDocument(Outcome.OUT_OF_MEMORY, "Parsing ran out of memory.")
     except BaseException as error:  # a panic in Rust is not an Exception
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        return ParsedDocument(Outcome.FAILED, f"{type(error).__name__}: {reason}")
+        return ParsedDocument(Outcome.FAILED, f"{type(error).__name__}: {first_line(error)}")
 
 
 def _limit_resources(memory_bytes: int) -> None:

@@ -69,8 +69,7 @@ class AliasWatch:
                 f" {roles}. Compare this with `rag-assets models list`, and register again what is"
                 " missing: models without a collection are not known any more."
             )
-            tick.messages.append(message)
-            self._report(tick, Verdict(False, message))
+            self._fail(tick, message)
         elif vectors := sorted(
             {model for model, _ in models.index.lake.partitions(Asset.EMBEDDINGS)}
         ):
@@ -79,11 +78,14 @@ class AliasWatch:
                 f" registry is lost. Run the jobs {Job.REGISTER_MODEL} and {Job.BUILD_MODEL} for"
                 " each that is to be used; its vectors are used again."
             )
-            tick.messages.append(message)
-            self._report(tick, Verdict(False, message))
+            self._fail(tick, message)
         else:
             tick.messages.append("No model is registered: `rag-assets models first` does it.")
         return registry
+
+    def _fail(self, tick: Tick, message: str) -> None:
+        tick.messages.append(message)
+        self._report(tick, Verdict(False, message))
 
     def look(self, tick: Tick, index: Index, registry: Registry, metas: Metas) -> Metas:
         """Look at alias and collections if that is due, report, and request what is needed.

@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from rag_assets.adapters.parsing.formats.content import first_line
-from rag_assets.adapters.parsing.formats.decoding import normalise
 from rag_assets.adapters.parsing.formats.markdown import find_headings
 from rag_assets.core.documents.document import Omission, Outcome, ParsedDocument, Part
+from rag_assets.core.documents.text import normalise
 
 Parse = Callable[[str, bytes], ParsedDocument]
 """Parses an attachment by its name."""
@@ -163,7 +163,7 @@ def _deeper() -> Iterator[bool]:
 
 
 def _phrase(sentence: str) -> str:
-    return first_line(ValueError(sentence)).rstrip(".")
+    return first_line(sentence).rstrip(".")
 
 
 def plain_to_markdown(text: str) -> str:

@@ -39,6 +39,6 @@ class Content:
     omissions: tuple[Omission, ...] = ()
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
+def first_line(message: object) -> str:
+    """Return the first line of a message, or of an error's message."""
+    return (str(message).strip().splitlines() or ["no reason given"])[0]

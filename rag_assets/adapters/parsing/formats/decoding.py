@@ -13,8 +13,6 @@ from rag_assets.adapters.parsing.text.labels import canonical_codec, decode_as, 
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.text import normalise
 
-__all__ = ["canonical_codec", "decode", "normalise"]
-
 _BOMS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),

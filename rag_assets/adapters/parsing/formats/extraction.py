@@ -1,7 +1,7 @@
-"""xberg: the library that reads office documents, PDFs and EPUBs.
+"""xberg: the library that reads PDFs, EPUBs and PowerPoint before 2007.
 
 What belongs here: calling it, and telling its failures apart. What does not: what each format
-makes of its results (`office.py`, `pdf.py`), and why this library (docs/adr).
+makes of its results (`pdf/`, `documents/books.py`), and why this library (docs/adr).
 """
 
 import io
@@ -138,5 +138,5 @@ def own_title(title: str) -> str:
 
 def omissions_of(document: "xberg.ExtractedDocument") -> tuple[Omission, ...]:
     """Return what the library says that it could not read."""
-    warnings = (first_line(ValueError(warning.message)) for warning in document.processing_warnings)
+    warnings = (first_line(warning.message) for warning in document.processing_warnings)
     return tuple(Omission("part", "of the document", message) for message in warnings)

@@ -15,8 +15,6 @@ from rag_assets.adapters.parsing.formats.decoding import decode
 from rag_assets.adapters.parsing.text.pictures import without_pictures
 from rag_assets.core.documents.document import Heading
 
-__all__ = ["find_headings", "read_markdown", "without_pictures"]
-
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token

@@ -2,9 +2,10 @@
 
 import pytest
 
-from rag_assets.adapters.parsing.formats.decoding import canonical_codec, decode
+from rag_assets.adapters.parsing.formats.decoding import decode
 from rag_assets.adapters.parsing.formats.html import declared_charset
 from rag_assets.adapters.parsing.parser import parse
+from rag_assets.adapters.parsing.text.labels import canonical_codec
 
 
 @pytest.mark.parametrize(

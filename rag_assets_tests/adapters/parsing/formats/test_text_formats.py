@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from rag_assets.adapters.parsing.formats.markdown import without_pictures
 from rag_assets.adapters.parsing.parser import Rules, is_supported, parse, parser_version
+from rag_assets.adapters.parsing.text.pictures import without_pictures
 from rag_assets.core.documents.document import Outcome
 
 

@@ -13,8 +13,9 @@ from email.message import Message
 
 from rag_assets.adapters.parsing.formats.attached import Attachments, plain_to_markdown
 from rag_assets.adapters.parsing.formats.content import UnparsableError
-from rag_assets.adapters.parsing.formats.decoding import decode, normalise
+from rag_assets.adapters.parsing.formats.decoding import decode
 from rag_assets.adapters.parsing.formats.html import declared_charset, html_to_markdown
+from rag_assets.core.documents.text import normalise
 
 _CODING = "Content-Transfer-Encoding"
 _SHOWN_HEADERS = ("Subject", "From", "To", "Cc", "Date", "Message-ID", "In-Reply-To")
