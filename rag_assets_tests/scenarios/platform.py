@@ -211,11 +211,7 @@ class Platform:
                 k for k in desired.keys() | found.keys() if desired.get(k) != found.get(k)
             )
             lines.append(f"{model}: {keys}")
-        runs = [
-            f"{r.job_name} {r.status.value} {r.tags.get(Tag.LANE)} {r.tags.get(Tag.ENDING)}"
-            for r in self.instance.get_runs(limit=15)
-        ]
-        return "The index differs from the bucket.\n" + "\n".join(lines + runs)
+        return "\n".join(["The index differs from the bucket.", *lines, self.recent_runs()])
 
     # Dagster
 
@@ -247,6 +243,13 @@ class Platform:
 
     def unfinished_runs(self) -> list[dg.DagsterRun]:
         return [run for run in self.instance.get_runs() if not run.is_finished]
+
+    def recent_runs(self) -> str:
+        """Describe the last runs, the newest first, for the message of a test that fails."""
+        return "\n".join(
+            f"{run.job_name} {run.status.value} {run.tags.get(Tag.LANE)} {run.tags.get(Tag.ENDING)}"
+            for run in self.instance.get_runs(limit=15)
+        )
 
     def await_idle(self) -> None:
         """Wait until no run is queued or started."""

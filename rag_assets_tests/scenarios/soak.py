@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import pytest
+
 from rag_assets.core.names import Asset, Job
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.texts import document, paragraph
@@ -52,7 +54,8 @@ class Soak:
         self._harmful_until = began + 2 * seconds / 3  # a model that is built needs some peace
         for step in self._life():  # in its middle, while documents change
             self._harm_until(time.monotonic() + PAUSE)
-            assert time.monotonic() < began + seconds + settle_seconds, step
+            if time.monotonic() > began + seconds + settle_seconds:
+                pytest.fail(f"{step}\n{self.platform.recent_runs()}")
         self._harmful_until = math.inf
         self._harm_until(began + seconds)
         settling = time.monotonic()
@@ -76,15 +79,14 @@ class Soak:
     def _life(self) -> Iterator[str]:
         """Build a model, promote it and roll back; yield what is awaited."""
         platform = self.platform
-        first = platform.live()
+        while (first := platform.live()) is None:
+            yield "the first model to be live"
         platform.register(BUILT)
         while not platform.in_sync(BUILT):
             yield f"{BUILT} to be built"
         promotion = {"ops": {Asset.LIVE_ALIAS: {"config": {"model": BUILT}}}}
         for job, config, live in ((Job.PROMOTE, promotion, BUILT), (Job.ROLLBACK, {}, first)):
-            while (
-                platform.live() != live
-            ):  # a run that was killed or refused is followed by another
+            while platform.live() != live:  # after a run that was killed or refused, another
                 run = platform.instance.get_run_by_id(platform.launch(job, config))
                 while run is not None and not run.is_finished:
                     yield f"{job} to end"

@@ -23,7 +23,8 @@ from rag_assets.instance.launchers.hanging import HANGING, SilenceWatch, max_sil
 from rag_assets.instance.runs import fail_run, slowest_start_seconds
 
 CLOCK_SLACK = 60.0  # seconds by which the clock may have been adjusted since
-START_SECONDS = 300.0  # minimum time to start in, whatever recent runs took
+LAUNCH_SECONDS = 90.0  # minimum time to wait for a process; a code server is asked for 60 s
+START_SECONDS = 300.0  # minimum time for a process to start the run in
 START_FACTOR = 4.0  # multiple of the slowest recent start to wait for
 SAMPLE_SECONDS = 3.0  # in which a process that starts uses some processor time on any machine
 
@@ -97,16 +98,15 @@ class LocalRunLauncher(DefaultRunLauncher):
         it, or never came to be. A process that is slow is left alone while it uses the processor.
         """
         process = run_process(self._instance, run.run_id)
-        if process is not None and not self._is_known(run) and not is_running(process):
+        if process is None:
+            limit = self._limit(LAUNCH_SECONDS)
+            if launched_seconds >= limit and not self._is_known(run):
+                return LostStart("NoProcess", f"No process was started in {limit:.0f} s.")
+            return None
+        if not is_running(process) and not self._is_known(run):
             return LostStart("ProcessGone", "Its process ended before the run started.")
-        if launched_seconds < START_SECONDS:  # what follows takes longer to find out
-            return None
-        limit = max(START_SECONDS, START_FACTOR * slowest_start_seconds(self._instance))
-        if launched_seconds < limit:
-            return None
-        if process is None and not self._is_known(run):
-            return LostStart("NoProcess", f"No process was started in {limit:.0f} s.")
-        if process is not None and is_running(process) and not _works(process):
+        limit = self._limit(START_SECONDS)
+        if launched_seconds >= limit and is_running(process) and not _works(process):
             kill(process)
             return LostStart(
                 HANGING,
@@ -114,6 +114,10 @@ class LocalRunLauncher(DefaultRunLauncher):
                 " was killed.",
             )
         return None
+
+    def _limit(self, seconds: float) -> float:
+        """Return how long to wait on a machine on which recent runs took so long to start."""
+        return max(seconds, START_FACTOR * slowest_start_seconds(self._instance))
 
     def _is_known(self, run: dg.DagsterRun) -> bool:
         """Whether the code server that launched a run still knows it, or is too busy to tell."""
