@@ -49,7 +49,7 @@ COSTS = {
     "browser": "browser",
 }
 """Folder → what its tests cost, as pyproject.toml describes the markers."""
-SLOW = ("milvus_full", "flag_embedding", "minilm")
+SLOW = ("milvus_full", "seaweedfs", "flag_embedding", "minilm")
 """In the names of tests: the full engine takes half a minute to start, and torch ten seconds."""
 SLOW_FIXTURES = {"milvus_full", "seaweed_endpoint"}
 MINUTES = ("kubernetes", "scenarios", "browser")  # what the files in these folders take

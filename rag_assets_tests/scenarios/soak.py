@@ -41,7 +41,7 @@ class Soak:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
 
-    def run(self, seconds: float, settle_seconds: float = 300) -> dict[str, float]:
+    def run(self, seconds: float, settle_seconds: float = 600) -> dict[str, float]:
         """Do harm for some seconds, let things settle, and compare bucket and index exactly.
 
         Returns:
@@ -53,7 +53,8 @@ class Soak:
         self._harm_until(began + seconds / 3)
         self._harmful_until = began + 2 * seconds / 3  # a model that is built needs some peace
         for step in self._life():  # in its middle, while documents change
-            self._harm_until(time.monotonic() + PAUSE)
+            self._harm_once()
+            time.sleep(PAUSE)
             if time.monotonic() > began + seconds + settle_seconds:
                 pytest.fail(f"{step}\n{self.platform.recent_runs()}")
         self._harmful_until = math.inf
@@ -70,11 +71,14 @@ class Soak:
 
     def _harm_until(self, end: float) -> None:
         while time.monotonic() < end:
-            self._change()
-            if self._fault_at < time.monotonic() < self._harmful_until:
-                self._harm()
-                self._fault_at = time.monotonic() + self.random.uniform(0.3, 1.7) * FAULT_EVERY
+            self._harm_once()
             time.sleep(self.random.uniform(0.1, 1.5))  # the soak's own pace
+
+    def _harm_once(self) -> None:
+        self._change()
+        if self._fault_at < time.monotonic() < self._harmful_until:
+            self._harm()
+            self._fault_at = time.monotonic() + self.random.uniform(0.3, 1.7) * FAULT_EVERY
 
     def _life(self) -> Iterator[str]:
         """Build a model, promote it and roll back; yield what is awaited."""
@@ -82,11 +86,11 @@ class Soak:
         while (first := platform.live()) is None:
             yield "the first model to be live"
         platform.register(BUILT)
-        while not platform.in_sync(BUILT):
-            yield f"{BUILT} to be built"
+        while not platform.indexed(BUILT):  # it is read only once all shards are filled
+            yield f"{BUILT} to be filled"
         promotion = {"ops": {Asset.LIVE_ALIAS: {"config": {"model": BUILT}}}}
         for job, config, live in ((Job.PROMOTE, promotion, BUILT), (Job.ROLLBACK, {}, first)):
-            while platform.live() != live:  # after a run that was killed or refused, another
+            while platform.live() != live:  # a run may be killed, or refused
                 run = platform.instance.get_run_by_id(platform.launch(job, config))
                 while run is not None and not run.is_finished:
                     yield f"{job} to end"

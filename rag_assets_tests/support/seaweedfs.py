@@ -35,7 +35,7 @@ def seaweed_server(folder: Path) -> Iterator[str]:
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
         "master.volumeSizeLimitMB": 64,
-        "volume.max": 100,
+        "volume.max": 1_000,  # each bucket has volumes of its own
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "filer.localSocket": folder / "filer.sock",
@@ -49,7 +49,7 @@ def seaweed_server(folder: Path) -> Iterator[str]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=os.environ | {"HOME": str(folder)},
+            env=os.environ | {"HOME": str(folder), "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
         )
     try:
         endpoint = f"http://127.0.0.1:{http['s3']}"

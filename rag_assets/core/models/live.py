@@ -125,8 +125,8 @@ def _missing(alias: Alias, registry: Registry, holdings: Mapping[str, Holding]) 
     if not been:
         return Verdict(
             True,
-            "Nothing has been live yet: the first model goes live when it is complete and at least"
-            " one document has any text.",
+            "Nothing has been live yet: the first model goes live when all of its shards are"
+            " filled and at least one document has any text.",
         )
     gone = f"The alias {alias.name!r} is missing, although {been[0]} was live"
     restore = next((key for key in been if holdings[key].whole), None)

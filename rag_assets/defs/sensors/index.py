@@ -38,8 +38,8 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds shards that are not in sync in a maintained model's collection and"
-        " requests runs over them. Requests the promotion of the first model once it is complete,"
-        " and that a live alias that is missing is put back.",
+        " requests runs over them. Requests the promotion of the first model once all of its shards"
+        " are filled, and that a live alias that is missing is put back.",
     )
     def evaluate(
         context: dg.SensorEvaluationContext,
@@ -102,8 +102,10 @@ def _reconcile(tick: Tick, index: Index, model: str, metas: Metas, *, first: boo
         unit=f"chunks for {model}",
         assets=(Asset.EMBEDDINGS, Asset.COLLECTION),
     )
-    complete = not stale and len(metas[Asset.CHUNKS]) == len(shards)
-    if first and complete and model == tick.settings.model:
+    # Filled is enough: in a bucket that changes all the time, there may be no moment at which no
+    # shard at all is stale. The gate waits for each shard to be in sync at some moment.
+    filled = not unfilled(metas[Asset.COLLECTION], model, shards)
+    if first and filled and model == tick.settings.model:
         _go_live(tick, model, metas)
 
 
@@ -131,6 +133,6 @@ def _go_live(tick: Tick, model: str, metas: Metas) -> None:
             " when the first one has."
         )
         return
-    tick.messages.append(f"Nothing is live and {model} is complete → promotion")
-    why = "the first model is complete and nothing is live"
+    tick.messages.append(f"Nothing is live and every shard of {model} is filled → promotion")
+    why = "every shard of the first model is filled and nothing is live"
     tick.request_alias(Job.PROMOTE, model, why, model=model)

@@ -8,6 +8,7 @@ What belongs here: failing such runs. What does not: how a launcher knows (`loca
 `kubernetes.py`), and when they are retried (`core/scheduling/retries.py`).
 """
 
+import threading
 import time
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +16,8 @@ import dagster as dg
 
 from rag_assets.core.scheduling.starts import LostStart
 from rag_assets.instance.runs import fail_run
+
+_looking = threading.Lock()
 
 
 @runtime_checkable
@@ -31,19 +34,29 @@ class StartWatcher(Protocol):
 def fail_lost_starts(instance: dg.DagsterInstance) -> list[str]:
     """Fail the runs that can no longer start, with the reason; return a message for each.
 
-    May be called by several at once. A run that starts meanwhile is left alone.
+    Repeatable. A run that starts meanwhile is left alone, and so is what another thread looks at:
+    a run that failed twice would be reported twice.
     """
-    messages = []
-    starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])
-    for run in instance.get_runs(starting):
-        launcher = instance.run_launcher
-        launched_at = instance.get_run_stats(run.run_id).launch_time
-        if launched_at is None or not isinstance(launcher, StartWatcher):
-            continue
-        lost = launcher.lost_start(run, time.time() - launched_at)
-        if lost and fail_run(instance, run, lost.error, lost.message):
-            messages.append(f"Run {run.run_id[:8]} did not start ({lost.error}).")
-    return messages
+    if not _looking.acquire(blocking=False):
+        return []
+    try:
+        starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])
+        return [
+            message for run in instance.get_runs(starting) for message in _failed(instance, run)
+        ]
+    finally:
+        _looking.release()
+
+
+def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    launcher = instance.run_launcher
+    launched_at = instance.get_run_stats(run.run_id).launch_time
+    if launched_at is None or not isinstance(launcher, StartWatcher):
+        return []
+    lost = launcher.lost_start(run, time.time() - launched_at)
+    if lost and fail_run(instance, run, lost.error, lost.message):
+        return [f"Run {run.run_id[:8]} did not start ({lost.error})."]
+    return []
 
 
 def sees_processes(instance: dg.DagsterInstance) -> bool:

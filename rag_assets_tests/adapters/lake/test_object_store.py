@@ -24,6 +24,7 @@ from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.s3_server import Bucket
 
 ROOT = Path(__file__).parents[3]
+BUCKETS = {"moto": "bucket", "seaweedfs": "seaweed_bucket"}
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class Place:
         return open_object_store(self.url, self.options)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "moto", "seaweedfs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "folder":
         yield Place(tmp_path.as_uri(), {})
     else:
-        bucket: Bucket = request.getfixturevalue("bucket")
+        bucket: Bucket = request.getfixturevalue(BUCKETS[request.param])
         yield Place(f"{bucket.url}/a/prefix", bucket.options)
 
 

@@ -281,6 +281,22 @@ def test_a_notified_change_is_found_without_a_listing(
     assert listed_by_event(source) == {"added": 0, "changed": 0, "removed": 0}
 
 
+@pytest.mark.usefixtures("queue")
+def test_the_prefix_of_notified_keys_is_the_sources_whatever_its_characters(
+    bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAG_ASSETS_SOURCE_URL", f"{bucket.url}/50%20 off/team#1")
+    monkeypatch.setenv("RAG_ASSETS_LAKE_URL", str(tmp_path / "of this source"))
+    bucket.put("50%20 off/team#1/a.md", b"before")
+    source = Ticking(instance, Sensor.SOURCE)
+    source.tick()
+    later(source)
+    for folder in ("50%20 off/team#1", "50%20 off/team", "50 off/team#1", "50  off/team#1"):
+        bucket.put(f"{folder}/new.md", b"after")
+
+    assert listed_by_event(source) == {"added": 1, "changed": 0, "removed": 0}
+
+
 def later(source: Ticking) -> None:
     """The next listing is not due for a long time."""
     now = time.time()

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -253,6 +254,28 @@ def test_a_run_that_starts_at_that_moment_is_not_failed(
     monkeypatch.setattr(launcher, "lost_start", starts_meanwhile)
     assert fail_lost_starts(instance) == []
     assert reloaded(instance, run).status is STARTED
+
+
+def test_two_that_look_at_once_fail_a_run_once(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with process() as gone:
+        pid = gone.pid
+    run = run_of(instance, pid, STARTING)
+    launcher = instance.run_launcher
+    assert isinstance(launcher, local.LocalRunLauncher)
+    judged = launcher.lost_start
+
+    def looked_at_twice(run: dg.DagsterRun, seconds: float) -> object:
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(fail_lost_starts, instance).result(60) == []
+        return judged(run, seconds)
+
+    monkeypatch.setattr(launcher, "lost_start", looked_at_twice)
+
+    assert len(fail_lost_starts(instance)) == 1
+    assert failure(instance, run)  # exactly one event
+    assert reloaded(instance, run).status is FAILURE
 
 
 def test_only_where_runs_are_processes_do_the_sensors_look_at_them(
