@@ -1,6 +1,6 @@
 """The whole platform as its users run it: webserver, daemon, run processes, real servers.
 
-Source and lake are buckets of moto's S3 server, Milvus is a server of its own that can be killed.
+Source and lake are buckets of an S3 server, Milvus is a server of its own that can be killed.
 Models answer through an embedding server on loopback, which can hold a run in the middle of its
 work. Nothing of ours is replaced.
 """

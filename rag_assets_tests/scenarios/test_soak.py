@@ -1,12 +1,15 @@
-"""A short soak; `python -m bench.soak` runs a long one."""
+"""A short soak over an S3 server that lists folder by folder; `python -m bench.soak` is longer."""
 
-from rag_assets_tests.scenarios.platform import Platform
+from pathlib import Path
+
+from rag_assets_tests.scenarios.platform import running_platform
 from rag_assets_tests.scenarios.soak import Soak
 
 
 def test_after_random_changes_and_faults_the_index_is_exactly_the_bucket(
-    platform: Platform,
+    tmp_path: Path, seaweed_endpoint: str
 ) -> None:
-    platform.register("second-v1")
+    with running_platform(tmp_path, seaweed_endpoint) as platform:
+        platform.register("second-v1")
 
-    Soak(platform, seed=1).run(seconds=40)
+        Soak(platform, seed=1).run(seconds=40)
