@@ -114,8 +114,11 @@ def search(question: str, limit: int, prefix: str | None) -> None:
         click.echo("Nothing found.", err=True)
         sys.exit(1)
     for number, hit in enumerate(hits, 1):
-        page = f", page {hit.page}" if hit.page else ""
-        place = f"characters {hit.start} to {hit.end}{page}"
+        place = f"characters {hit.start} to {hit.end}"
+        if hit.page:
+            place += f", page {hit.page}"
+        if hit.last_page > hit.page:
+            place += f" to {hit.last_page}"
         echo(f"{number}. {hit.document_id}  {hit.score:.3f}  ({place})", bold=True)
         if heading := hit.heading or hit.title:
             echo(f"   {heading}", fg="green")

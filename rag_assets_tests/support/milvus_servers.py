@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import SystemRandom
 
 import pytest
 
@@ -21,7 +22,8 @@ from rag_assets.core.errors import VectorStoreError
 from rag_assets_tests.support.requirements import missing
 
 VENV_VARIABLE = "RAG_ASSETS_MILVUS_VENV"
-START_SECONDS = 90
+START_SECONDS = 180
+PORTS = (10_000, 32_768)
 PORTED_PARTS = (
     "etcd",
     "root-coord",
@@ -37,15 +39,19 @@ PORTED_PARTS = (
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of loopback that nobody listens on, all different.
+
+    No client is given one while a server that was killed is down: they are below those that
+    systems choose for the client's end of a connection.
+    """
+    found: list[int] = []
+    with ExitStack() as stack:
+        while len(found) < count:
+            one = stack.enter_context(socket.socket())
+            with suppress(OSError):
+                one.bind(("127.0.0.1", SystemRandom().randrange(*PORTS)))
+                found.append(one.getsockname()[1])
+    return found
 
 
 class MilvusServer:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rag_assets.adapters.milvus.connection import BUILT_WITHIN, Connection
 from rag_assets.adapters.milvus.rows import (
+    ADDED_FIELDS,
     SPARSE_FIELD,
     VECTOR_FIELD,
     collection_schema,
@@ -143,6 +144,10 @@ class Collections(Connection):
             created=int(described.get("created_timestamp", 0)),
         )
 
+    def absent_fields(self, name: str) -> frozenset[str]:
+        """Return which of `ADDED_FIELDS` a collection lacks, as one of an earlier release does."""
+        return ADDED_FIELDS - field_types(self._call("describe_collection", name)).keys()
+
     def drop(self, name: str) -> None:
         """Delete a collection with its rows, if it exists.
 
@@ -221,8 +226,9 @@ class Collections(Connection):
             property=properties,
             index={"index_type": index.type, "metric_type": index.metric},
         )
+        added = {f"field {field}" for field in self.absent_fields(name)}
         return [
             f"{key} is {actual.get(key)}, not {value}"
             for key, value in desired.items()
-            if actual.get(key) != value
+            if actual.get(key) != value and key not in added
         ]

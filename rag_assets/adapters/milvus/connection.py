@@ -38,6 +38,7 @@ class Connection:
         self._client = client
         self._address = address
         self._replicas = replicas
+        self._absent: dict[str, frozenset[str]] = {}
 
     @classmethod
     def connect(

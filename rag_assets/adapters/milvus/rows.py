@@ -6,6 +6,7 @@ What belongs here: everything about rows that needs no connection. What does not
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,9 @@ TEXT_LIMITS = {
 }
 """Maximum UTF-8 bytes of each text field."""
 
-INTEGER_FIELDS = ("ordinal", "start", "end", "page")
+INTEGER_FIELDS = ("ordinal", "start", "end", "page", "last_page")
+ADDED_FIELDS = frozenset({"last_page"})
+"""Fields that collections of earlier releases lack, where they are neither written nor read."""
 VECTOR_FIELD = "vector"
 SPARSE_FIELD = "sparse"
 ROW_FIELDS = (*TEXT_LIMITS, *INTEGER_FIELDS, VECTOR_FIELD)
@@ -39,7 +42,15 @@ ROW_FIELDS = (*TEXT_LIMITS, *INTEGER_FIELDS, VECTOR_FIELD)
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that a search found; `score` is the metric's value, for COSINE from -1 to 1."""
+    """A chunk that a search found.
+
+    Attributes:
+        start: The characters of the document's Markdown that the text is; `end` is not included.
+        page: The page it begins on, from 1; 0 if the format has no pages.
+        last_page: The page it ends on.
+        ordinal: Its number within the document, from 0.
+        score: The metric's value, for COSINE from -1 to 1.
+    """
 
     chunk_id: str
     document_id: str
@@ -50,11 +61,19 @@ class Hit:
     start: int
     end: int
     page: int
+    last_page: int
     ordinal: int
     score: float
 
 
 HIT_FIELDS = tuple(f.name for f in fields(Hit) if f.name != "score")
+
+
+def hit(found: Mapping[str, Any]) -> Hit:
+    """Return what a search found, by Milvus's description of it."""
+    entity = found["entity"]
+    return Hit(**{"last_page": entity["page"], **entity}, score=float(found["distance"]))
+
 
 MAX_REQUEST_BYTES = 8 * 2**20
 """Well below the server's limit of 64 MiB; larger requests were not faster."""
@@ -131,13 +150,16 @@ def labelled(**parts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
+def requests(
+    rows: pl.DataFrame, absent: AbstractSet[str] = frozenset()
+) -> Iterator[list[dict[str, Any]]]:
     """Validate rows and split them into upserts of bounded size.
 
     Args:
         rows: Columns `TEXT_LIMITS` (String), `INTEGER_FIELDS` (Int64) and `vector`
             (Array(Float32, dimension)), without nulls, and `sparse` (`core.tables.SPARSE`) if the
             collection has the model's sparse vectors. Other columns are ignored.
+        absent: Fields that the collection does not have.
 
     Yields:
         Columns as pymilvus expects them: name, type and values of each field.
@@ -145,14 +167,14 @@ def requests(rows: pl.DataFrame) -> Iterator[list[dict[str, Any]]]:
     Raises:
         VectorStoreError: A value is invalid; in that case nothing has been yielded.
     """
-    rows = _checked(rows)
+    rows = _checked(rows).drop(absent)
     if rows.is_empty():
         return
     for batch in rows.iter_slices(_rows_per_request(rows)):
         yield [_column(batch[name]) for name in batch.columns]
 
 
-def import_file(rows: pl.DataFrame) -> bytes:
+def import_file(rows: pl.DataFrame, absent: AbstractSet[str] = frozenset()) -> bytes:
     """Validate rows and return them as a Parquet file for Milvus's bulk import.
 
     The rows are as for `requests`, without sparse vectors. pymilvus's own writer handles one row at
@@ -164,7 +186,7 @@ def import_file(rows: pl.DataFrame) -> bytes:
     import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 - only imports need it
     from pyarrow import parquet  # noqa: PLC0415
 
-    table = _checked(rows).to_arrow()
+    table = _checked(rows).drop(absent).to_arrow()
     # Polars uses Arrow's large types and fixed-size lists, which Milvus rejects.
     kinds = dict.fromkeys(TEXT_LIMITS, pa.string()) | dict.fromkeys(INTEGER_FIELDS, pa.int64())
     kinds[VECTOR_FIELD] = pa.list_(pa.float32())
@@ -179,6 +201,7 @@ def _checked(rows: pl.DataFrame) -> pl.DataFrame:
     if missing:
         raise VectorStoreError(f"Rows for Milvus lack the columns {', '.join(missing)}.")
     rows = rows.select(*ROW_FIELDS, *({SPARSE_FIELD} & set(rows.columns)))
+    rows = rows.with_columns(last_page=pl.coalesce("last_page", "page"))  # of an earlier release
     if not rows.is_empty():
         _check_values(rows)
     return rows

@@ -35,6 +35,7 @@ from rag_assets.adapters.milvus.rows import (
     any_key,
     equals,
     has_prefix,
+    hit,
     import_file,
     requests,
 )
@@ -64,7 +65,7 @@ class MilvusStore(Collections):
             VectorStoreError: A value is invalid, in which case nothing was written, or the server
                 failed.
         """
-        for columns in requests(rows):
+        for columns in requests(rows, self.absent_fields(name)):
             self._call("upsert", name, columns, on=self._client._get_connection())
 
     def bulk_import(self, name: str, rows: pl.DataFrame, files: ImportFiles) -> None:
@@ -87,7 +88,10 @@ class MilvusStore(Collections):
             stop=stop_after_delay(BUILT_WITHIN),
             retry_error_callback=lambda last: last.outcome and last.outcome.result(),
         )
-        with files.temporary_file(f"{name}-{uuid4().hex}.parquet", import_file(rows)) as path:
+        absent = self.absent_fields(name)
+        with files.temporary_file(
+            f"{name}-{uuid4().hex}.parquet", import_file(rows, absent)
+        ) as path:
             task = self._call("do_bulk_insert", name, "", [path], on=connection)
             with logged_wait(logger, f"Milvus at {self._address}: import into {name}"):
                 result = until_finished(self._call, "get_bulk_insert_state", task, on=connection)
@@ -190,11 +194,17 @@ class MilvusStore(Collections):
             name,
             method,
             limit=limit,
-            output_fields=list(HIT_FIELDS),
+            output_fields=self._hit_fields(name),
             consistency_level=consistency,
             **request,
         )
-        return [Hit(**found["entity"], score=float(found["distance"])) for found in answer[0]]
+        return [hit(found) for found in answer[0]]
+
+    def _hit_fields(self, name: str) -> list[str]:
+        """Return the fields of a hit that a collection has; asked for once."""
+        if name not in self._absent:
+            self._absent[name] = self.absent_fields(name)
+        return [field for field in HIT_FIELDS if field not in self._absent[name]]
 
     # Aliases
 

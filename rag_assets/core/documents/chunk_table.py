@@ -23,6 +23,7 @@ INDEXED = (  # columns in Milvus other than the vector; a change to any of them 
     "start",
     "end",
     "page",
+    "last_page",
 )
 
 CUT = {field.name: CHUNKS[field.name] for field in fields(Chunk)}

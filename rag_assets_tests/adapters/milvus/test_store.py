@@ -87,6 +87,7 @@ def table(ids: list[str], *, vectors: np.ndarray | None = None, **columns: objec
         "start": 1,
         "end": 2,
         "page": 3,
+        "last_page": 4,
     }
     filled = {
         key: value if isinstance(value, list) else [value] * len(ids)
@@ -314,6 +315,33 @@ def test_hits_are_ordered_and_scored_as_exact_cosine(store: MilvusStore, name: s
     first = hits[0]
     assert (first.title, first.heading, first.source_uri) == ("Title", "Heading", "file:///doc.md")
     assert (first.start, first.end, first.page) == (1, 2, 3)
+
+
+def test_a_hit_names_its_first_and_last_page(store: MilvusStore, name: str) -> None:
+    old, new = None, 4  # what a partition of an earlier release has, and one of this
+    store.upsert(name, table(["a", "b"], page=[3, 5], last_page=[new, old]))
+
+    hits = store.search(name, np.ones(DIMENSION), 2, consistency="Strong")
+
+    assert {hit.chunk_id: (hit.page, hit.last_page) for hit in hits} == {"a": (3, 4), "b": (5, 5)}
+
+
+def test_a_collection_of_an_earlier_release_is_written_and_searched_as_it_is(
+    store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = fresh_name()
+    with monkeypatch.context() as release:
+        integers = ("ordinal", "start", "end", "page")
+        release.setattr("rag_assets.adapters.milvus.rows.INTEGER_FIELDS", integers)
+        store.create(old, dimension=DIMENSION, properties=PROPERTIES)
+
+    store.create(old, dimension=DIMENSION, properties=PROPERTIES)
+    store.upsert(old, table(["a"]))
+    [hit] = store.search(old, np.ones(DIMENSION), 2, consistency="Strong")
+
+    assert store.absent_fields(old) == {"last_page"}
+    assert (hit.page, hit.last_page) == (3, 3)
+    store.drop(old)
 
 
 def test_a_prefix_finds_exactly_the_documents_that_start_with_it(
