@@ -246,6 +246,19 @@ def test_too_much_text_fails_with_both_numbers_and_the_setting():
     )
 
 
+def test_what_is_read_holds_for_attachments_too():
+    code = ("setup.py", b"print('attached to the mail')\n" * 5)
+    mail = documents.eml_bytes(attachment=code)
+
+    read, left_out = parse("a.eml", mail), parse("a.eml", mail, Rules(source_code=False))
+
+    assert "attached to the mail" in read.markdown
+    assert "attached to the mail" not in left_out.markdown
+    assert left_out.outcome is Outcome.INCOMPLETE
+    [omission] = left_out.omissions
+    assert (omission.kind, omission.name) == ("attachment", "setup.py")
+
+
 def test_the_version_follows_the_revision_and_every_library(monkeypatch):
     version = parser_version()
     assert "xberg 1." in version
