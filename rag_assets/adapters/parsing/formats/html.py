@@ -31,12 +31,14 @@ _HEAD_BYTES = 1 << 13
 _XML_ENCODING = re.compile(rb"\A\s*<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([\w.:-]+)")
 _CONTENT_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([^\s\"';]+)", re.IGNORECASE)
 _NEVER_CONTENT = "script, style, template, svg, iframe, a.headerlink"
-_NAVIGATION = "nav, [role=navigation], [role=banner], [role=contentinfo]"
-_DROPPED = re.compile(r"<(/?)(?:nav|noscript)\b", re.IGNORECASE)  # by the converter
+_NAVIGATION = "nav, search, [role=navigation], [role=search], [role=banner], [role=contentinfo]"
+_NOSCRIPT = re.compile(r"<(/?)noscript\b", re.IGNORECASE)  # dropped by the converter
+_ESCAPED_CAPTION = re.compile(r"^\*.*\\-.*\*$", re.MULTILINE)  # of a table, by the converter
+_HIDDEN = "[hidden], [style*='display:none'], [style*='display: none']"
 _SECTIONS = ("main", "article", "section", "aside", "blockquote", "td", "li", "figure", "details")
 _MAIN_SHARE = 0.7  # of the page's text that its `main` holds, if the rest may be left out
 _LEAST_SHARE = 0.1  # of the page's text that is kept; if it were less, all is
-_MENU_SHARE = 0.5  # of an aside's text that is links, if it is a menu
+_MENU_SHARE = 0.5  # of the text of an aside or header that is links, if it is a menu
 
 
 def declared_charset(content: bytes) -> str | None:
@@ -84,11 +86,18 @@ def _convert(html: str) -> tuple[str, str, Part]:
         return "", "", Part("character", 0, 0)
     _refuse_deep_tree(content)
     options = html_to_markdown.ConversionOptions(
-        extract_metadata=False, inline_data_media="alt_text_only"
+        extract_metadata=False,
+        inline_data_media="alt_text_only",
+        # It would drop forms, and some pages are one form from their beginning to their end.
+        preprocessing=html_to_markdown.PreprocessingOptions(enabled=False),
     )
-    kept = _DROPPED.sub(r"<\1div", content.html or "")
+    kept = _NOSCRIPT.sub(r"<\1div", content.html or "")
     markdown = html_to_markdown.convert(kept, options).content or ""
-    return words, without_pictures(markdown), characters
+    return words, without_pictures(_ESCAPED_CAPTION.sub(_unescaped, markdown)), characters
+
+
+def _unescaped(caption: re.Match[str]) -> str:
+    return caption[0].replace("\\-", "-")
 
 
 def _refuse_deep_text(html: str) -> None:
@@ -126,7 +135,9 @@ def _main_content(page: "LexborHTMLParser") -> "tuple[LexborNode | None, Part]":
         _remove(page.css("noscript"))
     whole = body.html or ""
     _remove(page.css(_NAVIGATION))
-    _remove([node for node in page.css("footer") if not _is_inside(node, _SECTIONS)])
+    _remove(page.css(_HIDDEN))
+    outer = [n for n in page.css("header, footer") if not _is_inside(n, _SECTIONS)]
+    _remove([node for node in outer if node.tag == "footer" or _is_menu(node)])
     _remove([node for node in page.css("aside") if _is_menu(node)])
     rest = _length(body)
     if rest < _LEAST_SHARE * found:
@@ -148,9 +159,9 @@ def _is_inside(node: "LexborNode", tags: Sequence[str]) -> bool:
     return parent is not None
 
 
-def _is_menu(aside: "LexborNode") -> bool:
-    links = sum(_length(link) for link in aside.css("a"))
-    return links >= _MENU_SHARE * _length(aside)
+def _is_menu(node: "LexborNode") -> bool:
+    links = sum(_length(link) for link in node.css("a"))
+    return links >= _MENU_SHARE * _length(node)
 
 
 def _remove(nodes: "Sequence[LexborNode]") -> None:

@@ -62,6 +62,12 @@ def test_alternatives_that_differ_are_both_the_text():
     assert "rich29" in text.markdown
 
 
+def test_a_short_message_is_not_given_up_for_a_notice_in_html():
+    plain, html = "Invoice ZX-81 is due on Friday in Oslo.", "<p>Your program cannot show this.</p>"
+    parts = part("text/plain", plain.encode()), part("text/html", html.encode())
+    assert plain in read(multipart("alternative", *parts)).markdown
+
+
 def test_style_sheets_scripts_and_data_of_office_are_not_text():
     html = (
         b"<html><head><style><!-- p.MsoNormal {color:red} --></style></head><body>"

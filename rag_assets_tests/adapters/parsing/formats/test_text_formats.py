@@ -65,6 +65,9 @@ LONG = "The pump must be bled before it is started, says the manual. " * 3
         f"<body><nav>{LONG}</nav></body>",
         f"<body><noscript>{LONG}</noscript><div id=app></div></body>",
         f"<body><dialog><p>{LONG}</p></dialog><p hidden>more</p></body>",
+        f"<body><form action=.><header><a href=/>Home</a></header><p>{LONG}</p></form></body>",
+        f"<body><header><h1>Head</h1>{LONG}</header><p>text</p></body>",
+        f"<body><div><header><h1>Head</h1>{LONG}</header><p>text</p></div></body>",
     ],
 )
 def test_the_text_of_a_page_does_not_vanish(page: str) -> None:
@@ -76,8 +79,25 @@ def test_the_text_of_a_page_does_not_vanish(page: str) -> None:
 
 
 def test_what_surrounds_a_page_is_left_out() -> None:
-    page = f"<nav>Menu</nav><p>{LONG}</p><aside><a>Other</a></aside><footer>Imprint</footer>"
-    assert markdown_of("a.html", page) == LONG.strip()
+    page = (
+        "<header><a>Home</a> Site</header><nav>Menu</nav><form role=search>Search</form>"
+        f"<p>{LONG}</p><p style='display:none'>Hidden</p><aside><a>Other</a></aside>"
+        "<footer>Imprint</footer>"
+    )
+    document = parse("a.html", page.encode())
+    assert document.markdown == LONG.strip()
+    left_out = "HomeSiteMenuSearchHiddenOtherImprint"
+    [account] = document.parts
+    assert account.found - account.read == len(left_out)
+
+
+def test_forms_and_captions_are_text() -> None:
+    page = "<form><label>Room</label> <select><option>Oslo</select></form><table>"
+    table = "<caption>Table 1-2</caption><tr><th>a<tr><td>b</table>"
+    text = markdown_of("a.html", page + table)
+    assert "Room" in text
+    assert "Oslo" in text
+    assert "*Table 1-2*" in text
 
 
 @pytest.mark.parametrize(

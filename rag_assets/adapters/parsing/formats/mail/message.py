@@ -215,7 +215,8 @@ def _best(plain: str, rich: str) -> list[str]:
     in_plain, in_rich = words(plain), words(rich)
     if not in_rich or _share(in_rich, in_plain) >= _MIN_COVERED:
         return [plain] if plain else []
-    own = len(in_plain) >= _MIN_OWN_WORDS and _share(in_plain, in_rich) < 1 - _MIN_COVERED
+    says_more = len(in_plain) >= min(_MIN_OWN_WORDS, len(in_rich))  # otherwise it is a stub
+    own = says_more and _share(in_plain, in_rich) < 1 - _MIN_COVERED
     return [plain, rich] if own else [rich]
 
 
