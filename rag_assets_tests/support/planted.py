@@ -105,12 +105,22 @@ def _html(plant: Plant, encoding: str) -> bytes:
         lambda: f"<blockquote>{plant.at('quote')}</blockquote>",
         lambda: f"<div><div><span>{plant.at('span')}</span></div></div>",
         lambda: f"<pre>{plant.at('preformatted')}</pre>",
+        lambda: f"<form><label>{plant.at('label')}</label> <button>Send</button></form>",
+        lambda: f"<select><option>{plant.at('option')}</option></select>",
+        lambda: f"<dialog>{plant.at('dialog')}</dialog>",
+        lambda: f"<table><caption>{plant.at('table caption')}</caption><tr><td>x</table>",
+        lambda: f"<div><header><h3>{plant.at('header')}</h3></header></div>",
     ]
     inner = "\n".join(_some(plant, parts))
-    article = f"<div class=side><article>teaser</article></div>{inner}"
-    body = plant.chance.choice(
-        [f"<main>{inner}</main>", f"<article>{inner}</article>", inner, article]
-    )
+    bodies: list[Callable[[], str]] = [
+        lambda: f"<main>{inner}</main>",
+        lambda: f"<article>{inner}</article>",
+        lambda: inner,
+        lambda: f"<div class=side><article>teaser</article></div>{inner}",
+        lambda: f"<form><header><a href=/>Home</a></header>{inner}</form>",
+        lambda: f"<header><h1>{plant.at('page header')}</h1></header>{inner}",
+    ]
+    body = plant.chance.choice(bodies)()
     label = {"shift_jis": "shift_jis", "euc_kr": "ks_c_5601-1987", "cp1252": "iso-8859-1"}
     charset = label.get(encoding, encoding.replace("_", "-").replace("iso8859", "iso-8859"))
     head = f"<meta charset='{charset}'>" if "-sig" not in encoding and encoding != "utf-16" else ""
@@ -145,7 +155,8 @@ def _mail(plant: Plant, encoding: str) -> bytes:
     body = plant.at("plain body")
     message.set_content(body, charset=charset)
     if kind == "alternative":
-        message.add_alternative(f"<p>{body}</p>", subtype="html", charset=charset)
+        html = plant.chance.choice([body, "This program cannot show it."])
+        message.add_alternative(f"<p>{html}</p>", subtype="html", charset=charset)
     if kind == "attached":
         name = plant.chance.choice(["note.txt", "items.csv", "page.html", "plan.docx"])
         content = WRITERS[f".{name.partition('.')[2]}"](plant, encoding)
