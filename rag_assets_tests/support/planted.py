@@ -264,7 +264,10 @@ def _pdf(plant: Plant, _encoding: str) -> bytes:
 
 def _epub(plant: Plant, _encoding: str) -> bytes:
     chapters = [plant.at("chapter heading") for _ in range(plant.chance.randint(1, 3))]
-    return zip_bytes(epub_members(chapters=chapters))
+    members = epub_members(chapters=chapters)
+    tag = plant.chance.choice(["header", "form", "aside", "section", "footer"])
+    planted = f"<body><{tag}><p>{plant.at(f'in {tag}')}</p></{tag}>"
+    return zip_bytes(members | {"c0.xhtml": members["c0.xhtml"].replace("<body>", planted)})
 
 
 def _notebook(plant: Plant, _encoding: str) -> bytes:

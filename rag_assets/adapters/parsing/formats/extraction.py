@@ -103,6 +103,11 @@ def extract(content: bytes, media_type: str) -> "xberg.ExtractedDocument":
         output_format="markdown",
         max_archive_depth=0,
         pages=xberg.PageConfig(extract_pages=True),
+        # It would drop forms and the headers of chapters.
+        html_options=xberg.ConversionOptions(
+            extract_metadata=False,
+            preprocessing=xberg.PreprocessingOptions(enabled=False),
+        ),
         security_limits=xberg.SecurityLimits(
             max_compression_ratio=_MAX_ZIP_RATIO, max_table_cells=_MAX_TABLE_CELLS
         ),
