@@ -86,6 +86,14 @@ def test_rich_text_is_whole_and_phonetic_guides_are_not_text():
     assert cells(content) == ["東京都 庁"]
 
 
+def test_a_text_that_the_file_lacks_is_named():
+    cells = '<c r="A1" t="s"><v>0</v></c><c r="B1" t="s"><v>1</v></c><c r="C1" t="s"/>'
+    content = sheet(f'<row r="1">{cells}</row>', strings="<si><t>here</t></si>")
+    document = parse("a.xlsx", content)
+    assert document.outcome is Outcome.INCOMPLETE
+    assert document.omissions == (Omission("cell", "Data!B1", "the file does not hold its text"),)
+
+
 def test_errors_truth_values_and_escapes_are_as_displayed():
     content = sheet(
         '<row><c t="e"><v>#DIV/0!</v></c><c t="b"><v>1</v></c>'

@@ -65,6 +65,18 @@ def test_groups_tables_and_charts_are_text():
     assert document.outcome is Outcome.PARSED
 
 
+def test_of_alternatives_in_a_paragraph_one_is_text():
+    text = (
+        '<mc:AlternateContent xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006">'
+        '<mc:Choice Requires="a14"><a:r><a:t>x+y</a:t></a:r></mc:Choice>'
+        "<mc:Fallback><a:r><a:t>x plus y</a:t></a:r></mc:Fallback></mc:AlternateContent>"
+    )
+    content = replaced(slides("Sum"), "ppt/slides/slide1.xml", "</a:p>", text + "</a:p>")
+    document = parse("a.pptx", content)
+    assert "x+y" in document.markdown
+    assert "x plus y" not in document.markdown
+
+
 def test_a_list_is_a_list_and_a_slide_without_a_title_has_no_heading():
     presentation = opened("A")
     frame = presentation.slides[0].placeholders[1].text_frame

@@ -20,6 +20,7 @@ from rag_assets.adapters.parsing.formats.office.package import (
     chosen,
     descendants,
     local,
+    shown,
     within,
 )
 
@@ -142,7 +143,7 @@ def picture(node: Node) -> str:
 def run_text(line: Node) -> str:
     """Return the text of a paragraph."""
     pieces = []
-    for node in line.iter():
+    for node in shown(line):
         name = local(node)
         if name == "t":
             pieces.append(node.text or "")

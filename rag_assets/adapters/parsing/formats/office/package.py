@@ -224,6 +224,22 @@ def text_of(node: Node) -> str:
     return "" if node is None else "".join(node.itertext())
 
 
+def shown(node: Node, closed: str = "") -> Iterator[Node]:
+    """Yield the descendants that a program shows: of alternatives, one branch.
+
+    Args:
+        node: The element.
+        closed: Local name of elements whose own descendants are not yielded.
+    """
+    for part in node:
+        if local(part) == "AlternateContent":
+            yield from shown(chosen(part), closed)
+            continue
+        yield part
+        if local(part) != closed:
+            yield from shown(part, closed)
+
+
 def is_on(node: Node) -> bool:
     """Whether an element switches a property on: it is there, and its value is not a `false`."""
     return node is not None and attribute(node, "val", "1").lower() not in ("0", "false", "off")

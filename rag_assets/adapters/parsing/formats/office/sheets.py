@@ -126,7 +126,8 @@ def _sheet(workbook: _Workbook, kind: str, part: str, name: str) -> str:
 
 def _rows(workbook: _Workbook, part: str, name: str) -> Iterator[dict[int, str]]:
     """Yield the cells of each row that has a row in the file, by their columns."""
-    without_value = []
+    without_value: list[str] = []
+    without_text: list[str] = []
     last_row = 0
     for row in workbook.package.elements(part, "row"):
         number = attribute(row, "r")
@@ -144,14 +145,19 @@ def _rows(workbook: _Workbook, part: str, name: str) -> Iterator[dict[int, str]]
             value = parts.get("v")
             if "f" in parts and _has_no_result(cell, value):
                 without_value.append(cell.get("r") or f"row {last_row}")
-            elif text := _value(workbook, cell, value, parts.get("is")):
+            elif (text := _value(workbook, cell, value, parts.get("is"))) is None:
+                without_text.append(cell.get("r") or f"row {last_row}")
+            elif text:
                 cells[column] = text
         yield cells
-    if without_value:
-        more = f" and {len(without_value) - 1} more" if len(without_value) > 1 else ""
-        reason = "the file does not hold its result"
-        count = len(without_value)
-        workbook.account.omit("formula", f"{name}!{without_value[0]}{more}", reason, count)
+    _omit(workbook, "formula", name, without_value, "the file does not hold its result")
+    _omit(workbook, "cell", name, without_text, "the file does not hold its text")
+
+
+def _omit(workbook: _Workbook, kind: str, sheet: str, cells: list[str], reason: str) -> None:
+    if cells:
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        workbook.account.omit(kind, f"{sheet}!{cells[0]}{more}", reason, len(cells))
 
 
 @cache
@@ -166,15 +172,15 @@ def _has_no_result(cell: Node, value: Node) -> bool:
     return value is None or (not value.text and cell.get("t") != "str")
 
 
-def _value(workbook: _Workbook, cell: Node, value: Node, inline: Node) -> str:
-    """Return a cell's value as it is displayed."""
+def _value(workbook: _Workbook, cell: Node, value: Node, inline: Node) -> str | None:
+    """Return a cell's value as it is displayed; None if it is a text that the file lacks."""
     kind = cell.get("t", "n")
     if kind == "inlineStr":
         return "" if inline is None else _rich_text(inline)
     text = "" if value is None else value.text or ""
-    if kind == "s":
+    if kind == "s" and text:
         index = int(text) if text.isdigit() else -1
-        return workbook.strings[index] if 0 <= index < len(workbook.strings) else ""
+        return workbook.strings[index] if 0 <= index < len(workbook.strings) else None
     if kind == "b":
         return "TRUE" if text in ("1", "true") else "FALSE"
     if kind != "n" or not text:

@@ -24,6 +24,7 @@ from rag_assets.adapters.parsing.formats.office.package import (
     is_on,
     local,
     number,
+    shown,
     text_of,
     within,
 )
@@ -238,12 +239,12 @@ class WordText:
     def _drawing(self, node: Node) -> str:
         """Put aside what is drawn, and return the description of a picture."""
         drawings = Drawings(self.package, self.part, self.account)
-        boxes = [box for box in _shown(node) if local(box) == "txbxContent"]
+        boxes = [box for box in shown(node, "txbxContent") if local(box) == "txbxContent"]
         for box in boxes:
             outer, self._fields = self._fields, []
             self._aside.extend(self.blocks(box))
             self._fields = outer
-        for part in _shown(node):
+        for part in shown(node, "txbxContent"):
             name = local(part)
             if name == "chart" and attribute(part, "id"):
                 self._aside.append(drawings.chart(attribute(part, "id")))
@@ -329,17 +330,6 @@ def _unwrapped(container: Node, name: str) -> Iterator[Node]:
             yield node
         elif local(node) in ("sdt", *_WRAPPERS):
             yield from _unwrapped(node, name)
-
-
-def _shown(node: Node) -> Iterator[Node]:
-    """Yield the descendants that a program shows: one branch of alternatives, no text box twice."""
-    for part in node:
-        if local(part) == "AlternateContent":
-            yield from _shown(chosen(part))
-            continue
-        yield part
-        if local(part) != "txbxContent":
-            yield from _shown(part)
 
 
 def _mark_is_deleted(properties: Node) -> bool:
