@@ -107,6 +107,15 @@ def test_opendocument_leaves_out_what_was_deleted_and_keeps_notes_once():
     assert set(document.parts) == {Part("endnote", 1, 1), Part("comment", 1, 1)}
 
 
+def test_an_opendocument_cell_without_its_displayed_text_is_its_value():
+    cells = (
+        '<table:table-cell office:value="12.5"/><table:table-cell office:string-value="harbour"/>'
+        '<table:table-cell office:value="0"><text:p/></table:table-cell>'
+    )
+    table = f'<table:table table:name="S"><table:table-row>{cells}</table:table-row></table:table>'
+    assert opened("spreadsheet", table).markdown == "## S\n\n| 12.5 | harbour |\n| --- | --- |"
+
+
 def test_opendocument_cells_are_as_displayed_and_repeated_ones_are_bounded():
     cell = '<table:table-cell office:value="{}"{}><text:p>{}</text:p></table:table-cell>'
     repeated = ' table:number-columns-repeated="3"'

@@ -270,7 +270,7 @@ class _Reader:
             for cell in row:
                 if local(cell) not in ("table-cell", "covered-table-cell"):
                     continue
-                text = " ".join(" ".join(self._blocks(cell)).split())
+                text = " ".join(" ".join(self._blocks(cell)).split()) or _value(cell)
                 cells += [text] * (_repeated(cell, "number-columns-repeated") if text else 1)
                 if not text:
                     blank = min(_repeated(cell, "number-columns-repeated", 1 << 14) - 1, 1 << 14)
@@ -295,6 +295,14 @@ def _lines(node: Node) -> Iterator[Node]:
     elif local(node).startswith("list"):
         for part in node:
             yield from _lines(part)
+
+
+def _value(cell: Node) -> str:
+    """Return the value of a cell that some program wrote without the text that displays it."""
+    if child(cell, "p") is not None:  # displayed as nothing
+        return ""
+    kinds = ("string-value", "date-value", "time-value", "boolean-value", "value")
+    return next(filter(None, (attribute(cell, kind) for kind in kinds)), "")
 
 
 def _repeated(node: Node, name: str, limit: int = _MAX_REPEATED) -> int:
