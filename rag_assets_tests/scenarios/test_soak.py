@@ -10,6 +10,4 @@ def test_after_random_changes_and_faults_the_index_is_exactly_the_bucket(
     tmp_path: Path, seaweed_endpoint: str
 ) -> None:
     with running_platform(tmp_path, seaweed_endpoint) as platform:
-        platform.register("second-v1")
-
-        Soak(platform, seed=1).run(seconds=40)
+        Soak(platform, seed=1).run(seconds=40, settle_seconds=900)
