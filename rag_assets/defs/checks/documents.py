@@ -76,8 +76,8 @@ def text(
     return dg.AssetCheckResult(
         passed=tiny.is_empty() and lacking.is_empty() and not problems,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{Outcomes.of(parsed)}. {tiny.height} have fewer than {minimum} characters of"
-        f" text; of {documents}, something is not in the text." + unread(problems),
+        description=f"{Outcomes.of(parsed)}. With fewer than {minimum} characters of text:"
+        f" {tiny.height}. With something that is not in the text: {documents}." + unread(problems),
         metadata={
             "rag_assets/tiny": tiny.height,
             "rag_assets/documents": table(tiny.head(MAX_ROWS)),
