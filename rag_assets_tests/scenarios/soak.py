@@ -5,7 +5,6 @@ In its middle a model is built, promoted and rolled back.
 Short as a test, longer by `python -m bench.soak`.
 """
 
-import math
 import random
 import signal
 import time
@@ -35,7 +34,6 @@ class Soak:
     names: list[str] = field(default_factory=list)
     _texts: dict[str, str] = field(default_factory=dict)
     _number: int = 0
-    _harmful_until: float = math.inf
     _fault_at: float = field(default_factory=lambda: time.monotonic() + FAULT_EVERY)
 
     def __post_init__(self) -> None:
@@ -51,13 +49,12 @@ class Soak:
             self._add()
         began = time.monotonic()
         self._harm_until(began + seconds / 3)
-        self._harmful_until = began + 2 * seconds / 3  # a model that is built needs some peace
+        peace = began + 2 * seconds / 3  # a model that is built needs some
         for step in self._life():  # in its middle, while documents change
-            self._harm_once()
+            self._harm_once(faults=time.monotonic() < peace)
             time.sleep(PAUSE)
             if time.monotonic() > began + seconds + settle_seconds:
                 pytest.fail(f"{step}\n{self.platform.recent_runs()}")
-        self._harmful_until = math.inf
         self._harm_until(began + seconds)
         settling = time.monotonic()
         desired = self.platform.await_convergence(settle_seconds)
@@ -74,9 +71,9 @@ class Soak:
             self._harm_once()
             time.sleep(self.random.uniform(0.1, 1.5))  # the soak's own pace
 
-    def _harm_once(self) -> None:
+    def _harm_once(self, *, faults: bool = True) -> None:
         self._change()
-        if self._fault_at < time.monotonic() < self._harmful_until:
+        if faults and time.monotonic() > self._fault_at:
             self._harm()
             self._fault_at = time.monotonic() + self.random.uniform(0.3, 1.7) * FAULT_EVERY
 

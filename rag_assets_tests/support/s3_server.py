@@ -16,6 +16,8 @@ import s3fs
 from rag_assets_tests.support.milvus_servers import free_ports
 
 START_SECONDS = 60
+BUCKETS = {"moto": "bucket", "seaweedfs": "seaweed_bucket"}
+"""S3 server → the fixture that is an empty bucket on it."""
 SERVE = """
 import threading
 from moto.s3.responses import S3Response

@@ -145,8 +145,14 @@ class Collections(Connection):
         )
 
     def absent_fields(self, name: str) -> frozenset[str]:
-        """Return which of `ADDED_FIELDS` a collection lacks, as one of an earlier release does."""
-        return ADDED_FIELDS - field_types(self._call("describe_collection", name)).keys()
+        """Return which of `ADDED_FIELDS` a collection lacks, as one of an earlier release does.
+
+        The server is asked once, because the fields of a collection never change.
+        """
+        if name not in self._absent:
+            described = self._call("describe_collection", name)
+            self._absent[name] = ADDED_FIELDS - field_types(described).keys()
+        return self._absent[name]
 
     def drop(self, name: str) -> None:
         """Delete a collection with its rows, if it exists.
@@ -162,6 +168,7 @@ class Collections(Connection):
                 f"Collection {name!r} is in use as {', '.join(aliases)}: move the alias first."
             )
         self._call("drop_collection", name)
+        self._absent.pop(name, None)
 
     def compact(self, name: str) -> None:
         """Ask the server to merge small and half-deleted segments, which it does when it can.
@@ -226,9 +233,9 @@ class Collections(Connection):
             property=properties,
             index={"index_type": index.type, "metric_type": index.metric},
         )
-        added = {f"field {field}" for field in self.absent_fields(name)}
+        optional = {f"field {field}" for field in ADDED_FIELDS} - actual.keys()
         return [
             f"{key} is {actual.get(key)}, not {value}"
             for key, value in desired.items()
-            if actual.get(key) != value and key not in added
+            if actual.get(key) != value and key not in optional
         ]

@@ -38,7 +38,7 @@ class Connection:
         self._client = client
         self._address = address
         self._replicas = replicas
-        self._absent: dict[str, frozenset[str]] = {}
+        self._absent: dict[str, frozenset[str]] = {}  # by collection
 
     @classmethod
     def connect(

@@ -88,10 +88,8 @@ class MilvusStore(Collections):
             stop=stop_after_delay(BUILT_WITHIN),
             retry_error_callback=lambda last: last.outcome and last.outcome.result(),
         )
-        absent = self.absent_fields(name)
-        with files.temporary_file(
-            f"{name}-{uuid4().hex}.parquet", import_file(rows, absent)
-        ) as path:
+        file = import_file(rows, self.absent_fields(name))
+        with files.temporary_file(f"{name}-{uuid4().hex}.parquet", file) as path:
             task = self._call("do_bulk_insert", name, "", [path], on=connection)
             with logged_wait(logger, f"Milvus at {self._address}: import into {name}"):
                 result = until_finished(self._call, "get_bulk_insert_state", task, on=connection)
@@ -194,17 +192,11 @@ class MilvusStore(Collections):
             name,
             method,
             limit=limit,
-            output_fields=self._hit_fields(name),
+            output_fields=[field for field in HIT_FIELDS if field not in self.absent_fields(name)],
             consistency_level=consistency,
             **request,
         )
         return [hit(found) for found in answer[0]]
-
-    def _hit_fields(self, name: str) -> list[str]:
-        """Return the fields of a hit that a collection has; asked for once."""
-        if name not in self._absent:
-            self._absent[name] = self.absent_fields(name)
-        return [field for field in HIT_FIELDS if field not in self._absent[name]]
 
     # Aliases
 

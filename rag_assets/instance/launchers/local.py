@@ -99,14 +99,14 @@ class LocalRunLauncher(DefaultRunLauncher):
         """
         process = run_process(self._instance, run.run_id)
         if process is None:
-            limit = self._limit(LAUNCH_SECONDS)
-            if launched_seconds >= limit and not self._is_known(run):
+            limit = self._exceeded(launched_seconds, LAUNCH_SECONDS)
+            if limit and not self._is_known(run):
                 return LostStart("NoProcess", f"No process was started in {limit:.0f} s.")
             return None
         if not is_running(process) and not self._is_known(run):
             return LostStart("ProcessGone", "Its process ended before the run started.")
-        limit = self._limit(START_SECONDS)
-        if launched_seconds >= limit and is_running(process) and not _works(process):
+        limit = self._exceeded(launched_seconds, START_SECONDS)
+        if limit and is_running(process) and not _works(process):
             kill(process)
             return LostStart(
                 HANGING,
@@ -115,9 +115,12 @@ class LocalRunLauncher(DefaultRunLauncher):
             )
         return None
 
-    def _limit(self, seconds: float) -> float:
-        """Return how long to wait on a machine on which recent runs took so long to start."""
-        return max(seconds, START_FACTOR * slowest_start_seconds(self._instance))
+    def _exceeded(self, seconds: float, minimum: float) -> float:
+        """Return the limit that a wait exceeds, by how long recent runs took; 0 if it does not."""
+        if seconds < minimum:  # the rest takes longer to find out
+            return 0.0
+        limit = max(minimum, START_FACTOR * slowest_start_seconds(self._instance))
+        return limit if seconds >= limit else 0.0
 
     def _is_known(self, run: dg.DagsterRun) -> bool:
         """Whether the code server that launched a run still knows it, or is too busy to tell."""

@@ -10,6 +10,7 @@ What belongs here: failing such runs. What does not: how a launcher knows (`loca
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import dagster as dg
@@ -40,23 +41,21 @@ def fail_lost_starts(instance: dg.DagsterInstance) -> list[str]:
     if not _looking.acquire(blocking=False):
         return []
     try:
-        starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])
-        return [
-            message for run in instance.get_runs(starting) for message in _failed(instance, run)
-        ]
+        return list(_failed(instance))
     finally:
         _looking.release()
 
 
-def _failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    launcher = instance.run_launcher
-    launched_at = instance.get_run_stats(run.run_id).launch_time
-    if launched_at is None or not isinstance(launcher, StartWatcher):
-        return []
-    lost = launcher.lost_start(run, time.time() - launched_at)
-    if lost and fail_run(instance, run, lost.error, lost.message):
-        return [f"Run {run.run_id[:8]} did not start ({lost.error})."]
-    return []
+def _failed(instance: dg.DagsterInstance) -> Iterator[str]:
+    starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])
+    for run in instance.get_runs(starting):
+        launcher = instance.run_launcher
+        launched_at = instance.get_run_stats(run.run_id).launch_time
+        if launched_at is None or not isinstance(launcher, StartWatcher):
+            continue
+        lost = launcher.lost_start(run, time.time() - launched_at)
+        if lost and fail_run(instance, run, lost.error, lost.message):
+            yield f"Run {run.run_id[:8]} did not start ({lost.error})."
 
 
 def sees_processes(instance: dg.DagsterInstance) -> bool:

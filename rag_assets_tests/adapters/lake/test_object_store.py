@@ -21,10 +21,9 @@ from rag_assets.adapters.lake.object_store import (
 )
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 from rag_assets_tests.support.milvus_servers import free_ports
-from rag_assets_tests.support.s3_server import Bucket
+from rag_assets_tests.support.s3_server import BUCKETS, Bucket
 
 ROOT = Path(__file__).parents[3]
-BUCKETS = {"moto": "bucket", "seaweedfs": "seaweed_bucket"}
 
 
 @dataclass(frozen=True)

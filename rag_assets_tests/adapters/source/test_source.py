@@ -22,11 +22,10 @@ from rag_assets.core.errors import DocumentGoneError, SourceError
 from rag_assets.core.tables import SOURCE_FILES
 from rag_assets.settings import Settings
 from rag_assets_tests.support.milvus_servers import free_ports
-from rag_assets_tests.support.s3_server import Bucket
+from rag_assets_tests.support.s3_server import BUCKETS, Bucket
 
 NOTHING = pl.DataFrame(schema=SOURCE_FILES)
 ODD_NAMES = ["ü/漢字.md", "with space.md", "a'b\"c.md", "100%_#?&+.md", "back\\slash.md"]
-BUCKETS = {"moto": "bucket", "seaweedfs": "seaweed_bucket"}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -213,7 +213,8 @@ def test_a_slow_start_is_left_alone_and_one_that_does_nothing_is_ended(
             busy.setattr(psutil.Process, "cpu_percent", lambda *_: 0.5)
             assert fail_lost_starts(instance) == []
 
-        awaited(lambda: fail_lost_starts(instance), "the process, once it sleeps, to be ended")
+        ended = awaited(lambda: fail_lost_starts(instance), "the process to sleep and be ended")
+        assert len(ended) == 1
 
         sleeping.join(60)
         assert sleeping.exitcode == -signal.SIGKILL
@@ -234,24 +235,37 @@ def test_the_time_to_start_in_grows_with_what_recent_runs_took(
     assert "NoProcess" in message
 
 
-def test_a_run_that_starts_at_that_moment_is_not_failed(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def lost_run(
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[[dg.DagsterRun], None],
+) -> dg.DagsterRun:
+    """A run whose process is gone; something else happens while a launcher finds that out."""
     with process() as gone:
         pid = gone.pid
-    run = run_of(instance, pid, STARTING)
     launcher = instance.run_launcher
     assert isinstance(launcher, local.LocalRunLauncher)
     judged = launcher.lost_start
 
-    def starts_meanwhile(run: dg.DagsterRun, seconds: float) -> object:
-        start = dg.DagsterEventType.PIPELINE_START.value
-        event = dg.DagsterEvent(event_type_value=start, job_name=run.job_name)
+    def judging(run: dg.DagsterRun, seconds: float) -> object:
         lost = judged(run, seconds)
-        instance.report_dagster_event(event, run.run_id)
+        meanwhile(run)
         return lost
 
-    monkeypatch.setattr(launcher, "lost_start", starts_meanwhile)
+    monkeypatch.setattr(launcher, "lost_start", judging)
+    return run_of(instance, pid, STARTING)
+
+
+def test_a_run_that_starts_at_that_moment_is_not_failed(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starts(run: dg.DagsterRun) -> None:
+        start = dg.DagsterEventType.PIPELINE_START.value
+        event = dg.DagsterEvent(event_type_value=start, job_name=run.job_name)
+        instance.report_dagster_event(event, run.run_id)
+
+    run = lost_run(instance, monkeypatch, starts)
+
     assert fail_lost_starts(instance) == []
     assert reloaded(instance, run).status is STARTED
 
@@ -259,19 +273,11 @@ def test_a_run_that_starts_at_that_moment_is_not_failed(
 def test_two_that_look_at_once_fail_a_run_once(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with process() as gone:
-        pid = gone.pid
-    run = run_of(instance, pid, STARTING)
-    launcher = instance.run_launcher
-    assert isinstance(launcher, local.LocalRunLauncher)
-    judged = launcher.lost_start
-
-    def looked_at_twice(run: dg.DagsterRun, seconds: float) -> object:
+    def another_looks(_: dg.DagsterRun) -> None:
         with ThreadPoolExecutor(1) as other:
             assert other.submit(fail_lost_starts, instance).result(60) == []
-        return judged(run, seconds)
 
-    monkeypatch.setattr(launcher, "lost_start", looked_at_twice)
+    run = lost_run(instance, monkeypatch, another_looks)
 
     assert len(fail_lost_starts(instance)) == 1
     assert failure(instance, run)  # exactly one event

@@ -239,12 +239,13 @@ class WordText:
     def _drawing(self, node: Node) -> str:
         """Put aside what is drawn, and return the description of a picture."""
         drawings = Drawings(self.package, self.part, self.account)
-        boxes = [box for box in shown(node, "txbxContent") if local(box) == "txbxContent"]
+        parts = list(shown(node, "txbxContent"))
+        boxes = [part for part in parts if local(part) == "txbxContent"]
         for box in boxes:
             outer, self._fields = self._fields, []
             self._aside.extend(self.blocks(box))
             self._fields = outer
-        for part in shown(node, "txbxContent"):
+        for part in parts:
             name = local(part)
             if name == "chart" and attribute(part, "id"):
                 self._aside.append(drawings.chart(attribute(part, "id")))
