@@ -58,7 +58,7 @@ class GatePolicy:
         sampled_chunks: Number of chunks embedded again.
         queries: Number of known-item queries, used if there is no file of labelled queries.
         timed_queries: Number of queries timed.
-        wait_seconds: Maximum wait for shards that are being written.
+        wait_seconds: Maximum wait for rows that are being written, anew whenever some arrive.
         queries_file: Labelled queries, or None.
     """
 
@@ -143,24 +143,29 @@ class Gate:
         return Finding(Rule.INDEX, passed, evidence, {"pending_rows": info.pending})
 
     def _complete(self) -> Finding:
-        """Check that every shard is complete at some moment, as documents change meanwhile."""
-        pending: dict[str, str] = dict.fromkeys(self.index.shards, "")
-        incomplete: dict[str, str] = {}
-        rows = 0
-        for _ in self._attempts():
-            for shard in list(pending):
-                state = _completeness(self.target, shard)
-                if state.problem and state.transient:
-                    pending[shard] = state.problem
-                    continue
-                del pending[shard]
-                rows += state.rows
-                if state.problem:
-                    incomplete[shard] = state.problem
-            if not pending:
+        """Check that every row is in sync at some moment, as documents change meanwhile.
+
+        This is not required of a whole shard: while its documents change faster than runs follow,
+        there is no such moment. It ends, since rows that are behind only become fewer.
+        """
+        states = {shard: _completeness(self.target, shard) for shard in self.index.shards}
+        until = time.monotonic() + self.policy.wait_seconds
+        while time.monotonic() < until:
+            awaited = {shard: state for shard, state in states.items() if state.transient}
+            if not awaited:
                 break
-        problems = list((incomplete | pending).values())
-        return evaluate_rows(rows, problems, len(self.index.shards))
+            time.sleep(POLL_SECONDS)
+            for shard, before in awaited.items():
+                states[shard] = _completeness(self.target, shard, before.behind)
+                if states[shard].behind != before.behind:
+                    until = time.monotonic() + self.policy.wait_seconds
+        complete = [state for state in states.values() if not state.problem]
+        return evaluate_rows(
+            sum(state.rows for state in complete),
+            [state.problem for state in states.values() if state.problem],
+            len(states),
+            changed=sum(state.changed for state in complete),
+        )
 
     def _vectors(self) -> Finding:
         target = self.target
@@ -269,14 +274,28 @@ def sampled_chunks(lake: Lake, shards: Sequence[str], count: int) -> pl.DataFram
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """Completeness of a shard: its rows, or the problem and whether a run may still solve it."""
+    """Completeness of a shard.
+
+    Attributes:
+        rows: Rows that it should have.
+        changed: Rows that are not in sync, but were when they were looked at before.
+        behind: Rows that were not in sync whenever they were looked at: id and digest of each row
+            that is missing or different, id and an empty string of each that is extra.
+        problem: The problem, in words; empty if there is none.
+        transient: Whether a run may still solve the problem.
+    """
 
     rows: int = 0
+    changed: int = 0
+    behind: frozenset[tuple[str, str]] = frozenset()
     problem: str = ""
     transient: bool = False
 
 
-def _completeness(target: ModelCollection, shard: str) -> Completeness:
+def _completeness(
+    target: ModelCollection, shard: str, behind: frozenset[tuple[str, str]] | None = None
+) -> Completeness:
+    """Compare a shard's rows with its chunks, given the rows that were behind at the last look."""
     before = target.index.lake.meta(target.key(shard))
     desired = target.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
     if desired.meta is None:
@@ -284,16 +303,22 @@ def _completeness(target: ModelCollection, shard: str) -> Completeness:
     if before is None:
         return Completeness(problem=f"shard {shard} was never written to {target.name}")
     change = target.difference(shard, desired.table)
-    if change.nothing_to_do:
-        return Completeness(rows=desired.table.height)
     # Permanent only if the shard was in sync according to the lake both before and after.
     in_sync = before == target.index.lake.meta(target.key(shard)) and (
         before.derived_from(Asset.CHUNKS, desired.meta)
         and before.data_version == desired.meta.data_version
     )
+    make = change.make.select("chunk_id", "row_digest").iter_rows()
+    now = frozenset([*make, *((key, "") for key in change.removed)])
+    late = now if in_sync or behind is None else now & behind
+    missing = sum(bool(row_digest) for _, row_digest in late)
+    problem = f"shard {shard}: {missing} rows missing, {len(late) - missing} extra" if late else ""
     return Completeness(
-        problem=f"shard {shard}: {change.make.height} rows missing, {len(change.removed)} extra",
-        transient=not in_sync,
+        rows=desired.table.height,
+        changed=len(now - late),
+        behind=late,
+        problem=problem,
+        transient=bool(late) and not in_sync,
     )
 
 

@@ -36,7 +36,9 @@ class GateSettings(Area):
     """Number of queries timed to compare latency."""
 
     gate_wait_seconds: float = Field(default=60, ge=0)
-    """Maximum time to wait for changes that are still being written to the collection."""
+    """Maximum time that the gate waits for rows that are still being written to the collection,
+    counted anew whenever some arrive.
+    """
 
 
 class CheckSettings(Area):

@@ -112,6 +112,36 @@ def test_a_document_that_is_gone_and_still_in_the_collection_is_refused(
     refused_by(candidate, Rule.COMPLETE, f"0 rows missing, {many} extra")
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_documents_that_change_all_the_time_are_waited_for_as_long_as_their_rows_arrive(
+    candidate: Pipeline, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    edits = 0
+
+    def edit() -> None:
+        nonlocal edits
+        edits += 1
+        for number in range(edits % 2, 12, 2):  # in every shard, and not the same as before
+            candidate.write(f"{number}.md", f"# Edit {edits}\n\n{number} says {edits} now.")
+        candidate.list_all()
+        candidate.parse_and_chunk_all()
+
+    def meanwhile(_: float) -> None:  # at each look, other documents are behind
+        if written:
+            candidate.embed_all()
+            candidate.sync_all()
+        edit()
+
+    edit()
+    monkeypatch.setattr("rag_assets.models.gate.time.sleep", meanwhile)
+    finding = evaluated(candidate, wait_seconds=2)[Rule.COMPLETE]
+
+    assert finding.passed == written
+    complaint = ", but for " if written else " rows missing"
+    assert complaint in finding.evidence
+    assert edits > 1
+
+
 @pytest.mark.parametrize(
     ("first", "complaint"), [(float("nan"), "1 not finite"), (2.0, "1 not of length one")]
 )

@@ -8,6 +8,7 @@ work. Nothing of ours is replaced.
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -246,10 +247,15 @@ class Platform:
 
     def recent_runs(self) -> str:
         """Describe the last runs, the newest first, for the message of a test that fails."""
-        return "\n".join(
-            f"{run.job_name} {run.status.value} {run.tags.get(Tag.LANE)} {run.tags.get(Tag.ENDING)}"
-            for run in self.instance.get_runs(limit=15)
-        )
+        lines = []
+        for record in self.instance.get_run_records(limit=15):
+            run = record.dagster_run
+            seconds = round((record.end_time or time.time()) - record.create_timestamp.timestamp())
+            tags = f"{run.tags.get(Tag.LANE)} {run.tags.get(Tag.ENDING)}"
+            lines.append(f"{run.job_name} {run.status.value} {tags} {seconds} s")
+            if run.status is dg.DagsterRunStatus.FAILURE:
+                lines += re.findall(r"[\w.]+Error: .*", self.messages(run.run_id))[-1:]
+        return "\n".join(lines)
 
     def await_idle(self) -> None:
         """Wait until no run is queued or started."""

@@ -117,13 +117,16 @@ def nothing_wrong(finding: Finding) -> Finding:
     return replace(finding, passed=True)
 
 
-def evaluate_rows(rows: int, incomplete: Sequence[str], shards: int) -> Finding:
+def evaluate_rows(
+    rows: int, incomplete: Sequence[str], shards: int, *, changed: int = 0
+) -> Finding:
     """Evaluate whether the rows of all shards are exactly their chunks.
 
     Args:
         rows: Rows of the shards that are complete.
         incomplete: The problem of each shard that is not.
         shards: Number of shards.
+        changed: Rows of complete shards that changed during the evaluation and are on their way.
     """
     metrics = {"rows": rows, "incomplete_shards": len(incomplete)}
     if incomplete:
@@ -132,6 +135,8 @@ def evaluate_rows(rows: int, incomplete: Sequence[str], shards: int) -> Finding:
     if not rows:
         return no_evidence(Rule.COMPLETE, "no document has any text yet, so there are no rows")
     evidence = f"{rows} rows in {shards} shards are exactly the chunks"
+    if changed:
+        evidence += f", but for {changed} that changed"
     return Finding(Rule.COMPLETE, True, evidence, metrics)
 
 

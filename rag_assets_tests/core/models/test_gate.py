@@ -61,6 +61,7 @@ def test_a_model_by_which_no_query_finds_its_document_is_refused(live: Scores | 
 
 def test_rows_are_the_chunks_or_the_shards_that_lack_some_are_named() -> None:
     assert evaluate_rows(7, [], shards=3).passed
+    assert evaluate_rows(7, [], shards=3, changed=2).evidence.endswith(", but for 2 that changed")
     refused = evaluate_rows(7, ["shard s001: 2 rows missing, 0 extra"], shards=3)
     assert not refused.passed
     assert refused.evidence.startswith("shard s001: 2 rows missing")
