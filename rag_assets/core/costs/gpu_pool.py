@@ -33,6 +33,7 @@ import numpy as np
 STEPS = 40  # in a bisection
 GRID = 2**13  # points per distribution
 POINTS = 100  # equally likely values that represent a distribution
+NEGLIGIBLE = 1e-9  # of two widths, the shorter as a share of the longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,11 @@ class Delay:
         x, a, b = seconds - self.base, *sorted((self.width, self.other))
         if x < 0 or x >= a + b:
             return float(x >= 0)
-        if a < 1e-9 * b:
-            return x / b
-        squares = [max(x - corner, 0.0) ** 2 for corner in (0.0, a, b)]
-        return (squares[0] - squares[1] - squares[2]) / (2 * a * b)
+        x, a = x / b, a / b  # in units of the longer, as the squares of tiny numbers are zero
+        if a < NEGLIGIBLE:
+            return min(x, 1.0)
+        squares = [max(x - corner, 0.0) ** 2 for corner in (0.0, a, 1.0)]
+        return (squares[0] - squares[1] - squares[2]) / (2 * a)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rag_assets.core.costs.gpu_pool import Arrivals, Delay, Pod
@@ -48,6 +48,8 @@ def _pod(policy: Policy, of_case: Case) -> Pod:
     st.floats(0, 100),
     st.lists(st.floats(-10, 400), min_size=2),
 )
+@example(0.0, 5e-239, 5e-239, [0.0, 0.0])
+@example(0.0, 5e-324, 0.0, [0.0, 0.0])
 def test_a_delay_is_a_distribution(
     base: float, width: float, other: float, seconds: list[float]
 ) -> None:
