@@ -41,6 +41,7 @@ def main(minutes: float, seed: int, s3: str, milvus: str) -> None:
                 folder / "platform",
                 stack.enter_context(server),
                 engine if milvus == "full" else lite_server,
+                RAG_ASSETS_GATE_SAMPLED_CHUNKS="32",
             )
         )
         platform.register("second-v1")

@@ -149,16 +149,17 @@ class Gate:
         there is no such moment. It ends, since rows that are behind only become fewer.
         """
         states = {shard: _completeness(self.target, shard) for shard in self.index.shards}
-        until = time.monotonic() + self.policy.wait_seconds
-        while time.monotonic() < until:
-            awaited = {shard: state for shard, state in states.items() if state.transient}
-            if not awaited:
+        waiting_for, until = "", 0.0
+        while awaited := {shard: state for shard, state in states.items() if state.transient}:
+            problems = "; ".join(state.problem for state in awaited.values())
+            if problems != waiting_for:  # at first, and whenever some rows have arrived
+                waiting_for, until = problems, time.monotonic() + self.policy.wait_seconds
+                logger.info("Rows that runs are to write are waited for: %s", problems)
+            if time.monotonic() >= until:
                 break
             time.sleep(POLL_SECONDS)
             for shard, before in awaited.items():
                 states[shard] = _completeness(self.target, shard, before.behind)
-                if states[shard].behind != before.behind:
-                    until = time.monotonic() + self.policy.wait_seconds
         complete = [state for state in states.values() if not state.problem]
         return evaluate_rows(
             sum(state.rows for state in complete),

@@ -35,7 +35,7 @@ class GateSettings(Area):
     gate_timed_queries: int = Field(default=30, gt=0)
     """Number of queries timed to compare latency."""
 
-    gate_wait_seconds: float = Field(default=60, ge=0)
+    gate_wait_seconds: float = Field(default=300, ge=0)
     """Maximum time that the gate waits for rows that are still being written to the collection,
     counted anew whenever some arrive.
     """

@@ -8,7 +8,6 @@ work. Nothing of ours is replaced.
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ from rag_assets_tests.scenarios.environment import (
     environment_set,
     platform_settings,
 )
+from rag_assets_tests.scenarios.runs import messages, recent_runs
 from rag_assets_tests.scenarios.services import code_server, daemon, webserver, workspace_file
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
@@ -153,23 +153,33 @@ class Platform:
 
     def indexed(self, model: str = MODELS[0]) -> Indexed:
         """The texts that Milvus really holds, asked for past our own adapter."""
-        with suppress(MilvusException):
-            client = MilvusClient(self.milvus.uri, timeout=5, dedicated=True)
-            try:
-                rows = client.query(
-                    self.collection(model),
-                    filter='chunk_id != ""',
-                    output_fields=["document_id", "ordinal", "text"],
-                    limit=16_000,
-                    consistency_level="Strong",
-                )
-            finally:
-                client.close()
+        with suppress(MilvusException), self._milvus() as client:
+            rows = client.query(
+                self.collection(model),
+                filter='chunk_id != ""',
+                output_fields=["document_id", "ordinal", "text"],
+                limit=16_000,
+                consistency_level="Strong",
+            )
             found: Indexed = {}
             for row in sorted(rows, key=lambda row: row["ordinal"]):
                 found.setdefault(row["document_id"], []).append(row["text"])
             return found
         return {}
+
+    def is_filled(self, model: str) -> bool:
+        """Tell whether a collection is indexed, which happens once all of its shards are filled."""
+        with suppress(MilvusException), self._milvus() as client:
+            return bool(client.list_indexes(self.collection(model)))
+        return False
+
+    @contextmanager
+    def _milvus(self) -> Iterator[MilvusClient]:
+        client = MilvusClient(self.milvus.uri, timeout=5, dedicated=True)
+        try:
+            yield client
+        finally:
+            client.close()
 
     def collection(self, model: str) -> str:
         return f"{self.settings.alias}__{model.replace('-', '_')}"
@@ -212,7 +222,7 @@ class Platform:
                 k for k in desired.keys() | found.keys() if desired.get(k) != found.get(k)
             )
             lines.append(f"{model}: {keys}")
-        return "\n".join(["The index differs from the bucket.", *lines, self.recent_runs()])
+        return "\n".join(["The index differs from the bucket.", *lines, recent_runs(self.instance)])
 
     # Dagster
 
@@ -244,18 +254,6 @@ class Platform:
 
     def unfinished_runs(self) -> list[dg.DagsterRun]:
         return [run for run in self.instance.get_runs() if not run.is_finished]
-
-    def recent_runs(self) -> str:
-        """Describe the last runs, the newest first, for the message of a test that fails."""
-        lines = []
-        for record in self.instance.get_run_records(limit=15):
-            run = record.dagster_run
-            seconds = round((record.end_time or time.time()) - record.create_timestamp.timestamp())
-            tags = f"{run.tags.get(Tag.LANE)} {run.tags.get(Tag.ENDING)}"
-            lines.append(f"{run.job_name} {run.status.value} {tags} {seconds} s")
-            if run.status is dg.DagsterRunStatus.FAILURE:
-                lines += re.findall(r"[\w.]+Error: .*", self.messages(run.run_id))[-1:]
-        return "\n".join(lines)
 
     def await_idle(self) -> None:
         """Wait until no run is queued or started."""
@@ -322,16 +320,7 @@ class Platform:
         return str(run.run_id)
 
     def messages(self, run_id: str) -> str:
-        """Return everything that Dagster has noted of a run, errors with their causes."""
-        found = []
-        for entry in self.instance.all_logs(run_id):
-            data = entry.dagster_event and entry.dagster_event.event_specific_data
-            error = getattr(data, "error", None)
-            found.append(entry.user_message or entry.message)
-            while error is not None:
-                found.append(error.to_string())
-                error = error.cause
-        return "\n".join(found)
+        return messages(self.instance, run_id)
 
     def ticks(self, sensor: str, limit: int = 20) -> list[dict[str, Any]]:
         """Return the sensor's last ticks, the newest first."""
@@ -408,11 +397,16 @@ class Platform:
 
 @contextmanager
 def running_platform(
-    home: Path, s3_endpoint: str, engine: Callable[[Path], MilvusServer] = lite_server
+    home: Path,
+    s3_endpoint: str,
+    engine: Callable[[Path], MilvusServer] = lite_server,
+    **settings: str,
 ) -> Iterator[Platform]:
     """Run a platform over an empty bucket; its embedding server's vectors are wordllama's."""
     with (
         embedding_server(load_embedder(wordllama_spec())) as embeddings,
-        Platform.create(home, new_bucket(s3_endpoint), embeddings, engine=engine) as created,
+        Platform.create(
+            home, new_bucket(s3_endpoint), embeddings, engine=engine, **settings
+        ) as created,
     ):
         yield created

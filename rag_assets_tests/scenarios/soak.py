@@ -16,6 +16,7 @@ import pytest
 
 from rag_assets.core.names import Asset, Job
 from rag_assets_tests.scenarios.platform import Platform
+from rag_assets_tests.scenarios.runs import recent_runs
 from rag_assets_tests.scenarios.texts import document, paragraph
 
 FAULT_EVERY = 8.0  # seconds, on average
@@ -54,7 +55,7 @@ class Soak:
             self._harm_once(faults=time.monotonic() < peace)
             time.sleep(PAUSE)
             if time.monotonic() > began + seconds + settle_seconds:
-                pytest.fail(f"{step}\n{self.platform.recent_runs()}")
+                pytest.fail(f"{step}\n{recent_runs(self.platform.instance)}")
         self._harm_until(began + seconds)
         settling = time.monotonic()
         desired = self.platform.await_convergence(settle_seconds)
@@ -83,7 +84,7 @@ class Soak:
         while (first := platform.live()) is None:
             yield "the first model to be live"
         platform.register(BUILT)
-        while not platform.indexed(BUILT):  # it is read only once all shards are filled
+        while not platform.is_filled(BUILT):
             yield f"{BUILT} to be filled"
         promotion = {"ops": {Asset.LIVE_ALIAS: {"config": {"model": BUILT}}}}
         for job, config, live in ((Job.PROMOTE, promotion, BUILT), (Job.ROLLBACK, {}, first)):
