@@ -83,8 +83,7 @@ class PodPlatform(Platform):
         try:
             self.register(model)
             awaited(lambda: self.embeddings.holding(*self.held), "a run to be held")
-            [run] = [run for run in self.unfinished_runs() if is_of(run, model)]
-            yield run
+            yield started_run(self, model)
         finally:
             self.let_go()
             self.retire(model)
@@ -111,6 +110,16 @@ class PodPlatform(Platform):
             env=environment,
             check=True,
         )
+
+
+def started_run(platform: Platform, model: str) -> dg.DagsterRun:
+    """Return the run that works for a model; others may be queued."""
+    [run] = [
+        run
+        for run in platform.unfinished_runs()
+        if is_of(run, model) and run.status is dg.DagsterRunStatus.STARTED
+    ]
+    return run
 
 
 def is_of(run: dg.DagsterRun, model: str) -> bool:

@@ -13,7 +13,7 @@ from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Job, Op, Partition
 from rag_assets_tests.kubernetes.installation import NAME, Installation, installation
 from rag_assets_tests.kubernetes.objects import Object
-from rag_assets_tests.kubernetes.platform import GPU
+from rag_assets_tests.kubernetes.platform import GPU, started_run
 from rag_assets_tests.scenarios.environment import MODELS, SHARDS
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import WORDLLAMA
@@ -85,15 +85,17 @@ def test_a_run_is_ended_from_the_ui_with_the_webservers_account(installed: Insta
     installed.embeddings.hold(text, model)
     installed.register(model)
     awaited(lambda: installed.embeddings.holding(text, model), "a run to be held")
-    [run] = installed.unfinished_runs()
-    pod = installed.cluster.pods_of(f"dagster-run-{run.run_id}")[0]
+    try:
+        run = started_run(installed, model)
+        pod = installed.cluster.pods_of(f"dagster-run-{run.run_id}")[0]
 
-    installed.terminate(run.run_id)
+        installed.terminate(run.run_id)
 
-    assert installed.await_run(run.run_id).status is dg.DagsterRunStatus.CANCELED
-    awaited(lambda: not installed.cluster.pods_of(pod.job), "the pod to be gone")
-    assert pod.job not in installed.cluster.jobs()
-    installed.embeddings.release(text, model)
+        assert installed.await_run(run.run_id).status is dg.DagsterRunStatus.CANCELED
+        awaited(lambda: not installed.cluster.pods_of(pod.job), "the pod to be gone")
+        assert pod.job not in installed.cluster.jobs()
+    finally:
+        installed.embeddings.release(text, model)
 
 
 def test_a_model_is_retired_from_a_run_which_ends_the_models_own(installed: Installation) -> None:
