@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from rag_assets_tests.scenarios.platform import running_platform
-from rag_assets_tests.scenarios.soak import Soak
+from rag_assets_tests.scenarios.soak import SETTINGS, Soak
 from rag_assets_tests.support.milvus_servers import full_executable, full_server, lite_server
 from rag_assets_tests.support.s3_server import s3_server
 from rag_assets_tests.support.seaweedfs import seaweed_server
@@ -41,7 +41,7 @@ def main(minutes: float, seed: int, s3: str, milvus: str) -> None:
                 folder / "platform",
                 stack.enter_context(server),
                 engine if milvus == "full" else lite_server,
-                RAG_ASSETS_GATE_SAMPLED_CHUNKS="32",
+                **SETTINGS,
             )
         )
         platform.register("second-v1")

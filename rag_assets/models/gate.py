@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
+from rag_assets.adapters.waiting import logged_wait
 from rag_assets.adapters.yaml_files import read_queries
 from rag_assets.core.errors import CommitConflictError, SupersededInputError
 from rag_assets.core.identity import digest
@@ -131,11 +132,12 @@ class Gate:
         if self.target.filling:
             evidence = "the collection is not indexed yet: its shards are still being filled"
             return Finding(Rule.INDEX, False, evidence)
-        for _ in self._attempts():
-            info = self.target.index.store.info(self.target.name)
-            passed = info.indexed and info.loaded and not info.pending
-            if passed:
-                break
+        with logged_wait(logger, f"index of {self.target.name}"):
+            for _ in self._attempts():
+                info = self.target.index.store.info(self.target.name)
+                passed = info.indexed and info.loaded and not info.pending
+                if passed:
+                    break
         evidence = (
             f"index {'finished' if info.indexed else 'not finished'}, {info.pending} rows"
             f" pending, {'loaded' if info.loaded else 'not loaded'}"
@@ -150,16 +152,17 @@ class Gate:
         """
         states = {shard: _completeness(self.target, shard) for shard in self.index.shards}
         waiting_for, until = "", 0.0
-        while awaited := {shard: state for shard, state in states.items() if state.transient}:
-            problems = "; ".join(state.problem for state in awaited.values())
-            if problems != waiting_for:  # at first, and whenever some rows have arrived
-                waiting_for, until = problems, time.monotonic() + self.policy.wait_seconds
-                logger.info("Rows that runs are to write are waited for: %s", problems)
-            if time.monotonic() >= until:
-                break
-            time.sleep(POLL_SECONDS)
-            for shard, before in awaited.items():
-                states[shard] = _completeness(self.target, shard, before.behind)
+        with logged_wait(logger, f"rows of {self.target.name}"):
+            while awaited := {shard: state for shard, state in states.items() if state.transient}:
+                problems = "; ".join(state.problem for state in awaited.values())
+                if problems != waiting_for:  # at first, and whenever some rows have arrived
+                    waiting_for, until = problems, time.monotonic() + self.policy.wait_seconds
+                    logger.info("Rows that runs are to write are waited for: %s", problems)
+                if time.monotonic() >= until:
+                    break
+                time.sleep(POLL_SECONDS)
+                for shard, before in awaited.items():
+                    states[shard] = _completeness(self.target, shard, before.behind)
         complete = [state for state in states.values() if not state.problem]
         return evaluate_rows(
             sum(state.rows for state in complete),
@@ -304,6 +307,8 @@ def _completeness(
     if before is None:
         return Completeness(problem=f"shard {shard} was never written to {target.name}")
     change = target.difference(shard, desired.table)
+    if change.nothing_to_do:
+        return Completeness(rows=desired.table.height)
     # Permanent only if the shard was in sync according to the lake both before and after.
     in_sync = before == target.index.lake.meta(target.key(shard)) and (
         before.derived_from(Asset.CHUNKS, desired.meta)

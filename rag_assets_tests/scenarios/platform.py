@@ -9,7 +9,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -173,13 +173,8 @@ class Platform:
             return bool(client.list_indexes(self.collection(model)))
         return False
 
-    @contextmanager
-    def _milvus(self) -> Iterator[MilvusClient]:
-        client = MilvusClient(self.milvus.uri, timeout=5, dedicated=True)
-        try:
-            yield client
-        finally:
-            client.close()
+    def _milvus(self) -> closing[MilvusClient]:
+        return closing(MilvusClient(self.milvus.uri, timeout=5, dedicated=True))
 
     def collection(self, model: str) -> str:
         return f"{self.settings.alias}__{model.replace('-', '_')}"

@@ -23,6 +23,7 @@ FAULT_EVERY = 8.0  # seconds, on average
 REFUSED_FOR = 3.0
 PAUSE = 2.0  # seconds between two looks at what is awaited
 BUILT = "candidate-v1"
+SETTINGS = {"RAG_ASSETS_GATE_SAMPLED_CHUNKS": "32"}  # of a few, all may just be changing
 
 
 @dataclass

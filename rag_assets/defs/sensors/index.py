@@ -103,7 +103,7 @@ def _reconcile(tick: Tick, index: Index, model: str, metas: Metas, *, first: boo
         assets=(Asset.EMBEDDINGS, Asset.COLLECTION),
     )
     # Filled is enough: in a bucket that changes all the time, there may be no moment at which no
-    # shard at all is stale. The gate waits for each shard to be in sync at some moment.
+    # shard at all is stale. The gate waits for each row to be in sync at some moment.
     candidate = first and model == tick.settings.model
     if candidate and not unfilled(metas[Asset.COLLECTION], model, shards):
         _go_live(tick, model, metas)
