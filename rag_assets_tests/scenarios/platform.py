@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import dagster as dg
 import httpx2
@@ -48,9 +48,10 @@ from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import Bucket, new_bucket
-from rag_assets_tests.support.waiting import awaited
+from rag_assets_tests.support.waiting import answered, awaited
 
 Indexed = dict[str, list[str]]
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -152,10 +153,17 @@ class Platform:
         return found
 
     def indexed(self, model: str = MODELS[0]) -> Indexed:
-        """The texts that Milvus really holds, asked for past our own adapter."""
-        with suppress(MilvusException), self._milvus() as client:
+        """The texts that Milvus really holds, asked for past our own adapter.
+
+        A collection that is not there yet holds nothing.
+        """
+        name = self.collection(model)
+
+        def held(client: MilvusClient) -> Indexed:
+            if not client.has_collection(name):
+                return {}
             rows = client.query(
-                self.collection(model),
+                name,
                 filter='chunk_id != ""',
                 output_fields=["document_id", "ordinal", "text"],
                 limit=16_000,
@@ -165,16 +173,22 @@ class Platform:
             for row in sorted(rows, key=lambda row: row["ordinal"]):
                 found.setdefault(row["document_id"], []).append(row["text"])
             return found
-        return {}
+
+        return self._asked(held)
 
     def is_filled(self, model: str) -> bool:
         """Tell whether a collection is indexed, which happens once all of its shards are filled."""
-        with suppress(MilvusException), self._milvus() as client:
-            return bool(client.list_indexes(self.collection(model)))
-        return False
+        name = self.collection(model)
+        return self._asked(
+            lambda client: client.has_collection(name) and bool(client.list_indexes(name))
+        )
 
-    def _milvus(self) -> closing[MilvusClient]:
-        return closing(MilvusClient(self.milvus.uri, timeout=5, dedicated=True))
+    def _asked(self, question: Callable[[MilvusClient], Answer]) -> Answer:
+        def ask() -> Answer:
+            with closing(MilvusClient(self.milvus.uri, timeout=5, dedicated=True)) as client:
+                return question(client)
+
+        return answered(ask, MilvusException)
 
     def collection(self, model: str) -> str:
         return f"{self.settings.alias}__{model.replace('-', '_')}"
@@ -205,9 +219,8 @@ class Platform:
         return any(s.model == model and s.in_sync == s.shards for s in self.statuses())
 
     def statuses(self) -> list[ModelStatus]:
-        with suppress(VectorStoreError), environment_set(self.environment):
-            return statuses(self.settings)
-        return []
+        with environment_set(self.environment):
+            return answered(lambda: statuses(self.settings), VectorStoreError)
 
     def _differences(self, desired: Indexed) -> str:
         lines = []
