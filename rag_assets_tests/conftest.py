@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rag_assets_tests.support.empty_bucket import empty_bucket
 from rag_assets_tests.support.milvus_servers import (
@@ -33,6 +34,10 @@ __all__ = [
     "seaweed_bucket",
     "seaweed_endpoint",
 ]
+
+# Nothing depends on a quiet machine.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 ROOT = Path(__file__).parent
 COSTS = {
@@ -80,6 +85,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("RAG_ASSETS_", "DAGSTER_", "AWS_")) and name != VENV_VARIABLE:
             monkeypatch.delenv(name)
+    # Tests of the gate's latency have limits of their own; no other may depend on a quiet machine.
+    monkeypatch.setenv("RAG_ASSETS_GATE_LATENCY_SECONDS", "60")
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_dev_runs_everything_until_it_is_interrupted(tmp_path: Path) -> None:
         answer = httpx2.post(
             f"http://127.0.0.1:{web}/graphql",
             json={"query": "{ assetNodes { assetKey { path } } }"},
-            timeout=30,
+            timeout=120,
             **services.LOOPBACK,
         ).json()
         assets = {node["assetKey"]["path"][0] for node in answer["data"]["assetNodes"]}

@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState
-from dagster._core.test_utils import create_test_daemon_workspace_context
+from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.freshness import FreshnessDaemon
@@ -20,7 +21,6 @@ from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, instance, put, settle
-from rag_assets_tests.support.waiting import awaited
 
 __all__ = ["filled", "fillings", "instance"]
 
@@ -34,27 +34,32 @@ def beats(instance: dg.DagsterInstance, asset: str) -> list[dg.AssetMaterializat
     return [event for event in events if event is not None and event.partition is None]
 
 
+@contextmanager
+def at(moment: float, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a block at another time, for Dagster and for the heartbeats."""
+    with freeze_time(moment), monkeypatch.context() as patch:
+        patch.setattr("rag_assets.instance.freshness.time.time", lambda: moment)
+        yield
+
+
 def test_a_bucket_in_which_nothing_changes_gives_heartbeats_from_time_to_time(
     bucket: Bucket, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, "a.md", "b.md")
-    warn = 60.0
-    monkeypatch.setenv("RAG_ASSETS_FRESHNESS_WARN_SECONDS", str(warn))
+    warn, _ = load_settings().fresh_within
     source, index = Ticking(instance, Sensor.SOURCE), Ticking(instance, Sensor.INDEX)
     settle(source, index)
-    settled = time.time()
     for _ in range(3):
         source.tick()
         index.tick()
-    assert [beats(instance, end) for end in ENDS] == [
-        [],
-        [],
-    ]  # what was written is heartbeat enough
+    # What was written is heartbeat enough.
+    assert [beats(instance, end) for end in ENDS] == [[], []]
 
-    awaited(lambda: time.time() > settled + warn / HEARTBEATS + 1, "the time of the next heartbeat")
-    for _ in range(3):
-        source.tick()
-        index.tick()
+    later = time.time() + warn.total_seconds() / HEARTBEATS
+    with at(later, monkeypatch):
+        for _ in range(3):
+            source.tick()
+            index.tick()
 
     [listed], [in_sync] = (beats(instance, end) for end in ENDS)
     assert "2 documents listed" in str(listed.description)
@@ -117,7 +122,7 @@ def test_a_heartbeat_changes_no_partition(filled: Platform) -> None:
 def workspace(
     tmp_path: Path, bucket: Bucket, milvus_lite: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkspaceProcessContext]:
-    """A platform on disk, as the daemon loads it, with the smallest windows that there are."""
+    """A platform on disk, as the daemon loads it."""
     for name, value in {
         "HOME": str(tmp_path),
         "SOURCE_URL": f"{bucket.url}/docs",
@@ -125,8 +130,6 @@ def workspace(
         "SHARDS": "2",
         "MILVUS_URI": milvus_lite,
         "ALIAS": f"live_{tmp_path.name.replace('-', '_')}",
-        "FRESHNESS_WARN_SECONDS": "60",
-        "FRESHNESS_FAIL_SECONDS": "65",
     }.items():
         monkeypatch.setenv(f"RAG_ASSETS_{name}", value)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
@@ -147,9 +150,10 @@ def workspace(
 
 
 def test_a_source_that_is_no_longer_ingested_turns_yellow_then_red_and_green_again(
-    bucket: Bucket, workspace: WorkspaceProcessContext
+    bucket: Bucket, workspace: WorkspaceProcessContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance, daemon = workspace.instance, FreshnessDaemon()
+    warn, fail = load_settings().fresh_within
 
     def states() -> set[FreshnessState]:
         list(daemon.run_iteration(workspace))
@@ -162,12 +166,14 @@ def test_a_source_that_is_no_longer_ingested_turns_yellow_then_red_and_green_aga
     assert states() == {FreshnessState.PASS}
 
     # From here on the sensors do not tick, as if they had been stopped.
-    awaited(lambda: FreshnessState.WARN in states(), "the assets to turn yellow")
-    awaited(lambda: states() == {FreshnessState.FAIL}, "the assets to turn red")
-
-    source.tick()
-    index.tick()
-    assert states() == {FreshnessState.PASS}
+    settled = time.time()
+    with at(settled + warn.total_seconds(), monkeypatch):
+        assert states() == {FreshnessState.WARN}
+    with at(settled + fail.total_seconds(), monkeypatch):
+        assert states() == {FreshnessState.FAIL}
+        source.tick()
+        index.tick()
+        assert states() == {FreshnessState.PASS}
 
 
 def test_a_clock_set_back_an_hour_stops_no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,7 @@ keys = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(first=keys, second=keys, objects=st.integers(1, 30), order=st.sampled_from(sorted(ORDERS)))
 def test_nothing_is_lost_whatever_the_order_and_however_a_listing_is_cut(
     first: list[str], second: list[str], objects: int, order: str
@@ -237,7 +237,7 @@ def test_nothing_is_lost_whatever_the_order_and_however_a_listing_is_cut(
             assert listings.listed() == set(found)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     gone=st.sets(st.integers(0, 59)),
     more=st.sets(st.integers(0, 59)),

@@ -41,7 +41,7 @@ def count(request: pytest.FixtureRequest) -> TokenCount:
     return TokenCount(TOKENIZERS[request.param])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example([" leading", "trailing ", "two  spaces", "<s> b", "", " ", "  "])
 @given(st.lists(TEXTS, max_size=5))
 def test_counts_are_those_of_the_tokenizer(count: TokenCount, texts: list[str]) -> None:

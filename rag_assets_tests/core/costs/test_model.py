@@ -60,7 +60,7 @@ cases = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases, st.sampled_from(Policy))
 @example(Case().having({"bulk_share": 5e-324}), Policy.STREAMING)  # as good as nothing
 def test_costs_are_possible(of_case: Case, policy: Policy) -> None:
@@ -73,7 +73,7 @@ def test_costs_are_possible(of_case: Case, policy: Policy) -> None:
     assert sum(d.weight for _, d in costs.delays()) == pytest.approx(costs.documents, rel=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases, st.sampled_from(Policy), st.floats(1, 10))
 def test_nothing_gets_cheaper_by_higher_prices_slower_models_or_larger_documents(
     of_case: Case, policy: Policy, factor: float
@@ -86,7 +86,7 @@ def test_nothing_gets_cheaper_by_higher_prices_slower_models_or_larger_documents
     assert cost(policy, faster).indexing <= before * (1 + 1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases, st.sampled_from([Policy.STREAMING, Policy.HYBRID]), st.floats(1, 10))
 def test_idling_longer_costs_more_hours_and_fewer_cold_starts(
     of_case: Case, policy: Policy, factor: float

@@ -43,7 +43,7 @@ def cut(markdown: str, limits: ChunkLimits = SMALL) -> list[Chunk]:
     return chunk_document(markdown, find_headings(markdown), [], limits, COUNT)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(documents)
 def test_chunks_are_exact_ordered_within_budget_and_complete(markdown: str) -> None:
     chunks = cut(markdown)
