@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import dagster as dg
 import httpx2
@@ -45,13 +45,11 @@ from rag_assets_tests.scenarios.environment import (
 from rag_assets_tests.scenarios.runs import messages, recent_runs
 from rag_assets_tests.scenarios.services import code_server, daemon, webserver, workspace_file
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
+from rag_assets_tests.support.held import Indexed, held_texts
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import Bucket, new_bucket
-from rag_assets_tests.support.waiting import answered, awaited
-
-Indexed = dict[str, list[str]]
-Answer = TypeVar("Answer")
+from rag_assets_tests.support.waiting import Answer, answered, awaited
 
 
 @dataclass
@@ -158,23 +156,9 @@ class Platform:
         A collection that is not there yet holds nothing.
         """
         name = self.collection(model)
-
-        def held(client: MilvusClient) -> Indexed:
-            if not client.has_collection(name):
-                return {}
-            rows = client.query(
-                name,
-                filter='chunk_id != ""',
-                output_fields=["document_id", "ordinal", "text"],
-                limit=16_000,
-                consistency_level="Strong",
-            )
-            found: Indexed = {}
-            for row in sorted(rows, key=lambda row: row["ordinal"]):
-                found.setdefault(row["document_id"], []).append(row["text"])
-            return found
-
-        return self._asked(held)
+        return self._asked(
+            lambda client: held_texts(client, name) if client.has_collection(name) else {}
+        )
 
     def is_filled(self, model: str) -> bool:
         """Tell whether a collection is indexed, which happens once all of its shards are filled."""

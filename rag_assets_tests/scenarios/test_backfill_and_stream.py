@@ -11,8 +11,9 @@ import pytest
 
 from rag_assets.core.names import Tag
 from rag_assets.core.scheduling.lanes import Lane
-from rag_assets_tests.scenarios.platform import Indexed, Platform
+from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.held import Indexed
 from rag_assets_tests.support.waiting import awaited
 
 STEADY, CANDIDATE = "steady-v1", "candidate-v1"

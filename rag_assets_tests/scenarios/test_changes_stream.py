@@ -18,8 +18,9 @@ from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 from rag_assets.instance.event_log import recent_lags
 from rag_assets_tests.scenarios.environment import CANARY, SHARDS
-from rag_assets_tests.scenarios.platform import Indexed, Platform
+from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.held import Indexed
 from rag_assets_tests.support.hostile import hostile_files
 
 MODELS = ("steady-v1", "second-v1")

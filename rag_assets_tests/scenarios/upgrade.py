@@ -27,6 +27,7 @@ from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.scenarios.environment import environment_set
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
+from rag_assets_tests.support.held import Indexed, held_texts
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.ticking import Ticking, launch
 
@@ -79,19 +80,9 @@ class Upgrade:
             found[path.name] = [chunk.text for chunk in cut]
         return found
 
-    def indexed(self, model: str) -> dict[str, list[str]]:
+    def indexed(self, model: str) -> Indexed:
         """What Milvus really holds for a model, asked for past our own adapter."""
-        rows = self.witness.query(
-            collection_name(self.settings.alias, model),
-            filter='chunk_id != ""',
-            output_fields=["document_id", "ordinal", "text"],
-            limit=16_000,
-            consistency_level="Strong",
-        )
-        found: dict[str, list[str]] = {}
-        for row in sorted(rows, key=lambda row: row["ordinal"]):
-            found.setdefault(row["document_id"], []).append(row["text"])
-        return found
+        return held_texts(self.witness, collection_name(self.settings.alias, model))
 
     def live(self) -> str | None:
         """Which of the models Milvus's alias names."""

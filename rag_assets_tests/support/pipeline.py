@@ -42,6 +42,7 @@ from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 from rag_assets.pipeline.sync import prepare
 from rag_assets.settings import Settings
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.held import Indexed, held_rows, held_texts
 
 WORDLLAMA = "wordllama-256-v1"
 LIMITS = ChunkLimits(characters=300, tokens=100)
@@ -224,20 +225,11 @@ class Pipeline:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the actual rows in Milvus, read past our own adapter."""
-        return self.witness.query(
-            self.collection,
-            filter='chunk_id != ""',
-            output_fields=["chunk_id", "document_id", "shard", "text", "row_digest", "ordinal"],
-            limit=16_000,
-            consistency_level="Strong",
-        )
+        return held_rows(self.witness, self.collection)
 
-    def indexed(self) -> dict[str, list[str]]:
+    def indexed(self) -> Indexed:
         """Return the texts that Milvus holds of each document, in reading order."""
-        found: dict[str, list[str]] = {}
-        for row in sorted(self.rows(), key=lambda row: row["ordinal"]):
-            found.setdefault(row["document_id"], []).append(row["text"])
-        return found
+        return held_texts(self.witness, self.collection)
 
     def expected(self) -> dict[str, list[str]]:
         """Return what should be there: the folder parsed and chunked anew, without the lake."""

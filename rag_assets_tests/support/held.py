@@ -1,0 +1,26 @@
+"""What a collection in Milvus really holds, asked for past our own adapter."""
+
+from typing import Any
+
+from pymilvus import MilvusClient
+
+Indexed = dict[str, list[str]]
+
+
+def held_rows(client: MilvusClient, collection: str) -> list[dict[str, Any]]:
+    """Return all rows of a collection, without vectors."""
+    return client.query(
+        collection,
+        filter='chunk_id != ""',
+        output_fields=["chunk_id", "document_id", "shard", "text", "row_digest", "ordinal"],
+        limit=16_000,
+        consistency_level="Strong",
+    )
+
+
+def held_texts(client: MilvusClient, collection: str) -> Indexed:
+    """Return the texts of each document, in reading order."""
+    found: Indexed = {}
+    for row in sorted(held_rows(client, collection), key=lambda row: row["ordinal"]):
+        found.setdefault(row["document_id"], []).append(row["text"])
+    return found
