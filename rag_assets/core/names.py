@@ -28,6 +28,7 @@ class Job:
     INDEX_CHUNKS: Final = "index_chunks"
     RETRY_QUARANTINED: Final = "retry_quarantined"
     ACCEPT_REMOVAL: Final = "accept_removal"
+    STREAM: Final = "stream"
 
     AUDIT: Final = "audit"
     RUN_CHECKS: Final = "run_checks"
@@ -54,6 +55,7 @@ class Op:
     CANCEL: Final = "cancel"
     RETIRE: Final = "retire"
     ACCEPT: Final = "accept"
+    STREAM: Final = "stream_changes"
 
 
 class Check:
@@ -94,6 +96,7 @@ class Tag:
     DESIRED: Final = "rag_assets/desired"  # a digest of the desired state for each stale shard
     REASON: Final = "rag_assets/reason"  # why a sensor requested the run, for display
     CONFIGURED: Final = "rag_assets/configured"  # the configuration at the time of the request
+    STANDING: Final = "rag_assets/standing"  # of a standing stream run: `ready`, then `due`
     ENDING: Final = "rag_assets/ending"  # of a failed run: how it ended, which decides on retries
     ERROR: Final = "rag_assets/error"  # of a failed run: the name of its error
     ALERTED: Final = "rag_assets/alerted"  # of a failed run: an alert has been posted

@@ -14,10 +14,16 @@ import dagster as dg
 import polars as pl
 
 from rag_assets.core.display import printable
+from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
+from rag_assets.core.reports import previews
 from rag_assets.core.reports.listing import ListingReport, ListingResult
 from rag_assets.instance.event_log import LAGS
+from rag_assets.pipeline.chunking import ChunkingReport
+from rag_assets.pipeline.embedding import EmbeddingReport
+from rag_assets.pipeline.parsing import ParsingReport
+from rag_assets.pipeline.sync import SyncReport
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -58,6 +64,62 @@ def listing_events(
                 metadata=listing_metadata(result.reports[shard]),
                 tags={"dagster/data_version": version},
             )
+
+
+def documents_metadata(
+    report: ParsingReport, rows: pl.DataFrame, timed: "Timing"
+) -> dict[str, Any]:
+    """Return metadata of a shard's parsed documents: what was done, and a preview of its rows."""
+    return (
+        as_metadata(report)
+        | timed.pace("documents", report.parsed)
+        | {
+            "dagster/partition_row_count": rows.height,
+            "rag_assets/preview": table(previews.documents(rows)),
+        }
+    )
+
+
+def chunks_metadata(
+    report: ChunkingReport, rows: pl.DataFrame, limits: ChunkLimits, timed: "Timing"
+) -> dict[str, Any]:
+    """Return metadata of a shard's chunks: what was done, a preview of its rows, their sizes."""
+    tokens = rows["tokens"]
+    return (
+        as_metadata(report)
+        | timed.pace("documents", report.documents_chunked)
+        | {
+            "dagster/partition_row_count": rows.height,
+            "rag_assets/tokens_median": float(tokens.quantile(0.5) or 0.0),
+            "rag_assets/sizes": dg.MetadataValue.md(
+                previews.histogram(tokens.to_list(), limits.tokens, "tokens")
+            ),
+            "rag_assets/preview": dg.MetadataValue.md(previews.chunks(rows)),
+        }
+    )
+
+
+def embeddings_metadata(report: EmbeddingReport, timed: "Timing") -> dict[str, Any]:
+    """Return metadata of a shard's vectors: what was done and, if the model was used, its rate."""
+    rate = report.tokens / report.seconds if report.seconds else 0.0
+    return (
+        as_metadata(report)
+        | timed.pace("texts", report.computed)
+        | {"dagster/partition_row_count": report.vectors}
+        | ({"rag_assets/tokens_per_second": rate} if rate else {})
+    )
+
+
+def collection_metadata(
+    report: SyncReport, lags: pl.DataFrame, collection: str, timed: "Timing"
+) -> dict[str, Any]:
+    """Return metadata of a shard's rows in a collection: what was done, and the lags."""
+    return (
+        as_metadata(report)
+        | timed.pace("rows", report.written)
+        | lag_metadata(lags)
+        | {"dagster/partition_row_count": report.rows, "rag_assets/collection": collection}
+    )
 
 
 def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:

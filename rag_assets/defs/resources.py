@@ -22,6 +22,7 @@ from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.parsing.parser import Rules, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
+from rag_assets.adapters.source.feeds import ChangeFeed, open_feed
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
@@ -31,10 +32,13 @@ from rag_assets.core.documents.removals import RemovalPolicy
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.scheduling.retries import RetryPolicy
+from rag_assets.core.scheduling.stream import Life
 from rag_assets.instance.costs import CONFIGURED, CostInputs
 from rag_assets.models.gate import GatePolicy
 from rag_assets.pipeline.index import Index
 from rag_assets.settings import Settings, is_secret, variable
+
+MODELS_IN_MEMORY = 4  # of one process: the live one, a candidate, the previous one, and a spare
 
 Resource = TypeVar("Resource", bound=dg.ConfigurableResource[Any])
 
@@ -212,6 +216,35 @@ class ThresholdsResource(dg.ConfigurableResource["ThresholdsResource"]):
     min_retrieval_recall: float
 
 
+class StreamResource(dg.ConfigurableResource["StreamResource"]):
+    """The standing stream run: what it takes, where it hears of changes, and its life."""
+
+    source: str
+    events_queue_url: str
+    events_options: str
+    stream_documents: int
+    stream_chunks: int
+    stream_idle_seconds: float
+    stream_run_seconds: float
+    stream_run_events: int
+    tick_seconds: float
+    retry_initial_seconds: float
+    retry_max_seconds: float
+    fingerprint: str
+
+    def life(self) -> Life:
+        """Return the limits of one run."""
+        return Life(self.stream_run_seconds, self.stream_run_events, self.stream_idle_seconds)
+
+    def policy(self) -> RetryPolicy:
+        """Return the delays after failures."""
+        return RetryPolicy(self.retry_initial_seconds, self.retry_max_seconds, self.fingerprint)
+
+    def open_feed(self) -> ChangeFeed | None:
+        """Open the feed of changes, if the source has one."""
+        return open_feed(self.source, self.events_queue_url, _options(self.events_options))
+
+
 class RetriesResource(dg.ConfigurableResource["RetriesResource"]):
     """The retry policy of failed runs; `fingerprint` identifies the current configuration."""
 
@@ -255,6 +288,7 @@ KINDS: dict[str, type[dg.ConfigurableResource[Any]]] = {
     "index": IndexResource,
     "gate": GateResource,
     "thresholds": ThresholdsResource,
+    "stream": StreamResource,
     "retries": RetriesResource,
     "costs": CostsResource,
     "alerts": AlertsResource,
@@ -297,7 +331,7 @@ def _options(text: str) -> dict[str, Any]:
     return dict(json.loads(text)) if text else {}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=MODELS_IN_MEMORY)
 def _embedder(spec: str, api_key: str, wait_seconds: float, pickled_weights: bool) -> Embedder:
     """Load a model once in a process."""
     return load_embedder(

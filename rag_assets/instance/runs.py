@@ -86,22 +86,29 @@ def read_runs(
     count as in flight too.
     """
     positions = {key: number for number, key in enumerate(partitions)}
-    unfinished = instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
-    in_flight = [
-        InFlight(lane_of_run(run), shards)
-        for run in unfinished
-        if run.job_name == job or _is_of(run, assets)
-        if (shards := _shards(run, positions))
-    ]
     records = instance.get_run_records(
         dg.RunsFilter(job_name=job, statuses=FINISHED_STATUSES), limit=HISTORY
     )
     ended = [
-        _past_run(record, shards)
+        past_run(record, shards)
         for record in records
         if (shards := _shards(record.dagster_run, positions))
     ]
-    return Runs(tuple(in_flight), tuple(newest_first(ended, time.time())))
+    unfinished = in_flight(instance, job, assets, partitions)
+    return Runs(unfinished, tuple(newest_first(ended, time.time())))
+
+
+def in_flight(
+    instance: dg.DagsterInstance, job: str, assets: Collection[str], partitions: Sequence[str]
+) -> tuple[InFlight, ...]:
+    """Return the unfinished runs of a job, or of one of its assets, as `read_runs` does."""
+    positions = {key: number for number, key in enumerate(partitions)}
+    return tuple(
+        InFlight(lane_of_run(run), shards)
+        for run in instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+        if run.job_name == job or _is_of(run, assets)
+        if (shards := _shards(run, positions))
+    )
 
 
 def request(
@@ -174,7 +181,8 @@ def step_error(failures: Iterable[dg.DagsterEvent]) -> str:
     return f"{cause.cls_name}: {cause.message.partition(': ')[2]}" if cause else ""
 
 
-def _past_run(record: dg.RunRecord, shards: range) -> PastRun:
+def past_run(record: dg.RunRecord, shards: range) -> PastRun:
+    """Return how a finished run over these shards ended."""
     run = record.dagster_run
     succeeded = run.status is dg.DagsterRunStatus.SUCCESS
     return PastRun(

@@ -16,6 +16,7 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.source.source import WHOLE, Source, Window
 from rag_assets.core.diffs import diff
+from rag_assets.core.documents.keys import key_problem
 from rag_assets.core.documents.removals import (
     DOUBTED,
     Doubt,
@@ -101,14 +102,36 @@ class Listed:
         def commit(shard: str) -> None:
             with suppress(CommitConflictError):
                 here = replace(seen, files=found.get(shard, nothing))
-                report, version = _commit(self.lake, shard, self.partitions[shard], here, verdict)
-                result.reports[shard] = report
-                if version is not None:
-                    result.versions[shard] = version
+                self._commit(shard, here, verdict, result)
 
         with ThreadPoolExecutor(CONCURRENT_COMMITS) as threads:
             list(threads.map(commit, self.partitions))  # re-raises an error of any of them
         return result
+
+    def _commit(self, shard: str, seen: Seen, verdict: Verdict, result: ListingResult) -> None:
+        """Commit a shard's listing if it changed, and add it to the result."""
+        actual = self.partitions[shard]
+        others = actual.table.filter(~seen.covered)
+        kept = kept_rows(_gone(actual.table, seen), verdict)
+        listing = pl.concat([others, seen.files, kept]).sort("document_id")
+        change = diff(listing, actual.table, key="document_id", same=SAME)
+        if actual.meta is None or not listing.equals(actual.table):
+            version = content_version(listing, ["document_id", "version", "modified_at", "problem"])
+            meta = Meta(version, LISTING_VERSION, changes=actual.changes + change.size)
+            self.lake.commit(PartitionKey(Asset.SOURCE_FILES, shard), listing, meta, actual.token)
+            if actual.meta is None or version != actual.meta.data_version:
+                result.versions[shard] = version
+        added = change.make.join(actual.table, on="document_id", how="anti")["document_id"]
+        result.added.update(added)
+        result.edited.update({*change.make["document_id"], *change.removed} - set(added))
+        result.reports[shard] = ListingReport(
+            documents=listing.height,
+            added=len(added),
+            changed=change.make.height - len(added),
+            removed=len(change.removed),
+            missing=listing.height - listing["missing"].null_count(),
+            bytes=int(listing["size"].sum()),
+        )
 
 
 def list_source(
@@ -175,6 +198,8 @@ def look_up(
     """
     by_shard: dict[str, set[str]] = {}
     for document_id in document_ids:
+        if key_problem(document_id):  # only a listing can tell what such a name stands for
+            continue
         by_shard.setdefault(shard_of(document_id, all_shards), set()).add(document_id)
 
     def attempt(missing: Shards) -> ListingResult:
@@ -259,7 +284,14 @@ def _merged(results: Sequence[ListingResult]) -> ListingResult:
     versions = {shard: version for one in results for shard, version in one.versions.items()}
     removed = sum(report.removed for report in reports.values())
     progress = Progress(first.progress.listed, first.progress.removed + removed)
-    return replace(first, reports=reports, versions=versions, progress=progress)
+    return replace(
+        first,
+        reports=reports,
+        versions=versions,
+        progress=progress,
+        added={document_id for one in results for document_id in one.added},
+        edited={document_id for one in results for document_id in one.edited},
+    )
 
 
 def _begun(before: Progress, known: pl.DataFrame) -> Progress:
@@ -344,32 +376,6 @@ def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFra
 def _gone(listed: pl.DataFrame, seen: Seen) -> pl.DataFrame:
     """Return the listed documents that would have been found but were not."""
     return listed.filter(seen.covered).join(seen.files, on="document_id", how="anti")
-
-
-def _commit(
-    lake: Lake, shard: str, actual: Partition, seen: Seen, verdict: Verdict
-) -> tuple[ListingReport, str | None]:
-    """Commit a shard's listing if it changed; return its report and, if it is new, its version."""
-    others = actual.table.filter(~seen.covered)
-    kept = kept_rows(_gone(actual.table, seen), verdict)
-    listing = pl.concat([others, seen.files, kept]).sort("document_id")
-    change = diff(listing, actual.table, key="document_id", same=SAME)
-    version = None
-    if actual.meta is None or not listing.equals(actual.table):
-        version = content_version(listing, ["document_id", "version", "modified_at", "problem"])
-        meta = Meta(version, LISTING_VERSION, changes=actual.changes + change.size)
-        lake.commit(PartitionKey(Asset.SOURCE_FILES, shard), listing, meta, actual.token)
-        version = version if actual.meta is None or version != actual.meta.data_version else None
-    added = change.make.join(actual.table, on="document_id", how="anti").height
-    report = ListingReport(
-        documents=listing.height,
-        added=added,
-        changed=change.make.height - added,
-        removed=len(change.removed),
-        missing=listing.height - listing["missing"].null_count(),
-        bytes=int(listing["size"].sum()),
-    )
-    return report, version
 
 
 def _doubt(actual: Partition) -> Doubt | None:

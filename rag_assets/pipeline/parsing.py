@@ -5,7 +5,7 @@ not: how one document is parsed (`adapters/parsing/`).
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -142,9 +142,21 @@ class DocumentParser:
 
 
 def parse_shard(
-    lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
+    lake: Lake,
+    parser: DocumentParser,
+    shard: str,
+    micro_batch: int,
+    only: Set[str] | None = None,
 ) -> tuple[ParsingReport, pl.DataFrame]:
     """Bring a shard's parsed documents in sync with its listing; parse only what changed.
+
+    Args:
+        lake: Where the partitions are.
+        parser: Reads and parses.
+        shard: The shard.
+        micro_batch: Number of documents parsed between checkpoints.
+        only: Ids of the documents to parse, if not all that changed; removed ones are dropped in
+            any case. The shard stays stale for the others.
 
     Returns:
         The report of the run, and all rows of the shard.
@@ -152,7 +164,7 @@ def parse_shard(
     Raises:
         StaleInputError: The shard has never been listed.
     """
-    return lake.update(lambda: _parse_once(lake, parser, shard, micro_batch))
+    return lake.update(lambda: _parse_once(lake, parser, shard, micro_batch, only))
 
 
 def retry_quarantined(lake: Lake, shard: str, pattern: str) -> list[str]:
@@ -196,7 +208,7 @@ def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, i
 
 
 def _parse_once(
-    lake: Lake, parser: DocumentParser, shard: str, micro_batch: int
+    lake: Lake, parser: DocumentParser, shard: str, micro_batch: int, only: Set[str] | None
 ) -> tuple[ParsingReport, pl.DataFrame]:
     key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
     actual = lake.read(key, PARSED_DOCUMENTS)
@@ -210,7 +222,11 @@ def _parse_once(
     present = actual.table.join(absent, on="document_id", how="anti")
     desired, now = listed.with_columns(parser=pl.lit(parser.version)), datetime.now(UTC)
     change = diff(desired, as_listed(present, parser.version, now), key="document_id", same=SAME)
-    resumed, fresh = _parse_missing(lake, key, parser, change.make, micro_batch)
+    make = change.make
+    if only is not None:
+        make = make.filter(pl.col("document_id").is_in(sorted(only)))
+    left = change.make.height - make.height
+    resumed, fresh = _parse_missing(lake, key, parser, make, micro_batch)
     parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
     parsed = with_last_readable(parsed, actual.table, parser.rereading, now)
     kept, touched = _kept(present, parsed, listed)
@@ -222,7 +238,7 @@ def _parse_once(
         upstream={
             Asset.SOURCE_FILES: _input(listing, desired, as_listed(table, parser.version, now))
         },
-        changes=actual.changes + change.size + touched,
+        changes=actual.changes + change.size - left + touched,
         metrics={
             **Quarantine.of(quarantined(table)).as_metrics(),
             **outcomes.as_metrics(),
@@ -231,8 +247,9 @@ def _parse_once(
     )
     if meta != actual.meta or not table.equals(actual.table):
         lake.commit(key, table, meta, actual.token)
-        lake.clear_checkpoints(key)
-    if change.size:
+        if not left:  # else they may be those of a run over the whole shard
+            lake.clear_checkpoints(key)
+    if change.size - left:
         logger.info("%s: %s", key.path, outcomes)
     report = ParsingReport(
         parsed=fresh.filter(HAS_TEXT).height,

@@ -33,6 +33,22 @@ class SensorSettings(Area):
     to bulk runs.
     """
 
+    stream_run: bool = True
+    """Whether a standing run, the job `stream`, takes edits as they arrive. If false, the sensors
+    start runs for them.
+    """
+
+    stream_idle_seconds: float = Field(default=600, ge=0)
+    """How long the standing stream run stays without a change, with its models in memory; the next
+    change starts another one. 0: it always stays.
+    """
+
+    stream_run_seconds: float = Field(default=21_600, gt=0)
+    """Age at which a standing stream run is replaced by a successor."""
+
+    stream_run_events: int = Field(default=20_000, gt=0)
+    """Number of events in its log at which a standing stream run is replaced by a successor."""
+
     shards_per_run: int = Field(default=64, gt=0)
     """Maximum number of shards per bulk run or backfill run."""
 

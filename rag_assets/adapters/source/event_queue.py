@@ -47,14 +47,25 @@ class EventQueue:
             SourceError: The queue refused the request.
         """
         for _ in range(MESSAGES_PER_DRAIN // MESSAGES_PER_REQUEST):
-            with self._translating_errors():
-                response = self._client.receive_message(
-                    QueueUrl=self._url, MaxNumberOfMessages=MESSAGES_PER_REQUEST, WaitTimeSeconds=0
-                )
-            batch = [Message(m["Body"], m["ReceiptHandle"]) for m in response.get("Messages", ())]
+            batch = self.receive(0)
             if not batch:
                 return
             yield batch
+
+    def receive(self, seconds: int) -> list[Message]:
+        """Wait up to so many seconds for messages (0 to 20); return up to ten, maybe none.
+
+        Raises:
+            SourceUnavailableError: The queue cannot be reached.
+            SourceError: The queue refused the request.
+        """
+        with self._translating_errors():
+            response = self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=MESSAGES_PER_REQUEST,
+                WaitTimeSeconds=seconds,
+            )
+        return [Message(m["Body"], m["ReceiptHandle"]) for m in response.get("Messages", ())]
 
     def delete(self, messages: list[Message]) -> None:
         """Delete messages, once they have been processed."""

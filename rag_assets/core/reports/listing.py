@@ -35,6 +35,8 @@ class ListingResult:
         unlisted: Folder → why it could not be listed; what is known of its documents is kept.
         doubt: The removal that is doubted, if the listing was of the whole source.
         doubt_changed: Whether the doubt began, changed or ended.
+        added: Documents that were not listed before.
+        edited: Documents that were, and have changed or are gone.
     """
 
     reports: dict[str, ListingReport] = field(default_factory=dict)
@@ -45,6 +47,8 @@ class ListingResult:
     unlisted: Mapping[str, str] = field(default_factory=dict)
     doubt: Doubt | None = None
     doubt_changed: bool = False
+    added: set[str] = field(default_factory=set)
+    edited: set[str] = field(default_factory=set)
 
     def warning(self) -> str:
         """Return a sentence about the folders that could not be listed; empty if none."""

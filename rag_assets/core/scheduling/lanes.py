@@ -104,12 +104,14 @@ class Plan:
         waiting: Stale shards that wait for a run in flight to end.
         held_back: Stale shards that wait because too many runs are in flight.
         for_later: Stale shards that wait for the bulk window.
+        left: Stale shards that are left to the standing stream run.
     """
 
     runs: tuple[PlannedRun, ...]
     waiting: tuple[StaleShard, ...]
     held_back: tuple[StaleShard, ...]
     for_later: tuple[StaleShard, ...] = ()
+    left: tuple[StaleShard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,15 @@ def describe(
 
     Args:
         unit: What changes, in the plural: documents or chunks.
-        plan: The requested runs, and the shards that wait.
+        plan: The requested runs, and the shards that wait or are left to the standing run.
         in_flight: Number of the job's runs that are queued or started.
         waits: The shards that wait because of earlier failures.
         opens: When the bulk window opens, if it is closed now.
     """
     parts = [_runs_message(unit, plan)] if plan.runs else []
+    if plan.left:
+        work, shards = sum(shard.work for shard in plan.left), _count(len(plan.left), "shard")
+        parts.append(f"{work} changed {unit} in {shards} left to the standing stream run")
     if plan.for_later and opens is not None:
         shards = _count(len(plan.for_later), "shard")
         parts.append(f"{shards} held back: the bulk window opens at {opens:%H:%M} UTC")

@@ -1,16 +1,12 @@
 """`chunks`: the text of every parsed document, split into pieces that can be embedded."""
 
 import logging
-from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from rag_assets.adapters.parsing.tokenizer import TokenCount
-from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.names import Asset
-from rag_assets.core.reports import previews
-from rag_assets.defs.metadata import as_metadata, timing
+from rag_assets.defs.metadata import chunks_metadata, timing
 from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
@@ -42,22 +38,6 @@ def chunks(
                 report, rows = chunk_shard(lake, splitter, shard)
             logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
             context.add_asset_metadata(
-                as_metadata(report)
-                | timed.pace("documents", report.documents_chunked)
-                | _preview(rows, limits),
-                partition_key=shard,
+                chunks_metadata(report, rows, limits, timed), partition_key=shard
             )
     errors.raise_if_all_failed()
-
-
-def _preview(table: pl.DataFrame, limits: ChunkLimits) -> dict[str, Any]:
-    """Return metadata of a partition: a preview of its chunks, and their sizes."""
-    tokens = table["tokens"]
-    return {
-        "dagster/partition_row_count": table.height,
-        "rag_assets/tokens_median": float(tokens.quantile(0.5) or 0.0),
-        "rag_assets/sizes": dg.MetadataValue.md(
-            previews.histogram(tokens.to_list(), limits.tokens, "tokens")
-        ),
-        "rag_assets/preview": dg.MetadataValue.md(previews.chunks(table)),
-    }

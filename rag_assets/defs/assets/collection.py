@@ -8,7 +8,7 @@ import polars as pl
 
 from rag_assets.core.errors import SupersededInputError
 from rag_assets.core.names import Asset
-from rag_assets.defs.metadata import as_metadata, lag_metadata, timing
+from rag_assets.defs.metadata import collection_metadata, timing
 from rag_assets.defs.resources import IndexResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
@@ -69,13 +69,6 @@ def _written(
         context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)
         return False
     context.add_asset_metadata(
-        as_metadata(report)
-        | timed.pace("rows", report.written)
-        | lag_metadata(lags)
-        | {
-            "dagster/partition_row_count": report.rows,
-            "rag_assets/collection": target.name,
-        },
-        partition_key=partition,
+        collection_metadata(report, lags, target.name, timed), partition_key=partition
     )
     return True

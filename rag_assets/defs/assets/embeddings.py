@@ -1,16 +1,14 @@
 """`embeddings`: one vector for each distinct text of a shard's chunks, for one model."""
 
-from typing import Any
-
 import dagster as dg
 
 from rag_assets.core.names import Asset
-from rag_assets.defs.metadata import as_metadata, timing
+from rag_assets.defs.metadata import embeddings_metadata, timing
 from rag_assets.defs.resources import IndexResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
 from rag_assets.models.registry import read_records, require_maintained
-from rag_assets.pipeline.embedding import EmbeddingReport, ModelRun, SharedVectors, embed_shard
+from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
 
 
 @dg.asset(
@@ -35,14 +33,6 @@ def embeddings(context: dg.AssetExecutionContext, index: IndexResource) -> None:
                 with timing() as timed:
                     report = embed_shard(run, shard, shared)
                 context.add_asset_metadata(
-                    as_metadata(report) | timed.pace("texts", report.computed) | _rates(report),
-                    partition_key=partition,
+                    embeddings_metadata(report, timed), partition_key=partition
                 )
     errors.raise_if_all_failed()
-
-
-def _rates(report: EmbeddingReport) -> dict[str, Any]:
-    """Return metadata: the row count and, if the model was used, its rate."""
-    rate = report.tokens / report.seconds if report.seconds else 0.0
-    pace = {"rag_assets/tokens_per_second": rate} if rate else {}
-    return {"dagster/partition_row_count": report.vectors, **pace}

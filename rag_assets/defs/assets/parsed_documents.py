@@ -4,8 +4,7 @@ import dagster as dg
 
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.names import Asset
-from rag_assets.core.reports import previews
-from rag_assets.defs.metadata import as_metadata, table, timing
+from rag_assets.defs.metadata import documents_metadata, timing
 from rag_assets.defs.resources import IndexResource, ParserResource, SourceResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
@@ -38,12 +37,6 @@ def parsed_documents(
                 with timing() as timed:
                     report, rows = parse_shard(lake, documents, shard, parser.micro_batch)
                 context.add_asset_metadata(
-                    as_metadata(report)
-                    | timed.pace("documents", report.parsed)
-                    | {
-                        "dagster/partition_row_count": rows.height,
-                        "rag_assets/preview": table(previews.documents(rows)),
-                    },
-                    partition_key=shard,
+                    documents_metadata(report, rows, timed), partition_key=shard
                 )
     errors.raise_if_all_failed()

@@ -5,12 +5,13 @@ What belongs here: jobs and their ops. What does not: when they run (`schedules.
 
 from typing import Any
 
-from rag_assets.defs.jobs import ingestion, models, upkeep
+from rag_assets.defs.jobs import ingestion, models, stream, upkeep
 
 ALL: list[Any] = [
     ingestion.ingest_documents,
     ingestion.index_chunks,
     ingestion.retry_quarantined,
+    stream.stream,
     upkeep.accept_doubted_removal,
     upkeep.audit,
     upkeep.run_checks,

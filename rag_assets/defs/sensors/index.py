@@ -3,6 +3,7 @@
 Like `source_sensor` it is level-triggered; it does no work itself.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import dagster as dg
@@ -12,8 +13,10 @@ from rag_assets.core.errors import ConfigurationError, VectorStoreError
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Job, Partition, Sensor
 from rag_assets.core.scheduling.lanes import StaleShard
+from rag_assets.core.scheduling.stream import Patience
 from rag_assets.defs.jobs.ingestion import index_chunks
 from rag_assets.defs.jobs.models import promote, restore_alias
+from rag_assets.defs.jobs.stream import stream
 from rag_assets.defs.resources import ChunkerResource, IndexResource, ParserResource
 from rag_assets.defs.sensors.alias import AliasWatch
 from rag_assets.defs.sensors.tick import Tick
@@ -31,10 +34,11 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
     """Return the sensor; it is running by default, and its interval is a setting."""
     known: KnownMetas = {}  # partition metadata, kept from tick to tick
     watch = AliasWatch()
+    patience: defaultdict[str, Patience] = defaultdict(Patience)
 
     @dg.sensor(
         name=Sensor.INDEX,
-        jobs=[index_chunks, promote, restore_alias],
+        jobs=[index_chunks, stream, promote, restore_alias],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds shards that are not in sync in a maintained model's collection and"
@@ -55,7 +59,7 @@ def index_sensor(settings: Settings) -> dg.SensorDefinition:
             metas = watch.look(tick, opened, registry, metas)
             for model in registry.maintained:
                 try:
-                    _reconcile(tick, opened, model, metas, first=watch.unserved)
+                    _reconcile(tick, opened, model, metas, patience[model], first=watch.unserved)
                 except ConfigurationError as error:
                     tick.messages.append(f"{model} is skipped: {error}")
                 except VectorStoreError as error:
@@ -83,7 +87,9 @@ def _report_unregistered(tick: Tick, registry: Registry) -> None:
             tick.messages.append(f"{model} is skipped: it is a partition but not registered.")
 
 
-def _reconcile(tick: Tick, index: Index, model: str, metas: Metas, *, first: bool) -> None:
+def _reconcile(
+    tick: Tick, index: Index, model: str, metas: Metas, patience: Patience, *, first: bool
+) -> None:
     """Request runs of a model's stale shards or, if nothing has been live, its promotion.
 
     Raises:
@@ -101,6 +107,7 @@ def _reconcile(tick: Tick, index: Index, model: str, metas: Metas, *, first: boo
         stream_changes=tick.settings.stream_chunks,
         unit=f"chunks for {model}",
         assets=(Asset.EMBEDDINGS, Asset.COLLECTION),
+        patience=patience,
     )
     # Filled is enough: in a bucket that changes all the time, there may be no moment at which no
     # shard at all is stale. The gate waits for each row to be in sync at some moment.

@@ -15,16 +15,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from rag_assets.adapters.lake.lake import KnownMetas, Lake
 from rag_assets.adapters.source.event_queue import EventQueue
+from rag_assets.adapters.source.feeds import QueueFeed
 from rag_assets.adapters.source.source import WHOLE, Source, Window
-from rag_assets.core.addresses import parse_address
-from rag_assets.core.documents.bucket_events import changed_keys
 from rag_assets.core.documents.removals import Progress, RemovalPolicy
 from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Asset, Job, Sensor
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.clocks import remaining
+from rag_assets.core.scheduling.stream import Patience
 from rag_assets.defs.checks.listing import removals_result as removals
 from rag_assets.defs.jobs.ingestion import ingest_documents
+from rag_assets.defs.jobs.stream import stream
 from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
@@ -65,14 +66,16 @@ class ListingState:
 def source_sensor(settings: Settings) -> dg.SensorDefinition:
     """Return the sensor; it is running by default, and its interval is a setting."""
     known: KnownMetas = {}  # partition metadata, kept from tick to tick
+    patience = Patience()
 
     @dg.sensor(
         name=Sensor.SOURCE,
-        job=ingest_documents,
+        jobs=[ingest_documents, stream],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds new, changed and deleted documents in the source and requests runs over"
-        " their shards: few changes as stream runs, many as bulk runs.",
+        " their shards, few as stream runs and many as bulk runs. Has a standing stream run take"
+        " the edits.",
     )
     def evaluate(
         context: dg.SensorEvaluationContext,
@@ -94,7 +97,9 @@ def source_sensor(settings: Settings) -> dg.SensorDefinition:
             stream_changes=settings.stream_documents,
             unit="documents",
             assets=names[1:],
+            patience=patience,
         )
+        tick.keep_standing()
         tick.heartbeat(Asset.SOURCE_FILES)
         return tick.result(context, _STATE.dump_json(state).decode())
 
@@ -166,40 +171,36 @@ class SourceListing:
     def take_notifications(self, state: ListingState) -> ListingState:
         """Look up the documents that the bucket's notifications name; return the new state.
 
-        The messages are deleted afterwards.
+        The messages are deleted afterwards. While a standing run streams, they are left to it.
         """
         settings, messages = self.tick.settings, self.tick.messages
-        if not settings.events_queue_url:
+        if not settings.events_queue_url or self.tick.standing.started:
             return state
         result = ListingResult(progress=state.progress)
-        queue = _queue(settings.events_queue_url, json.dumps(settings.events_options))
-        address = parse_address(settings.source)
-        prefix = address.prefix
+        options = json.dumps(settings.events_options)
+        feed = _feed(settings.source, settings.events_queue_url, options)
         try:
-            notes = [message for batch in queue.drain() for message in batch]
-            keys = [changed_keys(message.body, address.bucket) for message in notes]
-            named = {key for names in keys for key in names or ()}
-            ids = {key.removeprefix(prefix) for key in named if key.startswith(prefix)}
+            hint = feed.drained()
             result = look_up(
                 self.lake,
                 self.source,
-                ids,
+                hint.document_ids,
                 self.shards,
                 policy=self.policy,
                 progress=state.progress,
             )
-            queue.delete(notes)
+            feed.acknowledge(hint)
         except SourceError as error:
             messages.append(f"{error} Changes will be found by listing.")
         else:
-            invalid = keys.count(None)
-            if notes:
-                message = f"{len(notes)} notifications named {len(ids)} documents"
-                messages.append(message + (f"; {invalid} were invalid." if invalid else "."))
+            if hint.messages:
+                named = f"{len(hint.messages)} notifications named {len(hint.document_ids)}"
+                invalid = f"; {hint.unreadable} were invalid" if hint.unreadable else ""
+                messages.append(f"{named} documents{invalid}.")
         self.tick.observe(result)
         return replace(state, progress=result.progress)
 
 
 @cache
-def _queue(url: str, options: str) -> EventQueue:
-    return EventQueue(url, json.loads(options))
+def _feed(source: str, url: str, options: str) -> QueueFeed:
+    return QueueFeed(EventQueue(url, json.loads(options)), source)

@@ -9,28 +9,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
 
 from rag_assets.adapters.lake.lake import KnownMetas, Lake, Meta, problems
-from rag_assets.core.names import Asset, Sensor, Tag
+from rag_assets.core.names import Asset, Job, Sensor, Tag
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.bulk_window import closed_until
 from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard, plan_runs
-from rag_assets.core.scheduling.retries import RetryPolicy, waiting
+from rag_assets.core.scheduling.retries import RetryPolicy, Wait, waiting
+from rag_assets.core.scheduling.stream import Patience, taken, without
 from rag_assets.core.scheduling.tick_message import describe
 from rag_assets.defs.metadata import listing_events
 from rag_assets.instance.freshness import heartbeats
 from rag_assets.instance.launchers.starting import fail_lost_starts, sees_processes
 from rag_assets.instance.runs import is_in_flight, last_run, read_runs, request
+from rag_assets.instance.standing import StandingRuns, request_standing
 from rag_assets.settings import Settings
 
 SECONDS_TO_MOVE = 60  # minimum time from a run that moved the alias to the next request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tick:
     """Collects one sensor tick's run requests, messages and asset events.
 
@@ -48,6 +51,11 @@ class Tick:
     behind: list[str] = field(default_factory=list)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    @cached_property
+    def standing(self) -> StandingRuns:
+        """The standing stream runs; none if they are switched off."""
+        return StandingRuns.read(self.instance) if self.settings.stream_run else StandingRuns(())
+
     def request_runs(
         self,
         job: str,
@@ -57,8 +65,11 @@ class Tick:
         stream_changes: int,
         unit: str,
         assets: Sequence[str],
+        patience: Patience,
     ) -> None:
         """Request runs over stale partitions, by the lane and retry policies.
+
+        What a standing stream run takes is left to it. If there is none, one is requested for it.
 
         Args:
             job: The job to run.
@@ -67,15 +78,13 @@ class Tick:
             stream_changes: Maximum number of changes to process as stream runs.
             unit: What changes: documents or chunks.
             assets: The assets of the job to materialise.
+            patience: Remembers from tick to tick what is left to the standing run.
         """
         if not stale:
+            patience.left((), time.monotonic())
             return
         runs = read_runs(self.instance, job, assets, partitions)
-        retries = RetryPolicy(
-            self.settings.retry_initial_seconds,
-            self.settings.retry_max_seconds,
-            self.settings.fingerprint,
-        )
+        retries = self._retries
         waits = waiting(stale, runs.ended, retries, time.time())
         ready = [shard for shard in stale if shard.position not in waits]
         lanes = LanePolicy(
@@ -85,6 +94,8 @@ class Tick:
             bulk=self.bulk_from is None,
         )
         plan = plan_runs(ready, runs.in_flight, lanes)
+        left = self._left(taken(ready, runs.in_flight, lanes), patience)
+        plan = without(plan, left)
         if len(plan.for_later) < len(stale):
             self.behind.append(unit)
         self.messages.append(
@@ -102,6 +113,54 @@ class Tick:
                 source=self.settings.source,
             )
             for run in plan.runs
+        )
+
+    def _left(self, takes: Sequence[StaleShard], patience: Patience) -> list[StaleShard]:
+        """Return the shards to leave to the standing run, which is requested if there is none."""
+        if not self.settings.stream_run:
+            return []
+        left = patience.left(takes, time.monotonic())
+        if left and not self.standing.runs:
+            self.request_standing("there are edits to stream")
+        return left if self.standing.runs or self._asked_for_standing else []
+
+    def keep_standing(self) -> None:
+        """Request a successor of a standing run that needs one; the first one, if it always stays.
+
+        A run is ended by its successor alone, or because it is idle.
+        """
+        if not self.settings.stream_run or not self.standing.needs_successor(
+            self.settings.fingerprint
+        ):
+            return
+        if self.standing.runs:
+            self.request_standing("the one that streams is due to be replaced")
+        elif not self.settings.stream_idle_seconds:
+            self.request_standing("none streams")
+
+    @property
+    def _asked_for_standing(self) -> bool:
+        return any(request.job_name == Job.STREAM for request in self.requests)
+
+    def request_standing(self, reason: str) -> None:
+        """Request a standing stream run, unless earlier ones have failed just now."""
+        if self._asked_for_standing:
+            return
+        requested = request_standing(
+            self.instance, self._retries, source=self.settings.source, reason=reason
+        )
+        if isinstance(requested, Wait):
+            self.messages.append(f"The stream run has failed ({requested.error}) and waits.")
+        else:
+            self.requests.append(requested)
+            self.messages.append(f"A stream run is requested: {reason}.")
+
+    @property
+    def _retries(self) -> RetryPolicy:
+        return RetryPolicy(
+            self.settings.retry_initial_seconds,
+            self.settings.retry_max_seconds,
+            self.settings.fingerprint,
         )
 
     def request_alias(self, job: str, key: str, reason: str, **config: Any) -> None:

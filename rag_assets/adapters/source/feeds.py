@@ -1,0 +1,151 @@
+"""Feeds: which documents of a source may have changed, told as it happens.
+
+A feed is a hint and never the truth: it may be late, repeat itself, or miss a change. Whoever
+follows it looks the documents up in the source, and the listings find what it missed.
+
+What belongs here: waiting for hints, from a queue of notifications or a folder's file system. What
+does not: looking documents up (`source.py`), and requests to the queue (`event_queue.py`).
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from typing_extensions import override
+
+from rag_assets.adapters.source.event_queue import EventQueue, Message
+from rag_assets.core.addresses import FILE, parse_address
+from rag_assets.core.documents.bucket_events import changed_keys
+from rag_assets.core.documents.keys import valid_text
+from rag_assets.core.errors import SourceError
+
+GATHER_SECONDS = 0.03  # what comes within it is one batch
+LONGEST_POLL = 5  # seconds, so that a process that ends is not waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Documents that may have changed.
+
+    Attributes:
+        document_ids: Their ids, which need not exist.
+        messages: The messages that named them, to be acknowledged.
+        unreadable: Number of messages in an unknown format.
+        list_all: Whether something changed that ids cannot tell: a folder was moved into place.
+    """
+
+    document_ids: frozenset[str] = frozenset()
+    messages: tuple[Message, ...] = ()
+    unreadable: int = 0
+    list_all: bool = False
+
+
+class ChangeFeed(Protocol):
+    """Hints, one after another."""
+
+    def hints(self, stop: threading.Event, limit: int) -> Iterator[Hint]:
+        """Yield hints until `stop` is set; an empty one at least every few seconds.
+
+        What comes within some tens of milliseconds is one hint, of about `limit` documents at most.
+
+        Raises:
+            SourceError: There can be no hints now.
+        """
+        ...
+
+    def acknowledge(self, hint: Hint) -> None:
+        """Take note that a hint has been followed: it need not be given again."""
+        ...
+
+
+class QueueFeed(ChangeFeed):
+    """The hints of a bucket's event notifications in a queue."""
+
+    def __init__(self, queue: EventQueue, source: str) -> None:
+        self._queue = queue
+        self._bucket = parse_address(source)
+
+    @override
+    def hints(self, stop: threading.Event, limit: int) -> Iterator[Hint]:
+        while not stop.is_set():
+            messages = self._queue.receive(LONGEST_POLL)
+            until = time.monotonic() + GATHER_SECONDS
+            while messages and len(messages) < limit and time.monotonic() < until:
+                more = self._queue.receive(0)
+                messages += more
+                if not more:
+                    time.sleep(GATHER_SECONDS / 3)
+            yield self.hint(messages)
+
+    def hint(self, messages: list[Message]) -> Hint:
+        """Return what messages tell."""
+        keys = [changed_keys(message.body, self._bucket.bucket) for message in messages]
+        named = {key for names in keys for key in names or ()}
+        prefix = self._bucket.prefix
+        ids = frozenset(key.removeprefix(prefix) for key in named if key.startswith(prefix))
+        return Hint(ids, tuple(messages), keys.count(None))
+
+    def drained(self) -> Hint:
+        """Return what all messages tell that are in the queue now, up to a limit; do not wait."""
+        return self.hint([message for batch in self._queue.drain() for message in batch])
+
+    @override
+    def acknowledge(self, hint: Hint) -> None:
+        self._queue.delete(list(hint.messages))
+
+
+class FolderFeed(ChangeFeed):
+    """The hints of a local folder's file system."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+
+    @override
+    def hints(self, stop: threading.Event, limit: int) -> Iterator[Hint]:
+        from watchfiles import Change, watch  # noqa: PLC0415 - only the stream run needs it
+
+        gather = int(GATHER_SECONDS * 1000)
+        try:
+            for changes in watch(
+                self._root,
+                watch_filter=None,
+                debounce=5 * gather,
+                step=gather,
+                stop_event=stop,
+                rust_timeout=LONGEST_POLL * 1000,
+                yield_on_timeout=True,
+                raise_interrupt=False,
+                ignore_permission_denied=True,
+            ):
+                ids = [valid_text(self._key(path)) for _, path in changes]
+                folders = any(c is Change.added and Path(path).is_dir() for c, path in changes)
+                yield Hint(frozenset(ids), list_all=folders)
+        except (OSError, RuntimeError) as error:
+            raise SourceError(
+                f"Changes in {self._root} cannot be watched: {error}. They are found by listing."
+            ) from error
+
+    def _key(self, path: str) -> str:
+        return Path(path).relative_to(self._root).as_posix()
+
+    @override
+    def acknowledge(self, hint: Hint) -> None:
+        pass
+
+
+def open_feed(source: str, queue_url: str, options: Mapping[str, Any]) -> ChangeFeed | None:
+    """Open the feed of a source: its queue if there is one, else a local folder's file system.
+
+    Returns:
+        None for any other source, whose changes are found by listing.
+
+    Raises:
+        SourceError: The queue cannot be opened.
+    """
+    if queue_url:
+        return QueueFeed(EventQueue(queue_url, dict(options)), source)
+    address = parse_address(source)
+    return FolderFeed(Path(address.path)) if address.scheme == FILE else None

@@ -1,0 +1,274 @@
+"""The job `stream`: a run that stays, and brings changes into the index as they arrive.
+
+What belongs here: what the run reports to Dagster, and when it ends. What does not: the work
+(`pipeline/stream.py`), and when a run is requested (`defs/sensors/source.py`).
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
+
+from rag_assets.adapters.lake.lake import PartitionKey
+from rag_assets.adapters.parsing.parser import parser_version
+from rag_assets.adapters.parsing.tokenizer import TokenCount
+from rag_assets.core.names import Asset, Job, Op
+from rag_assets.core.scheduling.lanes import InFlight
+from rag_assets.core.scheduling.stream import SUCCESSION_SECONDS, Life, Standing, relieved
+from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.metadata import (
+    Timing,
+    chunks_metadata,
+    collection_metadata,
+    documents_metadata,
+    embeddings_metadata,
+    listing_metadata,
+)
+from rag_assets.defs.resources import (
+    ChunkerResource,
+    IndexResource,
+    ParserResource,
+    SourceResource,
+    StreamResource,
+)
+from rag_assets.instance.partitions import model_shard_key
+from rag_assets.instance.runs import in_flight
+from rag_assets.instance.standing import StandingRuns, tell
+from rag_assets.models.registry import maintained_collections, read_records
+from rag_assets.pipeline.chunking import Chunker
+from rag_assets.pipeline.embedding import ModelRun
+from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.listing import LISTING_VERSION
+from rag_assets.pipeline.parsing import DocumentParser
+from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Target, Written
+
+CHECK_SECONDS = 2.0  # between two looks at the other runs
+SILENT_SECONDS = 120.0  # after which an idle run says that it is there; see max_silent_seconds
+
+
+@dg.op(name=Op.STREAM, out={})
+def stream_changes(
+    context: dg.OpExecutionContext,
+    *,
+    source: SourceResource,
+    index: IndexResource,
+    parser: ParserResource,
+    chunker: ChunkerResource,
+    stream: StreamResource,
+) -> Iterator[dg.AssetMaterialization]:
+    """Bring changes into the index as they arrive, until the run has had its time."""
+    opened_source = source.open()
+    with index.open() as opened, parser.open() as pool:
+        documents = DocumentParser(
+            opened_source, pool, parser.parse_workers, parser.version, parser.rereading
+        )
+        count = TokenCount(chunker.tokenizer)
+        splitter = Chunker(chunker.limits(), count, opened_source.uri, chunker.version)
+        limits = Limits(
+            documents=stream.stream_documents,
+            chunks=stream.stream_chunks,
+            look_seconds=stream.tick_seconds,
+            micro_batch=parser.micro_batch,
+            removals=source.removal_policy(),
+            retries=stream.policy(),
+        )
+        working = Stream(
+            lake=opened.lake,
+            source=opened_source,
+            shards=opened.shards,
+            parser=documents,
+            chunker=splitter,
+            targets=lambda: _targets(opened),
+            in_flight=lambda model: _in_flight(context.instance, opened.shards, model),
+            limits=limits,
+            feed=stream.open_feed(),
+        )
+        reported = Reported(context, splitter, opened)
+        with working:
+            ends = Ending(context, stream.life(), stream.fingerprint, reported, working)
+            for outcome in working.outcomes():
+                yield from reported.events(outcome)
+                if reason := ends.reason():
+                    context.log.info(f"This run ends: {reason}.")
+                    break
+        for outcome in working.finished():
+            yield from reported.events(outcome)
+
+
+@dg.job(
+    name=Job.STREAM,
+    hooks={note_failure},
+    description="A run that stays: it takes edits as they arrive, and parses, splits, embeds and"
+    " writes them at once, for every maintained model. The source sensor starts it and its"
+    " successors.",
+)
+def stream() -> None:
+    """Stream changes."""
+    stream_changes()
+
+
+def _targets(index: Index) -> Sequence[Target]:
+    """Return the models whose collections can be kept in sync: not those that are being filled."""
+    records = read_records(index.lake)
+    found = []
+    for collection in maintained_collections(index):
+        spec = collection.spec
+        same = records.same_signature(spec.key, spec.signature)
+        if not collection.problem:
+            index.load(spec)
+            found.append(Target(ModelRun(index, spec, same), collection))
+    return found
+
+
+def _in_flight(
+    instance: dg.DagsterInstance, shards: Sequence[str], model: str
+) -> tuple[InFlight, ...]:
+    if not model:
+        return in_flight(
+            instance, Job.INGEST_DOCUMENTS, (Asset.PARSED_DOCUMENTS, Asset.CHUNKS), shards
+        )
+    keys = [str(model_shard_key(model, shard)) for shard in shards]
+    return in_flight(instance, Job.INDEX_CHUNKS, (Asset.EMBEDDINGS, Asset.COLLECTION), keys)
+
+
+@dataclass
+class Reported:
+    """What the run has reported: a materialisation of each partition that was written.
+
+    Attributes:
+        count: Number of events.
+        active: When something was done last, in seconds of the monotonic clock.
+    """
+
+    context: dg.OpExecutionContext
+    chunker: Chunker
+    index: Index
+    count: int = 0
+    active: float = field(default_factory=time.monotonic)
+    spoken: float = field(default_factory=time.monotonic)
+    _latest: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def events(self, outcome: Outcome) -> Iterator[dg.AssetMaterialization]:
+        """Yield the events of an outcome; log what it is in words."""
+        if isinstance(outcome, Batch):
+            self._say(outcome)
+            return
+        self.active = time.monotonic()
+        if isinstance(outcome, Listed):
+            for shard, version in outcome.result.versions.items():
+                key = PartitionKey(Asset.SOURCE_FILES, shard)
+                metadata = listing_metadata(outcome.result.reports[shard])
+                yield from self._event(key, version, LISTING_VERSION, {}, metadata)
+        else:
+            inputs = {asset: state.data_version for asset, state in outcome.meta.upstream.items()}
+            version, metadata = outcome.meta.data_version, self._metadata(outcome)
+            yield from self._event(outcome.key, version, self._code(outcome.key), inputs, metadata)
+
+    def _say(self, batch: Batch) -> None:
+        now = time.monotonic()
+        if batch.sentence:
+            self.context.log.info(batch.sentence)
+        elif now - self.spoken > SILENT_SECONDS:
+            self.context.log.info(f"Nothing has changed for {now - self.active:.0f} s.")
+        else:
+            return
+        self.count += 1
+        self.spoken = now
+
+    def _event(
+        self,
+        key: PartitionKey,
+        version: str,
+        code: str,
+        inputs: dict[str, str],
+        metadata: dict[str, Any],
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Yield a materialisation with the tags by which the UI tells what is stale."""
+        shard = key.parts[-1]
+        tags = {
+            DATA_VERSION_TAG: version,
+            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+            CODE_VERSION_TAG: code,
+        }
+        for asset, used in inputs.items():
+            model = asset in (Asset.EMBEDDINGS, Asset.COLLECTION)
+            upstream = PartitionKey(asset, *(key.parts if model else (shard,)))
+            tags[get_input_data_version_tag(dg.AssetKey(asset))] = used
+            pointer = str(self._pointer(upstream, used))
+            tags[get_input_event_pointer_tag(dg.AssetKey(asset))] = pointer
+        partition = model_shard_key(*key.parts) if len(key.parts) > 1 else shard
+        yield dg.AssetMaterialization(key.asset, partition=partition, metadata=metadata, tags=tags)
+        self._latest[key.path] = (version, self._newest_event())
+        self.count += 1
+
+    def _pointer(self, upstream: PartitionKey, used: str) -> int:
+        """Return the number of the event of the version that was used, or one after it."""
+        version, number = self._latest.get(upstream.path, ("", 0))
+        return number if version == used else self._newest_event()
+
+    def _newest_event(self) -> int:
+        return self.context.instance.event_log_storage.get_maximum_record_id() or 0
+
+    def _code(self, key: PartitionKey) -> str:
+        """Return the code version that the asset's definition has; that of others is the run."""
+        if key.asset == Asset.PARSED_DOCUMENTS:
+            return parser_version()
+        return self.chunker.version if key.asset == Asset.CHUNKS else self.context.run_id
+
+    def _metadata(self, written: Written) -> dict[str, Any]:
+        report, rows, timed = written.report, written.rows, Timing(written.seconds)
+        match written.key.asset:
+            case Asset.PARSED_DOCUMENTS:
+                return documents_metadata(report, rows, timed)
+            case Asset.CHUNKS:
+                return chunks_metadata(report, rows, self.chunker.limits, timed)
+            case Asset.EMBEDDINGS:
+                return embeddings_metadata(report, timed)
+            case _:
+                name = self.index.collection_name(written.key.parts[0])
+                return collection_metadata(report, rows, name, timed)
+
+
+@dataclass
+class Ending:
+    """When the run ends; it looks at the other runs every few seconds."""
+
+    context: dg.OpExecutionContext
+    life: Life
+    configured: str
+    reported: Reported
+    working: Stream
+    began: float = field(default_factory=time.monotonic)
+    _looked: float = 0.0
+    _due: float = 0.0
+
+    def reason(self) -> str:
+        """Return why the run ends now; empty if it goes on."""
+        now, instance, run_id = time.monotonic(), self.context.instance, self.context.run_id
+        if now - self._looked < CHECK_SECONDS:
+            return ""
+        if not self._looked:
+            tell(instance, run_id, Standing.READY)
+            self.context.log.info("Streaming.")
+        self._looked = now
+        newer = StandingRuns.read(instance).newer_than(run_id, self.configured)
+        if reason := relieved(newer, self.configured):
+            return reason
+        if self._due:
+            late = now - self._due >= SUCCESSION_SECONDS
+            return f"no successor came within {SUCCESSION_SECONDS:.0f} s" if late else ""
+        if reason := self.life.due(now - self.began, self.reported.count):
+            self.context.log.info(f"A successor is asked for: {reason}.")
+            tell(instance, run_id, Standing.DUE)
+            self._due = now
+        waits = self.working.waiting
+        return "" if waits else self.life.idle(now - self.reported.active)

@@ -1,0 +1,605 @@
+"""The stream: changes as they arrive, from the source to every collection, in one process.
+
+The way of a change, each step in a thread of its own, so that none waits for a slower one:
+
+    intake ──▶ documents ──▶ one per model
+    look up    parse, split  embed, sync
+
+Each step is told shards, and works on what is stale in them, with the functions that runs use. What
+it is told is a hint: the state is in the lake. So whatever is told twice is done once, whatever is
+not told is found by `Stream.look`, and a process that dies at any point leaves nothing but stale
+shards. What comes while a step works coalesces.
+
+What belongs here: the steps, and what waits between them. What does not: what is streamed at all
+(`core/scheduling/stream.py`), and Dagster (`defs/jobs/stream.py`).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, Self
+
+import polars as pl
+from typing_extensions import override
+
+from rag_assets.adapters.lake.lake import KnownMetas, Lake, Meta, PartitionKey
+from rag_assets.adapters.source.feeds import ChangeFeed, Hint
+from rag_assets.adapters.source.source import Source
+from rag_assets.core.documents.removals import RemovalPolicy
+from rag_assets.core.errors import (
+    ConfigurationError,
+    RagAssetsError,
+    SupersededInputError,
+    UnavailableError,
+)
+from rag_assets.core.identity import shard_of
+from rag_assets.core.names import Asset
+from rag_assets.core.reports.listing import BEGINNING, ListingResult
+from rag_assets.core.scheduling.lanes import InFlight, LanePolicy, StaleShard
+from rag_assets.core.scheduling.retries import RetryPolicy
+from rag_assets.core.scheduling.stream import Shards, Waiting, is_edit, merged, taken
+from rag_assets.pipeline.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
+from rag_assets.pipeline.listing import list_source, look_up
+from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.staleness import (
+    ROWS_COMPARED,
+    Metas,
+    stale_documents,
+    stale_rows,
+)
+from rag_assets.pipeline.sync import sync_shard
+
+logger = logging.getLogger(__name__)
+
+DOCUMENTS_COMPARED = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
+PROGRESS_SECONDS = 60.0  # for which removals add up before they may be doubted
+LONG_LISTING = 2.0  # seconds; a longer listing is left to the source sensor, which makes windows
+JOIN_SECONDS = 30.0  # for a step to finish its batch
+MAX_DOUBLINGS = 16  # of a delay
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A maintained model whose collection can be kept in sync."""
+
+    run: ModelRun
+    collection: ModelCollection
+
+    @property
+    def model(self) -> str:
+        """The model's key."""
+        return self.run.spec.key
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A partition that was written.
+
+    Attributes:
+        key: Its key.
+        meta: Its metadata afterwards.
+        report: What was done, by the function that did it.
+        rows: The shard's rows; for `collection` the lags, as `sync_shard` returns them.
+        seconds: How long it took.
+    """
+
+    key: PartitionKey
+    meta: Meta
+    report: Any
+    rows: pl.DataFrame
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Listings that changed."""
+
+    result: ListingResult
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that a step has finished, or why it has not, in words; empty if there is none."""
+
+    sentence: str = ""
+
+
+Outcome = Written | Listed | Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings of a stream.
+
+    Attributes:
+        documents: Maximum number of documents that wait to be streamed.
+        chunks: Maximum number of changed chunks of a model that are streamed at once.
+        look_seconds: Interval of the looks at the whole lake, and of short listings.
+        micro_batch: Number of documents parsed between checkpoints.
+        removals: Which removals are doubted.
+        retries: The delays after failures.
+    """
+
+    documents: int
+    chunks: int
+    look_seconds: float
+    micro_batch: int
+    removals: RemovalPolicy
+    retries: RetryPolicy
+
+    def lanes(self, changes: int, shards: int) -> LanePolicy:
+        """Return the policy of the lanes, by which the sensors decide as well."""
+        return LanePolicy(stream_changes=changes, shards_per_run=shards, max_runs=shards)
+
+
+@dataclass
+class Stream:
+    """The stream of one platform.
+
+    Attributes:
+        lake: The lake.
+        source: The source.
+        shards: All shards, in order.
+        parser: Reads and parses documents.
+        chunker: Splits documents.
+        targets: Returns the models to maintain now; asked in every look.
+        in_flight: Returns the runs over partitions of a stage: `""` or a model.
+        limits: The settings.
+        feed: Hints about changes, if the source gives any; else it is listed.
+    """
+
+    lake: Lake
+    source: Source
+    shards: Sequence[str]
+    parser: DocumentParser
+    chunker: Chunker
+    targets: Callable[[], Sequence[Target]]
+    in_flight: Callable[[str], Sequence[InFlight]]
+    limits: Limits
+    feed: ChangeFeed | None = None
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    _outcomes: SimpleQueue[Outcome | None] = field(default_factory=SimpleQueue)
+    _known: KnownMetas = field(default_factory=dict)
+    _models: dict[str, "ModelStep"] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self._documents, self._intake = DocumentStep(self), Intake(self)
+        self._documents.start()
+        self._intake.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop.set()
+        until = time.monotonic() + JOIN_SECONDS
+        for step in self._steps:
+            step.wake()
+        for step in self._steps:
+            step.join(max(0.0, until - time.monotonic()))
+
+    @property
+    def _steps(self) -> "list[Step]":
+        return [self._documents, *self._models.values()]
+
+    @property
+    def waiting(self) -> int:
+        """The number of shards in front of or in the steps."""
+        return sum(step.waiting for step in self._steps)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield what is done, and look at the whole lake now and whenever that is due; never ends.
+
+        Yields at least once per second: an empty batch, if there is nothing.
+
+        Raises:
+            Exception: Something failed that is not about one shard and does not pass.
+        """
+        due, failures = 0.0, 0
+        while True:
+            for thread in (*self._steps, self._intake):
+                if thread.failure is not None:
+                    raise thread.failure
+            if time.monotonic() >= due:
+                due = time.monotonic() + self.limits.look_seconds
+                try:
+                    self.look()
+                    failures = 0
+                except ConfigurationError:
+                    raise
+                except RagAssetsError as error:
+                    due += delay(self.limits.retries, failures)
+                    failures += 1
+                    yield Batch(f"{error} Tried again in {due - time.monotonic():.0f} s.")
+            try:
+                outcome = self._outcomes.get(timeout=min(1.0, max(0.0, due - time.monotonic())))
+            except Empty:
+                outcome = Batch()
+            if outcome is None:
+                due = 0.0 if not failures else due
+            else:
+                yield outcome
+
+    def finished(self) -> Iterator[Outcome]:
+        """Yield what is left of the outcomes, after the steps have ended."""
+        while not self._outcomes.empty():
+            if (outcome := self._outcomes.get()) is not None:
+                yield outcome
+
+    def look(self) -> None:
+        """Compare the whole lake, and have the steps work on what they take."""
+        metas = {
+            asset: self.lake.metas(asset, self._known)
+            for asset in dict.fromkeys((*DOCUMENTS_COMPARED, *ROWS_COMPARED))
+        }
+        self._update_models()
+        for step in self._steps:
+            stale = step.stale(metas, self.shards)
+            takes = taken(stale, self.in_flight(step.model), step.lanes) if stale else ()
+            step.tell({self.shards[shard.position]: None for shard in takes})
+
+    def _update_models(self) -> None:
+        """Start a step for each model to maintain; end those of others."""
+        targets = {target.model: target for target in self.targets()}
+        for model in self._models.keys() - targets.keys():
+            self._models.pop(model).end()
+        for model, target in targets.items():
+            if model not in self._models:
+                self._models[model] = ModelStep(self, target)
+                self._models[model].start()
+            self._models[model].target = target
+
+    def look_soon(self) -> None:
+        """Have the lake looked at."""
+        self._outcomes.put(None)
+
+    def listed(self, result: ListingResult) -> None:
+        """Take note of changes in the listings."""
+        if result.versions:
+            self._outcomes.put(Listed(result))
+            self._documents.admit(result.edited, result.added)
+
+    def chunked(self, shards: Shards) -> None:
+        """Have the models follow the chunks of shards."""
+        for step in list(self._models.values()):
+            step.tell(shards)
+
+    def wrote(self, key: PartitionKey, report: Any, rows: pl.DataFrame, seconds: float) -> None:
+        """Report a partition that was written."""
+        meta = self.lake.meta(key)
+        if meta is not None:
+            self._outcomes.put(Written(key, meta, report, rows, seconds))
+
+    def say(self, sentence: str) -> None:
+        """Report in words."""
+        self._outcomes.put(Batch(sentence))
+
+
+def delay(retries: RetryPolicy, failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row, and now another one."""
+    return min(retries.max_delay, retries.initial_delay * 2.0 ** min(failures, MAX_DOUBLINGS))
+
+
+class _Thread(threading.Thread):
+    """A thread whose failure is raised where the outcomes are read."""
+
+    def __init__(self, name: str, stream: Stream) -> None:
+        super().__init__(name=name, daemon=True)
+        self.stream = stream
+        self.failure: BaseException | None = None
+
+    @override
+    def run(self) -> None:
+        try:
+            self.work()
+        except BaseException as error:
+            self.failure = error
+
+    def work(self) -> None:
+        """Work until the stream stops."""
+        raise NotImplementedError
+
+
+class Intake(_Thread):
+    """Looks changed documents up in the source, and commits their listings."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__("intake", stream)
+        self._progress, self._since = BEGINNING, time.monotonic()
+        self._listing_seconds = 0.0
+
+    @override
+    def work(self) -> None:
+        stream, failures = self.stream, 0
+        while not stream.stop.is_set():
+            try:
+                for hint in self._hints():
+                    self._follow(hint)
+                    failures = 0
+            except ConfigurationError:
+                raise
+            except RagAssetsError as error:
+                wait = delay(stream.limits.retries, failures)
+                failures += 1
+                stream.say(f"{error} Until then, listings find what changes: {wait:.0f} s.")
+                stream.stop.wait(wait)
+
+    def _hints(self) -> Iterator[Hint]:
+        stream = self.stream
+        if stream.feed is not None:
+            yield from stream.feed.hints(stream.stop, stream.limits.documents)
+        while not stream.stop.wait(stream.limits.look_seconds):
+            yield Hint(list_all=True)
+
+    def _follow(self, hint: Hint) -> None:
+        stream = self.stream
+        if hint.document_ids:
+            self._look_up(hint.document_ids)
+        if hint.messages and stream.feed is not None:
+            stream.feed.acknowledge(hint)
+        if hint.unreadable:
+            stream.say(f"{hint.unreadable} notifications are in an unknown format.")
+        if hint.list_all:
+            self._list()
+
+    def _look_up(self, document_ids: frozenset[str]) -> None:
+        stream = self.stream
+        if time.monotonic() - self._since > PROGRESS_SECONDS:
+            self._progress, self._since = BEGINNING, time.monotonic()
+        result = look_up(
+            stream.lake,
+            stream.source,
+            document_ids,
+            stream.shards,
+            policy=stream.limits.removals,
+            progress=self._progress,
+        )
+        self._progress = result.progress
+        stream.listed(result)
+        if document_ids - result.edited - result.added:
+            stream.look_soon()  # another process may have listed them
+
+    def _list(self) -> None:
+        """List the whole source, if that is quick; otherwise the source sensor does it."""
+        if self._listing_seconds > LONG_LISTING:
+            return
+        stream, started = self.stream, time.monotonic()
+        policy = stream.limits.removals
+        stream.listed(
+            list_source(stream.lake, stream.source, stream.shards, stream.shards, policy=policy)
+        )
+        self._listing_seconds = time.monotonic() - started
+
+
+class Step(_Thread):
+    """One step of the stream: shards wait in front of it, and it works on all of them at once.
+
+    Attributes:
+        lanes: How many changes it takes.
+        model: The key of its model; empty if it works for all.
+    """
+
+    lanes: LanePolicy
+    model = ""
+
+    def __init__(self, name: str, stream: Stream) -> None:
+        super().__init__(name, stream)
+        self._shards: dict[str, frozenset[str] | None] = {}
+        self._changed = threading.Condition()
+        self._ended = False
+        self._busy = 0
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
+
+    @property
+    def waiting(self) -> int:
+        """The number of shards that wait or are worked on."""
+        return len(self._shards) + self._busy
+
+    def stale(self, metas: Metas, shards: Sequence[str]) -> list[StaleShard]:
+        """Return the stale shards, by metadata of their partitions."""
+        raise NotImplementedError
+
+    def tell(self, shards: Shards) -> None:
+        """Have shards worked on, except those that wait because of a failure."""
+        now = time.monotonic()
+        ready = {s: ids for s, ids in shards.items() if self._not_before.get(s, 0.0) <= now}
+        with self._changed:
+            self._shards = merged(self._shards, ready)
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """Have the step look whether it is to end."""
+        with self._changed:
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Have the step end after its batch."""
+        self._ended = True
+        self.wake()
+
+    def _is_over(self) -> bool:
+        return self._ended or self.stream.stop.is_set()
+
+    def _has_work(self) -> bool:
+        return bool(self._shards)
+
+    def _take(self) -> Shards:
+        shards, self._shards = self._shards, {}
+        return shards
+
+    @override
+    def work(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_over() or self._has_work())
+                if self._is_over():
+                    return
+                shards = self._take()
+                self._busy = len(shards)
+            try:
+                self.process(shards)
+                failures = 0
+            except UnavailableError as error:
+                wait = delay(self.stream.limits.retries, failures)
+                failures += 1
+                self.stream.say(f"{self.name}: {error} Tried again in {wait:.0f} s.")
+                with self._changed:
+                    self._shards = merged(shards, self._shards)
+                    self._changed.wait_for(self._is_over, wait)
+            finally:
+                self._busy = 0
+
+    def process(self, shards: Shards) -> None:
+        """Work on shards.
+
+        Raises:
+            UnavailableError: Something that all shards need is not there.
+        """
+        raise NotImplementedError
+
+    @contextmanager
+    def alone(self, shard: str) -> Iterator[None]:
+        """Keep an error to its shard, which is then left alone for a while and stays stale."""
+        try:
+            yield
+            self._failures.pop(shard, None)
+        except UnavailableError:
+            raise
+        except SupersededInputError:
+            pass  # its newer chunks are told as well
+        except RagAssetsError as error:
+            failures = self._failures.get(shard, 0)
+            wait = delay(self.stream.limits.retries, failures)
+            self._failures[shard] = failures + 1
+            self._not_before[shard] = time.monotonic() + wait
+            self.stream.say(f"{self.name}, shard {shard}: {error} Tried again in {wait:.0f} s.")
+
+    def _metas(self, keys: Mapping[str, PartitionKey]) -> Metas:
+        metas = {asset: self.stream.lake.meta(key) for asset, key in keys.items()}
+        return {asset: {keys[asset].parts: meta} if meta else {} for asset, meta in metas.items()}
+
+
+class DocumentStep(Step):
+    """Parses and splits the documents that changed."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__("documents", stream)
+        self.lanes = stream.limits.lanes(stream.limits.documents, len(stream.shards))
+        self._documents = Waiting(stream.limits.documents)
+
+    @override
+    def stale(self, metas: Metas, shards: Sequence[str]) -> list[StaleShard]:
+        versions = self.stream.parser.version, self.stream.chunker.version
+        return stale_documents(metas, shards, *versions, time.time())
+
+    def admit(self, edited: Collection[str], added: Collection[str]) -> None:
+        """Have documents worked on, as far as there is room."""
+        with self._changed:
+            self._documents.admit(edited, added)
+            self._changed.notify()
+
+    @override
+    def _has_work(self) -> bool:
+        return super()._has_work() or len(self._documents) > 0
+
+    @override
+    def _take(self) -> Shards:
+        by_shard: dict[str, set[str]] = {}
+        for document_id in self._documents.take():
+            by_shard.setdefault(shard_of(document_id, self.stream.shards), set()).add(document_id)
+        named = {shard: frozenset(ids) for shard, ids in by_shard.items()}
+        return merged(named, super()._take())
+
+    @override
+    def process(self, shards: Shards) -> None:
+        started, parsed, chunks, done = time.monotonic(), 0, 0, []
+        for shard, ids in shards.items():
+            with self.alone(shard):
+                counts = self._process(shard, ids)
+                if counts:
+                    parsed, chunks = parsed + counts[0], chunks + counts[1]
+                    done.append(shard)
+                self.stream.chunked({shard: None})
+        if done:
+            seconds = time.monotonic() - started
+            self.stream.say(
+                f"documents: {parsed} parsed, {chunks} new chunks in {_list(done)}"
+                f" ({seconds:.2f} s; {self.waiting - len(shards)} shards wait)"
+            )
+
+    def _process(self, shard: str, ids: frozenset[str] | None) -> tuple[int, int] | None:
+        stream = self.stream
+        keys = {asset: PartitionKey(asset, shard) for asset in DOCUMENTS_COMPARED}
+        stale = self.stale(self._metas(keys), [shard])
+        if not stale or not is_edit(stale[0]):
+            return None
+        started = time.monotonic()
+        report, rows = parse_shard(
+            stream.lake, stream.parser, shard, stream.limits.micro_batch, ids
+        )
+        stream.wrote(keys[Asset.PARSED_DOCUMENTS], report, rows, time.monotonic() - started)
+        started = time.monotonic()
+        split, chunks = chunk_shard(stream.lake, stream.chunker, shard)
+        stream.wrote(keys[Asset.CHUNKS], split, chunks, time.monotonic() - started)
+        return report.parsed, split.new
+
+
+class ModelStep(Step):
+    """Embeds the new texts with one model and keeps its collection in sync."""
+
+    def __init__(self, stream: Stream, target: Target) -> None:
+        super().__init__(target.model, stream)
+        self.target, self.model = target, target.model
+        self.lanes = stream.limits.lanes(stream.limits.chunks, len(stream.shards))
+
+    @override
+    def stale(self, metas: Metas, shards: Sequence[str]) -> list[StaleShard]:
+        return stale_rows(metas, shards, self.target.run.spec)
+
+    @override
+    def process(self, shards: Shards) -> None:
+        started, target = time.monotonic(), self.target
+        names = list(shards)
+        metas: dict[str, dict[tuple[str, ...], Meta]] = {asset: {} for asset in ROWS_COMPARED}
+        for shard in names:
+            keys = {
+                Asset.CHUNKS: PartitionKey(Asset.CHUNKS, shard),
+                Asset.EMBEDDINGS: target.run.key(shard),
+                Asset.COLLECTION: target.collection.key(shard),
+            }
+            for asset, known in self._metas(keys).items():
+                metas[asset] |= known
+        stale = taken(self.stale(metas, names), (), self.lanes)
+        names = [names[shard.position] for shard in stale]
+        shared = SharedVectors.between(target.run, names)
+        embedded, written, deleted, lags = 0, 0, 0, []
+        for shard in names:
+            with self.alone(shard):
+                began = time.monotonic()
+                report = embed_shard(target.run, shard, shared)
+                middle = time.monotonic()
+                rows, found = sync_shard(target.collection, shard)
+                self.stream.wrote(target.run.key(shard), report, found.clear(), middle - began)
+                key = target.collection.key(shard)
+                self.stream.wrote(key, rows, found, time.monotonic() - middle)
+                embedded, written = embedded + report.computed, written + rows.written
+                deleted += rows.deleted
+                lags += found["lag_seconds"].to_list() if found.height else []
+        if names:
+            lag = f"; found after {max(lags):.2f} s at most" if lags else ""
+            self.stream.say(
+                f"{target.model}: {embedded} embedded, {written} rows written, {deleted} deleted"
+                f" in {_list(names)} ({time.monotonic() - started:.2f} s;"
+                f" {self.waiting - len(shards)} shards wait{lag})"
+            )
+
+
+def _list(shards: Sequence[str]) -> str:
+    return f"{'shard' if len(shards) == 1 else 'shards'} {', '.join(shards)}"
