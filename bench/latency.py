@@ -1,40 +1,135 @@
-"""How long from a document put into a bucket until a query finds it?
+"""How long from a document put into the source until a query finds it?
 
-    python -m bench.latency --changes 30
+    python -m bench.latency --changes 100 --json FILE
 
-Starts `rag-assets dev` over a bucket of moto's S3 server with the demo's corpus, puts documents
-one after another at random moments, and asks for each until it is found. Right before, on the
-same machine with the same dagster.yaml: two chained runs that do nothing, started by sensors.
-What is ours is the ratio. Ceiling: the two empty runs, because the work is two runs.
+Runs `rag-assets dev` as its users do, with the demo's model and Milvus Lite, over a source of each
+kind, with shards of 100 documents: a folder, a bucket with a queue of notifications, and a bucket
+that is listed. Edits, adds, deletes and renames documents at random moments, and asks the index for
+each until it is found (or not found any more). With `--rates`, also many a second for a minute, of
+which one a second is looked for.
+
+Floor: the functions of `pipeline/` in a loop, in one process that has everything loaded, over the
+same servers and shards. What is ours is the difference; the embedding model's and Milvus's shares
+are measured in that loop.
+
+What belongs here: time, processor time and bytes of a change. What does not: throughput
+(`throughput.py`, `load.py`).
 """
 
 import json
 import os
 import random
-import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, Protocol
+from unittest.mock import patch
 
 import click
 import dagster as dg
 import httpx2
+import psutil
 
-from rag_assets.cli.services import LOOPBACK
+from bench.machine import described, table
+from rag_assets.adapters.embedders.embedder import Embedder
+from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.adapters.parsing.tokenizer import TokenCount
+from rag_assets.cli import services
 from rag_assets.core.errors import RagAssetsError
+from rag_assets.core.identity import shard_of
+from rag_assets.core.names import Asset, Job, Tag
+from rag_assets.defs.resources import (
+    ChunkerResource,
+    IndexResource,
+    ParserResource,
+    SourceResource,
+    resolved,
+)
+from rag_assets.instance.event_log import recent, run_process
+from rag_assets.pipeline.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
+from rag_assets.pipeline.listing import list_source, look_up
+from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.sync import sync_shard
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.milvus_servers import free_ports
-from rag_assets_tests.support.s3_server import new_bucket, s3_server
+from rag_assets_tests.support.s3_server import Bucket, new_bucket, notifications, s3_server
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 300.0
+SHARDS = 4
+POLL = 0.01
+WORDS = (ROOT / "demo").rglob("*.md")
+KINDS = ("edit", "edit", "add", "delete", "rename")
+RATES = (1, 10, 50)
+FLOOR = "floor: the functions in a loop"
+MINUTE = 60.0
+
+
+class Place(Protocol):
+    """Where the documents are."""
+
+    def put(self, name: str, content: bytes) -> None: ...
+
+    def delete(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class FolderPlace(Place):
+    """A folder."""
+
+    root: Path
+
+    def put(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink()
+
+
+@dataclass(frozen=True)
+class BucketPlace(Place):
+    """A bucket."""
+
+    bucket: Bucket
+
+    def put(self, name: str, content: bytes) -> None:
+        self.bucket.put(f"docs/{name}", content)
+
+    def delete(self, name: str) -> None:
+        self.bucket.delete(f"docs/{name}")
+
+
+@contextmanager
+def place(source: str, folder: Path, endpoint: str) -> Iterator[tuple[Place, dict[str, str]]]:
+    """Create an empty source; yield it and the settings that name it."""
+    if source == "folder":
+        root = folder / "documents"
+        root.mkdir()
+        yield FolderPlace(root), {"RAG_ASSETS_SOURCE_URL": str(root)}
+        return
+    bucket = new_bucket(endpoint)
+    settings = {
+        "RAG_ASSETS_SOURCE_URL": f"{bucket.url}/docs",
+        "RAG_ASSETS_SOURCE_OPTIONS": json.dumps(bucket.options),
+    }
+    with ExitStack() as stack:
+        if source == "s3 sqs":
+            queue = stack.enter_context(notifications(bucket))
+            settings |= {
+                "RAG_ASSETS_EVENTS_QUEUE_URL": queue.url,
+                "RAG_ASSETS_EVENTS_OPTIONS": json.dumps(queue.options),
+            }
+        yield BucketPlace(bucket), settings
 
 
 def until(condition: Callable[[], Any], poll: float = 0.1) -> float:
@@ -47,110 +142,366 @@ def until(condition: Callable[[], Any], poll: float = 0.1) -> float:
     return time.monotonic() - started
 
 
-@contextmanager
-def process(command: list[str], log: Path, **environment: str) -> Iterator[None]:
-    """Run a command in a process group of its own, as long as the block lasts."""
-    with log.open("wb") as output:
-        running = subprocess.Popen(
-            command, env=os.environ | environment, stdout=output, stderr=output, cwd=ROOT
+def word() -> str:
+    """Return a word that no document has."""
+    return f"zq{random.getrandbits(48):x}"
+
+
+def text(marker: str) -> bytes:
+    """Return a document of about 1.5 kB, of three sections, one of which has a word of its own."""
+    random_words = random.sample(VOCABULARY, 200)
+    parts = [" ".join(random_words[start : start + 60]) for start in (0, 60, 120)]
+    return (
+        f"# Note {marker}\n\nThe word is {marker}. {parts[0]}\n\n## Details\n\n{parts[1]}\n\n"
+        f"## More\n\n{parts[2]}\n"
+    ).encode()
+
+
+VOCABULARY = sorted({w for path in WORDS for w in path.read_text(errors="replace").split()})
+
+
+@dataclass
+class Corpus:
+    """The documents in a place: name → the word that only this one has."""
+
+    place: Place
+    names: dict[str, str] = field(default_factory=dict)
+
+    def fill(self, documents: int) -> None:
+        for number in range(documents):
+            self.put(f"note-{number:05}.md")
+
+    def put(self, name: str) -> str:
+        self.names[name] = marker = word()
+        self.place.put(name, text(marker))
+        return marker
+
+    def change(self, kind: str, index: "Index") -> Callable[[], bool]:
+        """Make a change; return what holds once it is in the index."""
+        name = random.choice(sorted(self.names))
+        match kind:
+            case "edit":
+                marker = self.put(name)
+                return lambda: index.has(marker, name)
+            case "add":
+                new = f"new-{word()}.md"
+                marker = self.put(new)
+                return lambda: index.has(marker, new)
+            case "delete":
+                marker = self.names.pop(name)
+                self.place.delete(name)
+                return lambda: not index.has(marker, name)
+            case _:
+                marker, new = self.names.pop(name), f"moved-{word()}.md"
+                self.names[new] = marker
+                content = text(marker)
+                self.place.put(new, content)
+                self.place.delete(name)
+                return lambda: index.has(marker, new) and not index.has(marker, name)
+
+
+class Index:
+    """What queries find."""
+
+    def __init__(self) -> None:
+        self._opened: Searcher | None = None
+
+    def has(self, marker: str, name: str) -> bool:
+        hits = self._searcher.search(f"Note {marker}", 10, document_prefix=name)
+        return any(marker in hit.text for hit in hits)
+
+    def is_live(self) -> bool:
+        try:
+            return bool(self._searcher.search("anything", 1))
+        except RagAssetsError:
+            return False
+
+    @property
+    def _searcher(self) -> Searcher:
+        self._opened = self._opened or Searcher.open(load_settings())
+        return self._opened
+
+
+@dataclass
+class Platform:
+    """A running platform, and what its standing run uses."""
+
+    home: Path
+    instance: dg.DagsterInstance
+
+    def standing(self) -> dg.DagsterRun | None:
+        filters = dg.RunsFilter(job_name=Job.STREAM, statuses=[dg.DagsterRunStatus.STARTED])
+        ready = [run for run in self.instance.get_runs(filters) if Tag.STANDING in run.tags]
+        return ready[0] if ready else None
+
+    def is_idle(self) -> bool:
+        """Whether no other run is queued or started."""
+        unfinished = dg.RunsFilter(
+            statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED]
         )
-    try:
-        yield
-    finally:
-        running.terminate()
-        running.wait(60)
+        return all(run.job_name == Job.STREAM for run in self.instance.get_runs(unfinished))
+
+    def used(self) -> dict[str, float]:
+        """Return the processor seconds of the standing run, and the bytes of its events."""
+        run = self.standing()
+        found = run and run_process(self.instance, run.run_id)
+        assert run is not None
+        assert found is not None
+        process = psutil.Process(found.pid)
+        processes = [process, *process.children(recursive=True)]
+        return {
+            "cpu": sum(sum(one.cpu_times()[:2]) for one in processes),
+            "events": float(self._events(run.run_id)),
+            "embedding": sum(
+                event.metric("seconds")
+                for event in recent(self.instance, Asset.EMBEDDINGS, 10_000)
+                if event.run_id == run.run_id
+            ),
+        }
+
+    def _events(self, run_id: str) -> int:
+        """Return the bytes of a run's events: in its own log, and in the index of all."""
+        total = 0
+        for path in (self.home / "dagster").rglob("*.db"):
+            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+                tables = database.execute("select name from sqlite_master where name='event_logs'")
+                if tables.fetchall():
+                    query = "select sum(length(event)) from event_logs where run_id = ?"
+                    total += database.execute(query, (run_id,)).fetchone()[0] or 0
+        return total
+
+    def lake_bytes(self) -> float:
+        """Return the bytes that a change of one document has written: its shard's partitions."""
+        lake = self.home / "lake"
+        total = 0.0
+        for asset in (*("source_files", "parsed_documents", "chunks"), "embeddings", "collection"):
+            sizes = [path.stat().st_size for path in (lake / asset).rglob("*.parquet")]
+            total += sum(sizes) / len(sizes) * (2 if asset == Asset.COLLECTION else 1)
+        return total
 
 
-def empty_runs(folder: Path, count: int) -> list[float]:
-    """Time two chained empty runs, from a file that appears to the second run's end."""
-    home, watched = folder / "empty", folder / "watched"
-    home.mkdir()
-    watched.mkdir()
-    shutil.copy(ROOT / "dagster.yaml", home)
-    command = [f"{Path(sys.executable).parent}/dagster-daemon", "run", "-m", "bench.empty_runs"]
-    times = []
-    with (
-        process(command, folder / "empty.log", DAGSTER_HOME=str(home), WATCHED=str(watched)),
-        dg.DagsterInstance.from_config(str(home)) as instance,
-    ):
-        done = dg.RunsFilter(job_name="second", statuses=[dg.DagsterRunStatus.SUCCESS])
-        for number in range(count + 1):
-            (watched / f"{number:04}").touch()
-            times.append(until(lambda desired=number: instance.get_runs_count(done) > desired))
-            time.sleep(random.uniform(0, 5))
-    return times[1:]  # the first one includes the start of the daemon
-
-
-def changes(folder: Path, endpoint: str, count: int) -> list[float]:
-    """Time documents from put to found, with `rag-assets dev` running."""
-    bucket = new_bucket(endpoint)
-    for path in (ROOT / "demo/documents").rglob("*"):
-        if path.is_file():
-            bucket.put(f"docs/{path.name}", path.read_bytes())
+@contextmanager
+def running(home: Path, settings: dict[str, str]) -> Iterator[Platform]:
+    """Run `rag-assets dev` until the first model is live."""
     milvus, web = free_ports(2)
-    os.environ |= {
-        "RAG_ASSETS_HOME": str(folder / "home"),
-        "RAG_ASSETS_SOURCE_URL": f"{bucket.url}/docs",
-        "RAG_ASSETS_SOURCE_OPTIONS": json.dumps(bucket.options),
+    home.mkdir()
+    variables = settings | {
+        "RAG_ASSETS_HOME": str(home),
         "RAG_ASSETS_MILVUS_URI": f"http://127.0.0.1:{milvus}",
+        "RAG_ASSETS_SHARDS": str(SHARDS),
+        "RAG_ASSETS_STREAM_IDLE_SECONDS": "0",
     }
     command = [f"{Path(sys.executable).parent}/rag-assets", "dev", "--port", str(web)]
-    times = []
-    with process(command, folder / "dev.log"):
-        until(lambda: _answers(f"http://127.0.0.1:{web}/server_info"))
-        searcher: list[Searcher] = []
-        until(lambda: _live(searcher), poll=1)
-        for number in range(count):
-            word = f"zq{random.getrandbits(40):x}"
-            bucket.put(f"docs/new-{number}.md", f"# Note {word}\n\nThe word is {word}.\n".encode())
-            times.append(until(lambda desired=word: _found(searcher[0], desired)))
-            click.echo(f"{number + 1}: {times[-1]:.1f} s", err=True)
-            time.sleep(random.uniform(0, 5))
-    return times
+    with patch.dict(os.environ, variables):
+        with (home / "dev.log").open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
+        try:
+            until(lambda: _answers(f"http://127.0.0.1:{web}/server_info"))
+            with dg.DagsterInstance.from_config(
+                services.environment(load_settings())["DAGSTER_HOME"]
+            ) as i:
+                yield Platform(home, i)
+        finally:
+            process.terminate()
+            process.wait(60)
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx2.get(url, **LOOPBACK).is_success
+        return httpx2.get(url, **services.LOOPBACK).is_success
     except httpx2.HTTPError:
         return False
 
 
-def _live(searcher: list[Searcher]) -> bool:
-    try:
-        searcher[:] = searcher or [Searcher.open(load_settings())]
-        return bool(searcher[0].search("anything", 1))
-    except RagAssetsError:
-        return False
+def measure(corpus: Corpus, index: Index, changes: int) -> dict[str, list[float]]:
+    """Make changes one after another; return the seconds until each was found, by kind."""
+    times: dict[str, list[float]] = {}
+    for number in range(changes):
+        kind = KINDS[number % len(KINDS)]
+        found = corpus.change(kind, index)
+        times.setdefault(kind, []).append(until(found, POLL))
+        time.sleep(random.uniform(0, 0.5))
+    return times
 
 
-def _found(searcher: Searcher, word: str) -> bool:
-    return any(word in hit.text for hit in searcher.search(f"Note {word}", 5))
+def at_rate(corpus: Corpus, index: Index, rate: int) -> dict[str, Any]:
+    """Make changes at a rate for a minute; look for one a second."""
+    times, started, made, waiting = [], time.monotonic(), 0, None
+    while time.monotonic() - started < MINUTE:
+        if made / rate <= time.monotonic() - started:
+            found = corpus.change("edit" if made % 10 else "add", index)
+            made += 1
+            if waiting is None:
+                waiting = found, time.monotonic()
+        if waiting and waiting[0]():
+            times.append(time.monotonic() - waiting[1])
+            waiting = None
+        time.sleep(0.001)
+    made_in = time.monotonic() - started
+    if waiting:
+        until(waiting[0], POLL)
+        times.append(time.monotonic() - waiting[1])
+    name = corpus.put(next(iter(corpus.names)))
+    until(lambda: index.has(name, next(iter(corpus.names))), POLL)
+    return {"a second": rate, "made": made, "made a second": made / made_in} | summary(times)
 
 
 def summary(times: list[float]) -> dict[str, float]:
-    """Return median and p95."""
-    return {"median": round(median(times), 1), "p95": round(quantiles(times, n=20)[-1], 1)}
+    """Return the percentiles of times in seconds."""
+    percentiles = quantiles(times, n=100) if len(times) > 1 else times * 99
+    return {
+        "p50": round(median(times), 3),
+        "p95": round(percentiles[94], 3),
+        "p99": round(percentiles[98], 3),
+    }
+
+
+def floor(folder: Path, endpoint: str, changes: int, documents: int) -> dict[str, Any]:
+    """Time the functions of `pipeline/` in a loop, over a bucket, without Dagster."""
+    [milvus] = free_ports(1)
+    spent = {"embedding": 0.0, "milvus": 0.0}
+    with place("s3 listing", folder, endpoint) as (where, names), ExitStack() as stack:
+        variables = {
+            "RAG_ASSETS_HOME": str(folder / "home"),
+            "RAG_ASSETS_MILVUS_URI": f"http://127.0.0.1:{milvus}",
+            "RAG_ASSETS_SHARDS": str(SHARDS),
+        }
+        stack.enter_context(patch.dict(os.environ, names | variables))
+        settings = load_settings()
+        stack.enter_context(services.running(services.milvus_lite(settings), settings))
+        index = stack.enter_context(resolved(settings, IndexResource).open())
+        parser, chunker = resolved(settings, ParserResource), resolved(settings, ChunkerResource)
+        source, pool = resolved(settings, SourceResource).open(), stack.enter_context(parser.open())
+        reader = DocumentParser(source, pool, parser.parse_workers, parser.version)
+        count = TokenCount(chunker.tokenizer)
+        splitter = Chunker(chunker.limits(), count, source.uri, chunker.version)
+        spec = index.find_spec(settings.model)
+        run, target = ModelRun(index, spec), ModelCollection(index, spec)
+
+        def process(shard: str) -> None:
+            parse_shard(index.lake, reader, shard, parser.micro_batch)
+            chunk_shard(index.lake, splitter, shard)
+            embed_shard(run, shard, SharedVectors.between(run, [shard]))
+            sync_shard(target, shard)
+
+        corpus = Corpus(where)
+        corpus.fill(SHARDS * documents)
+        list_source(index.lake, source, index.shards, index.shards)
+        target.ensure()
+        for shard in index.shards:
+            process(shard)
+        stack.enter_context(
+            _timed(type(index.load(spec)), ("encode_passages",), spent, "embedding")
+        )
+        requests = ("shard_rows", "upsert", "delete", "flush")
+        stack.enter_context(_timed(MilvusStore, requests, spent, "milvus"))
+        times, used = [], sum(os.times()[:2])
+        for _ in range(changes):
+            name = random.choice(sorted(corpus.names))
+            corpus.put(name)
+            started = time.monotonic()
+            look_up(index.lake, source, {name}, index.shards)
+            process(shard_of(name, index.shards))
+            times.append(time.monotonic() - started)
+        used = sum(os.times()[:2]) - used
+    return {
+        "source": FLOOR,
+        "documents_a_shard": documents,
+        "changes": changes,
+        **summary(times),
+        "cpu_seconds_a_change": round(used / changes, 3),
+        "embedding_seconds_a_change": round(spent["embedding"] / changes, 4),
+        "milvus_seconds_a_change": round(spent["milvus"] / changes, 4),
+    }
+
+
+@contextmanager
+def _timed(
+    kind: type[Embedder] | type[MilvusStore],
+    names: tuple[str, ...],
+    spent: dict[str, float],
+    to: str,
+) -> Iterator[None]:
+    """Add up the seconds that methods take."""
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                spent[to] += time.perf_counter() - started
+
+        return call
+
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(patch.object(kind, name, timed(getattr(kind, name))))
+        yield
+
+
+def of_source(
+    source: str, folder: Path, endpoint: str, changes: int, documents: int, rates: bool
+) -> dict[str, Any]:
+    """Measure one source."""
+    with (
+        place(source, folder, endpoint) as (where, settings),
+        running(folder / "home", settings) as platform,
+    ):
+        corpus, index = Corpus(where), Index()
+        with patch.dict(os.environ, settings):
+            corpus.fill(SHARDS * documents)
+            until(index.is_live, 1)
+            until(lambda: platform.standing() and platform.is_idle(), 1)
+            for _ in range(3):
+                until(corpus.change("edit", index), POLL)
+            before, load = platform.used(), os.getloadavg()[0]
+            times = measure(corpus, index, changes)
+            after = platform.used()
+            spent = {name: (after[name] - before[name]) / changes for name in before}
+            result: dict[str, Any] = {
+                "source": source,
+                "documents_a_shard": documents,
+                "changes": changes,
+                **summary([one for some in times.values() for one in some]),
+                "cpu_seconds_a_change": round(spent["cpu"], 3),
+                "embedding_seconds_a_change": round(spent["embedding"], 4),
+                "event_kB_a_change": round(spent["events"] / 1000, 1),
+                "lake_kB_a_change": round(platform.lake_bytes() / 1000, 1),
+                "load": round(load, 1),
+                "p50_by_kind": {kind: summary(some)["p50"] for kind, some in times.items()},
+            }
+            if rates:
+                result["rates"] = [at_rate(corpus, index, rate) for rate in RATES]
+    return result
 
 
 @click.command()
-@click.option("--changes", "count", default=30, show_default=True)
-@click.option("--empty", default=10, show_default=True, help="Pairs of empty runs.")
-def main(count: int, empty: int) -> None:
-    """Measure both and print the ratio."""
-    with tempfile.TemporaryDirectory() as name, s3_server() as endpoint:
-        folder = Path(name)
-        yardstick = empty_runs(folder, empty)
-        ours = changes(folder, endpoint, count)
-    result = {
-        "changes": count,
-        "seconds until found": summary(ours),
-        "seconds of two empty runs": summary(yardstick),
-        "ratio of medians": round(median(ours) / median(yardstick), 2),
-        "cpus": os.cpu_count(),
-        "dagster": dg.__version__,
-    }
-    click.echo(json.dumps(result, indent=1))
+@click.option("--changes", default=100, show_default=True)
+@click.option("--documents", default=100, show_default=True, help="Documents of a shard.")
+@click.option("--source", "sources", multiple=True, default=("folder", "s3 sqs", "s3 listing"))
+@click.option(
+    "--rates", is_flag=True, help="Also 1, 10 and 50 changes a second, for a minute each."
+)
+@click.option("--json", "to", type=click.Path(path_type=Path))
+def main(
+    changes: int, documents: int, sources: tuple[str, ...], rates: bool, to: Path | None
+) -> None:
+    """Measure and print."""
+    rows = []
+    with s3_server() as endpoint:
+        for source in sources:
+            with tempfile.TemporaryDirectory() as name:
+                rows.append(of_source(source, Path(name), endpoint, changes, documents, rates))
+        with tempfile.TemporaryDirectory() as name:
+            bare = floor(Path(name), endpoint, changes, documents)
+    rows.append(bare)
+    click.echo(
+        table([{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in rows])
+    )
+    if to:
+        measured = {"sources": rows[:-1], "floor": bare}
+        to.write_text(json.dumps(measured | described(), indent=1))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ their content (`core/`).
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,16 @@ def read_model_specs(path: Path) -> dict[str, ModelSpec]:
         ConfigurationError: The file is missing, is not YAML, or a spec is invalid; the message says
             where.
     """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
+    return dict(_model_specs(path, (state.st_mtime_ns, state.st_size, state.st_ino)))
+
+
+@lru_cache(maxsize=8)
+def _model_specs(path: Path, _state: tuple[int, ...]) -> dict[str, ModelSpec]:
+    """Read the file in this state, once: a process that stays asks for the specs all the time."""
     return model_specs(read_yaml(path, _ANY, "model specs"), str(path))
 
 

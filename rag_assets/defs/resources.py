@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
-from rag_assets.adapters.lake.lake import Lake
+from rag_assets.adapters.lake.lake import Lake, LakeMemory
 from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
@@ -142,14 +142,18 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
     retire_grace_seconds: float
     vector_grace_seconds: float
 
-    def open(self) -> Index:
+    def open(self, memory_bytes: int = 0) -> Index:
         """Open the index; use it as a context manager if Milvus is queried.
+
+        Args:
+            memory_bytes: How much of the lake to remember, for a process that stays.
 
         Raises:
             LakeError: The lake cannot be read.
             ConfigurationError: The lake belongs to another source or has another number of shards.
         """
-        lake = Lake(open_object_store(self.lake, _options(self.lake_options)))
+        memory = LakeMemory(memory_bytes) if memory_bytes else None
+        lake = Lake(open_object_store(self.lake, _options(self.lake_options)), memory)
         lake.bind(source=self.source, shards=str(self.shards))
         return Index(
             lake=lake,

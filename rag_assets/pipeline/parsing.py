@@ -249,7 +249,7 @@ def _parse_once(
         lake.commit(key, table, meta, actual.token)
         if not left:  # else they may be those of a run over the whole shard
             lake.clear_checkpoints(key)
-    if change.size - left:
+    if only is None and change.size:
         logger.info("%s: %s", key.path, outcomes)
     report = ParsingReport(
         parsed=fresh.filter(HAS_TEXT).height,

@@ -269,11 +269,17 @@ class Stream:
         for step in list(self._models.values()):
             step.tell(shards)
 
-    def wrote(self, key: PartitionKey, report: Any, rows: pl.DataFrame, seconds: float) -> None:
-        """Report a partition that was written."""
-        meta = self.lake.meta(key)
-        if meta is not None:
-            self._outcomes.put(Written(key, meta, report, rows, seconds))
+    @contextmanager
+    def writing(
+        self, key: PartitionKey, before: Metas
+    ) -> Iterator[Callable[[Any, pl.DataFrame], None]]:
+        """Time the work on a partition; report what it tells, if the partition was written."""
+        told: list[tuple[Any, pl.DataFrame]] = []
+        started = time.monotonic()
+        yield lambda report, rows: told.append((report, rows))
+        seconds, meta = time.monotonic() - started, self.lake.meta(key)
+        if told and meta is not None and meta != before[key.asset].get(key.parts):
+            self._outcomes.put(Written(key, meta, *told[0], seconds))
 
     def say(self, sentence: str) -> None:
         """Report in words."""
@@ -519,36 +525,22 @@ class DocumentStep(Step):
 
     @override
     def process(self, shards: Shards) -> None:
-        started, parsed, chunks, done = time.monotonic(), 0, 0, []
         for shard, ids in shards.items():
             with self.alone(shard):
-                counts = self._process(shard, ids)
-                if counts:
-                    parsed, chunks = parsed + counts[0], chunks + counts[1]
-                    done.append(shard)
+                self._process(shard, ids)
                 self.stream.chunked({shard: None})
-        if done:
-            seconds = time.monotonic() - started
-            self.stream.say(
-                f"documents: {parsed} parsed, {chunks} new chunks in {_list(done)}"
-                f" ({seconds:.2f} s; {self.waiting - len(shards)} shards wait)"
-            )
 
-    def _process(self, shard: str, ids: frozenset[str] | None) -> tuple[int, int] | None:
+    def _process(self, shard: str, ids: frozenset[str] | None) -> None:
         stream = self.stream
         keys = {asset: PartitionKey(asset, shard) for asset in DOCUMENTS_COMPARED}
-        stale = self.stale(self._metas(keys), [shard])
+        before = self._metas(keys)
+        stale = self.stale(before, [shard])
         if not stale or not is_edit(stale[0]):
-            return None
-        started = time.monotonic()
-        report, rows = parse_shard(
-            stream.lake, stream.parser, shard, stream.limits.micro_batch, ids
-        )
-        stream.wrote(keys[Asset.PARSED_DOCUMENTS], report, rows, time.monotonic() - started)
-        started = time.monotonic()
-        split, chunks = chunk_shard(stream.lake, stream.chunker, shard)
-        stream.wrote(keys[Asset.CHUNKS], split, chunks, time.monotonic() - started)
-        return report.parsed, split.new
+            return
+        with stream.writing(keys[Asset.PARSED_DOCUMENTS], before) as tell:
+            tell(*parse_shard(stream.lake, stream.parser, shard, stream.limits.micro_batch, ids))
+        with stream.writing(keys[Asset.CHUNKS], before) as tell:
+            tell(*chunk_shard(stream.lake, stream.chunker, shard))
 
 
 class ModelStep(Step):
@@ -582,13 +574,11 @@ class ModelStep(Step):
         embedded, written, deleted, lags = 0, 0, 0, []
         for shard in names:
             with self.alone(shard):
-                began = time.monotonic()
-                report = embed_shard(target.run, shard, shared)
-                middle = time.monotonic()
-                rows, found = sync_shard(target.collection, shard)
-                self.stream.wrote(target.run.key(shard), report, found.clear(), middle - began)
-                key = target.collection.key(shard)
-                self.stream.wrote(key, rows, found, time.monotonic() - middle)
+                with self.stream.writing(target.run.key(shard), metas) as tell:
+                    tell(report := embed_shard(target.run, shard, shared), pl.DataFrame())
+                with self.stream.writing(target.collection.key(shard), metas) as tell:
+                    rows, found = sync_shard(target.collection, shard)
+                    tell(rows, found)
                 embedded, written = embedded + report.computed, written + rows.written
                 deleted += rows.deleted
                 lags += found["lag_seconds"].to_list() if found.height else []

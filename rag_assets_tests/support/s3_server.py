@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 import s3fs
+from botocore.session import get_session
 
 from rag_assets_tests.support.milvus_servers import free_ports
 
@@ -58,6 +59,46 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         self.filesystem().call_s3("delete_object", Bucket=self.name, Key=key)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """An SQS queue with a bucket's event notifications, on the same server.
+
+    Attributes:
+        url: Its URL.
+        options: Arguments of botocore's client.
+        client: Such a client.
+    """
+
+    url: str
+    options: dict[str, str]
+    client: Any
+
+
+@contextmanager
+def notifications(bucket: Bucket) -> Iterator[Queue]:
+    """Have a bucket notify a queue of its own of every change."""
+    options = {
+        "endpoint_url": bucket.endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "test",
+    }
+    client = get_session().create_client("sqs", **options)
+    url = client.create_queue(QueueName=bucket.name)["QueueUrl"]
+    arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    configuration = {
+        "QueueArn": arn["Attributes"]["QueueArn"],
+        "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
+    }
+    bucket.filesystem().call_s3(
+        "put_bucket_notification_configuration",
+        Bucket=bucket.name,
+        NotificationConfiguration={"QueueConfigurations": [configuration]},
+    )
+    yield Queue(url, options, client)
+    client.close()
 
 
 @contextmanager

@@ -10,13 +10,15 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 import polars as pl
 
 from rag_assets.adapters.lake.manifest import Facts, bind_once
-from rag_assets.adapters.lake.object_store import ObjectStore
+from rag_assets.adapters.lake.memory import LakeMemory
+from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
 from rag_assets.adapters.lake.partition import (
     REBUILT,
     Footer,
@@ -43,7 +45,16 @@ from rag_assets.core.errors import (
 from rag_assets.core.identity import digest
 from rag_assets.core.tables import Schema
 
-__all__ = ["Input", "KnownMetas", "Lake", "Meta", "Partition", "PartitionKey", "problems"]
+__all__ = [
+    "Input",
+    "KnownMetas",
+    "Lake",
+    "LakeMemory",
+    "Meta",
+    "Partition",
+    "PartitionKey",
+    "problems",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +72,9 @@ CORRUPT = "corrupt"  # folder of the bytes of corrupt partitions, kept as eviden
 class Lake:
     """All partitions of all assets in one object store."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, memory: LakeMemory | None = None) -> None:
         self._objects = objects
+        self._memory = memory
         self._facts: Facts = {}  # recorded with every commit, so that a lost manifest can be told
 
     def bind(self, **facts: str) -> None:
@@ -97,7 +109,26 @@ class Lake:
                 return Partition(pl.DataFrame(schema=schema), None, None)
             return decode(found, schema, path, columns)
 
-        return _twice(read)
+        if self._memory is None:
+            return _twice(read)
+        known = self._remembered(path)
+        if known is None:
+            known = _twice(read)
+            if known.meta is not None and columns is None:
+                self._remember(path, known)
+        elif known.table.schema != pl.Schema(schema):
+            return _twice(read)  # which tells what is wrong
+        return replace(known, table=known.table.select(columns)) if columns else known
+
+    def _remembered(self, path: str) -> Partition | None:
+        return self._memory.get(path, self._objects.stamp(path)) if self._memory else None
+
+    def _remember(self, path: str, partition: Partition) -> None:
+        """Keep a partition, without its bytes."""
+        stored = partition.stored
+        if self._memory is not None and stored is not None:
+            without_bytes = StoredObject(b"", stored.token, stored.stamp)
+            self._memory.keep(path, replace(partition, stored=without_bytes))
 
     def read_all(self, asset: str, shards: Sequence[str], schema: Schema) -> dict[str, Partition]:
         """Read the partitions of several shards, several at a time."""
@@ -126,6 +157,9 @@ class Lake:
         return footer.meta if footer else None
 
     def _footer(self, path: str) -> Footer | None:
+        if known := self._remembered(path):
+            return Footer(known.meta, {}, known.changes)
+
         def read() -> Footer | None:
             tail = self._objects.tail(path, FOOTER_BYTES)
             if tail is not None and footer_bytes(tail) > len(tail):
@@ -181,7 +215,11 @@ class Lake:
         Raises:
             CommitConflictError: Another writer committed first.
         """
-        return self._objects.put(key.path, encode(table, meta, self._facts), on)
+        stored = self._objects.put(key.path, encode(table, meta, self._facts), on)
+        metrics = {**meta.metrics, "rows": table.height}
+        written = Partition(table, replace(meta, metrics=metrics), stored, meta.changes)
+        self._remember(key.path, written)
+        return stored.token
 
     def update(self, attempt: Callable[[], Result]) -> Result:
         """Run `attempt` (read, work, commit), and repeat it while another writer commits first.

@@ -55,10 +55,12 @@ class StoredObject:
     Attributes:
         data: The bytes.
         etag: The token, if the store provides one; otherwise it is a digest, computed on demand.
+        stamp: As `ObjectStore.stamp` returns it for this content.
     """
 
     data: bytes
     etag: str | None = None
+    stamp: str = ""
 
     @cached_property
     def token(self) -> str:
@@ -82,11 +84,18 @@ class ObjectStore(Protocol):
         """Return the object's last `size` bytes, or None if it does not exist."""
         ...
 
-    def put(self, key: str, data: bytes, expected: str | None) -> str:
+    def stamp(self, key: str) -> str | None:
+        """Return what changes whenever the object does, without its bytes; None without one.
+
+        It is cheap to obtain, but it is not a token.
+        """
+        ...
+
+    def put(self, key: str, data: bytes, expected: str | None) -> StoredObject:
         """Write the object if its token is still `expected` (None: it must not exist).
 
         Returns:
-            The new token.
+            The object written.
 
         Raises:
             CommitConflictError: Another writer has changed or deleted it.
@@ -94,10 +103,7 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, folder: str) -> dict[str, str]:
-        """Return the keys below a folder, sorted, with a stamp for each.
-
-        A stamp is cheap to obtain and changes whenever the object does, but it is not a token.
-        """
+        """Return the keys below a folder, sorted, with the stamp of each."""
         ...
 
     def delete(self, key: str) -> None:
@@ -137,7 +143,16 @@ class FolderStore(ObjectStore):
     def get(self, key: str) -> StoredObject | None:
         with self._translating_errors("read", key):
             try:
-                return StoredObject((self.root / key).read_bytes())
+                with (self.root / key).open("rb") as file:
+                    return StoredObject(file.read(), stamp=_stamp(os.fstat(file.fileno())))
+            except FileNotFoundError:
+                return None
+
+    @override
+    def stamp(self, key: str) -> str | None:
+        with self._translating_errors("read", key):
+            try:
+                return _stamp((self.root / key).stat())
             except FileNotFoundError:
                 return None
 
@@ -152,7 +167,7 @@ class FolderStore(ObjectStore):
                 return None
 
     @override
-    def put(self, key: str, data: bytes, expected: str | None) -> str:
+    def put(self, key: str, data: bytes, expected: str | None) -> StoredObject:
         path = self.root / key
         with self._translating_errors("write", key):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +175,7 @@ class FolderStore(ObjectStore):
                 actual = self.get(key)
                 if (actual.token if actual else None) != expected:
                     raise CommitConflictError(f"{path} was changed by another writer.")
-                _replace(path, data)
-        return content_token(data)
+                return StoredObject(data, stamp=_replace(path, data))
 
     @override
     def list(self, folder: str) -> dict[str, str]:
@@ -173,8 +187,7 @@ class FolderStore(ObjectStore):
                     status = path.stat()
                     # Names of locks and of incomplete files begin with a dot.
                     if path.is_file() and not any(part.startswith(".") for part in key.parts):
-                        stamp = f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
-                        found[key.as_posix()] = stamp
+                        found[key.as_posix()] = _stamp(status)
         return found
 
     @override
@@ -242,7 +255,7 @@ class S3Store(ObjectStore):
             return found
 
     @override
-    def put(self, key: str, data: bytes, expected: str | None) -> str:
+    def put(self, key: str, data: bytes, expected: str | None) -> StoredObject:
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
         with self._translating_errors("write", key):
             written = self._fs.call_s3(
@@ -250,7 +263,19 @@ class S3Store(ObjectStore):
             )
             if not written.get("ETag"):
                 raise ConnectionError("The answer has no ETag, so it is not that of an S3 server.")
-        return str(written["ETag"])
+        return StoredObject(data, written["ETag"], written["ETag"])
+
+    @override
+    def stamp(self, key: str) -> str | None:
+        where = {"Bucket": self._bucket, "Key": self._prefix + key}
+        with self._translating_errors("read", key):
+            try:
+                found = self._fs.call_s3("head_object", **where)
+            except FileNotFoundError:
+                return None
+            if not found.get("ETag"):
+                raise ConnectionError("The answer has no ETag, so it is not that of an S3 server.")
+            return str(found["ETag"])
 
     @override
     def list(self, folder: str) -> dict[str, str]:
@@ -302,7 +327,8 @@ def get_s3_object(
     async def fetch() -> StoredObject:
         response = await fs._call_s3("get_object", Bucket=bucket, Key=key, **arguments)
         async with response["Body"] as body:
-            return StoredObject(await body.read(), response.get("ETag"))
+            etag = response.get("ETag")
+            return StoredObject(await body.read(), etag, etag or "")
 
     try:
         return fsspec.asyn.sync(fs.loop, fetch)  # type: ignore[no-any-return]
@@ -337,13 +363,22 @@ def content_token(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably: write a temporary file, sync it, rename it."""
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
+
+
+def _replace(path: Path, data: bytes) -> str:
+    """Replace a file atomically and durably: write a temporary file, sync it, rename it.
+
+    Returns:
+        Its stamp.
+    """
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            stamp = _stamp(os.fstat(file.fileno()))
             Path(file.name).replace(path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
@@ -353,3 +388,4 @@ def _replace(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return stamp

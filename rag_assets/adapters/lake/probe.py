@@ -64,7 +64,7 @@ def _written(
     objects: ObjectStore, key: str, data: bytes, expected: str | None, condition: str
 ) -> str:
     try:
-        return objects.put(key, data, expected)
+        return objects.put(key, data, expected).token
     except CommitConflictError:
         _require(objects, False, f"a write with {condition} is refused although it is fulfilled")
         raise

@@ -40,6 +40,7 @@ from rag_assets.defs.resources import (
     SourceResource,
     StreamResource,
 )
+from rag_assets.instance.event_storage import connections_kept
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.runs import in_flight
 from rag_assets.instance.standing import StandingRuns, tell
@@ -51,6 +52,7 @@ from rag_assets.pipeline.listing import LISTING_VERSION
 from rag_assets.pipeline.parsing import DocumentParser
 from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Target, Written
 
+LAKE_MEMORY = 1 << 28  # bytes of the lake's tables that are remembered
 CHECK_SECONDS = 2.0  # between two looks at the other runs
 SILENT_SECONDS = 120.0  # after which an idle run says that it is there; see max_silent_seconds
 
@@ -67,7 +69,11 @@ def stream_changes(
 ) -> Iterator[dg.AssetMaterialization]:
     """Bring changes into the index as they arrive, until the run has had its time."""
     opened_source = source.open()
-    with index.open() as opened, parser.open() as pool:
+    with (
+        connections_kept(context.instance),
+        index.open(LAKE_MEMORY) as opened,
+        parser.open() as pool,
+    ):
         documents = DocumentParser(
             opened_source, pool, parser.parse_workers, parser.version, parser.rereading
         )
@@ -155,7 +161,7 @@ class Reported:
     count: int = 0
     active: float = field(default_factory=time.monotonic)
     spoken: float = field(default_factory=time.monotonic)
-    _latest: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _newest_event: int = 0
 
     def events(self, outcome: Outcome) -> Iterator[dg.AssetMaterialization]:
         """Yield the events of an outcome; log what it is in words."""
@@ -200,23 +206,19 @@ class Reported:
             CODE_VERSION_TAG: code,
         }
         for asset, used in inputs.items():
-            model = asset in (Asset.EMBEDDINGS, Asset.COLLECTION)
-            upstream = PartitionKey(asset, *(key.parts if model else (shard,)))
             tags[get_input_data_version_tag(dg.AssetKey(asset))] = used
-            pointer = str(self._pointer(upstream, used))
-            tags[get_input_event_pointer_tag(dg.AssetKey(asset))] = pointer
+            tags[get_input_event_pointer_tag(dg.AssetKey(asset))] = self._pointer()
         partition = model_shard_key(*key.parts) if len(key.parts) > 1 else shard
         yield dg.AssetMaterialization(key.asset, partition=partition, metadata=metadata, tags=tags)
-        self._latest[key.path] = (version, self._newest_event())
+        self._newest_event = 0
         self.count += 1
 
-    def _pointer(self, upstream: PartitionKey, used: str) -> int:
-        """Return the number of the event of the version that was used, or one after it."""
-        version, number = self._latest.get(upstream.path, ("", 0))
-        return number if version == used else self._newest_event()
-
-    def _newest_event(self) -> int:
-        return self.context.instance.event_log_storage.get_maximum_record_id() or 0
+    def _pointer(self) -> str:
+        """Return the number of the newest event: that of an input is this one, or before it."""
+        if not self._newest_event:
+            storage = self.context.instance.event_log_storage
+            self._newest_event = storage.get_maximum_record_id() or 0
+        return str(self._newest_event)
 
     def _code(self, key: PartitionKey) -> str:
         """Return the code version that the asset's definition has; that of others is the run."""

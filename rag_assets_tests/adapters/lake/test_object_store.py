@@ -59,7 +59,7 @@ def test_what_is_not_there_is_none(store: ObjectStore) -> None:
 
 
 def test_what_was_put_comes_back_under_its_token(store: ObjectStore) -> None:
-    token = store.put("a/b.bin", b"content", None)
+    token = store.put("a/b.bin", b"content", None).token
 
     found = store.get("a/b.bin")
 
@@ -75,8 +75,8 @@ def test_an_object_is_created_once(store: ObjectStore) -> None:
 
 
 def test_a_write_on_an_old_token_is_refused(store: ObjectStore) -> None:
-    old = store.put("a", b"first", None)
-    new = store.put("a", b"second", old)
+    old = store.put("a", b"first", None).token
+    new = store.put("a", b"second", old).token
 
     with pytest.raises(CommitConflictError):
         store.put("a", b"third", old)
@@ -87,7 +87,7 @@ def test_a_write_on_an_old_token_is_refused(store: ObjectStore) -> None:
 
 
 def test_a_write_to_an_object_that_was_deleted_is_refused(store: ObjectStore) -> None:
-    token = store.put("a", b"first", None)
+    token = store.put("a", b"first", None).token
     store.delete("a")
 
     with pytest.raises(CommitConflictError):
@@ -155,7 +155,7 @@ def test_processes_that_count_together_lose_nothing(place: Place) -> None:
 def test_a_reader_never_sees_a_part(place: Place) -> None:
     contents = [bytes([number]) * 3_000_000 for number in range(6)]
     store, reader = place.open(), place.open()
-    token = store.put("big", contents[0], None)
+    token = store.put("big", contents[0], None).token
     finished = threading.Event()
     torn = []
 
@@ -168,7 +168,7 @@ def test_a_reader_never_sees_a_part(place: Place) -> None:
     thread = threading.Thread(target=read)
     thread.start()
     for content in contents[1:] * 2:
-        token = store.put("big", content, token)
+        token = store.put("big", content, token).token
     finished.set()
     thread.join()
 
@@ -184,7 +184,7 @@ token = stored.token if stored else None
 number = 0
 while True:
     number = (number + 1) % 256
-    token = store.put("big", bytes([number]) * 2_000_000, token)
+    token = store.put("big", bytes([number]) * 2_000_000, token).token
     print("wrote", flush=True)
 """
 

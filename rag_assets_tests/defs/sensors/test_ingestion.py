@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import dagster as dg
 import httpx2
 import pytest
@@ -20,7 +19,7 @@ from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA
-from rag_assets_tests.support.s3_server import Bucket
+from rag_assets_tests.support.s3_server import Bucket, notifications
 from rag_assets_tests.support.ticking import Ticking, instance, observed, put, settle
 
 __all__ = ["filled", "fillings", "instance"]
@@ -234,28 +233,10 @@ def test_a_model_that_the_models_file_has_lost_is_named_and_skipped(
 @pytest.fixture
 def queue(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A queue that the bucket notifies of what is put; (client, url)."""
-    options = {
-        "endpoint_url": bucket.endpoint,
-        "region_name": "us-east-1",
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
-    }
-    client = botocore.session.get_session().create_client("sqs", **options)
-    url = client.create_queue(QueueName=bucket.name)["QueueUrl"]
-    arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    configuration = {
-        "QueueArn": arn["Attributes"]["QueueArn"],
-        "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
-    }
-    bucket.filesystem().call_s3(
-        "put_bucket_notification_configuration",
-        Bucket=bucket.name,
-        NotificationConfiguration={"QueueConfigurations": [configuration]},
-    )
-    monkeypatch.setenv("RAG_ASSETS_EVENTS_QUEUE_URL", url)
-    monkeypatch.setenv("RAG_ASSETS_EVENTS_OPTIONS", json.dumps(options))
-    yield client, url
-    client.close()
+    with notifications(bucket) as created:
+        monkeypatch.setenv("RAG_ASSETS_EVENTS_QUEUE_URL", created.url)
+        monkeypatch.setenv("RAG_ASSETS_EVENTS_OPTIONS", json.dumps(created.options))
+        yield created.client, created.url
 
 
 def listed_by_event(source: Ticking) -> dict[str, int]:
