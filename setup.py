@@ -52,6 +52,7 @@ setup(
         "tenacity>=9.2,<10",
         "tokenizers>=0.22,<0.24",
         "typing-extensions>=4.12,<5",
+        "watchfiles>=1.1,<2",
         "webencodings>=0.6,<0.7",
         "wordllama==0.4.0.post1",  # its weights and tokenizer are pinned by digest
         "xberg==1.3.9",  # another version may parse otherwise

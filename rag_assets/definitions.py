@@ -7,6 +7,7 @@ import dagster as dg
 
 from rag_assets.defs import assets, checks, jobs, sensors
 from rag_assets.defs.catalog import Catalog
+from rag_assets.defs.jobs.stream import stream_job
 from rag_assets.defs.resources import ChunkerResource, build_resources, resolved
 from rag_assets.defs.schedules import schedules
 from rag_assets.instance.launchers.heartbeat import executor
@@ -18,12 +19,14 @@ def definitions() -> dg.Definitions:
     """Return all definitions; reads the environment and the tokenizer's file."""
     settings = load_settings()
     catalog = Catalog(settings, resolved(settings, ChunkerResource).version)
+    resources = build_resources(settings)
+    stream = stream_job(resources)
     return dg.Definitions(
         assets=catalog.configured(assets.ALL),
         asset_checks=checks.ALL,
-        jobs=jobs.ALL,
-        sensors=sensors.configured(settings),
+        jobs=[*jobs.ALL, stream],
+        sensors=sensors.configured(settings, stream),
         schedules=schedules(settings),
-        resources=build_resources(settings),
+        resources=resources,
         executor=executor,
     )

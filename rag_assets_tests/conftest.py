@@ -87,6 +87,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     # Tests of the gate's latency have limits of their own; no other may depend on a quiet machine.
     monkeypatch.setenv("RAG_ASSETS_GATE_LATENCY_SECONDS", "60")
+    # Without the standing run, which scenarios and its own tests switch on.
+    monkeypatch.setenv("RAG_ASSETS_STREAM_RUN", "false")
 
 
 @pytest.fixture

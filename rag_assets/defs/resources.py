@@ -267,6 +267,8 @@ class CostsResource(dg.ConfigurableResource["CostsResource"]):
     shards: int
     shards_per_run: int
     stream_documents: int
+    stream_run: bool
+    stream_idle_seconds: float
     replicas: int
     cost_assumptions: str
 

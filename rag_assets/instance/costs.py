@@ -22,7 +22,10 @@ from rag_assets.pipeline.counts import rows_by_shard
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.staleness import read_metas
 
-CONFIGURED = ("shards", "shards_per_run", "stream_documents", "replicas")
+CONFIGURED = (
+    *("shards", "shards_per_run", "replicas"),
+    *("stream_documents", "stream_run", "stream_idle_seconds"),
+)
 """Settings that are inputs of the cost model under the same names."""
 
 

@@ -252,6 +252,8 @@ def keep_unused(run: ModelRun, shard: str, removed: pl.DataFrame, in_use: pl.Ser
         The number of vectors dropped because their grace period is over.
     """
     actual, now = run.unused(shard), datetime.now(UTC)
+    if removed.is_empty() and actual.table.is_empty():
+        return 0
     grace = timedelta(seconds=run.index.vector_grace_seconds)
     fresh = removed.with_columns(unused_since=pl.lit(now, pl.Datetime("us", "UTC")))
     unused = pl.concat([fresh, actual.table]).unique("text_digest", keep="first")

@@ -104,4 +104,5 @@ def _stale_shard(
 ) -> StaleShard:
     # A source that was deleted, and made anew, counts from the beginning.
     edits = max(0, source.changes - used.changes) if used else 0
-    return StaleShard(position, source.changes if whole else edits, edits, desired[:8])
+    whole = whole or used is None
+    return StaleShard(position, source.changes if whole else edits, edits, desired[:8], whole)

@@ -41,7 +41,7 @@ from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingResult
 from rag_assets.core.scheduling.lanes import InFlight, LanePolicy, StaleShard
 from rag_assets.core.scheduling.retries import RetryPolicy
-from rag_assets.core.scheduling.stream import Shards, Waiting, is_edit, merged, taken
+from rag_assets.core.scheduling.stream import Shards, Waiting, merged, taken
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
@@ -535,7 +535,7 @@ class DocumentStep(Step):
         keys = {asset: PartitionKey(asset, shard) for asset in DOCUMENTS_COMPARED}
         before = self._metas(keys)
         stale = self.stale(before, [shard])
-        if not stale or not is_edit(stale[0]):
+        if not stale or stale[0].whole:
             return
         with stream.writing(keys[Asset.PARSED_DOCUMENTS], before) as tell:
             tell(*parse_shard(stream.lake, stream.parser, shard, stream.limits.micro_batch, ids))

@@ -28,19 +28,33 @@ def test_the_reference_case_is_shown_with_units_policies_sensitivity_and_break_e
     result = CliRunner().invoke(main, ["cost", "--reference"])
 
     assert result.exit_code == 0, result.output
-    assert "streaming costs 2.77 times as much" in result.output
+    assert "streaming costs 29.88 times as much" in result.output
+    assert "always stays costs less than stream runs with 13 to 1,000,000" in " ".join(
+        result.output.split()
+    )
     for message in ("Policies", "Freshness", "Sensitivity", "Break-even", "$/hour", "tokens/s"):
         assert message in result.output
+
+
+def test_without_a_standing_run_stream_runs_are_paid() -> None:
+    policies = told("--reference", "--stream-run", "false")["policies"]
+
+    assert round(policies["hybrid"]["indexing"], 2) == 19.58
+    assert policies["hybrid"]["money"]["stream run"] == 0
 
 
 def test_an_instance_without_runs_has_only_its_settings_to_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAG_ASSETS_SHARDS", "32")
+    monkeypatch.setenv("RAG_ASSETS_STREAM_RUN", "false")
+    monkeypatch.setenv("RAG_ASSETS_STREAM_IDLE_SECONDS", "0")
 
     inputs = told()["inputs"]
 
     assert inputs["shards"] == {"value": 32, "unit": "shards", "from": "set"}
+    assert inputs["stream_run"] == {"value": 0, "unit": "", "from": "set"}
+    assert inputs["stream_idle_seconds"] == {"value": 0, "unit": "s", "from": "set"}
     assert inputs["stream_tokens_s"]["from"] == "assumed"
 
 

@@ -31,7 +31,7 @@ from rag_assets.core.documents.chunking import chunk_document
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.lifecycle import Role
-from rag_assets.core.names import Partition, Tag
+from rag_assets.core.names import Job, Partition, Tag
 from rag_assets.core.reports.report import ModelStatus
 from rag_assets.core.scheduling.pods import merge
 from rag_assets.models.lifecycle import Lifecycle
@@ -245,7 +245,17 @@ class Platform:
             yield opened
 
     def unfinished_runs(self) -> list[dg.DagsterRun]:
-        return [run for run in self.instance.get_runs() if not run.is_finished]
+        """Return the runs that are queued or started, but for the one that stays."""
+        return [
+            run
+            for run in self.instance.get_runs()
+            if not run.is_finished and run.job_name != Job.STREAM
+        ]
+
+    def standing_run(self) -> dg.DagsterRun | None:
+        """Return the standing stream run, if one streams."""
+        started = dg.RunsFilter(job_name=Job.STREAM, statuses=[dg.DagsterRunStatus.STARTED])
+        return next((r for r in self.instance.get_runs(started) if Tag.STANDING in r.tags), None)
 
     def await_idle(self) -> None:
         """Wait until no run is queued or started."""

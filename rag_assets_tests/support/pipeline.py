@@ -37,7 +37,7 @@ from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import ModelRun, embed_shards
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import list_source
+from rag_assets.pipeline.listing import list_source, read_files
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 from rag_assets.pipeline.sync import prepare
 from rag_assets.settings import Settings
@@ -212,6 +212,10 @@ class Pipeline:
         target = self.target()
         write = prepare(target, live=self.registry().read().live)
         return _sum("sync", [write(target, shard)[0] for shard in self.shards])
+
+    def lake_files(self) -> list[dict[str, Any]]:
+        """Return the rows of `source_files` of all shards."""
+        return read_files(self.lake, self.shards).to_dicts()
 
     def parsed(self) -> pl.DataFrame:
         """Return the rows of `parsed_documents` of all shards."""

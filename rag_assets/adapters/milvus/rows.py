@@ -232,9 +232,12 @@ def _sparse(weights: list[dict[str, Any]]) -> dict[int, float]:
 
 def _check_values(rows: pl.DataFrame) -> None:
     for name in ROW_FIELDS:
-        _refuse(rows, rows[name].is_null(), name, "is null")
+        if rows[name].null_count():
+            _refuse(rows, rows[name].is_null(), name, "is null")
+    longest = rows.select(pl.col(*TEXT_LIMITS).str.len_bytes().max()).row(0, named=True)
     for name, limit in TEXT_LIMITS.items():
-        _refuse(rows, rows[name].str.len_bytes() > limit, name, f"is longer than {limit} bytes")
+        if longest[name] > limit:
+            _refuse(rows, rows[name].str.len_bytes() > limit, name, f"is longer than {limit} bytes")
     _refuse(rows, rows["chunk_id"].is_duplicated(), "chunk_id", "occurs twice in one upsert")
     finite = np.isfinite(rows[VECTOR_FIELD].to_numpy()).all(axis=1)
     _refuse(rows, pl.Series(~finite), VECTOR_FIELD, "has a component that is not finite")

@@ -85,6 +85,12 @@ class Prices(_Inputs):
 
     gpu_hour: float = _input(0.80, "$/hour", "Price of a pod with an L4-class GPU.", ge=0)
     cpu_hour: float = _input(0.10, "$/hour", "Price of a pod with 2 CPUs.", ge=0)
+    stream_pod_hour: float = _input(
+        0.05,
+        "$/hour",
+        "Price of the standing stream run's pod, with what it has of a GPU. Here 1 CPU and 4 GiB:"
+        " half of a pod with 2 CPUs.",
+    )
     get_requests: float = _input(0.0004, "$/1,000", "Price of read requests to S3.", ge=0)
     put_requests: float = _input(0.005, "$/1,000", "Price of write requests to S3.", ge=0)
     milvus_hour: float = _input(0.40, "$/hour", "Price of a Milvus query node.", ge=0)
@@ -115,6 +121,15 @@ class Timings(_Inputs):
         3_000, "tokens/s", "Throughput of a GPU with one document at a time."
     )
     bulk_tokens_s: float = _input(15_000, "tokens/s", "Throughput of a GPU with many documents.")
+    stream_idle_seconds: float = _input(
+        600, "s", "How long the standing stream run stays without a change; 0: always.", ge=0
+    )
+    stream_change_seconds: float = _input(
+        0.2,
+        "s/document",
+        "CPU time of the standing stream run per changed document, with parsing; without embedding,"
+        " unless its own CPUs do that.",
+    )
 
 
 class Platform(_Inputs):
@@ -128,9 +143,19 @@ class Platform(_Inputs):
         "Maximum documents in an upload for hybrid to stream it, as one run.",
         ge=0,
     )
+    stream_run: bool = Field(
+        default=True,
+        description="Whether hybrid streams by a standing run (1), or starts stream runs (0).",
+        json_schema_extra={"unit": ""},
+    )
     batches_a_day: float = _input(1, "batches/day", "Number of batches per day under pure batch.")
     max_load: float = _input(
-        0.8, "", "Maximum load of a GPU pod for stream runs before another is added.", gt=0, lt=1
+        0.8,
+        "",
+        "Maximum load of a GPU pod for stream runs before another is added, and of"
+        " the standing run before bulk runs take the rest.",
+        gt=0,
+        lt=1,
     )
     replicas: int = _input(1, "query nodes", "Number of query nodes that hold the collection.")
     shard_gets: float = _input(

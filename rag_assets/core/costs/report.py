@@ -9,7 +9,17 @@ from typing import Any
 
 from rag_assets.core.costs.inputs import Case, inputs
 from rag_assets.core.costs.model import Costs, Policy, cost
-from rag_assets.core.costs.sweeps import RANGES, BreakEven, Effect, break_even, sensitivity
+from rag_assets.core.costs.sweeps import (
+    RANGES,
+    SHOWN_CHANGES,
+    BreakEven,
+    Effect,
+    Streamed,
+    break_even,
+    sensitivity,
+    standing_break_even,
+    streamed,
+)
 
 ASSUMED = "assumed"
 
@@ -24,6 +34,9 @@ class CostReport:
         policies: What each policy costs.
         effects: Effect of each input on the ratio of streaming to hybrid, largest first.
         break_evens: Where streaming costs as much as hybrid.
+        streamed: What single updates cost, streamed by a standing run and by stream runs.
+        standing_break_evens: Where stream runs cost as much as the standing run, and as much as one
+            that always stays.
     """
 
     case: Case
@@ -31,6 +44,8 @@ class CostReport:
     policies: tuple[Costs, ...]
     effects: tuple[Effect, ...]
     break_evens: tuple[BreakEven, ...]
+    streamed: tuple[Streamed, ...]
+    standing_break_evens: tuple[BreakEven, ...]
 
     @property
     def ratio(self) -> float:
@@ -61,6 +76,8 @@ class CostReport:
             "streaming_by_hybrid": self.ratio,
             "sensitivity": [asdict(effect) for effect in self.effects],
             "break_even": [asdict(one) for one in self.break_evens],
+            "streamed": [asdict(one) for one in self.streamed],
+            "standing_break_even": [asdict(one) for one in self.standing_break_evens],
         }
 
 
@@ -90,6 +107,8 @@ def cost_report(
         policies=tuple(cost(policy, case) for policy in Policy),
         effects=tuple(sensitivity(case)),
         break_evens=tuple(break_even(case, name) for name in RANGES),
+        streamed=tuple(streamed(case, changes) for changes in SHOWN_CHANGES),
+        standing_break_evens=standing_break_even(case),
     )
 
 

@@ -4,11 +4,12 @@ Only presentation belongs here: no number is computed that `CostReport` does not
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from rag_assets.core.costs.inputs import inputs
 from rag_assets.core.costs.model import Costs, Policy
 from rag_assets.core.costs.report import CostReport
-from rag_assets.core.costs.sweeps import BreakEven, Effect
+from rag_assets.core.costs.sweeps import BreakEven, Effect, Streamed
 from rag_assets.core.reports.sections import Section, bar, duration
 
 SHOWN = 12  # inputs in the sensitivity table, those with the largest effect
@@ -21,6 +22,7 @@ def cost_sections(report: CostReport) -> list[Section]:
         _money(report.policies),
         _usage(report.policies),
         _freshness(report.policies),
+        _streamed(report.streamed, report.standing_break_evens),
         _sensitivity(report.effects, report.ratio),
         _break_even(report.break_evens),
         _assumptions(report),
@@ -40,7 +42,7 @@ def _headline(report: CostReport) -> str:
 
 def _money(policies: Sequence[Costs]) -> Section:
     most = max(one.indexing for one in policies) or 1
-    columns = ("policy", "indexing", "", "per 1,000", "GPU", "CPU", "S3", "Milvus")
+    columns = ("policy", "indexing", "", "per 1,000", "GPU", "CPU", "stream run", "S3", "Milvus")
     rows = [
         (
             *(one.policy.value, f"{one.indexing:,.2f}", bar(one.indexing / most)),
@@ -50,19 +52,22 @@ def _money(policies: Sequence[Costs]) -> Section:
         for one in policies
     ]
     summary = (
-        "Dollars per day, and per 1,000 documents. Indexing is GPU, CPU and S3; Milvus serves"
-        " queries under every policy and is not part of it."
+        "Dollars per day, and per 1,000 documents. Indexing is GPU, CPU, the standing stream run"
+        " and S3; Milvus serves queries under every policy and is not part of it."
     )
     return Section("Policies", summary, columns, tuple(rows))
 
 
 def _usage(policies: Sequence[Costs]) -> Section:
-    columns = ("policy", "GPU h", "GPU busy", "cold starts", "CPU h", "runs", "S3 requests")
+    columns = (
+        *("policy", "GPU h", "GPU busy", "cold starts", "CPU h", "stream run h", "runs"),
+        "S3 requests",
+    )
     rows = [
         (
             *(one.policy.value, f"{one.gpu_hours:,.2f}", f"{one.utilisation:.1%}"),
-            *(f"{one.gpu_starts:,.1f}", f"{one.cpu_hours:,.2f}", f"{one.runs:,.0f}"),
-            f"{one.gets + one.puts:,.0f}",
+            *(f"{one.gpu_starts:,.1f}", f"{one.cpu_hours:,.2f}", f"{one.standing_hours:,.2f}"),
+            *(f"{one.runs:,.0f}", f"{one.gets + one.puts:,.0f}"),
         )
         for one in policies
     ]
@@ -80,6 +85,35 @@ def _freshness(policies: Sequence[Costs]) -> Section:
     summary = "Time from a document's change until queries can find it."
     columns = ("policy", "documents", "mean", "p50", "p95", "")
     return Section("Freshness", summary, columns, tuple(rows))
+
+
+def _streamed(found: Sequence[Streamed], break_evens: Sequence[BreakEven]) -> Section:
+    rows = [
+        (
+            *(f"{one.changes:,.0f}", f"{one.up:.1%}", f"{one.starts:,.1f}"),
+            *(f"{dollars:,.2f}" for dollars in (one.standing, one.always, one.runs)),
+            f"{one.equal_pod_hour:,.2f}",
+        )
+        for one in found
+    ]
+    summary = (
+        "Single updates alone, in dollars per day for indexing: with the standing stream run, with"
+        " one that always stays, and with stream runs; and the price per hour of the standing run's"
+        " pod up to which it costs less. What embeds for it is only counted if the pod's price"
+        f" includes it. {' '.join(map(_compared, break_evens))}"
+    )
+    columns = (
+        *("updates/day", "up", "starts", "standing run", "always stays", "stream runs"),
+        "less up to $/h",
+    )
+    return Section("Standing run or stream runs", summary, columns, tuple(rows))
+
+
+def _compared(one: BreakEven) -> str:
+    spans = list(pairwise((one.low, *one.at, one.high)))[one.ratios[0] <= 1 :: 2]
+    less = " and ".join(f"{low:,.0f} to {high:,.0f}" for low, high in spans)
+    searched = f"no number from {one.low:,.0f} to {one.high:,.0f}"
+    return f"The {one.name} costs less than stream runs with {less or searched} updates per day."
 
 
 def _sensitivity(effects: Sequence[Effect], ratio: float) -> Section:

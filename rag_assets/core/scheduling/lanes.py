@@ -64,12 +64,14 @@ class StaleShard:
             exist or was built by other code, otherwise those that have changed.
         edits: Rows of its input that have changed since it was built; 0 if it never was.
         desired: Digest of the desired state.
+        whole: Whether the partition has to be built as a whole.
     """
 
     position: int
     work: int
     edits: int = 0
     desired: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class Work(StrEnum):
 
     CPU = "cpu"  # parsing, chunking, audits, checks
     GPU = "gpu"  # embedding, and evaluating a model, which embeds queries and samples
+    STREAM = "stream"  # the standing stream run: all of it, but little at a time, for hours
 
 
 GPU_JOBS = frozenset(
@@ -50,7 +51,7 @@ CPU_JOBS = frozenset(
         Job.RETIRE_MODEL,
     }
 )
-"""All other jobs; a test fails if a job is in neither set."""
+"""All other jobs but `stream`; a test fails if a job is in neither set."""
 GPU_ASSETS = frozenset({Asset.EMBEDDINGS, Asset.COLLECTION, Asset.LIVE_ALIAS})
 GPU_CHECKS = frozenset(
     {
@@ -70,8 +71,13 @@ SECTIONS = frozenset(
     }
 )
 """The sections of `dagster-k8s/config` that may be set; merging is up to this module."""
-POD_NAMES = (*Work, *Lane, *(f"{work}_{lane}" for work, lane in product(Work, Lane)))
-"""The names that pod configurations can be given for; later ones take precedence."""
+POD_NAMES = (
+    *Work,
+    Lane.BULK,
+    *(f"{work}_{lane}" for work, lane in product((Work.CPU, Work.GPU), Lane)),
+)
+"""The names that pod configurations can be given for; later ones take precedence. `stream` is the
+pod of the standing stream run and of no other; those of the stream lane have theirs by work."""
 
 
 def work_of(job: str, assets: Collection[str], checks: Collection[str] = ()) -> Work:
@@ -80,6 +86,8 @@ def work_of(job: str, assets: Collection[str], checks: Collection[str] = ()) -> 
     The job decides. A run of another job, such as one started from assets in the UI, needs a GPU if
     it selects any GPU work, or nothing at all: everything runs on a GPU pod.
     """
+    if job == Job.STREAM:
+        return Work.STREAM
     if job in CPU_JOBS:
         return Work.CPU
     selected = {*assets, *checks}
@@ -88,8 +96,8 @@ def work_of(job: str, assets: Collection[str], checks: Collection[str] = ()) -> 
 
 
 def pod_config(pods: Mapping[str, PodConfig], work: Work, lane: Lane) -> dict[str, Any]:
-    """Return a run's pod configuration: those for its work, its lane and both, merged."""
-    matching = {str(work), str(lane), f"{work}_{lane}"}
+    """Return a run's pod configuration: those for its work, the bulk lane and both, merged."""
+    matching = {str(work), f"{work}_{lane}"} | ({str(lane)} & {str(Lane.BULK)})
     merged: dict[str, Any] = {}
     for name in POD_NAMES:
         if name in matching:

@@ -81,20 +81,14 @@ def relieved(newer: Sequence[OtherRun], configured: str) -> str:
     return ""
 
 
-def is_edit(shard: StaleShard) -> bool:
-    """Whether a shard only has changes to what is there, and need not be built as a whole."""
-    return shard.work == shard.edits
-
-
 def taken(
     stale: Collection[StaleShard], in_flight: Sequence[InFlight], policy: LanePolicy
 ) -> list[StaleShard]:
     """Return the stale shards that the standing run works on; see `plan_runs`."""
     unlimited = replace(policy, max_runs=len(in_flight) + len(stale))
     plan = plan_runs(stale, in_flight, unlimited)
-    edits = {shard.position for shard in stale if is_edit(shard)}
     streamed = [shard for run in plan.runs if run.lane is Lane.STREAM for shard in run.stale]
-    return [shard for shard in streamed if shard.position in edits]
+    return [shard for shard in streamed if not shard.whole]
 
 
 def without(plan: Plan, left: Collection[StaleShard]) -> Plan:

@@ -14,9 +14,13 @@ from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
 from rag_assets.models.registry import ModelRegistry, require_maintained
 from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
 from rag_assets.pipeline.sync import SyncReport, prepare
 
 logger = logging.getLogger(__name__)
+
+CATCHING_UP = 3  # times that a shard is embedded again because its chunks have changed
+Write = Callable[[ModelCollection, str], tuple[SyncReport, pl.DataFrame]]
 
 
 @dg.asset(
@@ -53,17 +57,16 @@ def _written(
     context: dg.AssetExecutionContext,
     target: ModelCollection,
     shard: str,
-    write: Callable[[ModelCollection, str], tuple[SyncReport, pl.DataFrame]],
+    write: Write,
 ) -> bool:
-    """Write a shard and report it; return False if its chunks changed since they were embedded.
+    """Write a shard and report it; return False if its chunks keep changing.
 
-    Such a shard is left to the run that embeds the new chunks, so that an edit during a load does
-    not make the load fail.
+    Such a shard is left to the next run, so that edits during a load do not make the load fail.
     """
     partition = model_shard_key(target.spec.key, shard)
     try:
         with timing() as timed:
-            report, lags = write(target, shard)
+            report, lags = _caught_up(target, shard, write)
     except SupersededInputError as error:
         logger.warning("%s: left to the run over its newer chunks. %s", partition, error)
         context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)
@@ -72,3 +75,19 @@ def _written(
         collection_metadata(report, lags, target.name, timed), partition_key=partition
     )
     return True
+
+
+def _caught_up(
+    target: ModelCollection, shard: str, write: Write
+) -> tuple[SyncReport, pl.DataFrame]:
+    """Write a shard; embed the chunks first that have changed since it was embedded.
+
+    While edits are streamed, hardly any shard is the same at the end of a load as it was embedded.
+    """
+    run = ModelRun(target.index, target.spec)
+    for _ in range(CATCHING_UP):
+        try:
+            return write(target, shard)
+        except SupersededInputError:
+            embed_shard(run, shard, SharedVectors(run.schema))
+    return write(target, shard)

@@ -5,13 +5,12 @@ What belongs here: jobs and their ops. What does not: when they run (`schedules.
 
 from typing import Any
 
-from rag_assets.defs.jobs import ingestion, models, stream, upkeep
+from rag_assets.defs.jobs import ingestion, models, upkeep
 
 ALL: list[Any] = [
     ingestion.ingest_documents,
     ingestion.index_chunks,
     ingestion.retry_quarantined,
-    stream.stream,
     upkeep.accept_doubted_removal,
     upkeep.audit,
     upkeep.run_checks,
@@ -28,3 +27,4 @@ ALL: list[Any] = [
     models.restore_alias,
     models.retire_model,
 ]
+"""All jobs but `stream`, which is created with its resources."""

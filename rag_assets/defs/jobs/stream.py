@@ -5,7 +5,7 @@ What belongs here: what the run reports to Dagster, and when it ends. What does 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,7 @@ from rag_assets.pipeline.listing import LISTING_VERSION
 from rag_assets.pipeline.parsing import DocumentParser
 from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Target, Written
 
+RESOURCES = ("source", "index", "parser", "chunker", "stream")
 LAKE_MEMORY = 1 << 28  # bytes of the lake's tables that are remembered
 CHECK_SECONDS = 2.0  # between two looks at the other runs
 SILENT_SECONDS = 120.0  # after which an idle run says that it is there; see max_silent_seconds
@@ -110,16 +111,25 @@ def stream_changes(
             yield from reported.events(outcome)
 
 
-@dg.job(
-    name=Job.STREAM,
-    hooks={note_failure},
-    description="A run that stays: it takes edits as they arrive, and parses, splits, embeds and"
-    " writes them at once, for every maintained model. The source sensor starts it and its"
-    " successors.",
-)
-def stream() -> None:
-    """Stream changes."""
-    stream_changes()
+def stream_job(resources: Mapping[str, dg.ConfigurableResource[Any]]) -> dg.JobDefinition:
+    """Return the job with its resources.
+
+    It is bound to them here because Dagster, binding it later, warns of each sensor that has it.
+    """
+
+    @dg.job(
+        name=Job.STREAM,
+        hooks={note_failure},
+        resource_defs={name: resources[name] for name in RESOURCES},
+        description="A run that stays: it takes edits as they arrive, and parses, splits, embeds"
+        " and writes them at once, for every maintained model. The source sensor starts it and its"
+        " successors.",
+    )
+    def stream() -> None:
+        """Stream changes."""
+        stream_changes()
+
+    return stream
 
 
 def _targets(index: Index) -> Sequence[Target]:

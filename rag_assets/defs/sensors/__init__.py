@@ -12,11 +12,11 @@ from rag_assets.defs.sensors.source import source_sensor
 from rag_assets.settings import Settings
 
 
-def configured(settings: Settings) -> list[dg.SensorDefinition]:
-    """Return all sensors; the interval of those of ingestion is a setting."""
+def configured(settings: Settings, stream: dg.JobDefinition) -> list[dg.SensorDefinition]:
+    """Return all sensors; those of ingestion request the job `stream`, at a configured interval."""
     return [
-        source_sensor(settings),
-        index_sensor(settings),
+        source_sensor(settings, stream),
+        index_sensor(settings, stream),
         alert_failed_runs,
         alert_failed_checks,
     ]

@@ -16,7 +16,6 @@ from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.core.scheduling.stream import Patience
 from rag_assets.defs.jobs.ingestion import index_chunks
 from rag_assets.defs.jobs.models import promote, restore_alias
-from rag_assets.defs.jobs.stream import stream
 from rag_assets.defs.resources import ChunkerResource, IndexResource, ParserResource
 from rag_assets.defs.sensors.alias import AliasWatch
 from rag_assets.defs.sensors.tick import Tick
@@ -30,7 +29,7 @@ from rag_assets.pipeline.sync import unfilled
 from rag_assets.settings import Settings
 
 
-def index_sensor(settings: Settings) -> dg.SensorDefinition:
+def index_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefinition:
     """Return the sensor; it is running by default, and its interval is a setting."""
     known: KnownMetas = {}  # partition metadata, kept from tick to tick
     watch = AliasWatch()

@@ -61,8 +61,8 @@ class PodRunLauncher(K8sRunLauncher):
         pods = dg.Field(
             dict,
             is_required=False,
-            description="Pods of runs by work (cpu, gpu), lane (stream, bulk) and both"
-            " (gpu_bulk), each in the form of the tag dagster-k8s/config.",
+            description="Pods of runs by work (cpu, gpu, stream), for the bulk lane (bulk) and by"
+            " both (gpu_bulk), each in the form of the tag dagster-k8s/config.",
         )
         ours = {"pods": pods, "max_silent_seconds": max_silent_seconds_field()}
         return {**super().config_type(), **ours}  # type: ignore[no-untyped-call]

@@ -108,6 +108,45 @@ def test_a_listing_is_sorted_and_of_one_folder(store: ObjectStore) -> None:
     assert list(store.list("b/")) == ["b/1", "b/2", "b/c/3"]
 
 
+def test_a_stamp_is_that_of_the_listing_and_of_what_was_read_and_written(
+    store: ObjectStore,
+) -> None:
+    written = store.put("a/b.bin", b"content", None)
+    found = store.get("a/b.bin")
+
+    assert found is not None
+    assert store.stamp("a/b.bin") == written.stamp == found.stamp == store.list("a/")["a/b.bin"]
+    assert written.stamp
+
+
+def test_a_stamp_changes_with_the_content_and_only_with_it(store: ObjectStore) -> None:
+    written = store.put("a", b"0", None)
+
+    for digit in b"123456789":  # the same size, perhaps within the same tick of the clock
+        before = store.stamp("a")
+        assert before == store.stamp("a") == written.stamp
+        written = store.put("a", bytes([digit]), written.token)
+        assert store.stamp("a") == written.stamp != before
+
+
+def test_a_refused_write_leaves_the_stamp(store: ObjectStore) -> None:
+    stamp = store.put("a", b"first", None).stamp
+
+    with pytest.raises(CommitConflictError):
+        store.put("a", b"second", None)
+
+    assert store.stamp("a") == stamp
+
+
+def test_what_is_not_there_has_no_stamp(store: ObjectStore) -> None:
+    assert store.stamp("a") is None
+
+    store.put("a", b"content", None)
+    store.delete("a")
+
+    assert store.stamp("a") is None
+
+
 COUNT = """
 import sys
 from rag_assets_tests.adapters.lake.test_object_store import count

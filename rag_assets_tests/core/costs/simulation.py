@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
-from math import ceil, log, sqrt
+from math import ceil, inf, log, sqrt
 
 import numpy as np
+from typing_extensions import override
 
 from rag_assets.core.costs.inputs import Case
 from rag_assets.core.costs.model import DAY, Kind, Policy
@@ -33,6 +34,8 @@ class Found:
     gpu_busy: float = 0.0
     gpu_starts: int = 0
     cpu: float = 0.0
+    standing: float = 0.0
+    standing_starts: int = 0
     runs: int = 0
     shards: int = 0
     delays: dict[Kind, list[float]] = field(default_factory=lambda: {kind: [] for kind in Kind})
@@ -49,6 +52,7 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._pods = [GpuPod(self) for _ in range(max(pods, 1))]
+        self._standing = StandingPod(self)
         self._pending: list[Document] = []
 
     def run(self) -> Found:
@@ -64,7 +68,13 @@ class Simulation:
             then()
         for pod in self._pods:
             pod.end_now()
+        if self._by_standing:
+            self._standing.end_now()
         return self.found
+
+    @property
+    def _by_standing(self) -> bool:
+        return self.policy is Policy.HYBRID and self.case.platform.stream_run
 
     def at(self, time: float, then: Callable[[], None]) -> None:
         heappush(self._events, (time, next(self._order), then))
@@ -99,6 +109,10 @@ class Simulation:
             first = int(self.random.integers(len(self._pods)))
             for number, document in enumerate(documents):
                 self._stream([document], self._pods[(first + number) % len(self._pods)])
+        elif size <= platform.stream_documents and self._by_standing:
+            self.found.shards += len({document.shard for document in documents})
+            notice = self.case.timings.notice_s
+            self.at(self.now + notice, partial(self._standing.take, documents))
         elif size <= platform.stream_documents:
             self._stream(documents, self._pods[int(self.random.integers(len(self._pods)))])
         else:
@@ -141,47 +155,105 @@ class Simulation:
         self.found.gpu += time - began
 
 
-class GpuPod:
-    """Works on one run after the other; shuts down when idle for a while."""
+class Pod:
+    """Works on one group of documents after the other; shuts down when idle for a while."""
 
-    def __init__(self, world: Simulation) -> None:
-        self._world, self._queue = world, deque[list[Document]]()
-        self._up_since: float | None = None
+    def __init__(self, world: Simulation, cold: float, idle: float) -> None:
+        self.world, self._cold, self._idle = world, cold, idle
+        self._queue = deque[list[Document]]()
+        self._up_since = None if idle < inf else world.now
         self._working, self._took = False, 0
+
+    def work(self, documents: list[Document]) -> float:
+        """Return for how many seconds the pod works on documents, from now on."""
+        raise NotImplementedError
+
+    def done(self, documents: list[Document]) -> None:
+        """Take note that the pod has worked on documents."""
+        raise NotImplementedError
+
+    def count(self, seconds: float, starts: int) -> None:
+        """Add seconds for which the pod was up, and its starts, to what is found."""
+        raise NotImplementedError
 
     def take(self, documents: list[Document]) -> None:
         self._took += 1
         self._queue.append(documents)
         if self._up_since is None:
-            self._up_since, self._working = self._world.now, True
-            self._world.found.gpu_starts += 1
-            self._world.at(self._world.now + self._world.case.timings.cold_start_s, self._work)
+            self._up_since, self._working = self.world.now, True
+            self.count(0.0, 1)
+            self.world.at(self.world.now + self._cold, self._go_on)
         elif not self._working:
-            self._work()
+            self._go_on()
 
     def end_now(self) -> None:
         if self._up_since is not None:
-            self._world.found.gpu += self._world.now - self._up_since
+            self.count(self.world.now - self._up_since, 0)
         self._up_since = None
 
-    def _work(self) -> None:
-        timings = self._world.case.timings
+    def _go_on(self) -> None:
+        self._working = bool(self._queue)
         if self._queue:
-            documents, self._working = self._queue.popleft(), True
-            seconds = sum(one.tokens for one in documents) / timings.stream_tokens_s
-            self._world.found.gpu_busy += seconds
-            done = self._world.now + timings.gpu_run_start_s + seconds
-            self._world.at(done, partial(self._done, documents))
-        else:
-            self._working = False
-            idle_until = self._world.now + timings.idle_s
-            self._world.at(idle_until, partial(self._end_if_idle, self._took))
+            documents = self._queue.popleft()
+            self.world.at(self.world.now + self.work(documents), partial(self._done, documents))
+        elif self._idle < inf:
+            self.world.at(self.world.now + self._idle, partial(self._end_if_idle, self._took))
 
     def _done(self, documents: list[Document]) -> None:
-        for document in documents:
-            self._world.findable(document, self._world.now)
-        self._work()
+        self.done(documents)
+        self._go_on()
 
     def _end_if_idle(self, took: int) -> None:
         if took == self._took and not self._working:
             self.end_now()
+
+
+class GpuPod(Pod):
+    """Works on stream runs."""
+
+    def __init__(self, world: Simulation) -> None:
+        super().__init__(world, world.case.timings.cold_start_s, world.case.timings.idle_s)
+
+    @override
+    def work(self, documents: list[Document]) -> float:
+        timings = self.world.case.timings
+        seconds = sum(one.tokens for one in documents) / timings.stream_tokens_s
+        self.world.found.gpu_busy += seconds
+        return timings.gpu_run_start_s + seconds
+
+    @override
+    def done(self, documents: list[Document]) -> None:
+        for document in documents:
+            self.world.findable(document, self.world.now)
+
+    @override
+    def count(self, seconds: float, starts: int) -> None:
+        self.world.found.gpu += seconds
+        self.world.found.gpu_starts += starts
+
+
+class StandingPod(Pod):
+    """Works on changes as the standing run; another step, which no change waits for, embeds."""
+
+    def __init__(self, world: Simulation) -> None:
+        timings = world.case.timings
+        start = timings.run_start_s + timings.gpu_run_start_s
+        super().__init__(world, start, timings.stream_idle_seconds or inf)
+
+    @override
+    def work(self, documents: list[Document]) -> float:
+        return len(documents) * self.world.case.timings.stream_change_seconds
+
+    @override
+    def done(self, documents: list[Document]) -> None:
+        tokens = sum(one.tokens for one in documents)
+        embedded = self.world.now + tokens / self.world.case.timings.stream_tokens_s
+        for document in documents:
+            self.world.findable(document, embedded)
+
+    @override
+    def count(self, seconds: float, starts: int) -> None:
+        found = self.world.found
+        found.standing += seconds
+        found.standing_starts += starts
+        found.runs += starts

@@ -11,3 +11,5 @@ def test_an_unknown_input_and_a_value_out_of_bounds_are_named() -> None:
         Case().having({"gpu_year": 1})
     with pytest.raises(ConfigurationError, match=r"bulk_share: .*less than or equal to 1"):
         Case().having({"bulk_share": 2})
+    with pytest.raises(ConfigurationError, match=r"stream_change_seconds: .*greater than 0"):
+        Case().having({"stream_change_seconds": 0})

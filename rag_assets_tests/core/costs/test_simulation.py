@@ -3,11 +3,10 @@
 import pytest
 
 from rag_assets.core.costs.model import Policy
-from rag_assets_tests.core.costs.simulated import CASES, COMMAND, SHORTER, simulate, stored
+from rag_assets_tests.core.costs.simulated import COMMAND, SHORTER, SIMULATED, simulate, stored
 
 
-@pytest.mark.parametrize("policy", Policy)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "policy"), SIMULATED)
 def test_the_simulation_still_gives_the_stored_numbers(name: str, policy: Policy) -> None:
     found = simulate(name, policy, SHORTER)
 

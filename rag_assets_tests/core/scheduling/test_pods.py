@@ -23,6 +23,7 @@ def memory(amount: str) -> dict[str, object]:
     [
         ("ingest_documents", ["parsed_documents", "chunks"], Work.CPU),
         ("index_chunks", [], Work.GPU),
+        ("stream", [], Work.STREAM),
         ("__ASSET_JOB", ["embeddings"], Work.GPU),
         ("__ASSET_JOB", ["chunks", "collection"], Work.GPU),
         ("__ASSET_JOB", ["source_files"], Work.CPU),
@@ -48,7 +49,7 @@ def test_a_run_needs_a_gpu_if_it_embeds_whoever_started_it(
 def test_every_job_is_classified_once() -> None:
     names = {value for name, value in vars(Job).items() if name.isupper()}
 
-    assert names == GPU_JOBS | CPU_JOBS
+    assert names == GPU_JOBS | CPU_JOBS | {Job.STREAM}
     assert not GPU_JOBS & CPU_JOBS
 
 
@@ -64,7 +65,8 @@ def test_the_more_special_pod_wins_field_by_field() -> None:
     limits = pod_config(pods, Work.GPU, Lane.BULK)["container_config"]["resources"]["limits"]
 
     assert limits == {"nvidia.com/gpu": "1", "memory": "3Gi"}
-    assert pod_config(pods, Work.GPU, Lane.STREAM) == gpu | pods["stream"]
+    assert pod_config(pods, Work.GPU, Lane.STREAM) == gpu  # `stream` is another run's
+    assert pod_config(pods, Work.STREAM, Lane.STREAM) == pods["stream"]
     assert pod_config(pods, Work.CPU, Lane.BULK) == memory("2Gi")
     assert pod_config({}, Work.CPU, Lane.BULK) == {}
 
