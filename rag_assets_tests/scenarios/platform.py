@@ -402,13 +402,13 @@ def running_platform(
     home: Path,
     s3_endpoint: str,
     engine: Callable[[Path], MilvusServer] = lite_server,
+    bucket: Bucket | None = None,
     **settings: str,
 ) -> Iterator[Platform]:
     """Run a platform over an empty bucket; its embedding server's vectors are wordllama's."""
+    bucket = bucket or new_bucket(s3_endpoint)
     with (
         embedding_server(load_embedder(wordllama_spec())) as embeddings,
-        Platform.create(
-            home, new_bucket(s3_endpoint), embeddings, engine=engine, **settings
-        ) as created,
+        Platform.create(home, bucket, embeddings, engine=engine, **settings) as created,
     ):
         yield created

@@ -11,11 +11,19 @@ from pymilvus import MilvusClient
 from rag_assets.cli import services as dev
 from rag_assets.core.names import Job, Tag
 from rag_assets.core.scheduling.retries import Ending
-from rag_assets_tests.scenarios.platform import Platform
+from rag_assets_tests.scenarios.platform import Platform, running_platform
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.waiting import awaited
 
 STEADY, CANDIDATE, LATER = "steady-v1", "candidate-v1", "later-v1"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[Platform]:
+    """A platform without a standing run: edits are processed by runs that the sensors start."""
+    home = tmp_path_factory.mktemp("platform")
+    with running_platform(home, s3_endpoint, RAG_ASSETS_STREAM_RUN="false") as created:
+        yield created
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -27,7 +27,9 @@ def impatient(tmp_path: Path, s3_endpoint: str) -> Iterator[Platform]:
     limits = {"run_launcher": {"config": {"max_silent_seconds": LIMITS}}}
     with (
         embedding_server(load_embedder(wordllama_spec())) as embeddings,
-        Platform.create(tmp_path, new_bucket(s3_endpoint), embeddings, limits) as created,
+        Platform.create(
+            tmp_path, new_bucket(s3_endpoint), embeddings, limits, RAG_ASSETS_STREAM_RUN="false"
+        ) as created,
     ):
         yield created
 
