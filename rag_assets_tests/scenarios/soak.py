@@ -146,9 +146,11 @@ class Soak:
 
     def _kill_run(self) -> None:
         started = [r for r in self.platform.unfinished_runs() if r.status.value == "STARTED"]
-        if started:
-            self.platform.signal_run(self.random.choice(started), signal.SIGKILL)
-            self.done["runs killed"] += 1
+        standing = self.platform.standing_run()
+        if runs := [*started, *filter(None, [standing])]:
+            run = self.random.choice(runs)
+            self.platform.signal_run(run, signal.SIGKILL)
+            self.done["standing runs killed" if run is standing else "runs killed"] += 1
 
     def _kill_milvus(self) -> None:
         self.platform.milvus.kill()

@@ -4,6 +4,7 @@ What belongs here: what the run reports to Dagster, and when it ends. What does 
 (`pipeline/stream.py`), and when a run is requested (`defs/sensors/source.py`).
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from dagster._core.definitions.data_version import (
 from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
+from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset, Job, Op
 from rag_assets.core.scheduling.lanes import InFlight
 from rag_assets.core.scheduling.stream import SUCCESSION_SECONDS, Life, Standing, relieved
@@ -51,6 +53,8 @@ from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.listing import LISTING_VERSION
 from rag_assets.pipeline.parsing import DocumentParser
 from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Target, Written
+
+logger = logging.getLogger(__name__)
 
 RESOURCES = ("source", "index", "parser", "chunker", "stream")
 LAKE_MEMORY = 1 << 28  # bytes of the lake's tables that are remembered
@@ -94,7 +98,7 @@ def stream_changes(
             shards=opened.shards,
             parser=documents,
             chunker=splitter,
-            targets=lambda: _targets(opened),
+            targets=Targets(opened),
             in_flight=lambda model: _in_flight(context.instance, opened.shards, model),
             limits=limits,
             feed=stream.open_feed(),
@@ -132,17 +136,37 @@ def stream_job(resources: Mapping[str, dg.ConfigurableResource[Any]]) -> dg.JobD
     return stream
 
 
-def _targets(index: Index) -> Sequence[Target]:
-    """Return the models whose collections can be kept in sync: not those that are being filled."""
-    records = read_records(index.lake)
-    found = []
-    for collection in maintained_collections(index):
-        spec = collection.spec
-        same = records.same_signature(spec.key, spec.signature)
-        if not collection.problem:
-            index.load(spec)
-            found.append(Target(ModelRun(index, spec, same), collection))
-    return found
+@dataclass
+class Targets:
+    """The models whose collections can be kept in sync: not those that are being filled.
+
+    A model that cannot be loaded here is left to other runs, which say so too.
+    """
+
+    index: Index
+    _refused: set[str] = field(default_factory=set)
+
+    def __call__(self) -> Sequence[Target]:
+        """Return them as they are now."""
+        records = read_records(self.index.lake)
+        found = []
+        for collection in maintained_collections(self.index):
+            spec = collection.spec
+            same = records.same_signature(spec.key, spec.signature)
+            if not collection.problem and self._loads(spec):
+                found.append(Target(ModelRun(self.index, spec, same), collection))
+        return found
+
+    def _loads(self, spec: ModelSpec) -> bool:
+        if spec.key in self._refused:
+            return False
+        try:
+            self.index.load(spec)
+        except ConfigurationError as error:
+            self._refused.add(spec.key)
+            logger.warning("%s is left to other runs. %s", spec.key, error)
+            return False
+        return True
 
 
 def _in_flight(
