@@ -22,6 +22,7 @@ from dagster._core.definitions.data_version import (
 from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
+from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset, Job, Op
 from rag_assets.core.scheduling.lanes import InFlight
