@@ -36,6 +36,7 @@ import click
 import dagster as dg
 import httpx2
 import psutil
+from typing_extensions import override
 
 from bench.machine import described, table
 from rag_assets.adapters.embedders.embedder import Embedder
@@ -71,6 +72,10 @@ POLL = 0.01
 WORDS = (ROOT / "demo").rglob("*.md")
 KINDS = ("edit", "edit", "add", "delete", "rename")
 RATES = (1, 10, 50)
+COLUMNS = (
+    *("source", "p50", "p95", "p99", "cpu_seconds_a_change", "embedding_seconds_a_change"),
+    *("milvus_seconds_a_change", "event_kB_a_change", "lake_kB_a_change"),
+)
 FLOOR = "floor: the functions in a loop"
 MINUTE = 60.0
 
@@ -78,9 +83,13 @@ MINUTE = 60.0
 class Place(Protocol):
     """Where the documents are."""
 
-    def put(self, name: str, content: bytes) -> None: ...
+    def put(self, name: str, content: bytes) -> None:
+        """Write a document."""
+        ...
 
-    def delete(self, name: str) -> None: ...
+    def delete(self, name: str) -> None:
+        """Delete a document."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,9 +98,11 @@ class FolderPlace(Place):
 
     root: Path
 
+    @override
     def put(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
 
+    @override
     def delete(self, name: str) -> None:
         (self.root / name).unlink()
 
@@ -102,9 +113,11 @@ class BucketPlace(Place):
 
     bucket: Bucket
 
+    @override
     def put(self, name: str, content: bytes) -> None:
         self.bucket.put(f"docs/{name}", content)
 
+    @override
     def delete(self, name: str) -> None:
         self.bucket.delete(f"docs/{name}")
 
@@ -168,10 +181,12 @@ class Corpus:
     names: dict[str, str] = field(default_factory=dict)
 
     def fill(self, documents: int) -> None:
+        """Write so many documents."""
         for number in range(documents):
             self.put(f"note-{number:05}.md")
 
     def put(self, name: str) -> str:
+        """Write a document with another word, which is returned."""
         self.names[name] = marker = word()
         self.place.put(name, text(marker))
         return marker
@@ -207,10 +222,12 @@ class Index:
         self._opened: Searcher | None = None
 
     def has(self, marker: str, name: str) -> bool:
+        """Whether a query finds a word in a document."""
         hits = self._searcher.search(f"Note {marker}", 10, document_prefix=name)
         return any(marker in hit.text for hit in hits)
 
     def is_live(self) -> bool:
+        """Whether queries are answered."""
         try:
             return bool(self._searcher.search("anything", 1))
         except RagAssetsError:
@@ -230,6 +247,7 @@ class Platform:
     instance: dg.DagsterInstance
 
     def standing(self) -> dg.DagsterRun | None:
+        """Return the standing stream run, once it streams."""
         filters = dg.RunsFilter(job_name=Job.STREAM, statuses=[dg.DagsterRunStatus.STARTED])
         ready = [run for run in self.instance.get_runs(filters) if Tag.STANDING in run.tags]
         return ready[0] if ready else None
@@ -244,8 +262,8 @@ class Platform:
     def used(self) -> dict[str, float]:
         """Return the processor seconds of the standing run, and the bytes of its events."""
         run = self.standing()
-        found = run and run_process(self.instance, run.run_id)
         assert run is not None
+        found = run_process(self.instance, run.run_id)
         assert found is not None
         process = psutil.Process(found.pid)
         processes = [process, *process.children(recursive=True)]
@@ -341,9 +359,16 @@ def at_rate(corpus: Corpus, index: Index, rate: int) -> dict[str, Any]:
     if waiting:
         until(waiting[0], POLL)
         times.append(time.monotonic() - waiting[1])
-    name = corpus.put(next(iter(corpus.names)))
-    until(lambda: index.has(name, next(iter(corpus.names))), POLL)
-    return {"a second": rate, "made": made, "made a second": made / made_in} | summary(times)
+    last = next(iter(corpus.names))
+    marker = corpus.put(last)
+    drained = until(lambda: index.has(marker, last), POLL)
+    return {
+        "asked a second": rate,
+        "made a second": round(made / made_in, 1),
+        "looked for": len(times),
+        **summary(times),
+        "the last one after": round(drained, 1),
+    }
 
 
 def summary(times: list[float]) -> dict[str, float]:
@@ -440,29 +465,42 @@ def _timed(
         yield
 
 
-def of_source(
-    source: str, folder: Path, endpoint: str, changes: int, documents: int, rates: bool
-) -> dict[str, Any]:
-    """Measure one source."""
-    with (
-        place(source, folder, endpoint) as (where, settings),
-        running(folder / "home", settings) as platform,
-    ):
-        corpus, index = Corpus(where), Index()
-        with patch.dict(os.environ, settings):
-            corpus.fill(SHARDS * documents)
+@dataclass(frozen=True)
+class Measuring:
+    """What to measure.
+
+    Attributes:
+        endpoint: The S3 server.
+        changes: Number of changes of each source.
+        documents: Documents of a shard.
+        rates: Whether also to make many changes a second.
+    """
+
+    endpoint: str
+    changes: int
+    documents: int
+    rates: bool
+
+    def of_source(self, source: str, folder: Path) -> dict[str, Any]:
+        """Measure one source."""
+        with (
+            place(source, folder, self.endpoint) as (where, settings),
+            running(folder / "home", settings) as platform,
+        ):
+            corpus, index = Corpus(where), Index()
+            corpus.fill(SHARDS * self.documents)
             until(index.is_live, 1)
             until(lambda: platform.standing() and platform.is_idle(), 1)
             for _ in range(3):
                 until(corpus.change("edit", index), POLL)
             before, load = platform.used(), os.getloadavg()[0]
-            times = measure(corpus, index, changes)
+            times = measure(corpus, index, self.changes)
             after = platform.used()
-            spent = {name: (after[name] - before[name]) / changes for name in before}
+            spent = {name: (after[name] - before[name]) / self.changes for name in before}
             result: dict[str, Any] = {
                 "source": source,
-                "documents_a_shard": documents,
-                "changes": changes,
+                "documents_a_shard": self.documents,
+                "changes": self.changes,
                 **summary([one for some in times.values() for one in some]),
                 "cpu_seconds_a_change": round(spent["cpu"], 3),
                 "embedding_seconds_a_change": round(spent["embedding"], 4),
@@ -471,9 +509,9 @@ def of_source(
                 "load": round(load, 1),
                 "p50_by_kind": {kind: summary(some)["p50"] for kind, some in times.items()},
             }
-            if rates:
+            if self.rates:
                 result["rates"] = [at_rate(corpus, index, rate) for rate in RATES]
-    return result
+        return result
 
 
 @click.command()
@@ -488,20 +526,22 @@ def main(
     changes: int, documents: int, sources: tuple[str, ...], rates: bool, to: Path | None
 ) -> None:
     """Measure and print."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     with s3_server() as endpoint:
+        measuring = Measuring(endpoint, changes, documents, rates)
         for source in sources:
             with tempfile.TemporaryDirectory() as name:
-                rows.append(of_source(source, Path(name), endpoint, changes, documents, rates))
+                rows.append(measuring.of_source(source, Path(name)))
+                click.echo(json.dumps(rows[-1]), err=True)
         with tempfile.TemporaryDirectory() as name:
             bare = floor(Path(name), endpoint, changes, documents)
-    rows.append(bare)
-    click.echo(
-        table([{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in rows])
-    )
+    shown = [{name: row.get(name, "") for name in COLUMNS} for row in (*rows, bare)]
+    click.echo(table(shown))
+    for row in rows:
+        if "rates" in row:
+            click.echo(f"\n{row['source']}\n{table(row['rates'])}")
     if to:
-        measured = {"sources": rows[:-1], "floor": bare}
-        to.write_text(json.dumps(measured | described(), indent=1))
+        to.write_text(json.dumps({"sources": rows, "floor": bare} | described(), indent=1))
 
 
 if __name__ == "__main__":
