@@ -72,12 +72,10 @@ class QueueFeed(ChangeFeed):
     def hints(self, stop: threading.Event, limit: int) -> Iterator[Hint]:
         while not stop.is_set():
             messages = self._queue.receive(LONGEST_POLL)
-            until = time.monotonic() + GATHER_SECONDS
-            while messages and len(messages) < limit and time.monotonic() < until:
-                more = self._queue.receive(0)
-                messages += more
-                if not more:
-                    time.sleep(GATHER_SECONDS / 3)
+            if messages:
+                time.sleep(GATHER_SECONDS)
+                while len(messages) < limit and (more := self._queue.receive(0)):
+                    messages += more
             yield self.hint(messages)
 
     def hint(self, messages: list[Message]) -> Hint:

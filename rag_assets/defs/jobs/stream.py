@@ -59,7 +59,8 @@ logger = logging.getLogger(__name__)
 
 RESOURCES = ("source", "index", "parser", "chunker", "stream")
 LAKE_MEMORY = 1 << 28  # bytes of the lake's tables that are remembered
-CHECK_SECONDS = 2.0  # between two looks at the other runs
+LOOK_SECONDS = 10.0  # between two looks at the whole lake, if the source tells of its changes
+CHECK_SECONDS = 3.0  # between two looks at the other runs
 SILENT_SECONDS = 120.0  # after which an idle run says that it is there; see max_silent_seconds
 
 
@@ -80,6 +81,7 @@ def stream_changes(
         index.open(LAKE_MEMORY) as opened,
         parser.open() as pool,
     ):
+        feed = stream.open_feed()
         documents = DocumentParser(
             opened_source, pool, parser.parse_workers, parser.version, parser.rereading
         )
@@ -88,7 +90,7 @@ def stream_changes(
         limits = Limits(
             documents=stream.stream_documents,
             chunks=stream.stream_chunks,
-            look_seconds=stream.tick_seconds,
+            look_seconds=stream.tick_seconds if feed is None else LOOK_SECONDS,
             micro_batch=parser.micro_batch,
             removals=source.removal_policy(),
             retries=stream.policy(),
@@ -102,7 +104,7 @@ def stream_changes(
             targets=Targets(opened),
             in_flight=lambda model: _in_flight(context.instance, opened.shards, model),
             limits=limits,
-            feed=stream.open_feed(),
+            feed=feed,
         )
         reported = Reported(context, splitter, opened)
         with working:

@@ -28,7 +28,7 @@ def edited(*positions: int, edits: int = 1) -> list[StaleShard]:
 
 
 def whole(*positions: int, work: int = 3, edits: int = 0) -> list[StaleShard]:
-    return [StaleShard(position, work, edits) for position in positions]
+    return [StaleShard(position, work, edits, whole=True) for position in positions]
 
 
 def positions(shards: Collection[StaleShard]) -> list[int]:
@@ -53,6 +53,14 @@ def test_a_shard_to_be_built_as_a_whole_is_not_taken_however_small_it_is() -> No
     plan = plan_runs(shards, [], POLICY)
     assert {run.lane for run in plan.runs} == {Lane.STREAM}  # although all of them may stream
     assert positions(taken(shards, [], POLICY)) == [1]
+
+
+def test_a_shard_that_was_never_built_is_not_taken_even_if_it_is_empty() -> None:
+    assert taken(whole(2, work=0), [], POLICY) == []
+
+
+def test_a_shard_in_which_everything_is_new_to_other_code_is_not_taken() -> None:
+    assert taken(whole(2, work=3, edits=3), [], POLICY) == []
 
 
 def test_edits_are_taken_while_other_shards_are_to_be_built_as_a_whole() -> None:
@@ -90,10 +98,13 @@ def test_edits_are_taken_outside_the_bulk_window_and_many_of_them_wait_for_it() 
 
 SHARDS = st.lists(
     st.builds(
-        lambda position, work, edits: StaleShard(position, max(work, edits), edits),
+        lambda position, work, edits, whole: StaleShard(
+            position, max(work, edits) if whole else edits, edits, whole=whole
+        ),
         st.integers(0, 40),
-        st.integers(1, 30),
+        st.integers(0, 30),
         st.integers(0, 12),
+        st.booleans(),
     ),
     unique_by=lambda shard: shard.position,
 )
@@ -116,7 +127,7 @@ def test_what_is_taken_are_few_edits_in_shards_that_no_stream_run_has(
 
     assert set(takes) <= set(shards)
     assert len(positions(takes)) == len(set(positions(takes)))
-    assert all(shard.work == shard.edits for shard in takes)
+    assert not any(shard.whole for shard in takes)
     assert sum(shard.edits for shard in takes) <= POLICY.stream_changes
     others = {p for run in in_flight if run.lane is Lane.STREAM for p in run.shards}
     assert others.isdisjoint(positions(takes))
