@@ -586,8 +586,8 @@ class ModelStep(Step):
             lag = f"; found after {max(lags):.2f} s at most" if lags else ""
             self.stream.say(
                 f"{target.model}: {embedded} embedded, {written} rows written, {deleted} deleted"
-                f" in {_list(names)} ({time.monotonic() - started:.2f} s;"
-                f" {self.waiting - len(shards)} shards wait{lag})"
+                f" in {_list(names)} ({time.monotonic() - started:.2f} s; shards that wait:"
+                f" {self.waiting - len(shards)}{lag})"
             )
 
 

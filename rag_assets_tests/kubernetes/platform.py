@@ -50,7 +50,8 @@ PODS = {
         "pod_template_spec_metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "true"}},
         "job_spec_config": {"active_deadline_seconds": 86400},
     },
-    "stream": {"job_spec_config": {"active_deadline_seconds": 3600}},
+    "stream": {"container_config": {"resources": {"requests": {"cpu": "500m"}}}},
+    "cpu_stream": {"job_spec_config": {"active_deadline_seconds": 3600}},
     "gpu_bulk": {"container_config": {"resources": {"limits": {"memory": "16Gi"}}}},
 }
 

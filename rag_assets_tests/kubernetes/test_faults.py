@@ -134,6 +134,26 @@ def test_a_run_that_is_ended_from_the_ui_leaves_nothing(pods: PodPlatform) -> No
         assert pod.job not in pods.cluster.jobs()
 
 
+def test_the_standing_run_has_a_pod_of_its_own_kind_and_survives_its_loss(
+    pods: PodPlatform,
+) -> None:
+    pods.put("a1.md", document("streamed"))
+    pods.await_convergence()
+    run = awaited(pods.standing_run, "a standing run")
+    job = pods.cluster.job_of(run.run_id)
+
+    assert resources_of(job) == {"requests": {"cpu": "500m"}}
+    assert "activeDeadlineSeconds" not in job["spec"]
+    assert job["spec"]["template"]["metadata"]["labels"]["rag-assets/work"] == "stream"
+
+    pods.cluster.kill(pods.await_pod(run.run_id), "OOMKilled")
+    pods.put("b2.md", document("while its pod is gone"))
+    desired = pods.await_convergence()
+
+    assert pods.await_run(run.run_id).status is FAILURE
+    assert "while its pod is gone" in desired["b2.md"][0]
+
+
 def test_a_pod_that_wakes_after_its_successor_brings_nothing_back(pods: PodPlatform) -> None:
     with pods.caught(FROZEN) as run:
         node, frozen = pods.cluster.lose("gpu-0")
