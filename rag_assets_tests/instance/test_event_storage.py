@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
@@ -19,6 +21,7 @@ from rag_assets.instance import event_storage
 from rag_assets.instance.event_storage import connections_kept
 
 ROOT = Path(__file__).parents[2]
+INDEXED = "dagster/partition/shard"  # by which Dagster finds materialisations
 ASSETS = [dg.AssetKey("chunks"), dg.AssetKey(["source", "files"])]
 
 Keeping = Callable[[dg.DagsterInstance], AbstractContextManager[None]]
@@ -47,7 +50,7 @@ def write(context: dg.OpExecutionContext) -> Iterator[dg.AssetMaterialization]:
             key,
             partition=f"s{number}",
             metadata={"rows": number},
-            tags={"version": f"v{number}", "code": "c"},
+            tags={DATA_VERSION_TAG: f"v{number}", INDEXED: f"s{number}"},
         )
     context.log.warning("after")
 
@@ -118,24 +121,24 @@ def test_a_run_logs_and_reads_what_it_does_without(tmp_path: Path) -> None:
     assert sum(materialisation is not None for *_, materialisation in log) == len(ASSETS)
 
 
-def test_tags_of_a_materialisation_are_found(instance: dg.DagsterInstance) -> None:
+def test_tags_of_a_materialisation_are_stored_and_found(instance: dg.DagsterInstance) -> None:
     with connections_kept(instance):
         run(instance)
 
-        [tags] = instance.event_log_storage.get_event_tags_for_asset(
-            ASSETS[1], filter_tags={"version": "v1"}
-        )
+        found = instance.event_log_storage.get_event_tags_for_asset(ASSETS[1], {INDEXED: "s1"})
+        last = instance.get_latest_materialization_event(ASSETS[1])
 
-    assert tags["version"] == "v1"
-    assert tags["code"] == "c"
+    assert found == [{INDEXED: "s1", DATA_VERSION_TAG: "v1"}]
+    assert last is not None
+    assert last.asset_materialization is not None
+    tags = last.asset_materialization.tags or {}
+    assert (tags[DATA_VERSION_TAG], tags[INDEXED]) == ("v1", "s1")
 
 
 def test_events_without_a_run_are_stored(instance: dg.DagsterInstance) -> None:
     with connections_kept(instance):
         for number in range(3):
-            instance.report_runless_asset_event(
-                dg.AssetMaterialization("chunks", partition=f"p{number}")
-            )
+            report(instance, f"p{number}")
 
         assert instance.get_materialized_partitions(ASSETS[0]) == {"p0", "p1", "p2"}
 
@@ -151,31 +154,34 @@ def test_the_log_of_an_earlier_run_is_read(instance: dg.DagsterInstance) -> None
     assert log_of(instance, run_id) == before
 
 
-def test_two_threads_log_and_read_at_the_same_time(instance: dg.DagsterInstance) -> None:
-    runs: list[str] = []
-    failures: list[BaseException] = []
-
+@dg.op
+def write_in_threads(context: dg.OpExecutionContext) -> None:
     def work(name: str) -> None:
-        try:
-            for number in range(10):
-                report(instance, f"{name}{number}")
-                assert f"{name}{number}" in instance.get_materialized_partitions(ASSETS[0])
-            runs.append(run(instance))
-        except BaseException as error:
-            failures.append(error)
+        for number in range(10):
+            context.log.info(f"{name}{number}")
+            report(context.instance, f"{name}{number}")
+            assert f"{name}{number}" in context.instance.get_materialized_partitions(ASSETS[0])
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(work, "ab"))
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def writing_in_threads() -> None:
+    write_in_threads()
+
+
+def test_two_threads_log_and_read_at_the_same_time(instance: dg.DagsterInstance) -> None:
+    names = {f"{name}{number}" for name in "ab" for number in range(10)}
 
     with connections_kept(instance):
-        threads = [threading.Thread(target=work, args=[name]) for name in "ab"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failures == []
-        [one, two] = [log_of(instance, run_id) for run_id in runs]
+        result = writing_in_threads.execute_in_process(instance=instance)
 
-    assert one == two
-    partitions = {f"{name}{number}" for name in "ab" for number in range(10)}
-    assert instance.get_materialized_partitions(ASSETS[0]) == {*partitions, "s0"}
+    assert instance.get_materialized_partitions(ASSETS[0]) == names
+    lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    for name in "ab":
+        own = [line for line in lines if line in names and line.startswith(name)]
+        assert own == [f"{name}{number}" for number in range(10)]
 
 
 def test_a_block_that_threads_outlive_harms_none_of_their_events(
@@ -206,7 +212,7 @@ def test_another_instance_sees_each_event_at_once_and_its_events_are_seen(
     instance: dg.DagsterInstance, home: Path
 ) -> None:
     with connections_kept(instance), dg.DagsterInstance.from_config(str(home)) as other:
-        for number in range(4):
+        for number in range(2):
             one, reader = (instance, other) if number % 2 else (other, instance)
             report(one, str(number))
             assert str(number) in reader.get_materialized_partitions(ASSETS[0])
@@ -278,9 +284,7 @@ def test_an_event_that_cannot_be_stored_spoils_no_connection(
         with monkeypatch.context() as patch:
             patch.setattr(storage, "_store_asset_event", failing)
             with pytest.raises(ZeroDivisionError):
-                instance.report_runless_asset_event(
-                    dg.AssetMaterialization("chunks", partition="bad")
-                )
+                report(instance, "bad")
         report(instance, "good")
 
         assert instance.get_materialized_partitions(ASSETS[0]) == {"s0", "good"}
@@ -321,22 +325,25 @@ def noting(monkeypatch: pytest.MonkeyPatch, module: Any, found: list[str]) -> No
 def test_an_engine_is_created_once_for_each_database(
     instance: dg.DagsterInstance, created: list[str]
 ) -> None:
-    run(instance)
-    without = len(created)
+    def work() -> str:
+        run_id = run(instance)
+        report(instance, "p")
+        materialised(instance)
+        return run_id
 
     with connections_kept(instance):
-        runs = [run(instance)]
-        report(instance, "p")
+        first = work()
         created.clear()
-        runs.append(run(instance))
-        for _ in range(10):
-            report(instance, "p")
-            for run_id in runs:
-                log_of(instance, run_id)
+
+        second = work()
+        for run_id in (first, second) * 3:
+            log_of(instance, run_id)
             materialised(instance)
 
-        assert created == runs[1:]  # the others are kept
-    assert without > 10
+    assert created == [second]  # its own database is new
+    created.clear()
+    work()
+    assert len(created) > 10
 
 
 def test_engines_are_disposed_of_after_the_block(

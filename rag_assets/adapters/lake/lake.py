@@ -112,12 +112,11 @@ class Lake:
         if self._memory is None:
             return _twice(read)
         known = self._remembered(path)
-        if known is None:
-            known = _twice(read)
-            if known.meta is not None and columns is None:
-                self._remember(path, known)
-        elif known.table.schema != pl.Schema(schema):
-            return _twice(read)  # which tells what is wrong
+        if known is None or known.table.schema != pl.Schema(schema):  # reading tells what is wrong
+            found = _twice(read)
+            if found.meta is not None and columns is None:
+                self._remember(path, found)
+            return found
         return replace(known, table=known.table.select(columns)) if columns else known
 
     def _remembered(self, path: str) -> Partition | None:

@@ -150,15 +150,15 @@ class Waiting:
 
     def admit(self, edited: Collection[str], added: Collection[str]) -> int:
         """Add documents as far as there is room; return how many were left out or taken out."""
-        before = len(self)
+        asked = {*self._edited, *self._added, *edited, *added}
         self._edited |= dict.fromkeys(edited)
-        self._added |= dict.fromkeys(d for d in added if d not in self._edited)
-        asked = len({*edited, *added})
+        self._added |= dict.fromkeys(added)
+        self._added = {d: None for d in self._added if d not in self._edited}
         if len(self) > self.limit:
             self._added.clear()
         while len(self._edited) > self.limit:
             self._edited.popitem()  # the last one: those that have waited longest keep their place
-        return max(0, before + asked - len(self))
+        return len(asked) - len(self)
 
     def take(self) -> frozenset[str]:
         """Take out all that waits."""
