@@ -10,6 +10,13 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
 from pydantic import TypeAdapter, ValidationError
 
 from rag_assets.core.names import Asset
@@ -158,6 +165,33 @@ def check_evaluations(
         if record is not None and record.evaluation is not None:
             latest_by_check[key.to_user_string()] = (record.evaluation, record.run_id)
     return latest_by_check
+
+
+def newest_event(instance: dg.DagsterInstance) -> int:
+    """Return the number of the newest event of any asset; 0 if there is none."""
+    return instance.event_log_storage.get_maximum_record_id() or 0
+
+
+def provenance_tags(
+    version: str, code_version: str, inputs: Mapping[str, str], newest: int
+) -> dict[str, str]:
+    """Return the tags that Dagster sets on a materialisation, by which it tells what is stale.
+
+    Args:
+        version: The partition's data version.
+        code_version: The code version of its asset; the run's id, if that has none.
+        inputs: Upstream asset → the data version that was used.
+        newest: Number of an event not before those of the inputs, and before any later ones.
+    """
+    tags = {
+        DATA_VERSION_TAG: version,
+        DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+        CODE_VERSION_TAG: code_version,
+    }
+    for asset, used in inputs.items():
+        tags[get_input_data_version_tag(dg.AssetKey(asset))] = used
+        tags[get_input_event_pointer_tag(dg.AssetKey(asset))] = str(newest)
+    return tags
 
 
 def latest_event(instance: dg.DagsterInstance, run_id: str) -> int:

@@ -11,13 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.data_version import (
-    CODE_VERSION_TAG,
-    DATA_VERSION_IS_USER_PROVIDED_TAG,
-    DATA_VERSION_TAG,
-    get_input_data_version_tag,
-    get_input_event_pointer_tag,
-)
 
 from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.adapters.parsing.parser import parser_version
@@ -43,6 +36,7 @@ from rag_assets.defs.resources import (
     SourceResource,
     StreamResource,
 )
+from rag_assets.instance.event_log import newest_event, provenance_tags
 from rag_assets.instance.event_storage import connections_kept
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.runs import in_flight
@@ -237,25 +231,13 @@ class Reported:
     ) -> Iterator[dg.AssetMaterialization]:
         """Yield a materialisation with the tags by which the UI tells what is stale."""
         shard = key.parts[-1]
-        tags = {
-            DATA_VERSION_TAG: version,
-            DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-            CODE_VERSION_TAG: code,
-        }
-        for asset, used in inputs.items():
-            tags[get_input_data_version_tag(dg.AssetKey(asset))] = used
-            tags[get_input_event_pointer_tag(dg.AssetKey(asset))] = self._pointer()
+        if inputs and not self._newest_event:
+            self._newest_event = newest_event(self.context.instance)
+        tags = provenance_tags(version, code, inputs, self._newest_event)
         partition = model_shard_key(*key.parts) if len(key.parts) > 1 else shard
         yield dg.AssetMaterialization(key.asset, partition=partition, metadata=metadata, tags=tags)
         self._newest_event = 0
         self.count += 1
-
-    def _pointer(self) -> str:
-        """Return the number of the newest event: that of an input is this one, or before it."""
-        if not self._newest_event:
-            storage = self.context.instance.event_log_storage
-            self._newest_event = storage.get_maximum_record_id() or 0
-        return str(self._newest_event)
 
     def _code(self, key: PartitionKey) -> str:
         """Return the code version that the asset's definition has; that of others is the run."""
