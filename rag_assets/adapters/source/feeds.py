@@ -24,6 +24,16 @@ from rag_assets.core.errors import SourceError
 
 GATHER_SECONDS = 0.03  # what comes within it is one batch
 LONGEST_POLL = 5  # seconds, so that a process that ends is not waited for
+UNDECODABLE = "Unable to decode path"  # in watchfiles's error
+WATCHED: dict[str, Any] = {
+    "watch_filter": None,
+    "debounce": int(5000 * GATHER_SECONDS),
+    "step": int(1000 * GATHER_SECONDS),
+    "rust_timeout": 1000 * LONGEST_POLL,
+    "yield_on_timeout": True,
+    "raise_interrupt": False,
+    "ignore_permission_denied": True,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +115,28 @@ class FolderFeed(ChangeFeed):
     def hints(self, stop: threading.Event, limit: int) -> Iterator[Hint]:
         from watchfiles import Change, watch  # noqa: PLC0415 - only the stream run needs it
 
-        gather = int(GATHER_SECONDS * 1000)
-        try:
-            for changes in watch(
-                self._root,
-                watch_filter=None,
-                debounce=5 * gather,
-                step=gather,
-                stop_event=stop,
-                rust_timeout=LONGEST_POLL * 1000,
-                yield_on_timeout=True,
-                raise_interrupt=False,
-                ignore_permission_denied=True,
-            ):
-                ids = [valid_text(self._key(path)) for _, path in changes]
-                folders = any(c is Change.added and Path(path).is_dir() for c, path in changes)
-                yield Hint(frozenset(ids), list_all=folders)
-        except (OSError, RuntimeError) as error:
-            raise SourceError(
-                f"Changes in {self._root} cannot be watched: {error}. They are found by listing."
-            ) from error
+        lost = False  # whether changes may have been missed
+        while not stop.is_set():
+            try:
+                watched = self._identity()
+                for changes in watch(self._root, stop_event=stop, **WATCHED):
+                    ids = [valid_text(self._key(path)) for _, path in changes]
+                    folders = any(c is Change.added and Path(path).is_dir() for c, path in changes)
+                    yield Hint(frozenset(ids), list_all=folders or lost)
+                    lost = self._identity() != watched
+                    if lost:  # another folder is in its place, which nobody watches yet
+                        break
+            except (OSError, RuntimeError) as error:
+                if UNDECODABLE not in str(error):
+                    raise SourceError(
+                        f"Changes in {self._root} cannot be watched: {error}. They are found by"
+                        " listing."
+                    ) from error
+                lost = True  # watchfiles ends at a name that is not UTF-8
+
+    def _identity(self) -> tuple[int, int]:
+        status = self._root.stat()
+        return status.st_dev, status.st_ino
 
     def _key(self, path: str) -> str:
         return Path(path).relative_to(self._root).as_posix()

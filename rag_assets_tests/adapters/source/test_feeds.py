@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -297,40 +298,40 @@ def test_without_a_prefix_every_key_is_named(bucket: Bucket, queue: Queue) -> No
     assert hint.document_ids == {"docs/a.md", "b.md"}
 
 
-def test_what_waits_is_one_hint_beyond_one_request(
-    bucket: Bucket, feed: QueueFeed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feeds, "GATHER_SECONDS", LONG)
+def test_what_waits_is_one_hint_beyond_one_request(bucket: Bucket, feed: QueueFeed) -> None:
     names = {f"{number}.md" for number in range(12)}
     for name in names:
         bucket.put(f"docs/{name}", b"x")
 
-    hint = first(feed, limit=12)
+    hint = first(feed)
 
     assert hint.document_ids == names
     assert len(hint.messages) == 12
 
 
 def test_what_comes_while_a_hint_is_gathered_belongs_to_it(
-    bucket: Bucket, queue: Queue, feed: QueueFeed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feeds, "GATHER_SECONDS", 20)
-    with following(feed, limit=2) as running:
-        bucket.put("docs/a.md", b"x")
-        awaited(lambda: held(queue) == (0, 1), "the first to be received", 60)
-        bucket.put("docs/b.md", b"x")
-        running.await_named("a.md", "b.md")
-
-    assert {"a.md", "b.md"} in [hint.document_ids for hint in running.hints]
-
-
-def test_a_hint_of_the_limit_is_given_without_waiting_for_more(
     bucket: Bucket, feed: QueueFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeds, "GATHER_SECONDS", LONG)
+    def gather(_: float) -> None:
+        bucket.put("docs/b.md", b"x")
+
+    monkeypatch.setattr(feeds, "time", SimpleNamespace(sleep=gather))
     bucket.put("docs/a.md", b"x")
 
-    assert first(feed, limit=1).document_ids == {"a.md"}
+    assert first(feed).document_ids == {"a.md", "b.md"}
+
+
+def test_more_than_the_limit_is_several_hints_and_nothing_is_left_out(
+    bucket: Bucket, feed: QueueFeed
+) -> None:
+    names = {f"{number}.md" for number in range(25)}
+    for name in names:
+        bucket.put(f"docs/{name}", b"x")
+
+    found = [first(feed, limit=10) for _ in range(3)]
+
+    assert max(len(hint.messages) for hint in found) <= 10
+    assert names == {name for hint in found for name in hint.document_ids}
 
 
 def test_messages_in_an_unknown_format_are_counted_and_acknowledged(
