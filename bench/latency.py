@@ -41,7 +41,6 @@ from typing_extensions import override
 from bench.machine import described, table
 from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.milvus.store import MilvusStore
-from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.cli import services
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.identity import shard_of
@@ -54,11 +53,11 @@ from rag_assets.defs.resources import (
     resolved,
 )
 from rag_assets.instance.event_log import recent, run_process
-from rag_assets.pipeline.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.chunking import chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
 from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.parsing import parse_shard
 from rag_assets.pipeline.sync import sync_shard
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import load_settings
@@ -397,9 +396,7 @@ def floor(folder: Path, endpoint: str, changes: int, documents: int) -> dict[str
         index = stack.enter_context(resolved(settings, IndexResource).open())
         parser, chunker = resolved(settings, ParserResource), resolved(settings, ChunkerResource)
         source, pool = resolved(settings, SourceResource).open(), stack.enter_context(parser.open())
-        reader = DocumentParser(source, pool, parser.parse_workers, parser.version)
-        count = TokenCount(chunker.tokenizer)
-        splitter = Chunker(chunker.limits(), count, source.uri, chunker.version)
+        reader, splitter = parser.documents(source, pool), chunker.chunker(source)
         spec = index.find_spec(settings.model)
         run, target = ModelRun(index, spec), ModelCollection(index, spec)
 

@@ -54,11 +54,15 @@ def read_model_specs(path: Path) -> dict[str, ModelSpec]:
         ConfigurationError: The file is missing, is not YAML, or a spec is invalid; the message says
             where.
     """
+    return dict(_model_specs(path, _state(path)))
+
+
+def _state(path: Path) -> tuple[int, ...]:
     try:
-        state = path.stat()
-    except OSError as error:
-        raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
-    return dict(_model_specs(path, (state.st_mtime_ns, state.st_size, state.st_ino)))
+        status = path.stat()
+    except OSError:
+        return ()  # reading tells why
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @lru_cache(maxsize=8)

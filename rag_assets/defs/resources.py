@@ -35,7 +35,9 @@ from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Life
 from rag_assets.instance.costs import CONFIGURED, CostInputs
 from rag_assets.models.gate import GatePolicy
+from rag_assets.pipeline.chunking import Chunker
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.parsing import DocumentParser
 from rag_assets.settings import Settings, is_secret, variable
 
 MODELS_IN_MEMORY = 4  # of one process: the live one, a candidate, the previous one, and a spare
@@ -103,6 +105,10 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
             rules=self.rules(),
         )
 
+    def documents(self, source: Source, pool: ParserPool) -> DocumentParser:
+        """Return what reads and parses the documents of a source."""
+        return DocumentParser(source, pool, self.parse_workers, self.version, self.rereading)
+
 
 class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
     """Limits of a chunk, and the tokenizer that counts its tokens."""
@@ -119,6 +125,11 @@ class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
     def version(self) -> str:
         """The chunker's version, which changes whenever a document would be split differently."""
         return _chunker_version(self.limits(), self.tokenizer)
+
+    def chunker(self, source: Source) -> Chunker:
+        """Return what splits the documents of a source."""
+        count = TokenCount(self.tokenizer)
+        return Chunker(self.limits(), count, source.uri, self.version)
 
 
 class IndexResource(dg.ConfigurableResource["IndexResource"]):
@@ -232,17 +243,10 @@ class StreamResource(dg.ConfigurableResource["StreamResource"]):
     stream_run_seconds: float
     stream_run_events: int
     tick_seconds: float
-    retry_initial_seconds: float
-    retry_max_seconds: float
-    fingerprint: str
 
     def life(self) -> Life:
         """Return the limits of one run."""
         return Life(self.stream_run_seconds, self.stream_run_events, self.stream_idle_seconds)
-
-    def policy(self) -> RetryPolicy:
-        """Return the delays after failures."""
-        return RetryPolicy(self.retry_initial_seconds, self.retry_max_seconds, self.fingerprint)
 
     def open_feed(self) -> ChangeFeed | None:
         """Open the feed of changes, if the source has one."""

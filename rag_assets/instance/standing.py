@@ -63,7 +63,12 @@ def tell(instance: dg.DagsterInstance, run_id: str, state: Standing) -> None:
 
 
 def request_standing(
-    instance: dg.DagsterInstance, policy: RetryPolicy, *, source: str, reason: str
+    instance: dg.DagsterInstance,
+    standing: StandingRuns,
+    policy: RetryPolicy,
+    *,
+    source: str,
+    reason: str,
 ) -> dg.RunRequest | Wait:
     """Return the request for a standing run, or why it has to wait after failures of earlier ones.
 
@@ -75,11 +80,9 @@ def request_standing(
     wait = must_wait(0, policy.configured, ended, policy)
     if wait and not wait.is_over(time.time()):
         return wait
-    before = digest(*sorted(run.run_id for run in instance.get_runs(
-        dg.RunsFilter(job_name=Job.STREAM), limit=HISTORY
-    )))  # fmt: skip
+    earlier = {run.run_id for run in ended} | {run.run_id for run in standing.runs}
     return dg.RunRequest(
-        run_key=digest(Job.STREAM, policy.configured, before),
+        run_key=digest(Job.STREAM, policy.configured, *sorted(earlier)),
         job_name=Job.STREAM,
         tags={
             Tag.LANE: str(Lane.STREAM),

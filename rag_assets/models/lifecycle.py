@@ -18,7 +18,7 @@ from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS
-from rag_assets.models.registry import ModelRegistry, read_records
+from rag_assets.models.registry import ModelRegistry, model_run
 from rag_assets.pipeline.embedding import UNUSED_VECTORS, ModelRun
 from rag_assets.pipeline.index import Index
 
@@ -126,8 +126,7 @@ class Lifecycle:
                 on a sample on this machine.
         """
         spec = self.index.find_spec(key)
-        same = read_records(self.index.lake).same_signature(key, spec.signature)
-        corpus, sample = _corpus(ModelRun(self.index, spec, same))
+        corpus, sample = _corpus(model_run(self.index, spec))
         rate, rate_from = tokens_per_second, "given"
         if not rate:
             rate, rate_from = self.orchestrator.tokens_per_second(key), "the model's recent runs"

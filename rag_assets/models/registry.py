@@ -16,9 +16,11 @@ from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.core.errors import ConfigurationError, LakeError
 from rag_assets.core.models.lifecycle import ModelRecord, Registry, Role
 from rag_assets.core.models.live import Alias
+from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Job
 from rag_assets.core.tables import MODELS, content_version
 from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.embedding import ModelRun
 from rag_assets.pipeline.index import Index
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,12 @@ def read_records(lake: Lake) -> Registry:
     This is enough to know which models are maintained: the live one appears as a candidate.
     """
     return _registry(lake.read(_KEY, MODELS))
+
+
+def model_run(index: Index, spec: ModelSpec) -> ModelRun:
+    """Return what embeds with a model, and reuses vectors of those of the same signature."""
+    same = read_records(index.lake).same_signature(spec.key, spec.signature)
+    return ModelRun(index, spec, same)
 
 
 def maintained_collections(index: Index) -> Iterator[ModelCollection]:

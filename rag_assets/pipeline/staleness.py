@@ -10,7 +10,7 @@ What belongs here: comparing the two. What does not: what to do about a stale sh
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 
-from rag_assets.adapters.lake.lake import Input, Lake, Meta
+from rag_assets.adapters.lake.lake import Input, KnownMetas, Lake, Meta
 from rag_assets.core.documents.unreadable import RETRY_AT
 from rag_assets.core.identity import digest
 from rag_assets.core.models.spec import ModelSpec
@@ -25,9 +25,15 @@ ROWS_COMPARED = (Asset.CHUNKS, Asset.EMBEDDINGS, Asset.COLLECTION)
 """The assets whose metadata `stale_rows` compares."""
 
 
-def read_metas(lake: Lake, assets: Iterable[str]) -> dict[str, dict[tuple[str, ...], Meta]]:
-    """Read the partition metadata of assets; corrupt partitions are left out."""
-    return {asset: lake.metas(asset, {}) for asset in assets}
+def read_metas(
+    lake: Lake, assets: Iterable[str], known: KnownMetas | None = None
+) -> dict[str, dict[tuple[str, ...], Meta]]:
+    """Read the partition metadata of assets; corrupt partitions are left out.
+
+    What is known from an earlier call is not read again; see `Lake.metas`.
+    """
+    known = {} if known is None else known
+    return {asset: lake.metas(asset, known) for asset in assets}
 
 
 def stale_documents(

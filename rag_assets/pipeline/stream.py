@@ -50,6 +50,7 @@ from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 from rag_assets.pipeline.staleness import (
     ROWS_COMPARED,
     Metas,
+    read_metas,
     stale_documents,
     stale_rows,
 )
@@ -61,20 +62,6 @@ DOCUMENTS_COMPARED = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
 PROGRESS_SECONDS = 60.0  # for which removals add up before they may be doubted
 LONG_LISTING = 2.0  # seconds; a longer listing is left to the source sensor, which makes windows
 JOIN_SECONDS = 30.0  # for a step to finish its batch
-MAX_DOUBLINGS = 16  # of a delay
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A maintained model whose collection can be kept in sync."""
-
-    run: ModelRun
-    collection: ModelCollection
-
-    @property
-    def model(self) -> str:
-        """The model's key."""
-        return self.run.spec.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +135,8 @@ class Stream:
         shards: All shards, in order.
         parser: Reads and parses documents.
         chunker: Splits documents.
-        targets: Returns the models to maintain now; asked in every look.
+        targets: Returns the models to maintain now, whose collections can be kept in sync; asked in
+            every look.
         in_flight: Returns the runs over partitions of a stage: `""` or a model.
         limits: The settings.
         feed: Hints about changes, if the source gives any; else it is listed.
@@ -159,7 +147,7 @@ class Stream:
     shards: Sequence[str]
     parser: DocumentParser
     chunker: Chunker
-    targets: Callable[[], Sequence[Target]]
+    targets: Callable[[], Sequence[ModelRun]]
     in_flight: Callable[[str], Sequence[InFlight]]
     limits: Limits
     feed: ChangeFeed | None = None
@@ -213,8 +201,8 @@ class Stream:
                 except ConfigurationError:
                     raise
                 except RagAssetsError as error:
-                    due += delay(self.limits.retries, failures)
                     failures += 1
+                    due += self.limits.retries.delay(failures)
                     yield Batch(f"{error} Tried again in {due - time.monotonic():.0f} s.")
             try:
                 outcome = self._outcomes.get(timeout=min(1.0, max(0.0, due - time.monotonic())))
@@ -233,10 +221,7 @@ class Stream:
 
     def look(self) -> None:
         """Compare the whole lake, and have the steps work on what they take."""
-        metas = {
-            asset: self.lake.metas(asset, self._known)
-            for asset in dict.fromkeys((*DOCUMENTS_COMPARED, *ROWS_COMPARED))
-        }
+        metas = read_metas(self.lake, {*DOCUMENTS_COMPARED, *ROWS_COMPARED}, self._known)
         self._update_models()
         for step in self._steps:
             stale = step.stale(metas, self.shards)
@@ -245,7 +230,7 @@ class Stream:
 
     def _update_models(self) -> None:
         """Start a step for each model to maintain; end those of others."""
-        targets = {target.model: target for target in self.targets()}
+        targets = {target.spec.key: target for target in self.targets()}
         for model in self._models.keys() - targets.keys():
             self._models.pop(model).end()
         for model, target in targets.items():
@@ -284,11 +269,6 @@ class Stream:
     def say(self, sentence: str) -> None:
         """Report in words."""
         self._outcomes.put(Batch(sentence))
-
-
-def delay(retries: RetryPolicy, failures: int) -> float:
-    """Return the seconds to wait after so many failures in a row, and now another one."""
-    return min(retries.max_delay, retries.initial_delay * 2.0 ** min(failures, MAX_DOUBLINGS))
 
 
 class _Thread(threading.Thread):
@@ -330,8 +310,8 @@ class Intake(_Thread):
             except ConfigurationError:
                 raise
             except RagAssetsError as error:
-                wait = delay(stream.limits.retries, failures)
                 failures += 1
+                wait = stream.limits.retries.delay(failures)
                 stream.say(f"{error} Until then, listings find what changes: {wait:.0f} s.")
                 stream.stop.wait(wait)
 
@@ -453,8 +433,8 @@ class Step(_Thread):
                 self.process(shards)
                 failures = 0
             except UnavailableError as error:
-                wait = delay(self.stream.limits.retries, failures)
                 failures += 1
+                wait = self.stream.limits.retries.delay(failures)
                 self.stream.say(f"{self.name}: {error} Tried again in {wait:.0f} s.")
                 with self._changed:
                     self._shards = merged(shards, self._shards)
@@ -481,9 +461,8 @@ class Step(_Thread):
         except SupersededInputError:
             pass  # its newer chunks are told as well
         except RagAssetsError as error:
-            failures = self._failures.get(shard, 0)
-            wait = delay(self.stream.limits.retries, failures)
-            self._failures[shard] = failures + 1
+            self._failures[shard] = self._failures.get(shard, 0) + 1
+            wait = self.stream.limits.retries.delay(self._failures[shard])
             self._not_before[shard] = time.monotonic() + wait
             self.stream.say(f"{self.name}, shard {shard}: {error} Tried again in {wait:.0f} s.")
 
@@ -546,38 +525,39 @@ class DocumentStep(Step):
 class ModelStep(Step):
     """Embeds the new texts with one model and keeps its collection in sync."""
 
-    def __init__(self, stream: Stream, target: Target) -> None:
-        super().__init__(target.model, stream)
-        self.target, self.model = target, target.model
+    def __init__(self, stream: Stream, target: ModelRun) -> None:
+        super().__init__(target.spec.key, stream)
+        self.target, self.model = target, target.spec.key
         self.lanes = stream.limits.lanes(stream.limits.chunks, len(stream.shards))
 
     @override
     def stale(self, metas: Metas, shards: Sequence[str]) -> list[StaleShard]:
-        return stale_rows(metas, shards, self.target.run.spec)
+        return stale_rows(metas, shards, self.target.spec)
 
     @override
     def process(self, shards: Shards) -> None:
         started, target = time.monotonic(), self.target
+        collection = ModelCollection(target.index, target.spec)
         names = list(shards)
         metas: dict[str, dict[tuple[str, ...], Meta]] = {asset: {} for asset in ROWS_COMPARED}
         for shard in names:
             keys = {
                 Asset.CHUNKS: PartitionKey(Asset.CHUNKS, shard),
-                Asset.EMBEDDINGS: target.run.key(shard),
-                Asset.COLLECTION: target.collection.key(shard),
+                Asset.EMBEDDINGS: target.key(shard),
+                Asset.COLLECTION: collection.key(shard),
             }
             for asset, known in self._metas(keys).items():
                 metas[asset] |= known
         stale = taken(self.stale(metas, names), (), self.lanes)
         names = [names[shard.position] for shard in stale]
-        shared = SharedVectors.between(target.run, names)
+        shared = SharedVectors.between(target, names)
         embedded, written, deleted, lags = 0, 0, 0, []
         for shard in names:
             with self.alone(shard):
-                with self.stream.writing(target.run.key(shard), metas) as tell:
-                    tell(report := embed_shard(target.run, shard, shared), pl.DataFrame())
-                with self.stream.writing(target.collection.key(shard), metas) as tell:
-                    rows, found = sync_shard(target.collection, shard)
+                with self.stream.writing(target.key(shard), metas) as tell:
+                    tell(report := embed_shard(target, shard, shared), pl.DataFrame())
+                with self.stream.writing(collection.key(shard), metas) as tell:
+                    rows, found = sync_shard(collection, shard)
                     tell(rows, found)
                 embedded, written = embedded + report.computed, written + rows.written
                 deleted += rows.deleted
@@ -585,7 +565,7 @@ class ModelStep(Step):
         if names:
             lag = f"; found after {max(lags):.2f} s at most" if lags else ""
             self.stream.say(
-                f"{target.model}: {embedded} embedded, {written} rows written, {deleted} deleted"
+                f"{self.model}: {embedded} embedded, {written} rows written, {deleted} deleted"
                 f" in {_list(names)} ({time.monotonic() - started:.2f} s; shards that wait:"
                 f" {self.waiting - len(shards)}{lag})"
             )

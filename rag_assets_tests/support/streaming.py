@@ -9,7 +9,7 @@ from rag_assets.adapters.source.feeds import ChangeFeed, FolderFeed
 from rag_assets.core.documents.removals import RemovalPolicy
 from rag_assets.core.scheduling.lanes import InFlight
 from rag_assets.core.scheduling.retries import RetryPolicy
-from rag_assets.pipeline.stream import Batch, Limits, Outcome, Stream, Target, Written
+from rag_assets.pipeline.stream import Batch, Limits, Outcome, Stream, Written
 from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.support.waiting import awaited
 
@@ -68,7 +68,7 @@ def streaming(
         shards=first.shards,
         parser=first.parser(),
         chunker=first.chunker(),
-        targets=lambda: [Target(model.model_run(), model.target()) for model in models],
+        targets=lambda: [model.model_run() for model in models],
         in_flight=lambda _: in_flight,
         limits=limits,
         feed=feed,

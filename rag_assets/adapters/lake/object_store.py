@@ -250,8 +250,8 @@ class S3Store(ObjectStore):
     def _get(self, key: str, **arguments: str) -> StoredObject | None:
         with self._translating_errors("read", key):
             found = get_s3_object(self._fs, self._bucket, self._prefix + key, **arguments)
-            if found and not found.etag:  # a login page, for instance
-                raise ConnectionError("The answer has no ETag, so it is not that of an S3 server.")
+            if found:
+                _required(found.etag)
             return found
 
     @override
@@ -261,9 +261,8 @@ class S3Store(ObjectStore):
             written = self._fs.call_s3(
                 "put_object", Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition
             )
-            if not written.get("ETag"):
-                raise ConnectionError("The answer has no ETag, so it is not that of an S3 server.")
-        return StoredObject(data, written["ETag"], written["ETag"])
+            etag = _required(written.get("ETag"))
+        return StoredObject(data, etag, etag)
 
     @override
     def stamp(self, key: str) -> str | None:
@@ -273,9 +272,7 @@ class S3Store(ObjectStore):
                 found = self._fs.call_s3("head_object", **where)
             except FileNotFoundError:
                 return None
-            if not found.get("ETag"):
-                raise ConnectionError("The answer has no ETag, so it is not that of an S3 server.")
-            return str(found["ETag"])
+            return _required(found.get("ETag"))
 
     @override
     def list(self, folder: str) -> dict[str, str]:
@@ -310,6 +307,12 @@ class S3Store(ObjectStore):
             if is_unavailable(error):
                 raise LakeUnavailableError(message) from error
             raise LakeError(message) from error
+
+
+def _required(etag: str | None) -> str:
+    if not etag:  # a login page, for instance
+        raise ConnectionError("The answer has no ETag, so it is not that of an S3 server.")
+    return etag
 
 
 def get_s3_object(

@@ -97,7 +97,9 @@ def work_of(job: str, assets: Collection[str], checks: Collection[str] = ()) -> 
 
 def pod_config(pods: Mapping[str, PodConfig], work: Work, lane: Lane) -> dict[str, Any]:
     """Return a run's pod configuration: those for its work, the bulk lane and both, merged."""
-    matching = {str(work), f"{work}_{lane}"} | ({str(lane)} & {str(Lane.BULK)})
+    matching = {str(work), f"{work}_{lane}"}
+    if lane is Lane.BULK:
+        matching.add(str(lane))
     merged: dict[str, Any] = {}
     for name in POD_NAMES:
         if name in matching:

@@ -50,6 +50,11 @@ class RetryPolicy:
     max_delay: float
     configured: str = ""
 
+    def delay(self, failures: int, max_doublings: int = MAX_DOUBLINGS) -> float:
+        """Return the seconds to wait after so many failures in a row, at least one."""
+        doubled = self.initial_delay * 2.0 ** min(failures - 1, max_doublings)
+        return min(doubled, self.max_delay)
+
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
@@ -129,8 +134,7 @@ def must_wait(
     alike = [run for run in failed if run.ending is last.ending]
     unavailable = last.ending is Ending.UNAVAILABLE
     max_doublings = MAX_DOUBLINGS_UNAVAILABLE if unavailable else MAX_DOUBLINGS
-    delay = policy.initial_delay * 2.0 ** min(len(alike) - 1, max_doublings)
-    delay = min(delay, policy.max_delay)
+    delay = policy.delay(len(alike), max_doublings)
     return Wait(last.ended_at + delay, len(failed), last.error, delay)
 
 

@@ -4,12 +4,11 @@ import logging
 
 import dagster as dg
 
-from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import chunks_metadata, timing
 from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
 from rag_assets.defs.shard_errors import ShardErrors
-from rag_assets.pipeline.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.chunking import chunk_shard
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +28,7 @@ def chunks(
     chunker: ChunkerResource,
 ) -> None:
     """Split the documents that changed."""
-    limits, count = chunker.limits(), TokenCount(chunker.tokenizer)
-    splitter, lake = Chunker(limits, count, source.open().uri, chunker.version), index.open().lake
+    splitter, lake = chunker.chunker(source.open()), index.open().lake
     errors = ShardErrors(context)
     for shard in context.partition_keys:
         with errors.of(shard):
@@ -38,6 +36,6 @@ def chunks(
                 report, rows = chunk_shard(lake, splitter, shard)
             logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
             context.add_asset_metadata(
-                chunks_metadata(report, rows, limits, timed), partition_key=shard
+                chunks_metadata(report, rows, splitter.limits, timed), partition_key=shard
             )
     errors.raise_if_all_failed()

@@ -12,9 +12,9 @@ from rag_assets.defs.metadata import collection_metadata, timing
 from rag_assets.defs.resources import IndexResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
-from rag_assets.models.registry import ModelRegistry, require_maintained
+from rag_assets.models.registry import ModelRegistry, model_run, require_maintained
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
+from rag_assets.pipeline.embedding import SharedVectors, embed_shard
 from rag_assets.pipeline.sync import SyncReport, prepare
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _caught_up(
 
     While edits are streamed, hardly any shard is the same at the end of a load as it was embedded.
     """
-    run = ModelRun(target.index, target.spec)
+    run = model_run(target.index, target.spec)
     for _ in range(CATCHING_UP):
         try:
             return write(target, shard)

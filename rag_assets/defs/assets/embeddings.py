@@ -7,8 +7,8 @@ from rag_assets.defs.metadata import embeddings_metadata, timing
 from rag_assets.defs.resources import IndexResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
-from rag_assets.models.registry import read_records, require_maintained
-from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
+from rag_assets.models.registry import model_run, require_maintained
+from rag_assets.pipeline.embedding import SharedVectors, embed_shard
 
 
 @dg.asset(
@@ -25,8 +25,7 @@ def embeddings(context: dg.AssetExecutionContext, index: IndexResource) -> None:
     for model, shards in shards_by_model(context.partition_keys).items():
         spec = opened.find_spec(model)
         require_maintained(opened.lake, model)
-        same = read_records(opened.lake).same_signature(model, spec.signature)
-        run = ModelRun(opened, spec, same)
+        run = model_run(opened, spec)
         shared = SharedVectors.between(run, shards)
         for shard in shards:
             with errors.of(partition := model_shard_key(model, shard)):

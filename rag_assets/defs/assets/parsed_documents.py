@@ -7,7 +7,7 @@ from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import documents_metadata, timing
 from rag_assets.defs.resources import IndexResource, ParserResource, SourceResource
 from rag_assets.defs.shard_errors import ShardErrors
-from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.parsing import parse_shard
 
 
 @dg.asset(
@@ -28,9 +28,7 @@ def parsed_documents(
     """Parse the documents that changed."""
     lake = index.open().lake
     with parser.open() as pool:
-        documents = DocumentParser(
-            source.open(), pool, parser.parse_workers, parser.version, parser.rereading
-        )
+        documents = parser.documents(source.open(), pool)
         errors = ShardErrors(context)
         for shard in context.partition_keys:
             with errors.of(shard):

@@ -14,7 +14,6 @@ import dagster as dg
 
 from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.adapters.parsing.parser import parser_version
-from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset, Job, Op
@@ -33,6 +32,7 @@ from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
     ParserResource,
+    RetriesResource,
     SourceResource,
     StreamResource,
 )
@@ -41,17 +41,16 @@ from rag_assets.instance.event_storage import connections_kept
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.runs import in_flight
 from rag_assets.instance.standing import StandingRuns, tell
-from rag_assets.models.registry import maintained_collections, read_records
+from rag_assets.models.registry import maintained_collections, model_run
 from rag_assets.pipeline.chunking import Chunker
 from rag_assets.pipeline.embedding import ModelRun
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.listing import LISTING_VERSION
-from rag_assets.pipeline.parsing import DocumentParser
-from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Target, Written
+from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Written
 
 logger = logging.getLogger(__name__)
 
-RESOURCES = ("source", "index", "parser", "chunker", "stream")
+RESOURCES = ("source", "index", "parser", "chunker", "stream", "retries")
 LAKE_MEMORY = 1 << 28  # bytes of the lake's tables that are remembered
 LOOK_SECONDS = 10.0  # between two looks at the whole lake, if the source tells of its changes
 CHECK_SECONDS = 3.0  # between two looks at the other runs
@@ -67,6 +66,7 @@ def stream_changes(
     parser: ParserResource,
     chunker: ChunkerResource,
     stream: StreamResource,
+    retries: RetriesResource,
 ) -> Iterator[dg.AssetMaterialization]:
     """Bring changes into the index as they arrive, until the run has had its time."""
     opened_source = source.open()
@@ -76,24 +76,20 @@ def stream_changes(
         parser.open() as pool,
     ):
         feed = stream.open_feed()
-        documents = DocumentParser(
-            opened_source, pool, parser.parse_workers, parser.version, parser.rereading
-        )
-        count = TokenCount(chunker.tokenizer)
-        splitter = Chunker(chunker.limits(), count, opened_source.uri, chunker.version)
+        splitter = chunker.chunker(opened_source)
         limits = Limits(
             documents=stream.stream_documents,
             chunks=stream.stream_chunks,
             look_seconds=stream.tick_seconds if feed is None else LOOK_SECONDS,
             micro_batch=parser.micro_batch,
             removals=source.removal_policy(),
-            retries=stream.policy(),
+            retries=retries.policy(),
         )
         working = Stream(
             lake=opened.lake,
             source=opened_source,
             shards=opened.shards,
-            parser=documents,
+            parser=parser.documents(opened_source, pool),
             chunker=splitter,
             targets=Targets(opened),
             in_flight=lambda model: _in_flight(context.instance, opened.shards, model),
@@ -102,7 +98,7 @@ def stream_changes(
         )
         reported = Reported(context, splitter, opened)
         with working:
-            ends = Ending(context, stream.life(), stream.fingerprint, reported, working)
+            ends = Ending(context, stream.life(), retries.fingerprint, reported, working)
             for outcome in working.outcomes():
                 yield from reported.events(outcome)
                 if reason := ends.reason():
@@ -143,16 +139,13 @@ class Targets:
     index: Index
     _refused: set[str] = field(default_factory=set)
 
-    def __call__(self) -> Sequence[Target]:
+    def __call__(self) -> Sequence[ModelRun]:
         """Return them as they are now."""
-        records = read_records(self.index.lake)
-        found = []
-        for collection in maintained_collections(self.index):
-            spec = collection.spec
-            same = records.same_signature(spec.key, spec.signature)
-            if not collection.problem and self._loads(spec):
-                found.append(Target(ModelRun(self.index, spec, same), collection))
-        return found
+        return [
+            model_run(self.index, collection.spec)
+            for collection in maintained_collections(self.index)
+            if not collection.problem and self._loads(collection.spec)
+        ]
 
     def _loads(self, spec: ModelSpec) -> bool:
         if spec.key in self._refused:

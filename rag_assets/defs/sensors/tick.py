@@ -28,6 +28,7 @@ from rag_assets.instance.freshness import heartbeats
 from rag_assets.instance.launchers.starting import fail_lost_starts, sees_processes
 from rag_assets.instance.runs import is_in_flight, last_run, read_runs, request
 from rag_assets.instance.standing import StandingRuns, request_standing
+from rag_assets.pipeline.staleness import read_metas
 from rag_assets.settings import Settings
 
 SECONDS_TO_MOVE = 60  # minimum time from a run that moved the alias to the next request
@@ -94,8 +95,9 @@ class Tick:
             bulk=self.bulk_from is None,
         )
         plan = plan_runs(ready, runs.in_flight, lanes)
-        left = self._left(taken(ready, runs.in_flight, lanes), patience)
-        plan = without(plan, left)
+        if self.settings.stream_run:
+            takes = taken(ready, runs.in_flight, lanes)
+            plan = without(plan, self._left(takes, patience))
         if len(plan.for_later) < len(stale):
             self.behind.append(unit)
         self.messages.append(
@@ -117,8 +119,6 @@ class Tick:
 
     def _left(self, takes: Sequence[StaleShard], patience: Patience) -> list[StaleShard]:
         """Return the shards to leave to the standing run, which is requested if there is none."""
-        if not self.settings.stream_run:
-            return []
         left = patience.left(takes, time.monotonic())
         if left and not self.standing.runs:
             self.request_standing("there are edits to stream")
@@ -147,7 +147,11 @@ class Tick:
         if self._asked_for_standing:
             return
         requested = request_standing(
-            self.instance, self._retries, source=self.settings.source, reason=reason
+            self.instance,
+            self.standing,
+            self._retries,
+            source=self.settings.source,
+            reason=reason,
         )
         if isinstance(requested, Wait):
             self.messages.append(f"The stream run has failed ({requested.error}) and waits.")
@@ -201,7 +205,7 @@ class Tick:
         self, lake: Lake, assets: Sequence[str], known: KnownMetas
     ) -> dict[str, dict[tuple[str, ...], Meta]]:
         """Read partition metadata of assets; a message names each partition that is corrupt."""
-        metas = {asset: lake.metas(asset, known) for asset in assets}
+        metas = read_metas(lake, assets, known)
         if corrupt := problems(known):
             self.messages.extend(corrupt)
             self.behind.append("the lake")

@@ -13,6 +13,7 @@ from rag_assets.core.scheduling.lanes import (
     StaleShard,
     plan_runs,
 )
+from rag_assets_tests.core.scheduling.in_flight import RUNS
 
 POLICY = LanePolicy(stream_changes=10, shards_per_run=4, max_runs=2, idle_gap=3)
 
@@ -115,15 +116,6 @@ SHARDS = st.lists(
         st.integers(0, 12),
     ),
     unique_by=lambda shard: shard.position,
-)
-RUNS = st.lists(
-    st.builds(
-        lambda lane, first, length: InFlight(lane, range(first, first + length)),
-        st.sampled_from(Lane),
-        st.integers(0, 40),
-        st.integers(1, 8),
-    ),
-    max_size=3,
 )
 
 

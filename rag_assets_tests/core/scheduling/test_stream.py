@@ -18,6 +18,7 @@ from rag_assets.core.scheduling.stream import (
     taken,
     without,
 )
+from rag_assets_tests.core.scheduling.in_flight import RUNS
 
 POLICY = LanePolicy(stream_changes=10, shards_per_run=4, max_runs=2, idle_gap=3)
 LIMIT = 4
@@ -107,15 +108,6 @@ SHARDS = st.lists(
         st.booleans(),
     ),
     unique_by=lambda shard: shard.position,
-)
-RUNS = st.lists(
-    st.builds(
-        lambda lane, first, length: InFlight(lane, range(first, first + length)),
-        st.sampled_from(Lane),
-        st.integers(0, 40),
-        st.integers(1, 8),
-    ),
-    max_size=3,
 )
 
 
