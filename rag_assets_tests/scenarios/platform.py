@@ -185,14 +185,21 @@ class Platform:
             return all(self.indexed(model) == desired for model in self.models())
 
         try:
-            awaited(in_sync, "the index to equal the bucket", seconds)
-        except pytest.fail.Exception:
-            pytest.fail(self._differences(desired))
+            self._await(in_sync, "the index to equal the bucket", seconds)
+        except pytest.fail.Exception as error:
+            pytest.fail(f"{self._differences(desired)}\n{error}")
         return desired
 
     def await_live(self) -> None:
         """Wait until the first model has been judged and made live."""
-        awaited(lambda: self.live() == MODELS[0], "the first model to be live")
+        self._await(lambda: self.live() == MODELS[0], "the first model to be live")
+
+    def _await(self, condition: Callable[[], Any], what: str, seconds: float = 300) -> Any:
+        """Wait as `awaited` does; a failure tells of the last runs."""
+        try:
+            return awaited(condition, what, seconds)
+        except pytest.fail.Exception as error:
+            pytest.fail(f"{error}\n{recent_runs(self.instance)}")
 
     def live(self) -> str | None:
         """Return the key of the live model."""
@@ -214,7 +221,7 @@ class Platform:
                 k for k in desired.keys() | found.keys() if desired.get(k) != found.get(k)
             )
             lines.append(f"{model}: {keys}")
-        return "\n".join(["The index differs from the bucket.", *lines, recent_runs(self.instance)])
+        return "\n".join(["The index differs from the bucket.", *lines])
 
     # Dagster
 
@@ -259,7 +266,7 @@ class Platform:
 
     def await_idle(self) -> None:
         """Wait until no run is queued or started."""
-        awaited(lambda: not self.unfinished_runs(), "all runs to end")
+        self._await(lambda: not self.unfinished_runs(), "all runs to end")
 
     def run_process(self, run_id: str) -> int | None:
         """Return the process id of a run that has started."""
@@ -278,7 +285,7 @@ class Platform:
             run = self.instance.get_run_by_id(run_id)
             return run if run is not None and run.is_finished else None
 
-        found: dg.DagsterRun = awaited(finished, f"run {run_id} to end")
+        found: dg.DagsterRun = self._await(finished, f"run {run_id} to end")
         return found
 
     def launch(

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.names import Tag
+from rag_assets.core.names import Job, Tag
 from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.core.scheduling.pods import CPU_JOBS, GPU_ASSETS, GPU_CHECKS, GPU_JOBS, Work
 from rag_assets.definitions import definitions
@@ -47,7 +47,7 @@ def test_what_decides_on_a_gpu_is_there() -> None:
         key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()
     } > GPU_ASSETS
     ours = {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"}
-    assert ours == GPU_JOBS | CPU_JOBS
+    assert ours == GPU_JOBS | CPU_JOBS | {Job.STREAM}
 
 
 def test_checks_that_load_models_need_a_gpu_when_run_manually_too() -> None:
