@@ -35,7 +35,7 @@ unit: $(VENV)/.ready
 	$(PYTEST) --quiet --numprocesses 2 -m 'not slow' $(UNIT)
 
 test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql
-	$(PYTEST) --numprocesses 4 --durations 25
+	$(PYTEST) --numprocesses 3 --durations 25
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -49,13 +49,12 @@ def diff(desired: pl.DataFrame, actual: pl.DataFrame, *, key: str, same: list[st
     on = [key, *same]
     if actual.is_empty():  # the two common cases need no joins
         return Diff(actual, desired, actual[key])
-    if desired.select(on).equals(actual.select(on)):
+    wanted, found = desired.select(on), actual.select(on)
+    if wanted.equals(found):
         return Diff(actual, desired.clear(), actual[key].clear())
+    keys = found[key]
     return Diff(
-        keep=actual.join(desired.select(on), on=on, how="semi", nulls_equal=True),
-        make=desired.join(actual.select(on), on=on, how="anti", nulls_equal=True),
-        removed=actual.select(key)
-        .unique()
-        .join(desired.select(key), on=key, how="anti")[key]
-        .sort(),
+        keep=actual.join(wanted, on=on, how="semi", nulls_equal=True),
+        make=desired.join(found, on=on, how="anti", nulls_equal=True),
+        removed=keys.filter(~keys.is_in(wanted[key].implode())).unique().sort(),
     )

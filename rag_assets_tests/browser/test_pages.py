@@ -48,17 +48,21 @@ def test_a_backfill_over_all_shards_is_launched_and_completes(ui: Ui) -> None:
     ui.see("100% completed", within=RUN_ENDS_WITHIN)
 
 
-def test_a_file_dropped_in_the_bucket_starts_runs_that_say_why(ui: Ui, platform: Platform) -> None:
+def test_a_file_dropped_in_the_bucket_is_streamed_by_the_run_that_stays(
+    ui: Ui, platform: Platform
+) -> None:
+    run = awaited(platform.standing_run, "the standing run")
     platform.put("dropped.md", "# Dropped\n\nThis one came while somebody was looking.\n")
     platform.await_convergence()
-    [run, *_] = platform.instance.get_runs()
 
     ui.open(f"{LOCATION}/sensors/source_sensor")
     ui.see("source_sensor")
     ui.open("/runs")
     ui.see(run.run_id[:8])
-    ui.see("index_sensor")
     ui.see("rag_assets/lane: stream")
+    ui.see("rag_assets/reason: there are edits to stream")
+    ui.open(f"/runs/{run.run_id}")
+    ui.see("1 embedded, 1 rows written")
 
 
 def test_lineage_leads_from_the_source_to_the_alias(ui: Ui) -> None:

@@ -10,7 +10,7 @@ from rag_assets.cli import services as dev
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 LOCATION = "/locations/rag_assets.definitions"
-RUN_ENDS_WITHIN = 120_000  # ms
+RUN_ENDS_WITHIN = 300_000  # ms
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,9 @@ def platform_settings(
         "RAG_ASSETS_RETRY_INITIAL_SECONDS": "2",
         "RAG_ASSETS_RETRY_MAX_SECONDS": "8",
         "RAG_ASSETS_EMBEDDING_WAIT_SECONDS": "4",
-        "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "5",
+        "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "60",  # nothing depends on a quiet machine
         "RAG_ASSETS_GATE_SAMPLED_CHUNKS": "1",  # the embedding server's texts are counted
-        "RAG_ASSETS_GATE_LATENCY_SECONDS": "60",  # nothing depends on a quiet machine
+        "RAG_ASSETS_GATE_LATENCY_SECONDS": "60",
         "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
     }
 

@@ -177,7 +177,7 @@ class Platform:
     def collection(self, model: str) -> str:
         return f"{self.settings.alias}__{model.replace('-', '_')}"
 
-    def await_convergence(self, seconds: float = 300) -> Indexed:
+    def await_convergence(self, seconds: float = 600) -> Indexed:
         """Wait until every model's collection is exactly the bucket; return what it holds."""
         desired = self.expected()
 
@@ -194,7 +194,7 @@ class Platform:
         """Wait until the first model has been judged and made live."""
         self._await(lambda: self.live() == MODELS[0], "the first model to be live")
 
-    def _await(self, condition: Callable[[], Any], what: str, seconds: float = 300) -> Any:
+    def _await(self, condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
         """Wait as `awaited` does; a failure tells of the last runs."""
         try:
             return awaited(condition, what, seconds)

@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 POLL = 0.5  # seconds; what is awaited takes several, and asking takes CPU that runs lack
 
 
-def awaited(condition: Callable[[], Any], what: str, seconds: float = 300) -> Any:
+def awaited(condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
     """Return the condition's first true value; fail if it takes too long."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

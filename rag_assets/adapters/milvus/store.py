@@ -106,7 +106,7 @@ class MilvusStore(Collections):
 
     def flush(self, name: str) -> None:
         """Seal the rows written so far, so that they are persisted and indexed."""
-        self.info(name)  # because Milvus Lite does not report a missing collection
+        self._call("describe_collection", name)  # Milvus Lite reports no missing one in a flush
         self._call("flush", name)
 
     def count(self, name: str, shard: str | None = None) -> int:
