@@ -6,7 +6,8 @@ Runs `rag-assets dev` as its users do, with the demo's model and Milvus Lite, ov
 kind, with shards of 100 documents: a folder, a bucket with a queue of notifications, and a bucket
 that is listed. Edits, adds, deletes and renames documents at random moments, and asks the index for
 each until it is found (or not found any more). With `--rates`, also many a second for a minute, of
-which one a second is looked for.
+which one after the other is looked for; with `--burst`, also many new documents at once, and edits
+until all of them are found.
 
 Floor: the functions of `pipeline/` in a loop, in one process that has everything loaded, over the
 same servers and shards. What is ours is the difference; the embedding model's and Milvus's shares
@@ -174,10 +175,11 @@ VOCABULARY = sorted({w for path in WORDS for w in path.read_text(errors="replace
 
 @dataclass
 class Corpus:
-    """The documents in a place: name → the word that only this one has."""
+    """The documents in a place: name → the word that only this one has; the one changed last."""
 
     place: Place
     names: dict[str, str] = field(default_factory=dict)
+    changed: str = ""
 
     def fill(self, documents: int) -> None:
         """Write so many documents."""
@@ -186,13 +188,13 @@ class Corpus:
 
     def put(self, name: str) -> str:
         """Write a document with another word, which is returned."""
-        self.names[name] = marker = word()
+        self.changed, self.names[name] = name, (marker := word())
         self.place.put(name, text(marker))
         return marker
 
-    def change(self, kind: str, index: "Index") -> Callable[[], bool]:
-        """Make a change; return what holds once it is in the index."""
-        name = random.choice(sorted(self.names))
+    def change(self, kind: str, index: "Index", leave: str = "") -> Callable[[], bool]:
+        """Make a change, but to one document; return what holds once it is in the index."""
+        name = random.choice(sorted(self.names.keys() - {leave}))
         match kind:
             case "edit":
                 marker = self.put(name)
@@ -344,12 +346,13 @@ def measure(corpus: Corpus, index: Index, changes: int) -> dict[str, list[float]
 def at_rate(corpus: Corpus, index: Index, rate: int) -> dict[str, Any]:
     """Make changes at a rate for a minute; look for one a second."""
     times, started, made, waiting = [], time.monotonic(), 0, None
+    name = ""
     while time.monotonic() - started < MINUTE:
         if made / rate <= time.monotonic() - started:
-            found = corpus.change("edit" if made % 10 else "add", index)
+            found = corpus.change("edit" if made % 10 else "add", index, leave=name)
             made += 1
             if waiting is None:
-                waiting = found, time.monotonic()
+                waiting, name = (found, time.monotonic()), corpus.changed
         if waiting and waiting[0]():
             times.append(time.monotonic() - waiting[1])
             waiting = None
@@ -367,6 +370,31 @@ def at_rate(corpus: Corpus, index: Index, rate: int) -> dict[str, Any]:
         "looked for": len(times),
         **summary(times),
         "the last one after": round(drained, 1),
+    }
+
+
+def in_burst(corpus: Corpus, index: Index, documents: int) -> dict[str, Any]:
+    """Add many documents at once; edit others, one after another, until all are found."""
+    edited = Corpus(corpus.place, dict(corpus.names))
+    added = Corpus(corpus.place)
+    started, times = time.monotonic(), []
+    for number in range(documents):
+        added.put(f"burst-{number:05}.md")
+    written = time.monotonic() - started
+    waiting = dict(added.names)
+    while waiting:
+        times.append(until(edited.change("edit", index), POLL))
+        for name, marker in list(waiting.items()):
+            if not index.has(marker, name):
+                break
+            del waiting[name]
+    corpus.names |= edited.names | added.names
+    return {
+        "burst": documents,
+        "written in": round(written, 1),
+        "all found after": round(time.monotonic() - started, 1),
+        "edits": len(times),
+        **summary(times),
     }
 
 
@@ -471,12 +499,14 @@ class Measuring:
         changes: Number of changes of each source.
         documents: Documents of a shard.
         rates: Whether also to make many changes a second.
+        burst: Documents added at once; 0 for none.
     """
 
     endpoint: str
     changes: int
     documents: int
     rates: bool
+    burst: int
 
     def of_source(self, source: str, folder: Path) -> dict[str, Any]:
         """Measure one source."""
@@ -508,6 +538,8 @@ class Measuring:
             }
             if self.rates:
                 result["rates"] = [at_rate(corpus, index, rate) for rate in RATES]
+            if self.burst:
+                result["burst"] = [in_burst(corpus, index, self.burst)]
         return result
 
 
@@ -518,14 +550,21 @@ class Measuring:
 @click.option(
     "--rates", is_flag=True, help="Also 1, 10 and 50 changes a second, for a minute each."
 )
+@click.option("--burst", default=0, help="Also so many new documents at once, and edits meanwhile.")
 @click.option("--json", "to", type=click.Path(path_type=Path))
 def main(
-    changes: int, documents: int, sources: tuple[str, ...], rates: bool, to: Path | None
+    *,
+    changes: int,
+    documents: int,
+    sources: tuple[str, ...],
+    rates: bool,
+    burst: int,
+    to: Path | None,
 ) -> None:
     """Measure and print."""
     rows: list[dict[str, Any]] = []
     with s3_server() as endpoint:
-        measuring = Measuring(endpoint, changes, documents, rates)
+        measuring = Measuring(endpoint, changes, documents, rates, burst)
         for source in sources:
             with tempfile.TemporaryDirectory() as name:
                 rows.append(measuring.of_source(source, Path(name)))
@@ -535,8 +574,9 @@ def main(
     shown = [{name: row.get(name, "") for name in COLUMNS} for row in (*rows, bare)]
     click.echo(table(shown))
     for row in rows:
-        if "rates" in row:
-            click.echo(f"\n{row['source']}\n{table(row['rates'])}")
+        for more in ("rates", "burst"):
+            if more in row:
+                click.echo(f"\n{row['source']}\n{table(row[more])}")
     if to:
         to.write_text(json.dumps({"sources": rows, "floor": bare} | described(), indent=1))
 

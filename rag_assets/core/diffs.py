@@ -52,9 +52,9 @@ def diff(desired: pl.DataFrame, actual: pl.DataFrame, *, key: str, same: list[st
     wanted, found = desired.select(on), actual.select(on)
     if wanted.equals(found):
         return Diff(actual, desired.clear(), actual[key].clear())
-    keys = found[key]
+    gone = pl.col(key).filter(~pl.col(key).is_in(wanted[key].implode())).unique().sort()
     return Diff(
         keep=actual.join(wanted, on=on, how="semi", nulls_equal=True),
         make=desired.join(found, on=on, how="anti", nulls_equal=True),
-        removed=keys.filter(~keys.is_in(wanted[key].implode())).unique().sort(),
+        removed=found.select(gone)[key],
     )

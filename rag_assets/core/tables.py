@@ -139,8 +139,9 @@ def shortened(column: str, length: int) -> pl.Expr:
 def content_version(table: pl.DataFrame, columns: Iterable[str]) -> str:
     """Return a digest of the given columns of a table, in row order."""
     hasher = blake2b(digest_size=DIGEST_BYTES)
-    for name in columns:
-        values = table[name].cast(pl.String).fill_null("\0")
-        hasher.update(f"{name}:{len(values)}\n".encode())
-        hasher.update(str(values.str.join("\x1f").item()).encode())
+    values = pl.col(list(columns)).cast(pl.String).fill_null("\0")
+    joined = table.select(values.str.join("\x1f"))
+    for name, text in joined.rows(named=True)[0].items():
+        hasher.update(f"{name}:{table.height}\n".encode())
+        hasher.update(text.encode())
     return hasher.hexdigest()

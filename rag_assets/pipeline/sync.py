@@ -162,11 +162,11 @@ def _lags(written: pl.DataFrame, record: Partition) -> pl.DataFrame:
     when the collection was built, not how closely it follows the source.
     """
     since = record.table["followed_since"].first()
-    documents = written.unique("document_id").select("document_id", "modified_at")
+    documents = written.lazy().unique("document_id").select("document_id", "modified_at")
     followed = documents.filter(pl.col("modified_at") > pl.lit(since, pl.Datetime("us", "UTC")))
     lag = (datetime.now(UTC) - pl.col("modified_at")).dt.total_milliseconds() / 1000
     lag = lag.clip(lower_bound=0.0)  # the source's clock may be ahead of this one
-    return followed.with_columns(lag_seconds=lag).sort("lag_seconds", descending=True)
+    return followed.with_columns(lag_seconds=lag).sort("lag_seconds", descending=True).collect()
 
 
 @dataclass(slots=True)

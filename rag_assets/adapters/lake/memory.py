@@ -32,9 +32,14 @@ class LakeMemory:
             return found
 
     def keep(self, path: str, partition: Partition) -> None:
-        """Remember a partition, and forget those that were not used for the longest time."""
+        """Remember a partition, and forget those that were not used for the longest time.
+
+        One that is larger than all that may be remembered takes no other's place.
+        """
         with self._lock:
             self._forget(path)
+            if _bytes(partition) > self._size:
+                return
             self._partitions[path] = partition
             self._used += _bytes(partition)
             while self._used > self._size:

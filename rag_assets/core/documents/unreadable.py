@@ -66,6 +66,8 @@ def as_listed(parsed: pl.DataFrame, parser: str, now: datetime) -> pl.DataFrame:
     What could not be read is as it should be as long as the same version is listed. If a retry of
     one of them is due, it is for all: so a shard is not visited once for each.
     """
+    if _all_readable(parsed):
+        return parsed
     due = parsed.select((pl.col(RETRY_AT) <= now).any()).item()
     return parsed.with_columns(
         version=pl.when(UNREADABLE).then("unreadable_version").otherwise("version"),
@@ -75,12 +77,19 @@ def as_listed(parsed: pl.DataFrame, parser: str, now: datetime) -> pl.DataFrame:
 
 def as_seen(parsed: pl.DataFrame) -> pl.DataFrame:
     """Return rows with the present problem as the outcome, for reports."""
+    if _all_readable(parsed):
+        return parsed
     kept = pl.when(HAS_TEXT).then(pl.lit(KEPT)).otherwise(pl.lit(""))
     return parsed.with_columns(
         outcome=pl.when(UNREADABLE).then(pl.lit(str(Outcome.UNREADABLE))).otherwise("outcome"),
         error=pl.when(UNREADABLE).then(pl.col("unreadable") + kept).otherwise("error"),
         judged_at=pl.when(UNREADABLE).then("unreadable_since").otherwise("judged_at"),
     )
+
+
+def _all_readable(parsed: pl.DataFrame) -> bool:
+    """Whether nothing is unreadable: the common case, which needs no new columns."""
+    return parsed["unreadable"].null_count() == parsed.height
 
 
 def marked(parsed: pl.DataFrame, document_ids: list[str]) -> pl.DataFrame:

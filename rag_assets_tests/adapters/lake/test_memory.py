@@ -402,6 +402,19 @@ def test_a_partition_beyond_the_bound_is_read_and_not_remembered(
     assert used(lake) == 0
 
 
+def test_a_partition_beyond_the_bound_takes_no_others_place(
+    remembering: Remembering, decodes: Decodes
+) -> None:
+    lake = remembering(SIZE - 1)
+    small = PartitionKey("chunks", "small")
+    lake.commit(small, LARGE.head(1), META, None)
+
+    read(lake, "a")
+    lake.read(small, SCHEMA)
+
+    assert decoded(decodes) == "a"
+
+
 def test_only_the_last_state_of_a_partition_is_remembered(remembering: Remembering) -> None:
     lake = remembering(10 * SIZE)
     key = PartitionKey("chunks", "a")
