@@ -245,11 +245,9 @@ class Index:
         return int(self._rows("", "count(*)")[0]["count(*)"])
 
     def _rows(self, condition: str, column: str) -> list[dict[str, Any]]:
-        settings = load_settings()
-        self._client = self._client or MilvusClient(settings.milvus_uri)
-        return list(
-            self._client.query(settings.alias, condition, [column], consistency_level="Strong")
-        )
+        self._client = self._client or MilvusClient(load_settings().milvus_uri)
+        name = self._searcher.release().collection
+        return list(self._client.query(name, condition, [column], consistency_level="Strong"))
 
     def is_live(self) -> bool:
         """Whether queries are answered."""
