@@ -70,7 +70,6 @@ from rag_assets_tests.support.s3_server import Bucket, new_bucket, notifications
 ROOT = Path(__file__).parents[1]
 LIMIT = 300.0
 SHARDS = 4
-CHUNKS = 3  # of each document of `text`
 POLL = 0.01
 WORDS = (ROOT / "demo").rglob("*.md")
 KINDS = ("edit", "edit", "add", "delete", "rename")
@@ -240,9 +239,10 @@ class Index:
         hits = self._searcher.search(f"Note {marker}", 10, document_prefix=name)
         return any(marker in hit.text for hit in hits)
 
-    def count(self) -> int:
-        """Return the number of rows."""
-        return int(self._rows("", "count(*)")[0]["count(*)"])
+    def documents(self, prefix: str) -> int:
+        """Return the number of documents with this prefix."""
+        condition = f'document_id like "{prefix}%" and ordinal == 0'
+        return int(self._rows(condition, "count(*)")[0]["count(*)"])
 
     def _rows(self, condition: str, column: str) -> list[dict[str, Any]]:
         self._client = self._client or MilvusClient(load_settings().milvus_uri)
@@ -402,8 +402,7 @@ def in_burst(corpus: Corpus, documents: int) -> dict[str, Any]:
     for number in range(documents):
         added.put(f"burst-{number:05}.md")
     written = time.monotonic() - started
-    chunks = CHUNKS * (len(corpus.names) + documents)
-    while index.count() < chunks:
+    while index.documents("burst-") < documents:
         times.append(until(corpus.change("edit", index), POLL))
     corpus.names |= added.names
     return {
