@@ -195,7 +195,7 @@ class Corpus:
         return marker
 
     def change(self, kind: str, index: "Index", leave: str = "") -> Callable[[], bool]:
-        """Make a change, but to one document; return what holds once it is in the index."""
+        """Change any document but one; return what holds once it is in the index."""
         name = random.choice(sorted(self.names.keys() - {leave}))
         match kind:
             case "edit":
@@ -366,7 +366,7 @@ def measure(corpus: Corpus, index: Index, changes: int) -> dict[str, list[float]
 
 
 def at_rate(corpus: Corpus, index: Index, rate: int) -> dict[str, Any]:
-    """Make changes at a rate for a minute; look for one a second."""
+    """Make changes at a rate for a minute; look for one after the other."""
     times, started, made, waiting = [], time.monotonic(), 0, None
     name = ""
     while time.monotonic() - started < MINUTE:

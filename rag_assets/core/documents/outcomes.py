@@ -48,9 +48,9 @@ class Outcomes:
     @classmethod
     def of(cls, parsed: pl.DataFrame) -> "Outcomes":
         """Count the rows of `parsed_documents`."""
-        extension = pl.col("document_id").str.to_lowercase().str.extract(r"[^/](\.[^./]+)$")
-        skipped = pl.col("outcome") == Outcome.SKIPPED
-        extensions = parsed.select(extension.fill_null(WITHOUT).filter(skipped)).to_series()
+        skipped = pl.col("document_id").filter(pl.col("outcome") == Outcome.SKIPPED)
+        extension = skipped.str.to_lowercase().str.extract(r"[^/](\.[^./]+)$")
+        extensions = parsed.select(extension.fill_null(WITHOUT)).to_series()
         return cls(dict(Counter(parsed["outcome"])), _largest(Counter(extensions)))
 
     @classmethod

@@ -35,9 +35,9 @@ def with_last_readable(
         retries: The delays: as long as the problem has lasted, within bounds.
         now: The current time.
     """
-    failed = parsed.filter(UNREADABLE)
-    if failed.is_empty():
+    if _all_readable(parsed):
         return parsed
+    failed = parsed.filter(UNREADABLE)
     before = earlier.join(failed, on="document_id", how="semi")
     known = {row["document_id"]: row for row in before.iter_rows(named=True)}
     rows = [_merged(row, known.get(row["document_id"]), retries, now)

@@ -48,9 +48,11 @@ def test_a_hostile_document_ends_with_an_outcome_and_the_pool_goes_on(shared_poo
     assert parses_well(shared_pool)
 
 
-def test_a_document_that_hangs_is_killed():
+def test_a_document_that_hangs_is_killed_in_time():
     with ParserPool(1, timeout_seconds=1, memory_bytes=GIBIBYTE) as pool:
+        started = time.monotonic()
         document = pool.parse("a.html", hanging_html_bytes())
+        assert time.monotonic() - started < 60  # the limit is 1 s, and the machine may be busy
         assert (document.outcome, document.error) == (
             Outcome.TIMED_OUT,
             "Parsing took longer than 1 s (RAG_ASSETS_PARSE_TIMEOUT_SECONDS).",
