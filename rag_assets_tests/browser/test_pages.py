@@ -51,6 +51,7 @@ def test_a_backfill_over_all_shards_is_launched_and_completes(ui: Ui) -> None:
 def test_a_file_dropped_in_the_bucket_is_streamed_by_the_run_that_stays(
     ui: Ui, platform: Platform
 ) -> None:
+    platform.put("edit.md", "# Edit\n\nIt brings the run that stays, if none is there.\n")
     run = awaited(platform.standing_run, "the standing run")
     platform.put("dropped.md", "# Dropped\n\nThis one came while somebody was looking.\n")
     platform.await_convergence()
