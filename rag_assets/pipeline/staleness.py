@@ -57,6 +57,7 @@ def stale_documents(
         if listed is None:
             continue
         used = parsed.upstream.get(Asset.SOURCE_FILES) if parsed else None
+        followed = _changes(chunks.upstream.get(Asset.PARSED_DOCUMENTS) if chunks else None)
         same_code = in_sync = False
         if parsed and chunks:
             versions = (parsed.code_version, chunks.code_version)
@@ -70,9 +71,11 @@ def stale_documents(
         retry_at = parsed.metrics.get(RETRY_AT, inf) if parsed else inf
         if not in_sync:
             whole = not same_code
-            stale.append(_stale_shard(position, listed, used, digest(*desired), whole=whole))
+            state = digest(*desired)
+            stale.append(_stale_shard(position, listed, used, state, followed, whole=whole))
         elif retry_at <= now:
-            stale.append(StaleShard(position, 1, 1, digest(*desired, str(retry_at))[:8]))
+            again = digest(*desired, str(retry_at))[:8]
+            stale.append(StaleShard(position, 1, 1, again, followed=followed))
     return stale
 
 
@@ -101,14 +104,20 @@ def stale_rows(metas: Metas, shards: Sequence[str], spec: ModelSpec) -> list[Sta
             # `unread` is part of the desired state: reading a filled shard back is separate work.
             desired = digest(chunks.data_version, str(chunks.changes), spec.signature, str(unread))
             whole = used is None or unread or lost
-            stale.append(_stale_shard(position, chunks, used, desired, whole=whole))
+            followed = _changes(used)
+            stale.append(_stale_shard(position, chunks, used, desired, followed, whole=whole))
     return stale
 
 
 def _stale_shard(
-    position: int, source: Meta, used: Input | None, desired: str, *, whole: bool
+    position: int, source: Meta, used: Input | None, desired: str, followed: int, *, whole: bool
 ) -> StaleShard:
     # A source that was deleted, and made anew, counts from the beginning.
     edits = max(0, source.changes - used.changes) if used else 0
     whole = whole or used is None
-    return StaleShard(position, source.changes if whole else edits, edits, desired[:8], whole)
+    work = source.changes if whole else edits
+    return StaleShard(position, work, edits, desired[:8], whole, followed)
+
+
+def _changes(used: Input | None) -> int:
+    return used.changes if used else 0

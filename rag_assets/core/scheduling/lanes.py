@@ -65,6 +65,8 @@ class StaleShard:
         edits: Rows of its input that have changed since it was built; 0 if it never was.
         desired: Digest of the desired state.
         whole: Whether the partition has to be built as a whole.
+        followed: Changes that the stage's last partition has followed; a number that grows whenever
+            one has come through.
     """
 
     position: int
@@ -72,6 +74,7 @@ class StaleShard:
     edits: int = 0
     desired: str = ""
     whole: bool = False
+    followed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,8 @@ def without(plan: Plan, left: Collection[StaleShard]) -> Plan:
 class Patience:
     """How long each shard has been left to the standing run without progress.
 
-    By the edits that wait, and not by the desired state, which changes with every further edit.
+    By the changes that the partition has followed: the desired state and the edits that wait also
+    change with every further edit.
     """
 
     _seen: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -123,9 +124,9 @@ class Patience:
         """
         seen: dict[int, tuple[int, float]] = {}
         for shard in takes:
-            edits, since = self._seen.get(shard.position, (shard.edits, now))
-            progress = shard.edits < edits
-            seen[shard.position] = (shard.edits, now if progress else since)
+            followed, since = self._seen.get(shard.position, (shard.followed, now))
+            progress = shard.followed > followed
+            seen[shard.position] = (shard.followed, now if progress else since)
         self._seen = seen
         return [s for s in takes if now - seen[s.position][1] < TAKE_OVER_SECONDS]
 
@@ -148,9 +149,8 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._edited) + len(self._added)
 
-    def admit(self, edited: Collection[str], added: Collection[str]) -> int:
-        """Add documents as far as there is room; return how many were left out or taken out."""
-        asked = {*self._edited, *self._added, *edited, *added}
+    def admit(self, edited: Collection[str], added: Collection[str]) -> None:
+        """Add documents as far as there is room."""
         self._edited |= dict.fromkeys(edited)
         self._added |= dict.fromkeys(added)
         self._added = {d: None for d in self._added if d not in self._edited}
@@ -158,7 +158,6 @@ class Waiting:
             self._added.clear()
         while len(self._edited) > self.limit:
             self._edited.popitem()  # the last one: those that have waited longest keep their place
-        return len(asked) - len(self)
 
     def take(self) -> frozenset[str]:
         """Take out all that waits."""
