@@ -416,7 +416,7 @@ def in_burst(corpus: Corpus, documents: int) -> dict[str, Any]:
 
 def summary(times: list[float]) -> dict[str, float]:
     """Return the percentiles of times in seconds."""
-    percentiles = quantiles(times, n=100) if len(times) > 1 else times * 99
+    percentiles = quantiles(times, n=100, method="inclusive") if len(times) > 1 else times * 99
     return {
         "p50": round(median(times), 3),
         "p95": round(percentiles[94], 3),

@@ -14,6 +14,7 @@
     │   ├── StaleInputError          an input is missing or out of date
     │   │   └── SupersededInputError    an input has changed since; a run for it will follow
     │   └── CommitConflictError      another writer committed first: read again and retry
+    │       └── OvertakenError          after part of the work was done
     ├── ParserStartError          the parser process does not start: the installation is broken
     ├── EmbeddingError            a model did not return one valid vector per text
     ├── VectorStoreError          Milvus failed, is unreachable, or does not hold what was written
@@ -109,6 +110,10 @@ class SupersededInputError(StaleInputError):
 
 class CommitConflictError(LakeError):
     """Another writer has committed this partition since it was read."""
+
+
+class OvertakenError(CommitConflictError):
+    """The same, after part of the work was done, which the next attempt finds done."""
 
 
 class ParserStartError(RagAssetsError):

@@ -9,7 +9,7 @@ from typing import Self
 
 import polars as pl
 
-from rag_assets.adapters.lake.lake import Meta, PartitionKey
+from rag_assets.adapters.lake.lake import Meta, Partition, PartitionKey
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
@@ -133,8 +133,9 @@ class ModelCollection:
             SignatureMismatchError: The vectors were computed with another spec.
         """
         vectors = self.index.lake.meta(self._vectors_key(shard))
-        texts = self.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
-        if texts.meta is None or vectors is None:
+        texts = self.chunks(shard)
+        assert texts.meta is not None
+        if vectors is None:
             raise StaleInputError(
                 f"Shard {shard} has no vectors of {self.spec.key}: materialise embeddings first."
             )
@@ -150,6 +151,17 @@ class ModelCollection:
         upstream = {Asset.CHUNKS: texts.meta.as_input(), Asset.EMBEDDINGS: vectors.as_input()}
         return texts.table, Meta(texts.meta.data_version, self.spec.signature, upstream)
 
+    def chunks(self, shard: str) -> Partition:
+        """Read a shard's chunks.
+
+        Raises:
+            StaleInputError: It has none.
+        """
+        found = self.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
+        if found.meta is None:
+            raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
+        return found
+
     def for_milvus(self, shard: str, rows: pl.DataFrame, meta: Meta) -> pl.DataFrame:
         """Add vectors and shard to rows that `desired_rows` returned with this metadata.
 
@@ -159,14 +171,23 @@ class ModelCollection:
         vectors = self.index.lake.read(self._vectors_key(shard), embeddings_schema(self.spec))
         if vectors.meta is None or not meta.derived_from(Asset.EMBEDDINGS, vectors.meta):
             raise CommitConflictError(f"The vectors of shard {shard} have changed since.")
-        complete = rows.join(vectors.table, on="text_digest", maintain_order="left")
-        return complete.with_columns(shard=pl.lit(shard))
+        return with_vectors(rows, vectors.table, shard)
 
     def difference(self, shard: str, rows: pl.DataFrame) -> Diff:
         """Compare a shard's desired rows with its actual rows in Milvus."""
-        actual = self.index.store.shard_rows(self.name, shard)
-        desired = rows.select("chunk_id", "row_digest")
-        return diff(desired, actual, key="chunk_id", same=["row_digest"])
+        return compared(rows, self.index.store.shard_rows(self.name, shard))
 
     def _vectors_key(self, shard: str) -> PartitionKey:
         return PartitionKey(Asset.EMBEDDINGS, self.spec.key, shard)
+
+
+def compared(rows: pl.DataFrame, actual: pl.DataFrame) -> Diff:
+    """Compare desired with actual rows, both with `chunk_id` and `row_digest`."""
+    desired, found = (table.select("chunk_id", "row_digest") for table in (rows, actual))
+    return diff(desired, found, key="chunk_id", same=["row_digest"])
+
+
+def with_vectors(rows: pl.DataFrame, vectors: pl.DataFrame, shard: str) -> pl.DataFrame:
+    """Add vectors and shard to rows of `chunks`, as Milvus stores them."""
+    complete = rows.join(vectors, on="text_digest", maintain_order="left")
+    return complete.with_columns(shard=pl.lit(shard))

@@ -5,7 +5,7 @@ What does not: how a model is loaded and called (`adapters/embedders/`).
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -237,6 +237,29 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
     )
 
 
+def embed_documents(run: ModelRun, shard: str, ids: Set[str]) -> tuple[int, pl.DataFrame]:
+    """Embed the texts of some documents of a shard, ahead of the run over all of it.
+
+    Commits nothing, so that it does not get in that run's way: new vectors become a checkpoint,
+    which the run finds unless it has read them already, and then embeds these few texts again.
+
+    Returns:
+        The number of texts embedded, and the vectors of all texts of the documents.
+
+    Raises:
+        StaleInputError: The shard has no chunks yet.
+        SignatureMismatchError: The key was used with another spec.
+        EmbeddingError: The model returned unusable vectors.
+    """
+    texts, _ = _desired_texts(run.lake, shard, ids)
+    change = diff(texts, run.actual(shard).table, key="text_digest", same=[])
+    reused = _reusable(run, shard, change.make, SharedVectors(run.schema))
+    computed, _ = _compute(run, shard, change.make.join(reused, "text_digest", "anti"))
+    if computed.height:
+        run.lake.checkpoint(run.key(shard), computed)
+    return computed.height, pl.concat([change.keep, reused, computed])
+
+
 def keep_unused(run: ModelRun, shard: str, removed: pl.DataFrame, in_use: pl.Series) -> int:
     """Keep the vectors of removed texts, and drop those that have been unused for too long.
 
@@ -300,12 +323,20 @@ def _missing_digests(run: ModelRun, shard: str, actual: Callable[[str], pl.Serie
     return digests.filter(~digests.is_in(actual(shard).implode()))
 
 
-def _desired_texts(lake: Lake, shard: str) -> tuple[pl.DataFrame, Meta]:
-    """Return a shard's distinct texts [text_digest, chunk_id, text, tokens] and their metadata."""
+def _desired_texts(
+    lake: Lake, shard: str, ids: Set[str] | None = None
+) -> tuple[pl.DataFrame, Meta]:
+    """Return a shard's distinct texts [text_digest, chunk_id, text, tokens] and their metadata.
+
+    Of all of its documents, or of these.
+    """
     partition = lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
     if partition.meta is None:
         raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
-    texts = partition.table.select("text_digest", "chunk_id", "text", "tokens")
+    table = partition.table
+    if ids is not None:
+        table = table.filter(pl.col("document_id").is_in(sorted(ids)))
+    texts = table.select("text_digest", "chunk_id", "text", "tokens")
     return texts.unique("text_digest", keep="first", maintain_order=True), partition.meta
 
 
@@ -322,10 +353,17 @@ def _existing_vectors(
         path, count = run.key(shard).path, resumed.height
         logger.info("%s: resuming with %d texts embedded before", path, count)
     missing = texts.join(resumed, "text_digest", "anti")
-    unused = run.unused(shard).table.drop("unused_since")
-    elsewhere = pl.concat([unused, shared.of(missing), run.same_signature_vectors(shard)])
-    reused = elsewhere.join(missing, "text_digest", "semi").unique("text_digest")
+    reused = _reusable(run, shard, missing, shared)
     return resumed, reused, missing.join(reused, "text_digest", "anti")
+
+
+def _reusable(
+    run: ModelRun, shard: str, texts: pl.DataFrame, shared: SharedVectors
+) -> pl.DataFrame:
+    """Return the vectors that texts have outside of the shard's partition."""
+    unused = run.unused(shard).table.drop("unused_since")
+    elsewhere = pl.concat([unused, shared.of(texts), run.same_signature_vectors(shard)])
+    return elsewhere.join(texts, "text_digest", "semi").unique("text_digest")
 
 
 def _compute(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFrame, float]:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
@@ -44,7 +45,12 @@ from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Shards, Waiting, merged, taken
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.embedding import ModelRun, SharedVectors, embed_shard
+from rag_assets.pipeline.embedding import (
+    ModelRun,
+    SharedVectors,
+    embed_documents,
+    embed_shard,
+)
 from rag_assets.pipeline.listing import list_source, look_up
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 from rag_assets.pipeline.staleness import (
@@ -54,7 +60,7 @@ from rag_assets.pipeline.staleness import (
     stale_documents,
     stale_rows,
 )
-from rag_assets.pipeline.sync import sync_shard
+from rag_assets.pipeline.sync import sync_documents, sync_shard
 
 logger = logging.getLogger(__name__)
 
@@ -507,7 +513,7 @@ class DocumentStep(Step):
         for shard, ids in shards.items():
             with self.alone(shard):
                 self._process(shard, ids)
-                self.stream.chunked({shard: None})
+                self.stream.chunked({shard: ids})
 
     def _process(self, shard: str, ids: frozenset[str] | None) -> None:
         stream = self.stream
@@ -548,18 +554,29 @@ class ModelStep(Step):
             }
             for asset, known in self._metas(keys).items():
                 metas[asset] |= known
-        stale = taken(self.stale(metas, names), (), self.lanes)
-        names = [names[shard.position] for shard in stale]
-        shared = SharedVectors.between(target, names)
+        stale = self.stale(metas, names)
+        takes = [names[shard.position] for shard in taken(stale, (), self.lanes)]
+        ahead = {  # the edits in shards of which a run brings the rest
+            name: ids
+            for shard in stale
+            if (ids := shards[name := names[shard.position]]) and not (shard.whole or name in takes)
+        }
+        names = [*takes, *ahead]
+        shared = SharedVectors.between(target, takes)
         embedded, written, deleted, lags = 0, 0, 0, []
         for shard in names:
             with self.alone(shard):
-                with self.stream.writing(target.key(shard), metas) as tell:
-                    tell(report := embed_shard(target, shard, shared), pl.DataFrame())
+                if shard in takes:
+                    with self.stream.writing(target.key(shard), metas) as tell:
+                        tell(report := embed_shard(target, shard, shared), pl.DataFrame())
+                    computed, write = report.computed, partial(sync_shard, collection, shard)
+                else:
+                    computed, vectors = embed_documents(target, shard, ahead[shard])
+                    write = partial(sync_documents, collection, shard, ahead[shard], vectors)
                 with self.stream.writing(collection.key(shard), metas) as tell:
-                    rows, found = sync_shard(collection, shard)
+                    rows, found = write()
                     tell(rows, found)
-                embedded, written = embedded + report.computed, written + rows.written
+                embedded, written = embedded + computed, written + rows.written
                 deleted += rows.deleted
                 lags += found["lag_seconds"].to_list() if found.height else []
         if names:

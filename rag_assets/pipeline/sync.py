@@ -5,7 +5,7 @@ admits one writer. What does not: requests to Milvus (`adapters/milvus/`).
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,15 +14,19 @@ from uuid import uuid4
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Meta, Partition
+from rag_assets.core.diffs import Diff
 from rag_assets.core.errors import (
     CommitConflictError,
+    OvertakenError,
+    SupersededInputError,
     VectorStoreError,
     VectorStoreUnavailableError,
 )
+from rag_assets.core.identity import digest
 from rag_assets.core.models.spec import Sparse
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import COLLECTION
-from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.core.tables import COLLECTION, content_version
+from rag_assets.pipeline.collection import ModelCollection, compared, with_vectors
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -65,33 +69,70 @@ def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
 def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
     rows, meta = target.desired_rows(shard)
-    first = change = target.difference(shard, rows)
+    change = target.difference(shard, rows)
     if not (change.nothing_to_do and record.meta == meta):
         writer = Writer(target, shard, str(uuid4()), record)
         writer.claim(rows.height)
-        for _ in range(MAX_PASSES):
-            if change.nothing_to_do:
-                break
-            if change.make.height:
-                missing = rows.join(change.make, on="chunk_id", how="semi")
-                writer.write(target.for_milvus(shard, missing, meta))
-            writer.delete(change.removed.to_list())
-            target.index.store.flush(target.name)
-            change = target.difference(shard, rows)
-        else:
-            raise VectorStoreError(
-                f"Collection {target.name}, shard {shard}: after {MAX_PASSES} passes,"
-                f" {change.make.height} rows are still missing and {len(change.removed)} are extra."
-                " Either another client writes to the collection, or Milvus loses writes."
-            )
+        complete = partial(target.for_milvus, shard, meta=meta)
+        writer.converge(rows, change, complete, partial(target.difference, shard, rows))
         writer.finish(meta, rows.height)
-    report = SyncReport(
-        rows=rows.height,
-        written=first.make.height,
-        deleted=len(first.removed),
-        unchanged=first.keep.height,
-    )
-    return report, _lags(rows.join(first.make, on="chunk_id", how="semi"), record)
+    return _report(rows.height, change), _lags(rows, change, record)
+
+
+def sync_documents(
+    target: ModelCollection, shard: str, ids: Set[str], vectors: pl.DataFrame
+) -> tuple[SyncReport, pl.DataFrame]:
+    """Bring the rows of some documents of a shard in sync, ahead of the run over all of it.
+
+    As `sync_shard`, but the shard stays stale: its record says what was written on top of what. A
+    run that is writing the shard is overtaken, and finds these rows done when it starts over.
+
+    Args:
+        target: The collection.
+        shard: The shard.
+        ids: The documents.
+        vectors: The vectors of their texts, as `embed_documents` returns them.
+
+    Returns:
+        As `sync_shard`.
+
+    Raises:
+        StaleInputError: The shard has no chunks yet.
+        SupersededInputError: A document has texts without vectors by now.
+        VectorStoreError: Milvus refuses, or rows still differ after several passes.
+    """
+    once = partial(_sync_documents_once, target, shard, sorted(ids), vectors)
+    return target.index.lake.update(once)
+
+
+def _sync_documents_once(
+    target: ModelCollection, shard: str, ids: list[str], vectors: pl.DataFrame
+) -> tuple[SyncReport, pl.DataFrame]:
+    record = target.index.lake.read(target.key(shard), COLLECTION)
+    these = pl.col("document_id").is_in(ids)
+    rows = target.chunks(shard).table.filter(these)
+    if not rows["text_digest"].is_in(vectors["text_digest"].implode()).all():
+        raise SupersededInputError(f"The texts of {ids} in shard {shard} have changed since.")
+    everything = target.index.store.document_rows(target.name, shard)
+    change = compared(rows, everything.filter(these))
+    there = pl.concat([everything["chunk_id"], change.make["chunk_id"]]).n_unique()
+    total = there - len(change.removed)
+    if not change.nothing_to_do:
+        writer = Writer(target, shard, str(uuid4()), record)
+        writer.claim(total)
+        complete = partial(with_vectors, vectors=vectors, shard=shard)
+
+        def differs() -> Diff:
+            actual = target.index.store.document_rows(target.name, shard)
+            return compared(rows, actual.filter(these))
+
+        writer.converge(rows, change, complete, differs)
+        writer.leave(content_version(rows, ["chunk_id", "row_digest"]), total)
+    return _report(total, change), _lags(rows, change, record)
+
+
+def _report(rows: int, change: Diff) -> SyncReport:
+    return SyncReport(rows, change.make.height, len(change.removed), rows - change.make.height)
 
 
 def fill_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
@@ -155,14 +196,15 @@ def prepare(
     return sync_shard
 
 
-def _lags(written: pl.DataFrame, record: Partition) -> pl.DataFrame:
-    """Return the time since each written document was modified.
+def _lags(rows: pl.DataFrame, change: Diff, record: Partition) -> pl.DataFrame:
+    """Return the time since each document of the rows written was modified.
 
     Only for documents modified since the shard was first in sync: before that, the time reflects
     when the collection was built, not how closely it follows the source.
     """
     since = record.table["followed_since"].first()
-    documents = written.lazy().unique("document_id").select("document_id", "modified_at")
+    written = rows.lazy().join(change.make.lazy(), on="chunk_id", how="semi")
+    documents = written.unique("document_id").select("document_id", "modified_at")
     followed = documents.filter(pl.col("modified_at") > pl.lit(since, pl.Datetime("us", "UTC")))
     lag = (datetime.now(UTC) - pl.col("modified_at")).dt.total_milliseconds() / 1000
     lag = lag.clip(lower_bound=0.0)  # the source's clock may be ahead of this one
@@ -178,6 +220,7 @@ class Writer:
     name: str
     record: Partition
     token: str | None = None
+    wrote: bool = False
 
     def claim(self, rows: int) -> None:
         """Become the writer, unless another run has since the record was read.
@@ -187,12 +230,46 @@ class Writer:
         actual = self.record.meta or Meta("", self.target.spec.signature)
         self._record(self.record.token, "writing", replace(actual, data_version=""), rows)
 
+    def converge(
+        self,
+        rows: pl.DataFrame,
+        change: Diff,
+        complete: Callable[[pl.DataFrame], pl.DataFrame],
+        differs: Callable[[], Diff],
+    ) -> None:
+        """Write what is missing, then delete what is superfluous, until nothing differs.
+
+        Args:
+            rows: The desired rows.
+            change: How the actual ones differ.
+            complete: Adds to rows what Milvus stores beside them.
+            differs: Reads how they differ by now.
+
+        Raises:
+            VectorStoreError: They still differ after several passes.
+        """
+        for _ in range(MAX_PASSES):
+            if change.nothing_to_do:
+                return
+            if change.make.height:
+                self.write(complete(rows.join(change.make, on="chunk_id", how="semi")))
+            self.delete(change.removed.to_list())
+            self.target.index.store.flush(self.target.name)
+            change = differs()
+        if not change.nothing_to_do:
+            raise VectorStoreError(
+                f"Collection {self.target.name}, shard {self.shard}: after {MAX_PASSES} passes,"
+                f" {change.make.height} rows are still missing and {len(change.removed)} are extra."
+                " Either another client writes to the collection, or Milvus loses writes."
+            )
+
     def write(self, rows: pl.DataFrame) -> None:
         """Upsert rows in batches while this is the writer."""
         progress = Progress(logger, f"{self.target.name}/{self.shard}: wrote", rows.height, "rows")
         for batch in rows.iter_slices(WRITE_ROWS):
             self._check()
             self.target.index.store.upsert(self.target.name, batch)
+            self.wrote = True
             progress.add(batch.height)
 
     def bulk_import(self, rows: pl.DataFrame) -> bool:
@@ -225,6 +302,15 @@ class Writer:
         state = FILLED if meta.data_version == FILLED else "synced"
         self._record(self.token, state, meta, rows)
 
+    def leave(self, version: str, rows: int) -> None:
+        """Record that rows of this version were written on top of what was there.
+
+        The inputs stay those of before, so the shard is as stale as it was.
+        """
+        actual = self.record.meta or Meta("", self.target.spec.signature)
+        meta = replace(actual, data_version=digest(actual.data_version, version))
+        self._record(self.token, "writing", meta, rows)
+
     def _record(self, token: str | None, state: str, meta: Meta, rows: int) -> None:
         since = self.record.table["followed_since"].first()
         if state == "synced":
@@ -235,6 +321,5 @@ class Writer:
 
     def _check(self) -> None:
         if self.target.index.lake.token(self.target.key(self.shard)) != self.token:
-            raise CommitConflictError(
-                f"Another run has taken over shard {self.shard} of {self.target.name}."
-            )
+            overtaken = OvertakenError if self.wrote else CommitConflictError
+            raise overtaken(f"Another run has taken over shard {self.shard} of {self.target.name}.")

@@ -105,6 +105,31 @@ def test_many_new_documents_are_left_to_bulk_runs_while_edits_go_on(live: Pipeli
     assert live.indexed() == live.expected()
 
 
+def test_edits_go_on_in_a_shard_that_waits_for_its_bulk_run(live: Pipeline) -> None:
+    for number in range(40):
+        live.write(f"many/{number}.md", document(f"many {number}"))
+    live.list_all()
+    live.parse_and_chunk_all()
+    with streaming(live, feed=feed_of(live), limits=replace(LIMITS, chunks=5)) as running:
+        live.write("3.md", "# Edited\n\nDuring the import.\n")
+        live.remove("0.md")
+        awaited(
+            lambda: (
+                live.indexed().get("3.md") == ["# Edited\n\nDuring the import."]
+                and "0.md" not in live.indexed()
+            ),
+            "the edits to be found",
+            60,
+        )
+
+    assert live.embedder.embedded == ["# Edited\n\nDuring the import."]
+    assert not any(name.startswith("many/") for name in live.indexed())
+    assert Asset.COLLECTION in {written.key.asset for written in running.written}
+    assert any("found after" in sentence for sentence in running.said)
+    live.run()  # as the bulk runs do
+    assert live.indexed() == live.expected()
+
+
 def test_shards_that_were_never_loaded_are_left_to_their_load(
     tmp_path: Path, milvus_lite: str
 ) -> None:

@@ -41,6 +41,7 @@ from rag_assets.core.errors import (
     LakeCorruptionError,
     LakeError,
     LakeUnavailableError,
+    OvertakenError,
 )
 from rag_assets.core.identity import digest
 from rag_assets.core.tables import Schema
@@ -223,6 +224,8 @@ class Lake:
     def update(self, attempt: Callable[[], Result]) -> Result:
         """Run `attempt` (read, work, commit), and repeat it while another writer commits first.
 
+        Attempts that were overtaken in the middle do not count: each has done part of the work.
+
         A partition that turns out to be corrupt is set aside, and then reads as one that does not
         exist: the attempt that owns it rebuilds it; one that needs it as its input fails.
 
@@ -235,6 +238,8 @@ class Lake:
         while True:
             try:
                 return attempt()
+            except OvertakenError:
+                conflicts = 0
             except CommitConflictError:
                 conflicts += 1
                 if conflicts == ATTEMPTS:

@@ -19,7 +19,7 @@ from rag_assets.pipeline.sync import SyncReport, prepare
 
 logger = logging.getLogger(__name__)
 
-CATCHING_UP = 3  # times that a shard is embedded again because its chunks have changed
+CATCHING_UP = 30  # times that a shard is embedded again because its chunks have changed
 Write = Callable[[ModelCollection, str], tuple[SyncReport, pl.DataFrame]]
 
 
