@@ -60,7 +60,7 @@ from rag_assets.pipeline.staleness import (
     stale_documents,
     stale_rows,
 )
-from rag_assets.pipeline.sync import sync_documents, sync_shard
+from rag_assets.pipeline.sync import SyncReport, sync_documents, sync_shard
 
 logger = logging.getLogger(__name__)
 
@@ -542,50 +542,56 @@ class ModelStep(Step):
 
     @override
     def process(self, shards: Shards) -> None:
-        started, target = time.monotonic(), self.target
-        collection = ModelCollection(target.index, target.spec)
-        names = list(shards)
+        started, names = time.monotonic(), list(shards)
         metas: dict[str, dict[tuple[str, ...], Meta]] = {asset: {} for asset in ROWS_COMPARED}
         for shard in names:
             keys = {
                 Asset.CHUNKS: PartitionKey(Asset.CHUNKS, shard),
-                Asset.EMBEDDINGS: target.key(shard),
-                Asset.COLLECTION: collection.key(shard),
+                Asset.EMBEDDINGS: self.target.key(shard),
+                Asset.COLLECTION: self._collection.key(shard),
             }
             for asset, known in self._metas(keys).items():
                 metas[asset] |= known
         stale = self.stale(metas, names)
         takes = [names[shard.position] for shard in taken(stale, (), self.lanes)]
-        ahead = {  # the edits in shards of which a run brings the rest
-            name: ids
-            for shard in stale
-            if (ids := shards[name := names[shard.position]]) and not (shard.whole or name in takes)
-        }
-        names = [*takes, *ahead]
-        shared = SharedVectors.between(target, takes)
-        embedded, written, deleted, lags = 0, 0, 0, []
-        for shard in names:
+        left = [names[shard.position] for shard in stale if not shard.whole]
+        ahead = {shard: ids for shard in left if shard not in takes and (ids := shards[shard])}
+        shared = SharedVectors.between(self.target, takes)
+        done: list[tuple[int, SyncReport, pl.DataFrame]] = []
+        for shard in (*takes, *ahead):
             with self.alone(shard):
-                if shard in takes:
-                    with self.stream.writing(target.key(shard), metas) as tell:
-                        tell(report := embed_shard(target, shard, shared), pl.DataFrame())
-                    computed, write = report.computed, partial(sync_shard, collection, shard)
-                else:
-                    computed, vectors = embed_documents(target, shard, ahead[shard])
-                    write = partial(sync_documents, collection, shard, ahead[shard], vectors)
-                with self.stream.writing(collection.key(shard), metas) as tell:
-                    rows, found = write()
-                    tell(rows, found)
-                embedded, written = embedded + computed, written + rows.written
-                deleted += rows.deleted
-                lags += found["lag_seconds"].to_list() if found.height else []
-        if names:
-            lag = f"; found after {max(lags):.2f} s at most" if lags else ""
+                done.append(self._process(shard, ahead.get(shard), shared, metas))
+        if takes or ahead:
+            lags = [lag for *_, table in done if table.height for lag in table["lag_seconds"]]
+            found = f"; found after {max(lags):.2f} s at most" if lags else ""
             self.stream.say(
-                f"{self.model}: {embedded} embedded, {written} rows written, {deleted} deleted"
-                f" in {_list(names)} ({time.monotonic() - started:.2f} s; shards that wait:"
-                f" {self.waiting - len(shards)}{lag})"
+                f"{self.model}: {sum(embedded for embedded, *_ in done)} embedded,"
+                f" {sum(rows.written for _, rows, _ in done)} rows written,"
+                f" {sum(rows.deleted for _, rows, _ in done)} deleted in {_list([*takes, *ahead])}"
+                f" ({time.monotonic() - started:.2f} s; shards that wait:"
+                f" {self.waiting - len(shards)}{found})"
             )
+
+    @property
+    def _collection(self) -> ModelCollection:
+        return ModelCollection(self.target.index, self.target.spec)
+
+    def _process(
+        self, shard: str, ids: frozenset[str] | None, shared: SharedVectors, before: Metas
+    ) -> tuple[int, SyncReport, pl.DataFrame]:
+        """Bring a shard in sync, or only some of its documents, if a run brings the rest."""
+        target, collection, writing = self.target, self._collection, self.stream.writing
+        if ids is None:
+            with writing(target.key(shard), before) as tell:
+                tell(report := embed_shard(target, shard, shared), pl.DataFrame())
+            embedded, sync = report.computed, partial(sync_shard, collection, shard)
+        else:
+            embedded, vectors = embed_documents(target, shard, ids)
+            sync = partial(sync_documents, collection, shard, ids, vectors)
+        with writing(collection.key(shard), before) as tell:
+            rows, lags = sync()
+            tell(rows, lags)
+        return embedded, rows, lags
 
 
 def _list(shards: Sequence[str]) -> str:

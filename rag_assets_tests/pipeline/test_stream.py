@@ -28,7 +28,7 @@ def live(tmp_path: Path, milvus_lite: str) -> Iterator[Pipeline]:
 
 
 def await_sync(*models: Pipeline) -> None:
-    awaited(lambda: all(m.indexed() == m.expected() for m in models), "the index to be in sync", 60)
+    awaited(lambda: all(m.indexed() == m.expected() for m in models), "the index to be in sync")
 
 
 def test_an_edit_is_found_and_only_its_text_is_embedded(live: Pipeline) -> None:
@@ -95,7 +95,6 @@ def test_many_new_documents_are_left_to_bulk_runs_while_edits_go_on(live: Pipeli
         awaited(
             lambda: live.indexed().get("3.md") == ["# Edited\n\nDuring the import."],
             "the edit to be found",
-            60,
         )
 
     listed = {row["document_id"] for row in live.lake_files()}
@@ -119,7 +118,6 @@ def test_edits_go_on_in_a_shard_that_waits_for_its_bulk_run(live: Pipeline) -> N
                 and "0.md" not in live.indexed()
             ),
             "the edits to be found",
-            60,
         )
 
     assert live.embedder.embedded == ["# Edited\n\nDuring the import."]

@@ -67,7 +67,7 @@ def test_each_kind_of_change_is_streamed_by_the_one_run(streaming: Platform) -> 
     streaming.put("00.md", "# Edited\n\nIn the stream.\n")
     streaming.put("new.md", "# New\n\nIn the stream.\n")
     streaming.delete("01.md")
-    streaming.await_convergence(60)
+    streaming.await_convergence()
 
     assert ordinary_runs(streaming) == before
     assert await_standing(streaming).run_id == run.run_id
@@ -76,7 +76,7 @@ def test_each_kind_of_change_is_streamed_by_the_one_run(streaming: Platform) -> 
 
 def test_the_ui_shows_the_same_as_after_runs(streaming: Platform) -> None:
     streaming.put("02.md", "# Edited\n\nSeen in the UI.\n")
-    streaming.await_convergence(60)
+    streaming.await_convergence()
     run, shard = await_standing(streaming), shard_of("02.md", shard_keys(SHARDS))
     partitions = {
         Asset.SOURCE_FILES: shard,

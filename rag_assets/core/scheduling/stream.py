@@ -5,6 +5,8 @@ The rules, and why:
 - **It takes edits, in the stream lane.** What the policy of the lanes would process as stream runs,
   and only changes to what is there. Whatever has to be built as a whole (a first load, a new
   parser, a new model) goes to runs of its own: it may be large, and it may create a collection.
+- **In a shard that has more changes it takes the documents that it is told of**, ahead of the bulk
+  run that brings the rest, which may take hours.
 - **The sensors leave to it what it takes**, for as long as it makes progress. A shard that has
   stayed behind for `TAKE_OVER_SECONDS` gets an ordinary run, which shows the error and is retried.
 - **It ends**, so that logs and leaks are bounded: when it is due, it goes on until a successor is
