@@ -17,7 +17,7 @@ What belongs here: the steps, and what waits between them. What does not: what i
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +43,7 @@ from rag_assets.core.reports.listing import BEGINNING, ListingResult
 from rag_assets.core.scheduling.lanes import InFlight, LanePolicy, StaleShard
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Shards, Waiting, merged, taken
+from rag_assets.core.tables import PARSED_DOCUMENTS
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import (
@@ -65,6 +66,8 @@ from rag_assets.pipeline.sync import SyncReport, sync_documents, sync_shard
 logger = logging.getLogger(__name__)
 
 DOCUMENTS_COMPARED = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
+BACKLOG = 3  # hints after each other behind which there are more
+OBJECTS_A_SECOND = 20_000  # that a listing finds, as long as none has been timed
 PROGRESS_SECONDS = 60.0  # for which removals add up before they may be doubted
 LONG_LISTING = 2.0  # seconds; a longer listing is left to the source sensor, which makes windows
 JOIN_SECONDS = 30.0  # for a step to finish its batch
@@ -159,7 +162,7 @@ class Stream:
     feed: ChangeFeed | None = None
 
     stop: threading.Event = field(default_factory=threading.Event)
-    _outcomes: SimpleQueue[Outcome | None] = field(default_factory=SimpleQueue)
+    _outcomes: SimpleQueue[Outcome] = field(default_factory=SimpleQueue)
     _known: KnownMetas = field(default_factory=dict)
     _models: dict[str, "ModelStep"] = field(default_factory=dict)
 
@@ -211,19 +214,14 @@ class Stream:
                     due += self.limits.retries.delay(failures)
                     yield Batch(f"{error} Tried again in {due - time.monotonic():.0f} s.")
             try:
-                outcome = self._outcomes.get(timeout=min(1.0, max(0.0, due - time.monotonic())))
+                yield self._outcomes.get(timeout=min(1.0, max(0.0, due - time.monotonic())))
             except Empty:
-                outcome = Batch()
-            if outcome is None:
-                due = 0.0 if not failures else due
-            else:
-                yield outcome
+                yield Batch()
 
     def finished(self) -> Iterator[Outcome]:
         """Yield what is left of the outcomes, after the steps have ended."""
         while not self._outcomes.empty():
-            if (outcome := self._outcomes.get()) is not None:
-                yield outcome
+            yield self._outcomes.get()
 
     def look(self) -> None:
         """Compare the whole lake, and have the steps work on what they take."""
@@ -245,15 +243,11 @@ class Stream:
                 self._models[model].start()
             self._models[model].target = target
 
-    def look_soon(self) -> None:
-        """Have the lake looked at."""
-        self._outcomes.put(None)
-
-    def listed(self, result: ListingResult) -> None:
-        """Take note of changes in the listings."""
+    def listed(self, result: ListingResult, edited: Set[str], added: Set[str]) -> None:
+        """Take note of listings that changed, and of documents to work on."""
         if result.versions:
             self._outcomes.put(Listed(result))
-            self._documents.admit(result.edited, result.added)
+        self._documents.admit(edited, added)
 
     def chunked(self, shards: Shards) -> None:
         """Have the models follow the chunks of shards."""
@@ -304,6 +298,7 @@ class Intake(_Thread):
         super().__init__("intake", stream)
         self._progress, self._since = BEGINNING, time.monotonic()
         self._listing_seconds = 0.0
+        self._more = 0
 
     @override
     def work(self) -> None:
@@ -330,16 +325,19 @@ class Intake(_Thread):
 
     def _follow(self, hint: Hint) -> None:
         stream = self.stream
-        if hint.document_ids:
-            self._look_up(hint.document_ids)
+        self._more = self._more + 1 if hint.more else 0
+        behind = self._more >= BACKLOG  # edits would wait for all that came before them
+        result = self._list() if hint.list_all or behind else None
+        if result is None and hint.document_ids:
+            result = self._look_up(hint.document_ids)
+        if result is not None:
+            self._pass_on(result, hint.document_ids, new=not behind)
         if hint.messages and stream.feed is not None:
             stream.feed.acknowledge(hint)
         if hint.unreadable:
             stream.say(f"{hint.unreadable} notifications are in an unknown format.")
-        if hint.list_all:
-            self._list()
 
-    def _look_up(self, document_ids: frozenset[str]) -> None:
+    def _look_up(self, document_ids: frozenset[str]) -> ListingResult:
         stream = self.stream
         if time.monotonic() - self._since > PROGRESS_SECONDS:
             self._progress, self._since = BEGINNING, time.monotonic()
@@ -352,20 +350,38 @@ class Intake(_Thread):
             progress=self._progress,
         )
         self._progress = result.progress
-        stream.listed(result)
-        if document_ids - result.edited - result.added:
-            stream.look_soon()  # another process may have listed them
+        return result
 
-    def _list(self) -> None:
+    def _list(self) -> ListingResult | None:
         """List the whole source, if that is quick; otherwise the source sensor does it."""
-        if self._listing_seconds > LONG_LISTING:
-            return
+        if (self._listing_seconds or self._documents() / OBJECTS_A_SECOND) > LONG_LISTING:
+            return None
         stream, started = self.stream, time.monotonic()
         policy = stream.limits.removals
-        stream.listed(
-            list_source(stream.lake, stream.source, stream.shards, stream.shards, policy=policy)
+        result = list_source(
+            stream.lake, stream.source, stream.shards, stream.shards, policy=policy
         )
         self._listing_seconds = time.monotonic() - started
+        return result
+
+    def _documents(self) -> float:
+        """Return the number of documents listed."""
+        metas = read_metas(self.stream.lake, {Asset.SOURCE_FILES}, {})[Asset.SOURCE_FILES]
+        return sum(meta.metrics.get("rows", 0.0) for meta in metas.values())
+
+    def _pass_on(self, result: ListingResult, told: Set[str], *, new: bool) -> None:
+        """Pass on what changed, and what was told of but has been listed by another process.
+
+        Of the latter, what has never been parsed is only passed on if `new`.
+        """
+        stream, parsed = self.stream, set[str]()
+        others = told - result.edited - result.added
+        for shard in {shard_of(document_id, stream.shards) for document_id in others}:
+            key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
+            table = stream.lake.read(key, PARSED_DOCUMENTS, ["document_id"]).table
+            parsed |= others & set(table["document_id"])
+        added = result.added | (others - parsed) if new else result.added
+        stream.listed(result, result.edited | parsed, added)
 
 
 class Step(_Thread):

@@ -2,18 +2,20 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.lake.lake import Lake, LakeMemory
+from rag_assets.adapters.source.feeds import Hint
 from rag_assets.core.errors import EmbeddingUnavailableError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.lanes import InFlight, Lane
+from rag_assets.pipeline import stream
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import CountingEmbedder, Pipeline, live_on, wordllama_spec
 from rag_assets_tests.support.streaming import LIMITS, feed_of, streaming
@@ -159,6 +161,57 @@ class Silent:
 
     def acknowledge(self, _: object) -> None:
         pass
+
+
+@dataclass
+class Behind(Silent):
+    """A feed that names one document after another, and the ones that matter last."""
+
+    names: list[str]
+    more: bool = True
+    wait: threading.Event = field(default_factory=threading.Event)
+
+    def hints(self, stop: threading.Event, _: int) -> Iterator[Hint]:
+        self.wait.wait()
+        for name in self.names:
+            yield Hint(frozenset({name}), more=self.more)
+        stop.wait()
+
+
+def test_behind_a_backlog_of_hints_the_source_is_listed(live: Pipeline) -> None:
+    feed = Behind(["8.md", "9.md", "10.md"])
+    with streaming(live, feed=feed, limits=replace(LIMITS, look_seconds=600)):
+        live.write("3.md", "# Edited\n\nIts hint is still to come.\n")
+        live.remove("0.md")
+        feed.wait.set()
+        await_sync(live)
+
+
+def test_a_source_that_is_long_to_list_is_looked_up_behind_a_backlog(
+    live: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "OBJECTS_A_SECOND", 0.1)
+    feed = Behind(["8.md", "9.md", "10.md", "11.md", "3.md"])
+    with streaming(live, feed=feed, limits=replace(LIMITS, look_seconds=600)):
+        live.write("3.md", "# Edited\n\nIts hint comes last.\n")
+        live.write("4.md", "# Edited\n\nIts hint never comes.\n")
+        feed.wait.set()
+        awaited(lambda: live.indexed()["3.md"] == live.expected()["3.md"], "the edit named")
+
+    assert live.indexed()["4.md"] != live.expected()["4.md"]
+
+
+def test_an_edit_that_another_process_has_listed_waits_for_no_bulk_run(live: Pipeline) -> None:
+    for number in range(40):
+        live.write(f"many/{number}.md", document(f"many {number}"))
+    feed = Behind(["3.md"], more=False)
+    with streaming(live, feed=feed):
+        live.write("3.md", "# Edited\n\nDuring the import.\n")
+        live.list_all()
+        feed.wait.set()
+        awaited(lambda: live.indexed()["3.md"] == live.expected()["3.md"], "the edit")
+
+    assert live.embedder.embedded == ["# Edited\n\nDuring the import."]
 
 
 def test_a_source_without_a_feed_is_listed(live: Pipeline) -> None:

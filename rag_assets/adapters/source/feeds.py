@@ -10,7 +10,7 @@ does not: looking documents up (`source.py`), and requests to the queue (`event_
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,12 +45,14 @@ class Hint:
         messages: The messages that named them, to be acknowledged.
         unreadable: Number of messages in an unknown format.
         list_all: Whether something changed that ids cannot tell: a folder was moved into place.
+        more: Whether there may be more hints already.
     """
 
     document_ids: frozenset[str] = frozenset()
     messages: tuple[Message, ...] = ()
     unreadable: int = 0
     list_all: bool = False
+    more: bool = False
 
 
 class ChangeFeed(Protocol):
@@ -82,11 +84,13 @@ class QueueFeed(ChangeFeed):
     def hints(self, stop: threading.Event, limit: int) -> Iterator[Hint]:
         while not stop.is_set():
             messages = self._queue.receive(LONGEST_POLL)
+            more = bool(messages)
             if messages:
                 time.sleep(GATHER_SECONDS)
-                while len(messages) < limit and (more := self._queue.receive(0)):
-                    messages += more
-            yield self.hint(messages)
+            while more and len(messages) < limit:
+                further = self._queue.receive(0)
+                messages, more = messages + further, bool(further)
+            yield replace(self.hint(messages), more=more)
 
     def hint(self, messages: list[Message]) -> Hint:
         """Return what messages tell."""

@@ -162,10 +162,12 @@ class Waiting:
             self._edited.popitem()  # the last one: those that have waited longest keep their place
 
     def take(self) -> frozenset[str]:
-        """Take out all that waits."""
-        everything = frozenset((*self._edited, *self._added))
-        self._edited, self._added = {}, {}
-        return everything
+        """Take out all edits, or all new documents if there are no edits."""
+        if self._edited:
+            taken, self._edited = frozenset(self._edited), {}
+        else:
+            taken, self._added = frozenset(self._added), {}
+        return taken
 
 
 Shards = Mapping[str, frozenset[str] | None]

@@ -286,7 +286,7 @@ def test_what_is_put_and_deleted_below_the_prefix_is_named(bucket: Bucket, feed:
     hint = first(feed)
 
     assert hint.document_ids == {"a.md", "sub/b ü+.md", "goes.md"}
-    assert (hint.unreadable, hint.list_all) == (0, False)
+    assert (hint.unreadable, hint.list_all, hint.more) == (0, False, False)
 
 
 def test_without_a_prefix_every_key_is_named(bucket: Bucket, queue: Queue) -> None:
@@ -331,6 +331,7 @@ def test_more_than_the_limit_is_several_hints_and_nothing_is_left_out(
     found = [first(feed, limit=10) for _ in range(3)]
 
     assert max(len(hint.messages) for hint in found) <= 10
+    assert found[0].more
     assert names == {name for hint in found for name in hint.document_ids}
 
 
