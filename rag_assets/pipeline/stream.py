@@ -354,20 +354,20 @@ class Intake(_Thread):
 
     def _list(self) -> ListingResult | None:
         """List the whole source, if that is quick; otherwise the source sensor does it."""
-        if (self._listing_seconds or self._documents() / OBJECTS_A_SECOND) > LONG_LISTING:
+        stream = self.stream
+        if not self._listing_seconds:
+            metas = stream.lake.metas(Asset.SOURCE_FILES, {})
+            documents = sum(meta.metrics.get("rows", 0.0) for meta in metas.values())
+            self._listing_seconds = documents / OBJECTS_A_SECOND
+        if self._listing_seconds > LONG_LISTING:
             return None
-        stream, started = self.stream, time.monotonic()
+        started = time.monotonic()
         policy = stream.limits.removals
         result = list_source(
             stream.lake, stream.source, stream.shards, stream.shards, policy=policy
         )
         self._listing_seconds = time.monotonic() - started
         return result
-
-    def _documents(self) -> float:
-        """Return the number of documents listed."""
-        metas = read_metas(self.stream.lake, {Asset.SOURCE_FILES}, {})[Asset.SOURCE_FILES]
-        return sum(meta.metrics.get("rows", 0.0) for meta in metas.values())
 
     def _pass_on(self, result: ListingResult, told: Set[str], *, new: bool) -> None:
         """Pass on what changed, and what was told of but has been listed by another process.
