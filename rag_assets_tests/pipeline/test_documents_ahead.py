@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.lake.lake import ATTEMPTS, PartitionKey
-from rag_assets.core.errors import StaleInputError, SupersededInputError
+from rag_assets.core.errors import CommitConflictError, StaleInputError, SupersededInputError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import COLLECTION
@@ -117,6 +117,28 @@ def test_a_run_in_the_middle_of_the_shard_is_overtaken_and_brings_nothing_back(
     assert importing.indexed()["1.md"] == ["# Edited again"]
     importing.run()
     assert importing.indexed() == importing.expected()
+
+
+def test_a_run_in_the_middle_of_the_shard_is_stopped_before_anything_is_written(
+    importing: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, upsert = importing.target(), importing.store.upsert
+    running = Writer(target, "s000", "running", importing.lake.read(target.key("s000"), COLLECTION))
+    running.claim(0)
+    stopped = list[str]()
+
+    def write(name: str, batch: pl.DataFrame) -> None:
+        with pytest.raises(CommitConflictError) as raised:
+            running.delete(["any"])
+        stopped.append(str(raised.value))
+        upsert(name, batch)
+
+    monkeypatch.setattr(importing.store, "upsert", write)
+
+    ahead(importing, "1.md")
+
+    assert len(stopped) == 1
+    assert "has taken over shard s000" in stopped[0]
 
 
 def test_a_run_that_is_overtaken_after_every_batch_still_finishes(
