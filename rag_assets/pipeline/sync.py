@@ -112,7 +112,10 @@ def _sync_documents_once(
     these = pl.col("document_id").is_in(ids)
     rows = target.chunks(shard).table.filter(these)
     if not rows["text_digest"].is_in(vectors["text_digest"].implode()).all():
-        raise SupersededInputError(f"The texts of {ids} in shard {shard} have changed since.")
+        raise SupersededInputError(
+            f"The chunks of shard {shard} have changed since some of its documents were embedded with"
+            f" {target.spec.key}: their newer texts are embedded next."
+        )
     everything = target.index.store.document_rows(target.name, shard)
     change = compared(rows, everything.filter(these))
     there = pl.concat([everything["chunk_id"], change.make["chunk_id"]]).n_unique()
