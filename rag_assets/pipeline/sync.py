@@ -113,8 +113,8 @@ def _sync_documents_once(
     rows = target.chunks(shard).table.filter(these)
     if not rows["text_digest"].is_in(vectors["text_digest"].implode()).all():
         raise SupersededInputError(
-            f"The chunks of shard {shard} have changed since some of its documents were embedded with"
-            f" {target.spec.key}: their newer texts are embedded next."
+            f"The chunks of shard {shard} have changed since some of its documents were embedded"
+            f" with {target.spec.key}: their newer texts are embedded next."
         )
     everything = target.index.store.document_rows(target.name, shard)
     change = compared(rows, everything.filter(these))
