@@ -410,6 +410,8 @@ def in_burst(corpus: Corpus, documents: int) -> dict[str, Any]:
         written = thread.submit(write)
         while index.documents("burst-") < documents:
             times.append(until(corpus.change("edit", index), POLL))
+            if written.done():
+                written.result()  # raises what has stopped it
     corpus.names |= added.names
     return {
         "burst": documents,

@@ -374,12 +374,11 @@ class Intake(_Thread):
 
         Of the latter, what has never been parsed is only passed on if `new`.
         """
-        stream, parsed = self.stream, set[str]()
-        others = told - result.edited - result.added
-        for shard in {shard_of(document_id, stream.shards) for document_id in others}:
-            key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
-            table = stream.lake.read(key, PARSED_DOCUMENTS, ["document_id"]).table
-            parsed |= others & set(table["document_id"])
+        stream, others = self.stream, told - result.edited - result.added
+        shards = sorted({shard_of(document_id, stream.shards) for document_id in others})
+        sound, _ = stream.lake.read_sound(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS)
+        known = {i for partition in sound.values() for i in partition.table["document_id"]}
+        parsed = others & known
         added = result.added | (others - parsed) if new else result.added
         stream.listed(result, result.edited | parsed, added)
 
