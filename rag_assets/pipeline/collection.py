@@ -9,7 +9,7 @@ from typing import Self
 
 import polars as pl
 
-from rag_assets.adapters.lake.lake import Meta, Partition, PartitionKey
+from rag_assets.adapters.lake.lake import Meta, PartitionKey
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
@@ -20,7 +20,7 @@ from rag_assets.core.errors import (
 )
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS, embeddings_schema
+from rag_assets.core.tables import embeddings_schema
 from rag_assets.pipeline.index import Index
 
 
@@ -128,18 +128,17 @@ class ModelCollection:
         """Return the desired rows of a shard, without vectors, and the metadata they imply.
 
         Raises:
-            StaleInputError: The shard has no vectors.
+            StaleInputError: The shard has no chunks or no vectors.
             SupersededInputError: The vectors belong to earlier chunks.
             SignatureMismatchError: The vectors were computed with another spec.
         """
         vectors = self.index.lake.meta(self._vectors_key(shard))
-        texts = self.chunks(shard)
-        assert texts.meta is not None
+        rows, texts = self.index.chunks(shard)
         if vectors is None:
             raise StaleInputError(
                 f"Shard {shard} has no vectors of {self.spec.key}: materialise embeddings first."
             )
-        if not vectors.derived_from(Asset.CHUNKS, texts.meta):
+        if not vectors.derived_from(Asset.CHUNKS, texts):
             raise SupersededInputError(
                 f"The chunks of shard {shard} have changed since they were embedded with"
                 f" {self.spec.key}: materialise embeddings again, then collection."
@@ -148,19 +147,8 @@ class ModelCollection:
             raise SignatureMismatchError(
                 f"The vectors of shard {shard} were computed with another spec of {self.spec.key}."
             )
-        upstream = {Asset.CHUNKS: texts.meta.as_input(), Asset.EMBEDDINGS: vectors.as_input()}
-        return texts.table, Meta(texts.meta.data_version, self.spec.signature, upstream)
-
-    def chunks(self, shard: str) -> Partition:
-        """Read a shard's chunks.
-
-        Raises:
-            StaleInputError: It has none.
-        """
-        found = self.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
-        if found.meta is None:
-            raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
-        return found
+        upstream = {Asset.CHUNKS: texts.as_input(), Asset.EMBEDDINGS: vectors.as_input()}
+        return rows, Meta(texts.data_version, self.spec.signature, upstream)
 
     def for_milvus(self, shard: str, rows: pl.DataFrame, meta: Meta) -> pl.DataFrame:
         """Add vectors and shard to rows that `desired_rows` returned with this metadata.

@@ -22,7 +22,6 @@ from rag_assets.core.errors import (
     LakeError,
     LakeUnavailableError,
     SignatureMismatchError,
-    StaleInputError,
 )
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
@@ -207,7 +206,7 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
     if report := _in_sync(run, shard):
         return report
     actual = run.actual(shard)
-    texts, inputs = _desired_texts(run.lake, shard)
+    texts, inputs = _desired_texts(run.index, shard)
     change = diff(texts, actual.table, key="text_digest", same=[])
     resumed, reused, missing = _existing_vectors(run, shard, change.make, shared)
     computed, seconds = _compute(run, shard, missing)
@@ -251,7 +250,7 @@ def embed_documents(run: ModelRun, shard: str, ids: Set[str]) -> tuple[int, pl.D
         SignatureMismatchError: The key was used with another spec.
         EmbeddingError: The model returned unusable vectors.
     """
-    texts, _ = _desired_texts(run.lake, shard, ids)
+    texts, _ = _desired_texts(run.index, shard, ids)
     change = diff(texts, run.actual(shard).table, key="text_digest", same=[])
     reused = _reusable(run, shard, change.make, SharedVectors(run.schema))
     computed, _ = _compute(run, shard, change.make.join(reused, "text_digest", "anti"))
@@ -324,20 +323,17 @@ def _missing_digests(run: ModelRun, shard: str, actual: Callable[[str], pl.Serie
 
 
 def _desired_texts(
-    lake: Lake, shard: str, ids: Set[str] | None = None
+    index: Index, shard: str, ids: Set[str] | None = None
 ) -> tuple[pl.DataFrame, Meta]:
     """Return a shard's distinct texts [text_digest, chunk_id, text, tokens] and their metadata.
 
     Of all of its documents, or of these.
     """
-    partition = lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
-    if partition.meta is None:
-        raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
-    table = partition.table
+    table, meta = index.chunks(shard)
     if ids is not None:
         table = table.filter(pl.col("document_id").is_in(sorted(ids)))
     texts = table.select("text_digest", "chunk_id", "text", "tokens")
-    return texts.unique("text_digest", keep="first", maintain_order=True), partition.meta
+    return texts.unique("text_digest", keep="first", maintain_order=True), meta
 
 
 def _existing_vectors(

@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+import polars as pl
+
 from rag_assets.adapters.embedders.embedder import Embedder
-from rag_assets.adapters.lake.lake import Lake
+from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.core.errors import StaleInputError
 from rag_assets.core.models.spec import ModelSpec, collection_name
+from rag_assets.core.names import Asset
+from rag_assets.core.tables import CHUNKS
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,17 @@ class Index:
             ConfigurationError: The folder's URL cannot be opened.
         """
         return self.open_import_files()
+
+    def chunks(self, shard: str) -> tuple[pl.DataFrame, Meta]:
+        """Read a shard's chunks and their metadata.
+
+        Raises:
+            StaleInputError: It has none.
+        """
+        found = self.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
+        if found.meta is None:
+            raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
+        return found.table, found.meta
 
     def collection_name(self, model: str) -> str:
         """Return the name of a model's collection."""

@@ -110,13 +110,14 @@ def _sync_documents_once(
 ) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
     these = pl.col("document_id").is_in(ids)
-    rows = target.chunks(shard).table.filter(these)
+    rows = target.index.chunks(shard)[0].filter(these)
     if not rows["text_digest"].is_in(vectors["text_digest"].implode()).all():
         raise SupersededInputError(
             f"The chunks of shard {shard} have changed since some of its documents were embedded"
             f" with {target.spec.key}: their newer texts are embedded next."
         )
-    everything = target.index.store.document_rows(target.name, shard)
+    read = partial(target.index.store.document_rows, target.name, shard)
+    everything = read()
     change = compared(rows, everything.filter(these))
     there = pl.concat([everything["chunk_id"], change.make["chunk_id"]]).n_unique()
     total = there - len(change.removed)
@@ -124,12 +125,7 @@ def _sync_documents_once(
         writer = Writer(target, shard, str(uuid4()), record)
         writer.claim(total)
         complete = partial(with_vectors, vectors=vectors, shard=shard)
-
-        def differs() -> Diff:
-            actual = target.index.store.document_rows(target.name, shard)
-            return compared(rows, actual.filter(these))
-
-        writer.converge(rows, change, complete, differs)
+        writer.converge(rows, change, complete, lambda: compared(rows, read().filter(these)))
         writer.leave(content_version(rows, ["chunk_id", "row_digest"]), total)
     return _report(total, change), _lags(rows, change, record)
 
@@ -230,8 +226,7 @@ class Writer:
 
         Until it finishes, the record has no data version: if this run dies, the shard is stale.
         """
-        actual = self.record.meta or Meta("", self.target.spec.signature)
-        self._record(self.record.token, "writing", replace(actual, data_version=""), rows)
+        self._record(self.record.token, "writing", replace(self._before, data_version=""), rows)
 
     def converge(
         self,
@@ -259,12 +254,11 @@ class Writer:
             self.delete(change.removed.to_list())
             self.target.index.store.flush(self.target.name)
             change = differs()
-        if not change.nothing_to_do:
-            raise VectorStoreError(
-                f"Collection {self.target.name}, shard {self.shard}: after {MAX_PASSES} passes,"
-                f" {change.make.height} rows are still missing and {len(change.removed)} are extra."
-                " Either another client writes to the collection, or Milvus loses writes."
-            )
+        raise VectorStoreError(
+            f"Collection {self.target.name}, shard {self.shard}: after {MAX_PASSES} passes,"
+            f" {change.make.height} rows are still missing and {len(change.removed)} are extra."
+            " Either another client writes to the collection, or Milvus loses writes."
+        )
 
     def write(self, rows: pl.DataFrame) -> None:
         """Upsert rows in batches while this is the writer."""
@@ -310,9 +304,12 @@ class Writer:
 
         The inputs stay those of before, so the shard is as stale as it was.
         """
-        actual = self.record.meta or Meta("", self.target.spec.signature)
-        meta = replace(actual, data_version=digest(actual.data_version, version))
-        self._record(self.token, "writing", meta, rows)
+        written = digest(self._before.data_version, version)
+        self._record(self.token, "writing", replace(self._before, data_version=written), rows)
+
+    @property
+    def _before(self) -> Meta:
+        return self.record.meta or Meta("", self.target.spec.signature)
 
     def _record(self, token: str | None, state: str, meta: Meta, rows: int) -> None:
         since = self.record.table["followed_since"].first()
