@@ -58,3 +58,14 @@ def diff(desired: pl.DataFrame, actual: pl.DataFrame, *, key: str, same: list[st
         make=desired.join(found, on=on, how="anti", nulls_equal=True),
         removed=found.select(gone)[key],
     )
+
+
+def changed(after: pl.DataFrame, before: pl.DataFrame, key: str) -> set[str]:
+    """Return the keys of the rows of two tables of the same columns that are not in both."""
+    if after.equals(before):
+        return set()
+    one, other = (
+        table.join(rest, on=table.columns, how="anti", nulls_equal=True)[key]
+        for table, rest in ((after, before), (before, after))
+    )
+    return {*one, *other}

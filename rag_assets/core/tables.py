@@ -5,7 +5,8 @@ gives equal versions, however it was produced. What the columns mean to a reader
 `core/columns.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import polars as pl
@@ -106,6 +107,7 @@ MODELS: Schema = {
 ADDED = {
     *("missing", "parts", "omissions", "problem", "retry_at", "last_page"),
     *("unreadable", "unreadable_version", "unreadable_since"),
+    "document_id",  # of vectors
 }
 """Columns that earlier releases did not write: they are null in their partitions."""
 
@@ -115,8 +117,8 @@ HAS_TEXT = pl.col("outcome").is_in([outcome for outcome in Outcome if outcome.ha
 SPARSE = pl.List(pl.Struct({"token": pl.UInt32(), "weight": pl.Float32()}))
 
 
-def embeddings_schema(spec: ModelSpec) -> Schema:
-    """Return the schema of `embeddings` for a model: one float32 vector per distinct text."""
+def vectors_schema(spec: ModelSpec) -> Schema:
+    """Return the schema of vectors of a model: one of float32 for each text."""
     schema: Schema = {
         "text_digest": pl.String(),
         "vector": pl.Array(pl.Float32(), spec.dimension),
@@ -124,9 +126,52 @@ def embeddings_schema(spec: ModelSpec) -> Schema:
     return schema | ({"sparse": SPARSE} if spec.sparse is Sparse.MODEL else {})
 
 
-def unused_vectors_schema(spec: ModelSpec) -> Schema:
-    """Return the schema of the vectors of a model whose texts no chunk has any more."""
-    return embeddings_schema(spec) | {"unused_since": pl.Datetime("us", "UTC")}
+@dataclass(frozen=True)
+class Table:
+    """What the partitions of an asset of documents hold.
+
+    Attributes:
+        schema: The columns; `document_id` is one of them.
+        version: Those that the data version is a digest of.
+        sums: Metric → its value for some rows; those of two sets of rows add up.
+    """
+
+    schema: Schema
+    version: tuple[str, ...]
+    sums: Mapping[str, pl.Expr] = field(default_factory=dict)
+
+    def summed(
+        self, before: Mapping[str, float], added: pl.DataFrame, removed: pl.DataFrame
+    ) -> dict[str, float]:
+        """Return the sums after rows were added and removed."""
+        sums = [
+            rows.select(**self.sums).row(0, named=True) if self.sums else {}
+            for rows in (added, removed)
+        ]
+        return {name: before.get(name, 0) + sums[0][name] - sums[1][name] for name in self.sums}
+
+
+SOURCE_FILES_TABLE = Table(
+    SOURCE_FILES,
+    version=("document_id", "version", "modified_at", "problem"),
+    sums={"bytes": pl.col("size").sum(), "missing": pl.col("missing").count()},
+)
+PARSED_DOCUMENTS_TABLE = Table(PARSED_DOCUMENTS, ("document_id", "outcome", "content_digest"))
+CHUNKS_TABLE = Table(
+    CHUNKS, version=("chunk_id", "row_digest"), sums={"tokens": pl.col("tokens").sum()}
+)
+
+
+def embeddings_table(spec: ModelSpec) -> Table:
+    """Return the table of `embeddings` for a model: a vector for each text of each document."""
+    schema = {"document_id": pl.String()} | vectors_schema(spec)
+    return Table(schema, ("document_id", "text_digest"))
+
+
+def unused_vectors_table(spec: ModelSpec) -> Table:
+    """Return the table of the vectors of a model whose texts their document has no more."""
+    schema = embeddings_table(spec).schema | {"unused_since": pl.Datetime("us", "UTC")}
+    return Table(schema, ("document_id", "text_digest", "unused_since"))
 
 
 def shortened(column: str, length: int) -> pl.Expr:

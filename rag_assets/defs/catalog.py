@@ -27,7 +27,7 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
     Asset.SOURCE_FILES: SOURCE_FILES,
     Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS,
     Asset.CHUNKS: CHUNKS,
-    Asset.EMBEDDINGS: {"text_digest": CHUNKS["text_digest"], **VECTOR},
+    Asset.EMBEDDINGS: {name: CHUNKS[name] for name in ("document_id", "text_digest")} | VECTOR,
     Asset.COLLECTION: {name: CHUNKS.get(name, pl.String()) for name in ROW_FIELDS} | VECTOR,
 }
 """Asset → column → dtype, or the type's name in the UI."""

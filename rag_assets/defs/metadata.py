@@ -67,35 +67,35 @@ def listing_events(
 
 
 def documents_metadata(
-    report: ParsingReport, rows: pl.DataFrame, timed: "Timing"
+    report: ParsingReport, written: pl.DataFrame, timed: "Timing"
 ) -> dict[str, Any]:
-    """Return metadata of a shard's parsed documents: what was done, and a preview of its rows."""
+    """Return metadata of a shard's parsed documents: what was done, and a preview of it."""
+    preview = {"rag_assets/preview": table(previews.documents(written))}
     return (
         as_metadata(report)
         | timed.pace("documents", report.parsed)
-        | {
-            "dagster/partition_row_count": rows.height,
-            "rag_assets/preview": table(previews.documents(rows)),
-        }
+        | {"dagster/partition_row_count": report.documents}
+        | (preview if written.height else {})
     )
 
 
 def chunks_metadata(
-    report: ChunkingReport, rows: pl.DataFrame, limits: ChunkLimits, timed: "Timing"
+    report: ChunkingReport, written: pl.DataFrame, limits: ChunkLimits, timed: "Timing"
 ) -> dict[str, Any]:
-    """Return metadata of a shard's chunks: what was done, a preview of its rows, their sizes."""
-    tokens = rows["tokens"]
+    """Return metadata of a shard's chunks: what was done, a preview of it, and sizes."""
+    sizes = written["tokens"].to_list()
+    preview = {
+        "rag_assets/sizes": dg.MetadataValue.md(previews.histogram(sizes, limits.tokens, "tokens")),
+        "rag_assets/preview": dg.MetadataValue.md(previews.chunks(written)),
+    }
     return (
         as_metadata(report)
         | timed.pace("documents", report.documents_chunked)
         | {
-            "dagster/partition_row_count": rows.height,
-            "rag_assets/tokens_median": float(tokens.quantile(0.5) or 0.0),
-            "rag_assets/sizes": dg.MetadataValue.md(
-                previews.histogram(tokens.to_list(), limits.tokens, "tokens")
-            ),
-            "rag_assets/preview": dg.MetadataValue.md(previews.chunks(rows)),
+            "dagster/partition_row_count": report.chunks,
+            "rag_assets/tokens_mean": report.tokens / report.chunks if report.chunks else 0.0,
         }
+        | (preview if sizes else {})
     )
 
 

@@ -152,7 +152,8 @@ def _corpus(run: ModelRun) -> tuple[Corpus, pl.DataFrame]:
     sample = pl.DataFrame(schema={name: CHUNKS[name] for name in ("text_digest", "text", "tokens")})
     for shard in run.index.shards:
         table = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
-        vectors = pl.concat([run.actual(shard).table, run.same_signature_vectors(shard)])
+        own = run.rows(shard, run.open(shard), None, list(run.vectors))
+        vectors = pl.concat([own, run.same_signature_vectors(shard)])
         texts = table.unique("text_digest", keep="first", maintain_order=True)
         missing = texts.join(vectors, "text_digest", "anti")
         row_bytes = table.select(pl.sum_horizontal(stored.str.len_bytes()).sum()).item()

@@ -21,7 +21,7 @@ from rag_assets.core.names import Asset, Sensor
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.counts import PARTITIONED
-from rag_assets.pipeline.sync import sync_shard, unfilled
+from rag_assets.pipeline.sync import repair_shard, unfilled
 
 logger = logging.getLogger(__name__)
 
@@ -138,5 +138,5 @@ def audit(target: ModelCollection) -> Iterator[Damage]:
     target.ensure()
     for damage in damages(target):
         with suppress(SupersededInputError):  # the run over the newer chunks repairs it
-            sync_shard(target, damage.shard)
+            repair_shard(target, damage.shard)
             yield damage

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
-from rag_assets.core.diffs import diff
+from rag_assets.core.diffs import changed, diff
 from rag_assets.core.documents.chunk_table import chunk_table
 from rag_assets.core.documents.chunking import ChunkLimits, TokenCounter
 from rag_assets.core.errors import StaleInputError
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS, HAS_TEXT, PARSED_DOCUMENTS, content_version
+from rag_assets.core.tables import CHUNKS, CHUNKS_TABLE, HAS_TEXT, PARSED_DOCUMENTS
+
+VERSIONS = ["document_id", "chunk_id", "version", "modified_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingRepor
     """Bring a shard's chunks in sync with its parsed documents; split only those that changed.
 
     Returns:
-        The report of the run, and all rows of the shard.
+        The report of the run, and the rows that it wrote.
 
     Raises:
         StaleInputError: The shard has never been parsed.
@@ -53,43 +55,44 @@ def chunk_shard(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingRepor
 
 
 def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingReport, pl.DataFrame]:
-    key = PartitionKey(Asset.CHUNKS, shard)
-    actual = lake.read(key, CHUNKS)
-    if _in_sync(lake, chunker, shard, actual.meta):
-        return _report(actual.table, actual.table, 0), actual.table
-    parsed = lake.read(PartitionKey(Asset.PARSED_DOCUMENTS, shard), PARSED_DOCUMENTS)
+    key, parsed_key = PartitionKey(Asset.CHUNKS, shard), PartitionKey(Asset.PARSED_DOCUMENTS, shard)
+    own, parsed = lake.open(key, CHUNKS), lake.open(parsed_key, PARSED_DOCUMENTS)
     if parsed.meta is None:
         raise StaleInputError(
             f"Shard {shard} has not been parsed: materialise parsed_documents first."
         )
-    same_chunker = actual.meta is not None and actual.meta.code_version == chunker.version
+    before = own.meta if own.meta and own.meta.code_version == chunker.version else None
+    touched = None
+    if before and "tokens" in before.metrics:  # earlier releases did not count them
+        touched = parsed.since(before.upstream.get(Asset.PARSED_DOCUMENTS))
+    actual = lake.rows(key, CHUNKS, own, touched)
+    documents = lake.rows(parsed_key, PARSED_DOCUMENTS, parsed, touched)
     change = diff(
-        parsed.table.filter(HAS_TEXT),
-        actual.table if same_chunker else actual.table.clear(),
+        documents.filter(HAS_TEXT),
+        actual if before else actual.clear(),
         key="document_id",
         same=["content_digest"],
     )
     split = chunk_table(change.make, chunker.limits, chunker.count_tokens, chunker.source_uri)
-    table = pl.concat([_with_document_versions(change.keep, parsed.table), split])
-    table = table.sort("document_id", "ordinal")
-    rows = diff(table, actual.table, key="chunk_id", same=["row_digest"])
+    kept = _with_document_versions(change.keep, documents)
+    table = pl.concat([kept, split])
+    rows = diff(table, actual, key="chunk_id", same=["row_digest"])
     meta = Meta(
-        data_version=content_version(table, ["chunk_id", "row_digest"]),
+        data_version="",
         code_version=chunker.version,
         upstream={Asset.PARSED_DOCUMENTS: parsed.meta.as_input()},
-        changes=actual.changes + rows.size,
+        changes=own.changes + rows.size,
     )
-    if meta != actual.meta or not table.equals(actual.table):
-        lake.commit(key, table, meta, actual.token)
-    return _report(table, actual.table, change.make.height), table
-
-
-def _in_sync(lake: Lake, chunker: Chunker, shard: str, actual: Meta | None) -> bool:
-    """Whether a shard is derived from the current documents, according to metadata alone."""
-    parsed = lake.meta(PartitionKey(Asset.PARSED_DOCUMENTS, shard))
-    if actual is None or parsed is None or actual.code_version != chunker.version:
-        return False
-    return actual.derived_from(Asset.PARSED_DOCUMENTS, parsed)
+    ids = {*change.make["document_id"], *actual.join(kept, "document_id", "anti")["document_id"]}
+    ids |= changed(kept.select(VERSIONS), change.keep.select(VERSIONS), "document_id")
+    written = table.filter(pl.col("document_id").is_in(list(ids)))
+    if own.meta is None:
+        meta = lake.replace(key, CHUNKS_TABLE, own, None, table, meta=meta)
+    elif ids or not meta.follows_the_same(own.meta):
+        meta = lake.replace(key, CHUNKS_TABLE, own, ids, written, meta=meta)
+    else:
+        meta = own.meta
+    return _report(meta, table, actual, change.make.height), written
 
 
 def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
@@ -98,13 +101,17 @@ def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.D
     return kept.update(versions, on="document_id", how="left")
 
 
-def _report(table: pl.DataFrame, actual: pl.DataFrame, documents_chunked: int) -> ChunkingReport:
+def _report(
+    meta: Meta, table: pl.DataFrame, actual: pl.DataFrame, documents_chunked: int
+) -> ChunkingReport:
+    """Return the report of a run that made `table` of the `actual` rows of some documents."""
     kept = int(table["chunk_id"].is_in(actual["chunk_id"].implode()).sum())
+    totals = {**CHUNKS_TABLE.summed({}, table, table.clear()), **meta.metrics}
     return ChunkingReport(
-        chunks=table.height,
+        chunks=int(totals["rows"]),
         new=table.height - kept,
-        kept=kept,
+        kept=int(totals["rows"]) - (table.height - kept),
         removed=actual.height - kept,
         documents_chunked=documents_chunked,
-        tokens=int(table["tokens"].sum()),
+        tokens=int(totals["tokens"]),
     )

@@ -4,12 +4,13 @@ What belongs here: creating the collection, and comparing its desired with its a
 What does not: writing rows (`sync.py`), and requests to Milvus (`adapters/milvus/`).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
 import polars as pl
 
-from rag_assets.adapters.lake.lake import Meta, PartitionKey
+from rag_assets.adapters.lake.lake import Meta, Partition, PartitionKey
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.core.diffs import Diff, diff
 from rag_assets.core.errors import (
@@ -20,7 +21,7 @@ from rag_assets.core.errors import (
 )
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import embeddings_schema
+from rag_assets.pipeline.embedding import ModelRun
 from rag_assets.pipeline.index import Index
 
 
@@ -124,8 +125,8 @@ class ModelCollection:
                 f" {self.spec.key} now has {self.spec.signature}. Give the changed spec a new key."
             )
 
-    def desired_rows(self, shard: str) -> tuple[pl.DataFrame, Meta]:
-        """Return the desired rows of a shard, without vectors, and the metadata they imply.
+    def open_desired(self, shard: str) -> tuple[Partition, Meta]:
+        """Open the chunks that are the desired rows of a shard; also return what they imply.
 
         Raises:
             StaleInputError: The shard has no chunks or no vectors.
@@ -133,7 +134,7 @@ class ModelCollection:
             SignatureMismatchError: The vectors were computed with another spec.
         """
         vectors = self.index.lake.meta(self._vectors_key(shard))
-        rows, texts = self.index.chunks(shard)
+        chunks, texts = self.index.open_chunks(shard)
         if vectors is None:
             raise StaleInputError(
                 f"Shard {shard} has no vectors of {self.spec.key}: materialise embeddings first."
@@ -148,22 +149,39 @@ class ModelCollection:
                 f"The vectors of shard {shard} were computed with another spec of {self.spec.key}."
             )
         upstream = {Asset.CHUNKS: texts.as_input(), Asset.EMBEDDINGS: vectors.as_input()}
-        return rows, Meta(texts.data_version, self.spec.signature, upstream)
+        metrics = {"rows": texts.metrics.get("rows", chunks.table.height)}
+        return chunks, Meta(texts.data_version, self.spec.signature, upstream, metrics=metrics)
+
+    def desired_rows(self, shard: str) -> tuple[pl.DataFrame, Meta]:
+        """Return the desired rows of a shard, without vectors, and the metadata they imply.
+
+        Raises:
+            LakeError: As `open_desired`.
+        """
+        chunks, meta = self.open_desired(shard)
+        return self.index.chunks(shard, chunks), meta
 
     def for_milvus(self, shard: str, rows: pl.DataFrame, meta: Meta) -> pl.DataFrame:
-        """Add vectors and shard to rows that `desired_rows` returned with this metadata.
+        """Add vectors and shard to desired rows with this metadata.
 
         Raises:
             CommitConflictError: The shard's vectors have changed since.
         """
-        vectors = self.index.lake.read(self._vectors_key(shard), embeddings_schema(self.spec))
-        if vectors.meta is None or not meta.derived_from(Asset.EMBEDDINGS, vectors.meta):
+        run = ModelRun(self.index, self.spec)
+        opened = run.open(shard)
+        if opened.meta is None or not meta.derived_from(Asset.EMBEDDINGS, opened.meta):
             raise CommitConflictError(f"The vectors of shard {shard} have changed since.")
-        return with_vectors(rows, vectors.table, shard)
+        vectors = run.rows(shard, opened, {*rows["document_id"]})
+        return with_vectors(rows, vectors, shard)
 
-    def difference(self, shard: str, rows: pl.DataFrame) -> Diff:
-        """Compare a shard's desired rows with its actual rows in Milvus."""
-        return compared(rows, self.index.store.shard_rows(self.name, shard))
+    def difference(
+        self, shard: str, rows: pl.DataFrame, ids: Collection[str] | None = None
+    ) -> Diff:
+        """Compare desired with actual rows of a shard in Milvus, of some documents or of all."""
+        store = self.index.store
+        if ids is None:
+            return compared(rows, store.shard_rows(self.name, shard))
+        return compared(rows, store.document_rows(self.name, shard, ids))
 
     def _vectors_key(self, shard: str) -> PartitionKey:
         return PartitionKey(Asset.EMBEDDINGS, self.spec.key, shard)
@@ -177,5 +195,6 @@ def compared(rows: pl.DataFrame, actual: pl.DataFrame) -> Diff:
 
 def with_vectors(rows: pl.DataFrame, vectors: pl.DataFrame, shard: str) -> pl.DataFrame:
     """Add vectors and shard to rows of `chunks`, as Milvus stores them."""
-    complete = rows.join(vectors, on="text_digest", maintain_order="left")
+    by_text = vectors.select(pl.exclude("document_id")).unique("text_digest")
+    complete = rows.join(by_text, on="text_digest", maintain_order="left")
     return complete.with_columns(shard=pl.lit(shard))

@@ -5,18 +5,18 @@ What does not: how a model is loaded and called (`adapters/embedders/`).
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
-from rag_assets.core.diffs import diff
+from rag_assets.core.diffs import changed
 from rag_assets.core.errors import (
     ConfigurationError,
     LakeError,
@@ -27,20 +27,23 @@ from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import (
-    CHUNKS,
     Schema,
-    content_version,
-    embeddings_schema,
-    unused_vectors_schema,
+    Table,
+    embeddings_table,
+    unused_vectors_table,
+    vectors_schema,
 )
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+PAIR = ["document_id", "text_digest"]
+TEXTS = [*PAIR, "chunk_id", "text", "tokens"]
+
 UNUSED_VECTORS = "unused_vectors"
-"""The lake's folder of vectors whose texts no chunk has any more. They are no part of `embeddings`:
-whether they are kept changes nothing that is derived from it."""
+"""The lake's folder of vectors whose texts their document has no more. They are no part of
+`embeddings`: whether they are kept changes nothing that is derived from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +88,35 @@ class ModelRun:
         return self.index.lake
 
     @property
-    def schema(self) -> Schema:
-        """The columns of the partitions of `embeddings`."""
-        return embeddings_schema(self.spec)
+    def table(self) -> Table:
+        """What the partitions of `embeddings` hold."""
+        return embeddings_table(self.spec)
+
+    @property
+    def unused_table(self) -> Table:
+        """What the partitions of `unused_vectors` hold."""
+        return unused_vectors_table(self.spec)
+
+    @property
+    def vectors(self) -> Schema:
+        """The columns of vectors by text."""
+        return vectors_schema(self.spec)
 
     def key(self, shard: str) -> PartitionKey:
         """Return the key of a shard's partition of `embeddings`."""
         return PartitionKey(Asset.EMBEDDINGS, self.spec.key, shard)
 
-    def actual(self, shard: str, columns: list[str] | None = None) -> Partition:
-        """Read a shard's vectors, or some of the columns.
+    def unused_key(self, shard: str) -> PartitionKey:
+        """Return the key of a shard's partition of `unused_vectors`."""
+        return PartitionKey(UNUSED_VECTORS, self.spec.key, shard)
+
+    def open(self, shard: str) -> Partition:
+        """Open a shard's vectors.
 
         Raises:
             SignatureMismatchError: They were computed with another spec under the same key.
         """
-        partition = self.lake.read(self.key(shard), self.schema, columns)
+        partition = self.lake.open(self.key(shard), self.table.schema)
         if partition.meta is not None and partition.meta.code_version != self.spec.signature:
             raise SignatureMismatchError(
                 f"Model {self.spec.key} was used with signature {partition.meta.code_version};"
@@ -108,23 +125,37 @@ class ModelRun:
             )
         return partition
 
-    def unused(self, shard: str) -> Partition:
-        """Read the vectors that are kept although no chunk has their text any more."""
-        schema = unused_vectors_schema(self.spec)
-        found = self.lake.read(PartitionKey(UNUSED_VECTORS, self.spec.key, shard), schema)
-        same = found.meta is not None and found.meta.code_version == self.spec.signature
-        return found if same else replace(found, table=found.table.clear())
+    def rows(
+        self, shard: str, opened: Partition, ids: Set[str] | None, columns: list[str] | None = None
+    ) -> pl.DataFrame:
+        """Read a shard's vectors, or those of some documents.
 
-    def same_signature_vectors(self, shard: str) -> pl.DataFrame:
-        """Read the vectors that same-signature models have for a shard."""
-        keys = [PartitionKey(Asset.EMBEDDINGS, key, shard) for key in self.same_signature]
-        partitions = [self.lake.read(key, self.schema) for key in keys]
-        tables = [
-            partition.table
-            for partition in partitions
-            if partition.meta and partition.meta.code_version == self.spec.signature
-        ]
-        return pl.concat([pl.DataFrame(schema=self.schema), *tables])
+        Those of an earlier release belong to no document, so all of them are returned.
+        """
+        ids = ids if opened.head else None
+        return self.lake.rows(self.key(shard), self.table.schema, opened, ids, columns)
+
+    def open_unused(self, shard: str) -> Partition:
+        """Open the vectors that are kept although their document has the text no more."""
+        found = self.lake.open(self.unused_key(shard), self.unused_table.schema)
+        same = found.meta is not None and found.meta.code_version == self.spec.signature
+        return found if same else replace(found, table=found.table.clear(), meta=None, head=None)
+
+    def unused(self, shard: str, ids: Set[str] | None = None) -> pl.DataFrame:
+        """Read the vectors that some documents, or all, had until not long ago."""
+        opened = self.open_unused(shard)
+        ids = ids if opened.head else None
+        return self.lake.rows(self.unused_key(shard), self.unused_table.schema, opened, ids)
+
+    def same_signature_vectors(self, shard: str, ids: Set[str] | None = None) -> pl.DataFrame:
+        """Read the vectors by text that same-signature models have for documents of a shard."""
+        tables = [pl.DataFrame(schema=self.vectors)]
+        for model in self.same_signature:
+            other = replace(self, spec=self.spec.model_copy(update={"key": model}))
+            with suppress(SignatureMismatchError):
+                opened = other.open(shard)
+                tables.append(other.rows(shard, opened, ids, list(self.vectors)))
+        return pl.concat(tables)
 
 
 def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, EmbeddingReport]]:
@@ -160,22 +191,22 @@ class SharedVectors:
 
     @classmethod
     def between(cls, run: ModelRun, shards: list[str]) -> "SharedVectors":
-        """Collect the vectors that one shard has and another lacks, before any shard is changed."""
-        shared = cls(run.schema)
+        """Collect the vectors that one shard has and another lacks, before any shard is changed.
+
+        Of each shard, only the documents are looked at that have changed since it was embedded.
+        """
+        shared = cls(run.vectors)
         if len(shards) > 1:
-            actual = cache(lambda shard: run.actual(shard, ["text_digest"]).table["text_digest"])
-            missing_by_shard = {}
+            pending = {}
             for shard in shards:
                 with _left_to_its_turn(shard):
-                    missing_by_shard[shard] = run.lake.update(
-                        partial(_missing_digests, run, shard, actual)
-                    )
-            missing = pl.concat([pl.Series(dtype=pl.String), *missing_by_shard.values()])
+                    if not _in_sync(run, shard):
+                        pending[shard] = run.lake.update(partial(_missing_digests, run, shard))
+            missing = pl.concat([pl.Series(dtype=pl.String), *pending.values()])
             shared._missing_twice = missing.filter(missing.is_duplicated()).unique()
-            for shard in missing_by_shard if len(missing) else ():
+            for shard in pending if len(missing) else ():
                 with _left_to_its_turn(shard):
-                    if run.lake.update(partial(actual, shard)).is_in(missing.implode()).any():
-                        shared._keep(run.lake.update(partial(run.actual, shard)).table, missing)
+                    shared._keep(run.lake.update(partial(_useful, run, shard, missing)), missing)
         return shared
 
     def offer(self, computed: pl.DataFrame) -> None:
@@ -184,7 +215,8 @@ class SharedVectors:
 
     def _keep(self, vectors: pl.DataFrame, digests: pl.Series) -> None:
         useful = vectors.filter(pl.col("text_digest").is_in(digests.implode()))
-        self._table = pl.concat([self._table, useful]).unique("text_digest")
+        columns = self._table.columns
+        self._table = pl.concat([self._table, useful.select(columns)]).unique("text_digest")
 
     def of(self, texts: pl.DataFrame) -> pl.DataFrame:
         """Return the shared vectors of these texts."""
@@ -202,34 +234,108 @@ def _left_to_its_turn(shard: str) -> Iterator[None]:
         logger.warning("%s: %s", shard, error)
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a shard's vectors have to follow: the chunks of documents that have changed.
+
+    Attributes:
+        own: The shard's vectors, opened.
+        chunks: Metadata of its chunks.
+        ids: The documents; None stands for all.
+        texts: Their texts [document_id, text_digest, …], each once per document.
+        vectors: The vectors that they have.
+    """
+
+    own: Partition
+    chunks: Meta
+    ids: Set[str] | None
+    texts: pl.DataFrame
+    vectors: pl.DataFrame
+
+    @classmethod
+    def read(
+        cls,
+        run: ModelRun,
+        shard: str,
+        ids: Set[str] | None = None,
+        columns: tuple[list[str], list[str]] | None = None,
+    ) -> "Pending":
+        """Read what has changed in a shard since it was embedded, or some documents.
+
+        Args:
+            run: The model.
+            shard: The shard.
+            ids: The documents, if not those that have changed.
+            columns: Those to read of chunks and of vectors, if not all that are needed.
+
+        Raises:
+            StaleInputError: The shard has no chunks yet.
+        """
+        of_texts, of_vectors = columns or (TEXTS, list(run.table.schema))
+        own, (chunks, meta) = run.open(shard), run.index.open_chunks(shard)
+        if ids is None and own.meta and own.head:
+            ids = chunks.since(own.meta.upstream.get(Asset.CHUNKS))
+        texts = run.index.chunks(shard, chunks, ids, of_texts)
+        texts = texts.unique(PAIR, keep="first", maintain_order=True)
+        vectors = run.rows(shard, own, ids, of_vectors)
+        if own.head is None and vectors.height:  # of an earlier release: by text alone
+            owners = texts.select("text_digest", "document_id")
+            vectors = vectors.drop("document_id").join(owners, on="text_digest", how="left")
+            vectors = vectors.select(of_vectors)
+        return cls(own, meta, ids, texts, vectors)
+
+    @property
+    def distinct(self) -> pl.DataFrame:
+        """The texts, each once."""
+        return self.texts.unique("text_digest", keep="first", maintain_order=True)
+
+    @property
+    def missing(self) -> pl.DataFrame:
+        """The texts that none of the vectors is of."""
+        return self.distinct.join(self.vectors, on="text_digest", how="anti")
+
+    @property
+    def in_use(self) -> pl.DataFrame:
+        """The vectors that some of the texts have, each once, without their documents."""
+        used = self.vectors.join(self.distinct, on="text_digest", how="semi")
+        return used.unique("text_digest").drop("document_id")
+
+
 def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingReport:
     if report := _in_sync(run, shard):
         return report
-    actual = run.actual(shard)
-    texts, inputs = _desired_texts(run.index, shard)
-    change = diff(texts, actual.table, key="text_digest", same=[])
-    resumed, reused, missing = _existing_vectors(run, shard, change.make, shared)
+    pending = Pending.read(run, shard)
+    own, texts = pending.own, pending.texts
+    resumed, reused, missing = _existing_vectors(run, shard, pending, shared)
     computed, seconds = _compute(run, shard, missing)
     shared.offer(computed)
-    table = pl.concat([change.keep, resumed, reused, computed]).sort("text_digest")
+    found = pl.concat([pending.in_use, resumed, reused, computed])
+    table = texts.select(PAIR).join(found, on="text_digest", maintain_order="left")
+    made = texts.join(pending.vectors, on=PAIR, how="anti")
+    removed = pending.vectors.join(texts, on=PAIR, how="anti")
     meta = Meta(
-        data_version=content_version(table, ["text_digest"]),
+        data_version="",
         code_version=run.spec.signature,
-        upstream={Asset.CHUNKS: inputs.as_input()},
-        changes=actual.changes + change.size,
+        upstream={Asset.CHUNKS: pending.chunks.as_input()},
+        changes=own.changes + made.height + removed.height,
     )
-    if meta != actual.meta:
-        removed = actual.table.join(texts, on="text_digest", how="anti")
-        keep_unused(run, shard, removed, in_use=change.keep["text_digest"])
-        run.lake.commit(run.key(shard), table, meta, actual.token)
+    ids: set[str] | None = None
+    if own.meta is not None and own.head is not None:
+        ids = {*made["document_id"], *removed["document_id"]}
+        table = table.filter(pl.col("document_id").is_in(list(ids)))
+    if own.meta is None or ids != set() or not meta.follows_the_same(own.meta):
+        keep_unused(run, shard, removed, made)
+        meta = run.lake.replace(run.key(shard), run.table, own, ids, table, meta=meta)
         run.lake.clear_checkpoints(run.key(shard))
+    vectors = int(meta.metrics["rows"])
+    elsewhere = made.join(pending.vectors, on="text_digest", how="semi")["text_digest"].n_unique()
     return EmbeddingReport(
-        vectors=table.height,
+        vectors=vectors,
         computed=computed.height,
         resumed=resumed.height,
-        reused=reused.height,
-        kept=change.keep.height,
-        removed=len(change.removed),
+        reused=reused.height + elsewhere,
+        kept=vectors - made.height,
+        removed=removed.height,
         tokens=int(missing["tokens"].sum()),
         seconds=seconds,
         gpu_seconds=seconds if computed.height and run.index.load(run.spec).on_gpu else 0.0,
@@ -250,42 +356,49 @@ def embed_documents(run: ModelRun, shard: str, ids: Set[str]) -> tuple[int, pl.D
         SignatureMismatchError: The key was used with another spec.
         EmbeddingError: The model returned unusable vectors.
     """
-    texts, _ = _desired_texts(run.index, shard, ids)
-    change = diff(texts, run.actual(shard).table, key="text_digest", same=[])
-    reused = _reusable(run, shard, change.make, SharedVectors(run.schema))
-    computed, _ = _compute(run, shard, change.make.join(reused, "text_digest", "anti"))
+    pending = Pending.read(run, shard, ids)
+    reused = _reusable(run, shard, pending.missing, ids, SharedVectors(run.vectors))
+    computed, _ = _compute(run, shard, pending.missing.join(reused, "text_digest", "anti"))
     if computed.height:
         run.lake.checkpoint(run.key(shard), computed)
-    return computed.height, pl.concat([change.keep, reused, computed])
+    return computed.height, pl.concat([pending.in_use, reused, computed])
 
 
-def keep_unused(run: ModelRun, shard: str, removed: pl.DataFrame, in_use: pl.Series) -> int:
-    """Keep the vectors of removed texts, and drop those that have been unused for too long.
+def keep_unused(run: ModelRun, shard: str, removed: pl.DataFrame, made: pl.DataFrame) -> None:
+    """Keep the vectors of texts that documents have no more, and forget those they have again.
 
     This comes before the commit that removes them, so that a killed run loses none.
 
     Args:
         run: The model.
         shard: The shard.
-        removed: Vectors that the shard had until now.
-        in_use: Digests of the texts whose vectors the shard has and keeps.
-
-    Returns:
-        The number of vectors dropped because their grace period is over.
+        removed: The vectors that are removed.
+        made: Texts that documents have now and did not have.
     """
-    actual, now = run.unused(shard), datetime.now(UTC)
-    if removed.is_empty() and actual.table.is_empty():
-        return 0
-    grace = timedelta(seconds=run.index.vector_grace_seconds)
-    fresh = removed.with_columns(unused_since=pl.lit(now, pl.Datetime("us", "UTC")))
-    unused = pl.concat([fresh, actual.table]).unique("text_digest", keep="first")
-    unused = unused.filter(~pl.col("text_digest").is_in(in_use.implode())).sort("text_digest")
-    kept = unused.filter(pl.col("unused_since") > now - grace)
-    if not kept.equals(actual.table):
-        meta = Meta(content_version(kept, ["text_digest"]), run.spec.signature)
-        key = PartitionKey(UNUSED_VECTORS, run.spec.key, shard)
-        run.lake.commit(key, kept, meta, actual.token)
-    return unused.height - kept.height
+    removed = removed.drop_nulls("document_id")
+    opened = run.open_unused(shard)
+    ids = {*removed["document_id"], *made["document_id"]} if opened.meta else set()
+    before = run.unused(shard, ids)
+    if removed.is_empty() and before.is_empty():
+        return
+    since = pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC"))
+    unused = pl.concat([removed.with_columns(unused_since=since), before])
+    unused = unused.unique(PAIR, keep="first").join(made, on=PAIR, how="anti")
+    _replace_unused(run, shard, opened, before, unused)
+
+
+def _replace_unused(
+    run: ModelRun, shard: str, opened: Partition, before: pl.DataFrame, after: pl.DataFrame
+) -> None:
+    """Commit unused vectors of some documents, those whose are not the same as before."""
+    now, then = (table.select(*PAIR, "unused_since") for table in (after, before))
+    ids: set[str] | None = changed(now, then, "document_id")
+    if ids and opened.meta and opened.head is None:  # of an earlier release: of no document
+        ids, after = None, after.drop_nulls("document_id")
+    if ids != set():
+        meta = Meta("", run.spec.signature, changes=opened.changes + len(after))
+        rows = after if ids is None else after.filter(pl.col("document_id").is_in(list(ids)))
+        run.lake.replace(run.unused_key(shard), run.unused_table, opened, ids, rows, meta=meta)
 
 
 def drop_unused(index: Index) -> int:
@@ -294,11 +407,17 @@ def drop_unused(index: Index) -> int:
     for model, shard in index.lake.partitions(UNUSED_VECTORS):
         with suppress(ConfigurationError):  # the models file has lost the model
             run = ModelRun(index, index.find_spec(model))
-            nothing = pl.DataFrame(schema=run.schema)
-            dropped += index.lake.update(
-                partial(keep_unused, run, shard, nothing, nothing["text_digest"])
-            )
+            dropped += index.lake.update(partial(_drop_once, run, shard))
     return dropped
+
+
+def _drop_once(run: ModelRun, shard: str) -> int:
+    opened, unused = run.open_unused(shard), run.unused(shard)
+    since = datetime.now(UTC) - timedelta(seconds=run.index.vector_grace_seconds)
+    kept = unused.filter(pl.col("unused_since") > since)
+    if kept.height < unused.height:
+        _replace_unused(run, shard, opened, unused, kept)
+    return unused.height - kept.height
 
 
 def _in_sync(run: ModelRun, shard: str) -> EmbeddingReport | None:
@@ -313,52 +432,45 @@ def _in_sync(run: ModelRun, shard: str) -> EmbeddingReport | None:
     return EmbeddingReport(vectors, 0, 0, 0, vectors, 0, 0, 0.0, 0.0)
 
 
-def _missing_digests(run: ModelRun, shard: str, actual: Callable[[str], pl.Series]) -> pl.Series:
+def _missing_digests(run: ModelRun, shard: str) -> pl.Series:
     """Return the digests of a shard's texts that have no vector in it."""
-    if _in_sync(run, shard):
-        return pl.Series("text_digest", dtype=pl.String)
-    texts = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS, ["text_digest"]).table
-    digests = texts["text_digest"].unique()
-    return digests.filter(~digests.is_in(actual(shard).implode()))
+    return Pending.read(run, shard, columns=(PAIR, PAIR)).missing["text_digest"]
 
 
-def _desired_texts(
-    index: Index, shard: str, ids: Set[str] | None = None
-) -> tuple[pl.DataFrame, Meta]:
-    """Return a shard's distinct texts [text_digest, chunk_id, text, tokens] and their metadata.
-
-    Of all of its documents, or of these.
-    """
-    table, meta = index.chunks(shard)
-    if ids is not None:
-        table = table.filter(pl.col("document_id").is_in(sorted(ids)))
-    texts = table.select("text_digest", "chunk_id", "text", "tokens")
-    return texts.unique("text_digest", keep="first", maintain_order=True), meta
+def _useful(run: ModelRun, shard: str, digests: pl.Series) -> pl.DataFrame:
+    """Return the vectors of changed documents of a shard, if they have any of these texts."""
+    useful = pl.col("text_digest").is_in(digests.implode())
+    if Pending.read(run, shard, columns=(PAIR, PAIR)).vectors.filter(useful).is_empty():
+        return pl.DataFrame(schema=run.vectors)
+    return Pending.read(run, shard).vectors.filter(useful)
 
 
 def _existing_vectors(
-    run: ModelRun, shard: str, texts: pl.DataFrame, shared: SharedVectors
+    run: ModelRun, shard: str, pending: Pending, shared: SharedVectors
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return (checkpointed vectors, vectors reused from elsewhere, texts still without one)."""
+    texts = pending.missing
     if texts.is_empty():
-        empty = pl.DataFrame(schema=run.schema)
+        empty = pl.DataFrame(schema=run.vectors)
         return empty, empty, texts
-    checkpointed = run.lake.checkpointed(run.key(shard), run.schema)
+    checkpointed = run.lake.checkpointed(run.key(shard), run.vectors)
     resumed = checkpointed.join(texts, "text_digest", "semi").unique("text_digest")
     if resumed.height:
         path, count = run.key(shard).path, resumed.height
         logger.info("%s: resuming with %d texts embedded before", path, count)
     missing = texts.join(resumed, "text_digest", "anti")
-    reused = _reusable(run, shard, missing, shared)
+    reused = _reusable(run, shard, missing, pending.ids, shared)
     return resumed, reused, missing.join(reused, "text_digest", "anti")
 
 
 def _reusable(
-    run: ModelRun, shard: str, texts: pl.DataFrame, shared: SharedVectors
+    run: ModelRun, shard: str, texts: pl.DataFrame, ids: Set[str] | None, shared: SharedVectors
 ) -> pl.DataFrame:
-    """Return the vectors that texts have outside of the shard's partition."""
-    unused = run.unused(shard).table.drop("unused_since")
-    elsewhere = pl.concat([unused, shared.of(texts), run.same_signature_vectors(shard)])
+    """Return the vectors that texts of documents have outside of the shard's partition."""
+    if texts.is_empty():
+        return pl.DataFrame(schema=run.vectors)
+    unused = run.unused(shard, ids).select(list(run.vectors))
+    elsewhere = pl.concat([unused, shared.of(texts), run.same_signature_vectors(shard, ids)])
     return elsewhere.join(texts, "text_digest", "semi").unique("text_digest")
 
 
@@ -369,7 +481,7 @@ def _compute(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFra
         The vectors, and the seconds that the model took.
     """
     by_length = texts.sort(pl.col("text").str.len_chars(), "text_digest")
-    batches = [pl.DataFrame(schema=run.schema)]
+    batches = [pl.DataFrame(schema=run.vectors)]
     progress = Progress(logger, f"{run.key(shard).path}: embedded", texts.height, "texts")
     seconds = 0.0
     for batch in by_length.iter_slices(run.index.micro_batch):
@@ -386,9 +498,9 @@ def _compute(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFra
 
 def _table(run: ModelRun, digests: pl.Series, encoded: Encoded) -> pl.DataFrame:
     columns: dict[str, Any] = {"text_digest": digests, "vector": encoded.dense}
-    if "sparse" in run.schema:
+    if "sparse" in run.vectors:
         columns["sparse"] = [
             [{"token": token, "weight": weight} for token, weight in weights.items()]
             for weights in encoded.sparse or ()
         ]
-    return pl.DataFrame(columns, schema=run.schema)
+    return pl.DataFrame(columns, schema=run.vectors)

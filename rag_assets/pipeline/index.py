@@ -4,7 +4,7 @@ What belongs here: access to the parts of one platform. What does not: work on t
 other modules of `pipeline/` and in `models/`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -12,7 +12,7 @@ from typing import Self
 import polars as pl
 
 from rag_assets.adapters.embedders.embedder import Embedder
-from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
+from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import StaleInputError
@@ -70,16 +70,26 @@ class Index:
         """
         return self.open_import_files()
 
-    def chunks(self, shard: str) -> tuple[pl.DataFrame, Meta]:
-        """Read a shard's chunks and their metadata.
+    def open_chunks(self, shard: str) -> tuple[Partition, Meta]:
+        """Open a shard's chunks; also return their metadata.
 
         Raises:
             StaleInputError: It has none.
         """
-        found = self.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
+        found = self.lake.open(PartitionKey(Asset.CHUNKS, shard), CHUNKS)
         if found.meta is None:
             raise StaleInputError(f"Shard {shard} has no chunks yet: materialise chunks first.")
-        return found.table, found.meta
+        return found, found.meta
+
+    def chunks(
+        self,
+        shard: str,
+        opened: Partition,
+        ids: Collection[str] | None = None,
+        columns: list[str] | None = None,
+    ) -> pl.DataFrame:
+        """Read a shard's chunks, or those of some documents, in the state that was opened."""
+        return self.lake.rows(PartitionKey(Asset.CHUNKS, shard), CHUNKS, opened, ids, columns)
 
     def collection_name(self, model: str) -> str:
         """Return the name of a model's collection."""

@@ -15,7 +15,7 @@ import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.source.source import WHOLE, Source, Window
-from rag_assets.core.diffs import diff
+from rag_assets.core.diffs import changed, diff
 from rag_assets.core.documents.keys import key_problem
 from rag_assets.core.documents.removals import (
     DOUBTED,
@@ -36,7 +36,13 @@ from rag_assets.core.errors import CommitConflictError, SourceError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
-from rag_assets.core.tables import DOUBTS, PARSED_DOCUMENTS, SOURCE_FILES, content_version
+from rag_assets.core.tables import (
+    DOUBTS,
+    PARSED_DOCUMENTS,
+    SOURCE_FILES,
+    SOURCE_FILES_TABLE,
+    content_version,
+)
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
@@ -75,9 +81,15 @@ class Listed:
     partitions: dict[str, Partition]
 
     @classmethod
-    def read(cls, lake: Lake, shards: Shards, all_shards: Shards) -> "Listed":
-        """Read the listings from the lake."""
-        return cls(lake, all_shards, _stored(lake, shards))
+    def read(
+        cls,
+        lake: Lake,
+        shards: Shards,
+        all_shards: Shards,
+        ids: Mapping[str, Set[str]] | None = None,
+    ) -> "Listed":
+        """Read the listings from the lake, or only those of some documents of each shard."""
+        return cls(lake, all_shards, _stored(lake, shards, ids))
 
     @property
     def part(self) -> float:
@@ -115,22 +127,30 @@ class Listed:
         kept = kept_rows(_gone(actual.table, seen), verdict)
         listing = pl.concat([others, seen.files, kept]).sort("document_id")
         change = diff(listing, actual.table, key="document_id", same=SAME)
-        if actual.meta is None or not listing.equals(actual.table):
-            version = content_version(listing, ["document_id", "version", "modified_at", "problem"])
-            meta = Meta(version, LISTING_VERSION, changes=actual.changes + change.size)
-            self.lake.commit(PartitionKey(Asset.SOURCE_FILES, shard), listing, meta, actual.token)
-            if actual.meta is None or version != actual.meta.data_version:
-                result.versions[shard] = version
+        meta, ids = actual.meta, changed(listing, actual.table, "document_id")
+        if meta is None or ids:
+            meta = self.lake.replace(
+                PartitionKey(Asset.SOURCE_FILES, shard),
+                SOURCE_FILES_TABLE,
+                actual,
+                ids if actual.meta else None,
+                listing.filter(pl.col("document_id").is_in(list(ids))) if actual.meta else listing,
+                meta=Meta("", LISTING_VERSION, changes=actual.changes + change.size),
+            )
+            if actual.meta is None or meta.data_version != actual.meta.data_version:
+                result.versions[shard] = meta.data_version
         added = change.make.join(actual.table, on="document_id", how="anti")["document_id"]
         result.added.update(added)
         result.edited.update({*change.make["document_id"], *change.removed} - set(added))
+        nothing = listing.clear()
+        totals = {**SOURCE_FILES_TABLE.summed({}, listing, nothing), **meta.metrics}
         result.reports[shard] = ListingReport(
-            documents=listing.height,
+            documents=int(totals.get("rows", listing.height)),
             added=len(added),
             changed=change.make.height - len(added),
             removed=len(change.removed),
-            missing=listing.height - listing["missing"].null_count(),
-            bytes=int(listing["size"].sum()),
+            missing=int(totals["missing"]),
+            bytes=int(totals["bytes"]),
         )
 
 
@@ -203,7 +223,7 @@ def look_up(
         by_shard.setdefault(shard_of(document_id, all_shards), set()).add(document_id)
 
     def attempt(missing: Shards) -> ListingResult:
-        listed = Listed.read(lake, missing, all_shards)
+        listed = Listed.read(lake, missing, all_shards, by_shard)
         known = listed.files
         ids = {document_id for shard in missing for document_id in by_shard[shard]}
         seen = Seen(source.look_up(ids, known), pl.col("document_id").is_in(sorted(ids)))
@@ -336,12 +356,12 @@ def _commit_end(
     return replace(result, doubt=doubt, doubt_changed=_record(listed.lake, doubt))
 
 
-def _stored(lake: Lake, shards: Shards) -> dict[str, Partition]:
+def _stored(lake: Lake, shards: Shards, ids: Mapping[str, Set[str]] | None) -> dict[str, Partition]:
     """Read the stored listings; in place of one that was lost, what was parsed of the shard.
 
     A listing of a part of the source would otherwise drop the shard's other documents.
     """
-    stored = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES)
+    stored = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES, ids)
     lost = [shard for shard, partition in stored.items() if partition.meta is None]
     parsed, _ = lake.read_sound(Asset.PARSED_DOCUMENTS, lost, PARSED_DOCUMENTS)
     return stored | {

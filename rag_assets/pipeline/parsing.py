@@ -5,11 +5,13 @@ not: how one document is parsed (`adapters/parsing/`).
 """
 
 import logging
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
+from math import inf
 from typing import Any
 
 import polars as pl
@@ -22,9 +24,11 @@ from rag_assets.adapters.source.source import Source
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
-from rag_assets.core.documents.outcomes import Outcomes
+from rag_assets.core.documents.outcomes import Outcomes, has_outcomes, recounted
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.documents.unreadable import (
+    RETRY_AT,
+    UNREADABLE,
     as_listed,
     as_seen,
     marked,
@@ -35,7 +39,12 @@ from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableErro
 from rag_assets.core.identity import digest
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.retries import RetryPolicy
-from rag_assets.core.tables import HAS_TEXT, PARSED_DOCUMENTS, SOURCE_FILES, content_version
+from rag_assets.core.tables import (
+    HAS_TEXT,
+    PARSED_DOCUMENTS,
+    PARSED_DOCUMENTS_TABLE,
+    SOURCE_FILES,
+)
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -159,7 +168,7 @@ def parse_shard(
             any case. The shard stays stale for the others.
 
     Returns:
-        The report of the run, and all rows of the shard.
+        The report of the run, and the rows that it wrote.
 
     Raises:
         StaleInputError: The shard has never been listed.
@@ -184,7 +193,8 @@ def _retry_once(lake: Lake, shard: str, pattern: str) -> list[str]:
         return []
     changes = actual.meta.upstream[Asset.SOURCE_FILES].changes - len(ids)
     meta = replace(actual.meta, upstream={Asset.SOURCE_FILES: Input("", changes)})
-    lake.commit(key, marked(actual.table, ids), meta, actual.token)
+    rows = marked(actual.table, ids).filter(pl.col("document_id").is_in(ids))
+    lake.replace(key, PARSED_DOCUMENTS_TABLE, actual, ids, rows, meta=meta)
     return ids
 
 
@@ -211,49 +221,58 @@ def _parse_once(
     lake: Lake, parser: DocumentParser, shard: str, micro_batch: int, only: Set[str] | None
 ) -> tuple[ParsingReport, pl.DataFrame]:
     key = PartitionKey(Asset.PARSED_DOCUMENTS, shard)
-    actual = lake.read(key, PARSED_DOCUMENTS)
-    listing = lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES)
+    listing_key = PartitionKey(Asset.SOURCE_FILES, shard)
+    own, now = lake.open(key, PARSED_DOCUMENTS), datetime.now(UTC)
+    listing = lake.open(listing_key, SOURCE_FILES)
     if listing.meta is None:
         raise StaleInputError(f"Shard {shard} has not been listed: materialise source_files first.")
+    touched = _touched(own.meta, listing, parser.version, now)
+    actual = lake.rows(key, PARSED_DOCUMENTS, own, touched)
+    files = lake.rows(listing_key, SOURCE_FILES, listing, touched)
     # A document that is missing but still listed cannot be parsed: its row stays as it is.
-    absent = listing.table.filter(pl.col("missing").is_not_null())
-    listed = listing.table.join(absent, on="document_id", how="anti")
-    untouched = actual.table.join(absent, on="document_id", how="semi")
-    present = actual.table.join(absent, on="document_id", how="anti")
-    desired, now = listed.with_columns(parser=pl.lit(parser.version)), datetime.now(UTC)
+    absent = files.filter(pl.col("missing").is_not_null())
+    listed = files.join(absent, on="document_id", how="anti")
+    untouched = actual.join(absent, on="document_id", how="semi")
+    present = actual.join(absent, on="document_id", how="anti")
+    desired = listed.with_columns(parser=pl.lit(parser.version))
     change = diff(desired, as_listed(present, parser.version, now), key="document_id", same=SAME)
     make = change.make
     if only is not None:
         make = make.filter(pl.col("document_id").is_in(sorted(only)))
     left = change.make.height - make.height
     resumed, fresh = _parse_missing(lake, key, parser, make, micro_batch)
-    parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual.table)
-    parsed = with_last_readable(parsed, actual.table, parser.rereading, now)
-    kept, touched = _kept(present, parsed, listed)
-    table = pl.concat([kept, parsed, untouched]).sort("document_id")
-    outcomes = Outcomes.of(as_seen(table))
+    parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual)
+    parsed = with_last_readable(parsed, actual, parser.rereading, now)
+    kept, retimed = _kept(present, parsed, listed)
+    table = pl.concat([kept, parsed, untouched])
+    gone = actual.join(table, on="document_id", how="anti")
+    ids = {*parsed["document_id"], *retimed, *gone["document_id"]}
     meta = Meta(
-        data_version=content_version(table, ["document_id", "outcome", "content_digest"]),
+        data_version="",
         code_version=parser.version,
         upstream={
-            Asset.SOURCE_FILES: _input(listing, desired, as_listed(table, parser.version, now))
+            Asset.SOURCE_FILES: _input(listing.meta, desired, as_listed(table, parser.version, now))
         },
-        changes=actual.changes + change.size - left + touched,
-        metrics={
-            **Quarantine.of(quarantined(table)).as_metrics(),
-            **outcomes.as_metrics(),
-            **retry_metrics(table),
-        },
+        changes=own.changes + change.size - left + len(retimed),
+        metrics=_metrics(
+            partial(lake.rows, key, PARSED_DOCUMENTS, own), own, touched, actual, table
+        ),
     )
-    if meta != actual.meta or not table.equals(actual.table):
-        lake.commit(key, table, meta, actual.token)
+    rows = table.filter(pl.col("document_id").is_in(list(ids)))
+    if own.meta is None or ids or not meta.follows_the_same(own.meta):
+        new = (None, table) if own.meta is None else (ids, rows)
+        lake.replace(key, PARSED_DOCUMENTS_TABLE, own, *new, meta=meta)
         if not left:  # else they may be those of a run over the whole shard
             lake.clear_checkpoints(key)
+    outcomes = Outcomes.of_metrics(meta.metrics)
     if only is None and change.size:
         logger.info("%s: %s", key.path, outcomes)
+    elsewhere = (
+        int(own.meta.metrics["rows"]) - actual.height if own.meta and touched is not None else 0
+    )
     report = ParsingReport(
         parsed=fresh.filter(HAS_TEXT).height,
-        unchanged=change.keep.height + untouched.height,
+        unchanged=change.keep.height + untouched.height + elsewhere,
         resumed=resumed.height,
         removed=len(change.removed),
         documents=outcomes.documents,
@@ -262,7 +281,48 @@ def _parse_once(
         skipped=outcomes.counts.get(Outcome.SKIPPED, 0),
         quarantined=outcomes.quarantined,
     )
-    return report, table
+    return report, rows
+
+
+def _touched(
+    meta: Meta | None, listing: Partition, version: str, now: datetime
+) -> frozenset[str] | None:
+    """Return the documents whose listing has changed since they were parsed; None if any may have.
+
+    So may any if another version parsed them, or if the time has come to read some of them again.
+    """
+    if meta is None or meta.code_version != version or not has_outcomes(meta.metrics):
+        return None
+    if meta.metrics.get(RETRY_AT, inf) <= now.timestamp():
+        return None
+    return listing.since(meta.upstream.get(Asset.SOURCE_FILES))
+
+
+COUNTED = ["document_id", "outcome", "error", "judged_at", "unreadable", "unreadable_since"]
+COUNTED += [RETRY_AT]  # the columns that metrics are computed from
+
+
+def _metrics(
+    rows: Callable[..., pl.DataFrame],
+    own: Partition,
+    touched: Set[str] | None,
+    before: pl.DataFrame,
+    after: pl.DataFrame,
+) -> dict[str, float]:
+    """Return the partition's metrics after these rows of some documents, or all, were replaced.
+
+    Only where documents without text are among them are the other rows read.
+    """
+    if touched is not None and own.meta is not None:
+        if pl.concat([before, after]).filter(~HAS_TEXT | UNREADABLE).is_empty():
+            return recounted(own.meta.metrics, before, after)
+        rest = rows(columns=COUNTED).filter(~pl.col("document_id").is_in(list(touched)))
+        after = pl.concat([rest, after.select(COUNTED)])
+    return {
+        **Quarantine.of(quarantined(after)).as_metrics(),
+        **Outcomes.of(as_seen(after)).as_metrics(),
+        **retry_metrics(after),
+    }
 
 
 def _parse_missing(
@@ -287,15 +347,14 @@ def _parse_missing(
     return resumed, pl.concat(batches)
 
 
-def _input(listing: Partition, desired: pl.DataFrame, table: pl.DataFrame) -> Input:
+def _input(listing: Meta, desired: pl.DataFrame, table: pl.DataFrame) -> Input:
     """Return the listing as the table's input, if the documents read are the desired ones.
 
     If a document changed or was deleted between listing and reading, the next listing may be the
     same as this one (the document was restored). So the shard must stay stale until what is read
     matches what is listed.
     """
-    assert listing.meta is not None
-    state = listing.meta.as_input()
+    state = listing.as_input()
     differ = diff(desired, table, key="document_id", same=SAME).make.height
     return Input("", state.changes - differ) if differ else state
 
@@ -313,8 +372,8 @@ def _outcome(error: DocumentUnreadableError) -> Outcome:
 
 def _kept(
     actual: pl.DataFrame, parsed: pl.DataFrame, listing: pl.DataFrame
-) -> tuple[pl.DataFrame, int]:
-    """Return the rows of listed documents that were not parsed, and how many have a new time.
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Return the rows of listed documents that were not parsed, and which have a new time.
 
     Their content is unchanged, or gone since it was listed: then the next listing drops them,
     unless only a volume was away for a moment. Time and size are taken over from the listing of the
@@ -324,7 +383,8 @@ def _kept(
     before = before.join(parsed, on="document_id", how="anti")
     listed = listing.select("document_id", "version", "modified_at", "size")
     kept = before.update(listed, on=["document_id", "version"], how="left")
-    return kept, diff(kept, before, key="document_id", same=["modified_at"]).make.height
+    same = ["modified_at", "size"]
+    return kept, diff(kept, before, key="document_id", same=same).make["document_id"]
 
 
 def _content_digest(document: ParsedDocument) -> str:

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 WRITE_ROWS = 1000  # rows written between checks that this run is still the writer
 FILLED = "filled"  # data version of a shard that was written but not yet read back
+NAMED_DOCUMENTS = 1000  # changed documents of a shard; with more, all of its rows are read
 MAX_PASSES = 4  # reads of the rows after which a sync that still finds differences fails
 
 
@@ -54,6 +55,9 @@ def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
     differs. While it writes, the lake's record of the shard names this run as the writer. A run
     that reads another name there stops, so a run that was overtaken does no harm (I2).
 
+    If the shard was in sync before, only the rows of documents that have changed since are read:
+    what happened to others is for the audit to find. After a run that died while it wrote, all are.
+
     Returns:
         The report, and a row [document_id, modified_at, lag_seconds] for each document modified
         since the shard was first in sync; the lag is the time until it could be found, longest
@@ -66,17 +70,35 @@ def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
     return target.index.lake.update(partial(_sync_once, target, shard))
 
 
-def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
+def repair_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
+    """Bring a shard's rows in sync as `sync_shard`, but read all of them in any case."""
+    return target.index.lake.update(partial(_sync_once, target, shard, whole=True))
+
+
+def _sync_once(
+    target: ModelCollection, shard: str, *, whole: bool = False
+) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
-    rows, meta = target.desired_rows(shard)
-    change = target.difference(shard, rows)
+    chunks, meta = target.open_desired(shard)
+    ids = None if whole else _touched(record.meta, chunks)
+    rows = target.index.chunks(shard, chunks, ids)
+    change = target.difference(shard, rows, ids)
+    total = int(meta.metrics["rows"])
     if not (change.nothing_to_do and record.meta == meta):
         writer = Writer(target, shard, str(uuid4()), record)
-        writer.claim(rows.height)
+        writer.claim(total)
         complete = partial(target.for_milvus, shard, meta=meta)
-        writer.converge(rows, change, complete, partial(target.difference, shard, rows))
-        writer.finish(meta, rows.height)
-    return _report(rows.height, change), _lags(rows, change, record)
+        writer.converge(rows, change, complete, partial(target.difference, shard, rows, ids))
+        writer.finish(meta, total)
+    return _report(total, change), _lags(rows, change, record)
+
+
+def _touched(record: Meta | None, chunks: Partition) -> frozenset[str] | None:
+    """Return the documents that have changed since a shard was in sync; None if any may have."""
+    if record is None or record.data_version in ("", FILLED):
+        return None
+    ids = chunks.since(record.upstream.get(Asset.CHUNKS))
+    return ids if ids is not None and len(ids) <= NAMED_DOCUMENTS else None
 
 
 def sync_documents(
@@ -109,23 +131,21 @@ def _sync_documents_once(
     target: ModelCollection, shard: str, ids: list[str], vectors: pl.DataFrame
 ) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
-    these = pl.col("document_id").is_in(ids)
-    rows = target.index.chunks(shard)[0].filter(these)
+    rows = target.index.chunks(shard, target.index.open_chunks(shard)[0], ids)
     if not rows["text_digest"].is_in(vectors["text_digest"].implode()).all():
         raise SupersededInputError(
             f"The chunks of shard {shard} have changed since some of its documents were embedded"
             f" with {target.spec.key}: their newer texts are embedded next."
         )
-    read = partial(target.index.store.document_rows, target.name, shard)
-    everything = read()
-    change = compared(rows, everything.filter(these))
-    there = pl.concat([everything["chunk_id"], change.make["chunk_id"]]).n_unique()
-    total = there - len(change.removed)
+    store = target.index.store
+    actual = store.document_rows(target.name, shard, ids)
+    change = compared(rows, actual)
+    total = store.count(target.name, shard) - actual.height + rows.height
     if not change.nothing_to_do:
         writer = Writer(target, shard, str(uuid4()), record)
         writer.claim(total)
         complete = partial(with_vectors, vectors=vectors, shard=shard)
-        writer.converge(rows, change, complete, lambda: compared(rows, read().filter(these)))
+        writer.converge(rows, change, complete, partial(target.difference, shard, rows, ids))
         writer.leave(content_version(rows, ["chunk_id", "row_digest"]), total)
     return _report(total, change), _lags(rows, change, record)
 

@@ -15,6 +15,7 @@ from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.stores import open_store
 from rag_assets.core.documents.chunking import ChunkLimits
+from rag_assets.core.documents.unreadable import retry_metrics
 from rag_assets.core.errors import RagAssetsError, SourceError
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.tables import PARSED_DOCUMENTS
@@ -181,7 +182,9 @@ def test_it_is_asked_again_ever_more_rarely(documents: Documents, proxy: S3Proxy
             unreadable_since=stored.table["unreadable_since"] - delay,
         )
         assert stored.meta
-        documents.lake.commit(key, earlier, stored.meta, stored.token)
+        metrics = {**stored.meta.metrics, **retry_metrics(earlier)}
+        meta = replace(stored.meta, metrics=metrics)
+        documents.lake.commit(key, earlier, meta, stored.token)
         documents.parse()
 
     assert fault.hits == 4

@@ -1,14 +1,16 @@
-"""The lake: one Parquet object per asset and partition, replaced by compare-and-swap.
+"""The lake: partitions of assets in an object store, replaced by compare-and-swap.
 
 The rule that makes late writers harmless (design I2): read your own partition first, then its
 inputs, then commit on the token of that first read. Whoever committed before your read used inputs
 no newer than yours; whoever commits after it makes your commit fail, and `update` starts over. So
 an older input never overwrites a newer one, and no clock is involved.
+
+What belongs here: reading and committing partitions, and checkpoints. What does not: their objects
+(`heads.py`, `part_store.py`).
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,35 +18,43 @@ from typing import TypeVar
 
 import polars as pl
 
+from rag_assets.adapters.lake.heads import Heads, KnownMetas, each, or_error, twice
 from rag_assets.adapters.lake.manifest import Facts, bind_once
 from rag_assets.adapters.lake.memory import LakeMemory
-from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
+from rag_assets.adapters.lake.object_store import ObjectStore, content_token
+from rag_assets.adapters.lake.part_store import PartMissingError, PartStore
 from rag_assets.adapters.lake.partition import (
     REBUILT,
-    Footer,
-    Input,
     Meta,
     Partition,
     PartitionKey,
     asset_of,
     damage,
     decode,
-    decode_footer,
     encode,
+    encode_head,
     encode_set_aside,
-    footer_bytes,
     parts_of,
     remedy,
+)
+from rag_assets.adapters.lake.parts import (
+    KEY,
+    Head,
+    Input,
+    Part,
+    as_version,
+    logged,
+    row_sum,
+    to_compact,
 )
 from rag_assets.core.errors import (
     CommitConflictError,
     LakeCorruptionError,
     LakeError,
-    LakeUnavailableError,
     OvertakenError,
 )
 from rag_assets.core.identity import digest
-from rag_assets.core.tables import Schema
+from rag_assets.core.tables import Schema, Table
 
 __all__ = [
     "Input",
@@ -59,15 +69,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
-KnownMetas = dict[str, tuple[str, Meta | LakeError]]
-"""Path → (stamp of the object, partition metadata or why it cannot be read)."""
 
-FOOTER_BYTES = 64 * 1024
 ATTEMPTS = 8
-READERS = 16  # concurrent reads
-CORRUPT = "corrupt"  # folder of the bytes of corrupt partitions, kept as evidence
+CORRUPT = "corrupt"  # folder of the bytes of corrupt objects, kept as evidence
+PART_MEMORY = 32 << 20  # bytes of parts that a process remembers if nothing else is said
 
 
 class Lake:
@@ -75,7 +81,8 @@ class Lake:
 
     def __init__(self, objects: ObjectStore, memory: LakeMemory | None = None) -> None:
         self._objects = objects
-        self._memory = memory
+        self._heads = Heads(objects, memory)
+        self._parts = PartStore(objects, memory or LakeMemory(PART_MEMORY))
         self._facts: Facts = {}  # recorded with every commit, so that a lost manifest can be told
 
     def bind(self, **facts: str) -> None:
@@ -89,51 +96,81 @@ class Lake:
             LakeCorruptionError: The manifest is lost, and the lake's partitions do not tell with
                 which values it was filled.
         """
-        self.update(lambda: bind_once(self._objects, facts, self._recorded_facts))
+        self.update(lambda: bind_once(self._objects, facts, self._heads.recorded_facts))
         self._facts = facts
 
     def read(
-        self, key: PartitionKey, schema: Schema, columns: list[str] | None = None
+        self,
+        key: PartitionKey,
+        schema: Schema,
+        columns: list[str] | None = None,
+        ids: Collection[str] | None = None,
     ) -> Partition:
-        """Read a partition or some of its columns; a missing one is an empty table of `schema`.
+        """Read a partition; a missing one is an empty table of `schema`.
+
+        Args:
+            key: The partition.
+            schema: Its columns.
+            columns: Those to read, if not all.
+            ids: The documents whose rows to read, if not all.
+
+        Raises:
+            LakeCorruptionError: The object or a part of it is damaged.
+            LakeError: It cannot be read, or has other columns.
+        """
+        while True:
+            opened = self._heads.read(key.path, schema, columns if ids is None else None)
+            with suppress(CommitConflictError):
+                return replace(opened, table=self.rows(key, schema, opened, ids, columns))
+
+    def open(self, key: PartitionKey, schema: Schema) -> Partition:
+        """Read a partition without its rows, which `rows` reads from this state.
 
         Raises:
             LakeCorruptionError: The object is damaged.
             LakeError: It cannot be read, or has other columns.
         """
-        return self._read(key.path, schema, columns)
+        return self._heads.read(key.path, schema)
 
-    def _read(self, path: str, schema: Schema, columns: list[str] | None = None) -> Partition:
-        def read() -> Partition:
-            found = self._objects.get(path)
-            if found is None:
-                return Partition(pl.DataFrame(schema=schema), None, None)
-            return decode(found, schema, path, columns)
+    def rows(
+        self,
+        key: PartitionKey,
+        schema: Schema,
+        opened: Partition,
+        ids: Collection[str] | None = None,
+        columns: list[str] | None = None,
+    ) -> pl.DataFrame:
+        """Read rows of a partition in the state in which it was opened; see `read`.
 
-        if self._memory is None:
-            return _twice(read)
-        known = self._remembered(path)
-        if known is None or known.table.schema != pl.Schema(schema):  # reading tells what is wrong
-            found = _twice(read)
-            if found.meta is not None and columns is None:
-                self._remember(path, found)
-            return found
-        return replace(known, table=known.table.select(columns)) if columns else known
+        Raises:
+            CommitConflictError: They have been replaced since, and deleted.
+            LakeCorruptionError: A part is damaged.
+            LakeError: It has other columns.
+        """
+        if opened.head is None:
+            return _only(opened.table, columns, ids)
+        try:
+            return twice(partial(self._parts.rows, opened.head, schema, columns, ids))
+        except PartMissingError as error:
+            if self.token(key) != opened.token:
+                raise CommitConflictError(f"{key.path} was changed by another writer.") from error
+            raise LakeCorruptionError(key.path, f"{error} {remedy(key.path)}") from error
+        except LakeCorruptionError as error:
+            raise LakeCorruptionError(key.path, f"{error} {remedy(key.path)}") from error
 
-    def _remembered(self, path: str) -> Partition | None:
-        return self._memory.get(path, self._objects.stamp(path)) if self._memory else None
+    def read_all(
+        self,
+        asset: str,
+        shards: Sequence[str],
+        schema: Schema,
+        ids: Mapping[str, Collection[str]] | None = None,
+    ) -> dict[str, Partition]:
+        """Read the partitions of several shards, or some documents of each; several at a time."""
 
-    def _remember(self, path: str, partition: Partition) -> None:
-        """Keep a partition, without its bytes."""
-        stored = partition.stored
-        if self._memory is not None and stored is not None:
-            without_bytes = StoredObject(b"", stored.token, stored.stamp)
-            self._memory.keep(path, replace(partition, stored=without_bytes))
+        def read(shard: str) -> Partition:
+            return self.read(PartitionKey(asset, shard), schema, ids=ids[shard] if ids else None)
 
-    def read_all(self, asset: str, shards: Sequence[str], schema: Schema) -> dict[str, Partition]:
-        """Read the partitions of several shards, several at a time."""
-        found = _each(lambda shard: self.read(PartitionKey(asset, shard), schema), shards)
-        return dict(zip(shards, found, strict=True))
+        return dict(zip(shards, each(read, shards), strict=True))
 
     def read_sound(
         self, asset: str, shards: Sequence[str], schema: Schema
@@ -141,9 +178,9 @@ class Lake:
         """Read the partitions of several shards; also return why others cannot be read."""
 
         def read(shard: str) -> Partition | LakeError:
-            return _or_error(lambda: self.read(PartitionKey(asset, shard), schema))
+            return or_error(lambda: self.read(PartitionKey(asset, shard), schema))
 
-        found = dict(zip(shards, _each(read, shards), strict=True))
+        found = dict(zip(shards, each(read, shards), strict=True))
         sound = {shard: part for shard, part in found.items() if isinstance(part, Partition)}
         return sound, [str(error) for error in found.values() if isinstance(error, LakeError)]
 
@@ -153,20 +190,8 @@ class Lake:
         Raises:
             LakeCorruptionError: The footer is damaged.
         """
-        footer = self._footer(key.path)
+        footer = self._heads.footer(key.path)
         return footer.meta if footer else None
-
-    def _footer(self, path: str) -> Footer | None:
-        if known := self._remembered(path):
-            return Footer(known.meta, {}, known.changes)
-
-        def read() -> Footer | None:
-            tail = self._objects.tail(path, FOOTER_BYTES)
-            if tail is not None and footer_bytes(tail) > len(tail):
-                tail = self._objects.tail(path, footer_bytes(tail))
-            return None if tail is None else decode_footer(tail, path)
-
-        return _twice(read)
 
     def metas(self, asset: str, known: KnownMetas) -> dict[tuple[str, ...], Meta]:
         """Read the metadata of all partitions of an asset, by the parts of their keys.
@@ -175,23 +200,7 @@ class Lake:
         were added to `known`, which is updated. A partition that cannot be read is left out, as if
         it did not exist; `problems` tells why.
         """
-        found = self._objects.list(f"{asset}/")
-        for path in known.keys() - found.keys():
-            if path.startswith(f"{asset}/"):
-                del known[path]
-        changed = [path for path, stamp in found.items() if known.get(path, ("",))[0] != stamp]
-        for path, state in zip(changed, _each(self._state, changed), strict=True):
-            if state is not None:  # what is bad may have been read badly: it is read again
-                known[path] = (found[path] if isinstance(state, Meta) else "", state)
-        states = {parts_of(path): known[path][1] for path in found if path in known}
-        return {parts: state for parts, state in states.items() if isinstance(state, Meta)}
-
-    def _state(self, path: str) -> Meta | LakeError | None:
-        """Return a partition's metadata, or why there is none; None if it does not exist."""
-        footer = _or_error(lambda: self._footer(path))
-        if not isinstance(footer, Footer):
-            return footer
-        return footer.meta or LakeCorruptionError(path, footer.set_aside)
+        return self._heads.metas(asset, known)
 
     def partitions(self, asset: str) -> list[tuple[str, ...]]:
         """Return the parts of the keys of all partitions of an asset."""
@@ -207,7 +216,7 @@ class Lake:
         return found.token if found else None
 
     def commit(self, key: PartitionKey, table: pl.DataFrame, meta: Meta, on: str | None) -> str:
-        """Replace a partition atomically, if its token is still `on`.
+        """Replace a small partition atomically and whole, if its token is still `on`.
 
         Returns:
             The new token.
@@ -218,8 +227,118 @@ class Lake:
         stored = self._objects.put(key.path, encode(table, meta, self._facts), on)
         metrics = {**meta.metrics, "rows": table.height}
         written = Partition(table, replace(meta, metrics=metrics), stored, meta.changes)
-        self._remember(key.path, written)
+        self._heads.remember(key.path, written)
         return stored.token
+
+    def replace(
+        self,
+        key: PartitionKey,
+        table: Table,
+        actual: Partition,
+        ids: Collection[str] | None,
+        rows: pl.DataFrame,
+        *,
+        meta: Meta,
+    ) -> Meta:
+        """Replace the rows of some documents atomically, if the partition is still as it was read.
+
+        Costs what these rows cost, not the partition. A partition that an earlier release wrote
+        is whole until it is written for the first time, and then has a head and parts.
+
+        Args:
+            key: The partition.
+            table: What it holds.
+            actual: The partition as it was read, all of it or any documents.
+            ids: The documents; None if the rows are all rows there are to be.
+            rows: Their rows from now on.
+            meta: The metadata, without data version and sums, which follow from the rows.
+
+        Returns:
+            The metadata with both.
+
+        Raises:
+            CommitConflictError: Another writer committed first.
+        """
+        before, removed = actual.meta, rows.clear()
+        if ids is not None and before is not None and actual.head is not None:
+            head, removed = self._parts.replace(key, actual.head, table.schema, ids, rows)
+            sums = before.metrics
+        else:
+            rows = self._with_others(key, table, actual, ids, rows)
+            head = self._parts.anew(key, actual.head or Head(), rows)
+            sums = {}
+        total = head.total + row_sum(rows, table.version) - row_sum(removed, table.version)
+        written = replace(
+            meta,
+            data_version=as_version(total),
+            metrics={**meta.metrics, **table.summed(sums, rows, removed)},
+        )
+        log = logged(head.log, before.as_input() if before else None, written.as_input(), ids)
+        return self._commit(key, replace(head, log=log, total=total), written, actual)
+
+    def _with_others(
+        self,
+        key: PartitionKey,
+        table: Table,
+        actual: Partition,
+        ids: Collection[str] | None,
+        rows: pl.DataFrame,
+    ) -> pl.DataFrame:
+        """Return the rows together with those of all other documents of a whole partition."""
+        if ids is None or actual.meta is None:
+            return rows
+        whole = self._heads.read(key.path, table.schema)
+        if whole.token != actual.token:
+            raise CommitConflictError(f"{key.path} was changed by another writer.")
+        return pl.concat([whole.table.filter(~pl.col(KEY).is_in(list(ids))), rows])
+
+    def _commit(self, key: PartitionKey, head: Head, meta: Meta, actual: Partition) -> Meta:
+        """Commit a head, and delete the parts that no reader needs any more."""
+        head, forgotten = self._parts.forgotten(head)
+        meta = replace(meta, metrics={**meta.metrics, "rows": head.rows})
+        stored = self._objects.put(key.path, encode_head(head, meta, self._facts), actual.token)
+        nothing = actual.table.clear()
+        self._heads.remember(key.path, Partition(nothing, meta, stored, meta.changes, head))
+        for path in forgotten:
+            self._objects.delete(path)
+        return meta
+
+    def compact(self, key: PartitionKey, table: Table) -> int:
+        """Fold the parts of a partition that are not full, and remove those that nothing names.
+
+        A whole partition of an earlier release gets a head and parts. The content stays the same,
+        and so does the state that others have recorded. No reader fails: parts stay for a while
+        after they were folded. A part that no head names may be that of a commit to come, so it is
+        removed once this head has been committed anew, which makes that commit fail.
+
+        Returns:
+            The number of parts folded and removed.
+
+        Raises:
+            CommitConflictError: Another writer committed first.
+        """
+        listed = self._parts.paths(key)
+        actual = self._heads.read(key.path, table.schema)
+        head, meta, loose = actual.head, actual.meta, list[Part]()
+        if meta is None:
+            return 0
+        if head is None:
+            rows = actual.table
+            if rows[KEY].null_count():  # vectors of an earlier release, until they are written
+                return 0
+            total, state = row_sum(rows, table.version), meta.as_input()
+            anew = self._parts.anew(key, Head(), rows)
+            head = replace(anew, total=total, log=logged((), state, state, None))
+            meta = replace(meta, metrics={**meta.metrics, **table.summed({}, rows, rows.clear())})
+        elif loose := to_compact(head.parts):
+            head = self._parts.folded(key, head, table.schema, actual.table.clear(), loose)
+        named = {part.path for part in head.parts} | head.dropped.keys()
+        unnamed = [path for path in listed if path not in named]
+        if head != actual.head or unnamed:
+            self._commit(key, replace(head, sweeps=head.sweeps + 1), meta, actual)
+        for path in unnamed:
+            self._objects.delete(path)
+        return len(loose) + len(unnamed)
 
     def update(self, attempt: Callable[[], Result]) -> Result:
         """Run `attempt` (read, work, commit), and repeat it while another writer commits first.
@@ -252,52 +371,40 @@ class Lake:
     def set_aside(self, path: str) -> bool:
         """Set a corrupt partition aside, so that it is rebuilt; return False if it cannot be.
 
-        Its bytes are kept below `corrupt/`. In its place is an object that reads as a partition
+        Corrupt bytes are kept below `corrupt/`. In its place is an object that reads as a partition
         that does not exist, and that goes on counting changes: otherwise a rebuilt partition could
-        look like the state that another was derived from. Nothing happens if it is sound by now.
+        look like the state that another was derived from. If only parts are corrupt, the rows of
+        the others can still be read, for the rebuild. Nothing happens if it is sound by now.
         """
         if asset_of(path) not in REBUILT:
             return False
         found = self._objects.get(path)
-        error = damage(found.data, path) if found else None
-        if found is None or error is None:
+        if found is None:
             return True
-        kept = f"{CORRUPT}/{path}.{digest(found.token)}"
-        with suppress(CommitConflictError):  # it already exists
-            self._objects.put(kept, found.data, None)
-        changes = self._recorded_changes(path, found.data) + 1
-        why = f"it has been set aside as {kept}; {remedy(path)}"
+        if error := damage(found.data, path):
+            bad, head = {path: (str(error), found.data)}, None
+        else:
+            head = decode(found, {}, path).head
+            bad = self._parts.damaged(head) if head else {}
+            if not bad or head is None:
+                return True
+            sound = tuple(part for part in head.parts if part.path not in bad)
+            head = Head(sound, dropped=head.dropped, sweeps=head.sweeps)
+        kept = [self._kept(*item) for item in bad.items()]
+        changes = self._heads.recorded_changes(path, found.data) + 1
+        why = f"it has been set aside as {', '.join(kept)}; {remedy(path)}"
         with suppress(CommitConflictError):  # another run has replaced it
-            self._objects.put(path, encode_set_aside(why, changes, self._facts), found.token)
-            logger.error("%s Its bytes are kept as %s.", error, kept)
+            stand_in = encode_set_aside(why, changes, self._facts, head)
+            self._objects.put(path, stand_in, found.token)
         return True
 
-    def _recorded_changes(self, path: str, data: bytes) -> int:
-        """Return the largest number of changes of a corrupt partition that is recorded anywhere."""
-        asset, shard = asset_of(path), parts_of(path)[-1]
-        consumers = [other for other in self._partitions() if parts_of(other)[-1:] == (shard,)]
-        metas = [state for state in _each(self._state, consumers) if isinstance(state, Meta)]
-        own = _or_error(lambda: decode_footer(data, path))
-        return max(
-            own.changes if isinstance(own, Footer) else 0,
-            *(meta.upstream[asset].changes for meta in metas if asset in meta.upstream),
-            0,
-        )
-
-    def _recorded_facts(self) -> list[Facts] | None:
-        """Return the settings recorded in the partitions; None if there are no partitions."""
-        paths = self._partitions()
-        footers = _each(lambda path: _or_error(lambda: self._footer(path)), paths)
-        recorded = {tuple(sorted(f.facts.items())) for f in footers if isinstance(f, Footer)}
-        return [dict(facts) for facts in recorded if facts] if paths else None
-
-    def _partitions(self) -> list[str]:
-        """Return the paths of all partitions of all assets."""
-        return [
-            path
-            for path in self._objects.list("")
-            if path.endswith(".parquet") and asset_of(path) not in ("checkpoints", CORRUPT)
-        ]
+    def _kept(self, path: str, found: tuple[str, bytes]) -> str:
+        """Keep the bytes of a corrupt object; return where."""
+        why, data = found
+        kept = f"{CORRUPT}/{path}.{content_token(data)}"
+        self._objects.add(kept, data)
+        logger.error("%s Its bytes are kept as %s.", why, kept)
+        return kept
 
     def checkpoint(self, key: PartitionKey, table: pl.DataFrame) -> None:
         """Checkpoint finished work, so that it is not repeated if the run is killed.
@@ -305,8 +412,7 @@ class Lake:
         The object's name is a digest of its content, so repeating a checkpoint has no effect.
         """
         data = encode(table, Meta(data_version="", code_version=""), {})
-        with suppress(CommitConflictError):  # it already exists
-            self._objects.put(f"{key.checkpoints}{digest(data)}.parquet", data, None)
+        self._objects.add(f"{key.checkpoints}{digest(data)}.parquet", data)
 
     def checkpointed(self, key: PartitionKey, schema: Schema) -> pl.DataFrame:
         """Return the rows of all checkpoints of a partition; there may be duplicates.
@@ -315,7 +421,7 @@ class Lake:
         """
         tables = [pl.DataFrame(schema=schema)]
         for path in self._objects.list(key.checkpoints):
-            found = _or_error(partial(self._read, path, schema))
+            found = or_error(partial(self._heads.read, path, schema))
             if isinstance(found, Partition):
                 tables.append(found.table)
             else:
@@ -328,9 +434,11 @@ class Lake:
 
         It is not an error if there are none.
         """
-        below = PartitionKey(asset, *parts).path.removesuffix(".parquet")
+        key = PartitionKey(asset, *parts)
+        below = key.path.removesuffix(".parquet")
         for path in [
             *self._objects.list(f"{below}/"),
+            *self._parts.paths(key),
             *self._objects.list(f"checkpoints/{below}/"),
         ]:
             self._objects.delete(path)
@@ -346,25 +454,8 @@ def problems(known: KnownMetas) -> list[str]:
     return [str(state) for _, state in known.values() if isinstance(state, LakeError)]
 
 
-def _each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Do the same for many items, several at a time."""
-    with ThreadPoolExecutor(READERS) as threads:
-        return list(threads.map(work, items))
-
-
-def _twice(read: Callable[[], Result]) -> Result:
-    """Read again what seems to be corrupt: a bad answer is not yet a bad object."""
-    try:
-        return read()
-    except LakeCorruptionError:
-        return read()
-
-
-def _or_error(read: Callable[[], Result]) -> Result | LakeError:
-    """Return what is read or, if that object is bad, why. The store must respond."""
-    try:
-        return read()
-    except LakeUnavailableError:
-        raise
-    except LakeError as error:
-        return error
+def _only(
+    table: pl.DataFrame, columns: list[str] | None, ids: Collection[str] | None
+) -> pl.DataFrame:
+    rows = table if ids is None else table.filter(pl.col(KEY).is_in(list(ids)))
+    return rows.select(columns) if columns else rows

@@ -102,6 +102,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def add(self, key: str, data: bytes) -> None:
+        """Write an object whose key says what it holds, or is nobody else's: no writer can lose."""
+        ...
+
     def list(self, folder: str) -> dict[str, str]:
         """Return the keys below a folder, sorted, with the stamp of each."""
         ...
@@ -178,17 +182,31 @@ class FolderStore(ObjectStore):
                 return StoredObject(data, stamp=_replace(path, data))
 
     @override
+    def add(self, key: str, data: bytes) -> None:
+        path = self.root / key
+        with self._translating_errors("write", key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, data)
+
+    @override
     def list(self, folder: str) -> dict[str, str]:
-        found = {}
+        found: dict[str, str] = {}
         with self._translating_errors("list", folder):
-            for path in sorted((self.root / folder).rglob("[!.]*")):
-                key = path.relative_to(self.root)
-                with suppress(FileNotFoundError):  # deleted since
-                    status = path.stat()
-                    # Names of locks and of incomplete files begin with a dot.
-                    if path.is_file() and not any(part.startswith(".") for part in key.parts):
-                        found[key.as_posix()] = _stamp(status)
-        return found
+            self._list(folder, found)
+        return dict(sorted(found.items()))
+
+    def _list(self, folder: str, found: dict[str, str]) -> None:
+        with suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
+            for entry in entries:
+                # Names of locks and of incomplete files begin with a dot.
+                if entry.name.startswith("."):
+                    continue
+                key = f"{folder}{entry.name}"
+                if entry.is_dir():
+                    self._list(f"{key}/", found)
+                else:
+                    with suppress(FileNotFoundError):  # deleted since
+                        found[key] = _stamp(entry.stat())
 
     @override
     def delete(self, key: str) -> None:
@@ -263,6 +281,11 @@ class S3Store(ObjectStore):
             )
             etag = _required(written.get("ETag"))
         return StoredObject(data, etag, etag)
+
+    @override
+    def add(self, key: str, data: bytes) -> None:
+        with self._translating_errors("write", key):
+            self._fs.call_s3("put_object", Bucket=self._bucket, Key=self._prefix + key, Body=data)
 
     @override
     def stamp(self, key: str) -> str | None:

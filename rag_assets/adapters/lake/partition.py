@@ -1,5 +1,9 @@
 """Partitions as Parquet files: their keys, their metadata, and what a damaged one looks like.
 
+A partition is one object, `chunks/s003.parquet`. Its table is the rows, or a head that names the
+parts which have them (`parts.py`). Tables of documents have heads; small ones, and those that
+earlier releases wrote, are whole.
+
 What belongs here: bytes to tables and back. What does not: reading and committing objects
 (`lake.py`).
 """
@@ -8,12 +12,13 @@ import io
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import polars as pl
 
 from rag_assets.adapters.lake.object_store import StoredObject
+from rag_assets.adapters.lake.parts import Head, Input, footer_of, head_of
 from rag_assets.core.errors import ConfigurationError, LakeCorruptionError, LakeError
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import ADDED, Schema
@@ -59,13 +64,6 @@ class PartitionKey:
         return f"checkpoints/{self.asset}/{'/'.join(self.parts)}/"
 
 
-class Input(NamedTuple):
-    """The state of an input: its data version, and the number of changes that led to it."""
-
-    data_version: str
-    changes: int
-
-
 @dataclass(frozen=True, slots=True)
 class Meta:
     """Partition metadata, stored in the Parquet footer.
@@ -91,6 +89,11 @@ class Meta:
         """Return the state that a partition derived from this one records."""
         return Input(self.data_version, self.changes)
 
+    def follows_the_same(self, other: "Meta") -> bool:
+        """Whether both are derived from the same by the same code, after as many changes."""
+        one, two = ((m.code_version, m.upstream, m.changes) for m in (self, other))
+        return one == two
+
     def derived_from(self, asset: str, state: "Meta") -> bool:
         """Tell whether this partition was derived from another asset's partition in this state."""
         return self.upstream.get(asset) == state.as_input()
@@ -106,12 +109,14 @@ class Footer:
             was written by an earlier release.
         changes: Number of changes, which continues to count where a partition was set aside.
         set_aside: Why the partition was set aside, and where its bytes are; empty otherwise.
+        head: What a head has beside its table; None if the partition is whole.
     """
 
     meta: Meta | None
     facts: Mapping[str, str]
     changes: int
     set_aside: str = ""
+    head: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +124,27 @@ class Partition:
     """A partition as read; if it does not exist or was set aside, the table is empty.
 
     Attributes:
-        table: Its rows.
+        table: Its rows, or some of them.
         meta: Its metadata; None if it does not exist or was set aside.
         stored: The object; None if it does not exist.
         changes: The number of changes that led to this state.
+        head: What it consists of; None if it does not exist or is whole.
     """
 
     table: pl.DataFrame
     meta: Meta | None
     stored: StoredObject | None
     changes: int = 0
+    head: Head | None = None
 
     @property
     def token(self) -> str | None:
         """The token of this state, which a commit that replaces it has to name."""
         return self.stored.token if self.stored else None
+
+    def since(self, state: Input | None) -> frozenset[str] | None:
+        """Return the documents that changed since a state; None if any may have."""
+        return self.head.since(state) if self.head else None
 
 
 def damage(data: bytes, path: str) -> LakeCorruptionError | None:
@@ -156,23 +167,42 @@ def parts_of(path: str) -> tuple[str, ...]:
 
 
 def encode(table: pl.DataFrame, meta: Meta, facts: Mapping[str, str]) -> bytes:
-    """Return a partition as a Parquet file."""
-    return _parquet(
-        table,
-        {
-            "v": meta.data_version,
-            "code": meta.code_version,
-            "upstream": meta.upstream,
-            "changes": meta.changes,
-            "figures": {**meta.metrics, "rows": table.height},
-            **({"lake": facts} if facts else {}),
-        },
-    )
+    """Return a whole partition as a Parquet file."""
+    return _parquet(table, _footer(meta, table.height, facts))
 
 
-def encode_set_aside(why: str, changes: int, facts: Mapping[str, str]) -> bytes:
-    """Return what takes the place of a corrupt partition: it reads as one that does not exist."""
-    return _parquet(pl.DataFrame(), {"set_aside": why, "changes": changes, "lake": facts})
+def encode_head(head: Head, meta: Meta, facts: Mapping[str, str]) -> bytes:
+    """Return the head of a partition as a Parquet file."""
+    return _parquet(head.table, _footer(meta, head.rows, facts) | {"head": footer_of(head)})
+
+
+def encode_part(rows: pl.DataFrame) -> bytes:
+    """Return rows as a part."""
+    return _parquet(rows, {})
+
+
+def _footer(meta: Meta, rows: int, facts: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "v": meta.data_version,
+        "code": meta.code_version,
+        "upstream": meta.upstream,
+        "changes": meta.changes,
+        "figures": {**meta.metrics, "rows": rows},
+        **({"lake": facts} if facts else {}),
+    }
+
+
+def encode_set_aside(
+    why: str, changes: int, facts: Mapping[str, str], head: Head | None = None
+) -> bytes:
+    """Return what takes the place of a corrupt partition: it reads as one that does not exist.
+
+    A head names the parts that are sound.
+    """
+    footer = {"set_aside": why, "changes": changes, "lake": facts}
+    if head is None:
+        return _parquet(pl.DataFrame(), footer)
+    return _parquet(head.table, footer | {"head": footer_of(head)})
 
 
 def decode(
@@ -180,18 +210,37 @@ def decode(
 ) -> Partition:
     """Return the partition that a Parquet file holds, or some of its columns.
 
+    The rows of one with a head are not there yet.
+
     Raises:
         LakeCorruptionError: It is damaged.
         LakeError: It has other columns.
     """
     footer = decode_footer(stored.data, path)
-    if footer.meta is None:
-        return Partition(pl.DataFrame(schema=schema), None, stored, footer.changes)
     expected = {name: schema[name] for name in columns or schema}
+    nothing = Partition(pl.DataFrame(schema=expected), footer.meta, stored, footer.changes)
+    if footer.head is not None:
+        try:
+            head = head_of(_table(stored.data, path), footer.head)
+        except (*NO_PARQUET, KeyError, TypeError, ValueError) as error:
+            raise _incompatible(path) from error
+        return replace(nothing, head=head)
+    if footer.meta is None:
+        return nothing
+    return replace(nothing, table=decode_rows(stored.data, expected, path))
+
+
+def decode_rows(data: bytes, expected: Schema, path: str) -> pl.DataFrame:
+    """Return these columns of a Parquet file.
+
+    Raises:
+        LakeCorruptionError: It is damaged.
+        LakeError: It has other columns.
+    """
     try:
-        table = _read_parquet(stored.data, expected)
+        table = _read_parquet(data, expected)
     except pl.exceptions.ColumnNotFoundError:
-        table = pl.read_parquet(io.BytesIO(stored.data), n_rows=0)
+        table = pl.read_parquet(io.BytesIO(data), n_rows=0)
     except NO_PARQUET as error:
         raise _corrupt(path, error) from error
     if table.schema != pl.Schema(expected):
@@ -200,7 +249,14 @@ def decode(
             " written by an incompatible release: upgrade this one, or delete the object to have it"
             " rebuilt."
         )
-    return Partition(table, footer.meta, stored, footer.changes)
+    return table
+
+
+def _table(data: bytes, path: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(io.BytesIO(data))
+    except NO_PARQUET as error:
+        raise _corrupt(path, error) from error
 
 
 def footer_bytes(tail: bytes) -> int:
@@ -223,7 +279,7 @@ def decode_footer(data: bytes, path: str) -> Footer:
         footer: Any = json.loads(metadata[META_KEY])
         facts, changes = footer.get("lake", {}), footer["changes"]
         if "set_aside" in footer:
-            return Footer(None, facts, changes, footer["set_aside"])
+            return Footer(None, facts, changes, footer["set_aside"], footer.get("head"))
         meta = Meta(
             data_version=footer["v"],
             code_version=footer["code"],
@@ -232,11 +288,8 @@ def decode_footer(data: bytes, path: str) -> Footer:
             metrics=footer.get("figures", {}),
         )
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise LakeError(
-            f"{path} in the lake was written by an incompatible release: upgrade this one, or"
-            " delete the object to have it rebuilt."
-        ) from None
-    return Footer(meta, facts, changes)
+        raise _incompatible(path) from None
+    return Footer(meta, facts, changes, head=footer.get("head"))
 
 
 def remedy(path: str) -> str:
@@ -254,6 +307,13 @@ def _read_parquet(data: bytes, expected: Schema) -> pl.DataFrame:
     table = pl.read_parquet(io.BytesIO(data), columns=names if len(names) < len(stored) else None)
     nulls = (pl.lit(None, expected[name]).alias(name) for name in added)
     return table.with_columns(nulls).select(list(expected)) if added else table
+
+
+def _incompatible(path: str) -> LakeError:
+    return LakeError(
+        f"{path} in the lake was written by an incompatible release: upgrade this one, or"
+        " delete the object to have it rebuilt."
+    )
 
 
 def _corrupt(path: str, error: BaseException) -> LakeCorruptionError:

@@ -273,11 +273,11 @@ def equals(name: str, value: str) -> str:
     return f"{name} == {literal(value)}"
 
 
-def any_key(chunk_ids: Sequence[str]) -> Iterator[str]:
-    """Yield filters of bounded length that together select the rows with these keys."""
-    for start in range(0, len(chunk_ids), MAX_REQUEST_ROWS):
-        keys = chunk_ids[start : start + MAX_REQUEST_ROWS]
-        yield f"chunk_id in [{', '.join(map(literal, keys))}]"
+def any_of(name: str, values: Sequence[str]) -> Iterator[str]:
+    """Yield filters of bounded length that together select the rows with these values."""
+    for start in range(0, len(values), MAX_REQUEST_ROWS):
+        some = values[start : start + MAX_REQUEST_ROWS]
+        yield f"{name} in [{', '.join(map(literal, some))}]"
 
 
 def has_prefix(name: str, prefix: str) -> str:

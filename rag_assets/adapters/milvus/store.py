@@ -14,7 +14,7 @@ behaviour that all Milvus engines share; where they differ, the strictest one se
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -32,7 +32,7 @@ from rag_assets.adapters.milvus.rows import (
     SPARSE_FIELD,
     VECTOR_FIELD,
     Hit,
-    any_key,
+    any_of,
     equals,
     has_prefix,
     hit,
@@ -101,7 +101,7 @@ class MilvusStore(Collections):
 
     def delete(self, name: str, chunk_ids: Sequence[str]) -> None:
         """Delete the rows with these keys, as far as they exist."""
-        for condition in any_key(chunk_ids):
+        for condition in any_of("chunk_id", chunk_ids):
             self._call("delete", name, filter=condition)
 
     def flush(self, name: str) -> None:
@@ -129,14 +129,28 @@ class MilvusStore(Collections):
         rows = self._rows(name, equals("shard", shard), list(schema))
         return pl.DataFrame(rows, schema=schema)
 
-    def document_rows(self, name: str, shard: str) -> pl.DataFrame:
-        """Read key, digest and document of every row of a shard, with strong consistency.
+    def document_rows(
+        self, name: str, shard: str, ids: Collection[str] | None = None
+    ) -> pl.DataFrame:
+        """Read key, digest and document of a shard's rows, with strong consistency.
+
+        Args:
+            name: The physical collection.
+            shard: The shard.
+            ids: Its documents whose rows to read, if not all.
 
         Returns:
             One row per chunk with `chunk_id`, `row_digest` and `document_id` (String).
         """
         schema = dict.fromkeys(("chunk_id", "row_digest", "document_id"), pl.String)
-        return pl.DataFrame(self._rows(name, equals("shard", shard), list(schema)), schema=schema)
+        here = equals("shard", shard)
+        conditions = (
+            [here]
+            if ids is None
+            else [f"{here} and {these}" for these in any_of("document_id", sorted(ids))]
+        )
+        rows = [row for one in conditions for row in self._rows(name, one, list(schema))]
+        return pl.DataFrame(rows, schema=schema)
 
     def vectors(self, name: str, chunk_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """Read vectors by key, with strong consistency.
@@ -145,7 +159,7 @@ class MilvusStore(Collections):
             For each key that has a row, a float32 array of shape (dimension,).
         """
         found: dict[str, npt.NDArray[np.float32]] = {}
-        for condition in any_key(chunk_ids):
+        for condition in any_of("chunk_id", chunk_ids):
             rows = self._rows(name, condition, ["chunk_id", VECTOR_FIELD])
             found |= {row["chunk_id"]: np.asarray(row[VECTOR_FIELD], np.float32) for row in rows}
         return found

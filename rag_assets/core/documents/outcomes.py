@@ -104,6 +104,17 @@ def has_outcomes(metrics: Mapping[str, float]) -> bool:
     return metrics.get("rows") == 0 or any(name.startswith(OUTCOME) for name in metrics)
 
 
+def recounted(
+    metrics: Mapping[str, float], before: pl.DataFrame, after: pl.DataFrame
+) -> dict[str, float]:
+    """Return a partition's metrics after documents with text were replaced by others with text."""
+    counts = Counter({name: int(n) for name, n in metrics.items() if name.startswith(OUTCOME)})
+    counts.update(f"{OUTCOME}{outcome}" for outcome in after["outcome"])
+    counts.subtract(f"{OUTCOME}{outcome}" for outcome in before["outcome"])
+    others = {name: n for name, n in metrics.items() if not name.startswith(OUTCOME)}
+    return others | {name: float(count) for name, count in counts.items() if count}
+
+
 def _largest(extensions: Counter[str]) -> dict[str, int]:
     """Bound the number of extensions, and add up the rest."""
     ordered = sorted(extensions.items(), key=lambda item: (-item[1], item[0]))

@@ -89,5 +89,5 @@ def _caught_up(
         try:
             return write(target, shard)
         except SupersededInputError:
-            embed_shard(run, shard, SharedVectors(run.schema))
+            embed_shard(run, shard, SharedVectors(run.vectors))
     return write(target, shard)

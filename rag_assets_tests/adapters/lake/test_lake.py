@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from rag_assets.adapters.lake.lake import ATTEMPTS, FOOTER_BYTES, Input, Lake, Meta, PartitionKey
+from rag_assets.adapters.lake.heads import FOOTER_BYTES
+from rag_assets.adapters.lake.lake import ATTEMPTS, Input, Lake, Meta, PartitionKey
 from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 

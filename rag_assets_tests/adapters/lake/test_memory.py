@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_assets.adapters.lake import lake as lake_module
+from rag_assets.adapters.lake import heads as heads_module
 from rag_assets.adapters.lake.lake import Input, Lake, LakeMemory, Meta, Partition, PartitionKey
 from rag_assets.adapters.lake.object_store import ObjectStore, open_object_store
 from rag_assets.core.errors import CommitConflictError, LakeCorruptionError, LakeError
@@ -50,7 +50,7 @@ class Decodes:
 
 @pytest.fixture
 def decodes(monkeypatch: pytest.MonkeyPatch) -> Decodes:
-    noted, decode, decode_footer = Decodes(), lake_module.decode, lake_module.decode_footer
+    noted, decode, decode_footer = Decodes(), heads_module.decode, heads_module.decode_footer
 
     def noting(stored: Any, schema: Any, path: str, columns: Any = None) -> Partition:
         noted.tables.append(path)
@@ -60,8 +60,8 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> Decodes:
         noted.footers.append(path)
         return decode_footer(data, path)
 
-    monkeypatch.setattr(lake_module, "decode", noting)
-    monkeypatch.setattr(lake_module, "decode_footer", noting_footer)
+    monkeypatch.setattr(heads_module, "decode", noting)
+    monkeypatch.setattr(heads_module, "decode_footer", noting_footer)
     return noted
 
 
@@ -360,9 +360,10 @@ def decoded(decodes: Decodes) -> str:
 
 
 def used(lake: Lake) -> int:
-    assert lake._memory is not None
-    held = sum(int(p.table.estimated_size()) for p in lake._memory._partitions.values())
-    assert lake._memory._used == held
+    memory = lake._heads._memory
+    assert memory is not None
+    held = sum(int(one.content.table.estimated_size()) for one in memory._contents.values())
+    assert memory._used == held
     return held
 
 

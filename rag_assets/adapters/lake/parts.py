@@ -1,0 +1,250 @@
+"""Parts: the immutable Parquet objects with a partition's rows, and the head that names them.
+
+A commit adds a part with the new rows, and marks the rows that they replace as dead in the head. A
+document's rows are replaced together. So a commit costs what changed, and whoever has read a head
+can read its parts, whatever is committed meanwhile.
+
+What belongs here: the head, and what a commit does to it, as pure functions. What does not: reading
+and writing objects (`lake.py`).
+"""
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from rag_assets.core.tables import Schema
+
+KEY = "document_id"
+PART_BYTES = 4 << 20  # of a part's table in memory, at most, unless one document has more
+FULL_BYTES = 1 << 20  # of a part's object; smaller ones are folded when there are many
+CROWD = 8  # so many parts of one order of magnitude are folded into one
+MAGNITUDE = 3  # bits of a part's size
+LOG_COMMITS = 64
+LOG_BYTES = 4_000  # of document ids in the log, but for the last commit's
+COMMIT_BYTES = 32_000  # of document ids of one commit; one with more counts as a change of all
+VERSION_BITS = 128
+
+HEAD: Schema = {
+    "part": pl.String(),  # key of the object in the lake
+    "rows": pl.Int64(),
+    "size": pl.Int64(),  # bytes of the object
+    "first": pl.String(),  # document_id of the first row; rows are sorted by it
+    "last": pl.String(),
+    "dead": pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()})),  # rows not to be read
+}
+
+
+class Input(NamedTuple):
+    """The state of an input: its data version, and the number of changes that led to it."""
+
+    data_version: str
+    changes: int
+
+
+class Run(NamedTuple):
+    """Rows from a start to before an end."""
+
+    start: int
+    end: int
+
+
+class Commit(NamedTuple):
+    """A commit in the log of a head: the state afterwards, and the documents it changed."""
+
+    state: Input
+    document_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part: an immutable object with rows, sorted by document.
+
+    Attributes:
+        path: The object's key in the lake.
+        rows: Number of its rows, with dead ones.
+        size: Its bytes.
+        first: The first row's document.
+        last: The last row's.
+        dead: Rows that have been replaced or removed since.
+    """
+
+    path: str
+    rows: int
+    size: int
+    first: str
+    last: str
+    dead: tuple[Run, ...] = ()
+
+    @property
+    def live(self) -> int:
+        """The number of rows that are not dead."""
+        return self.rows - sum(run.end - run.start for run in self.dead)
+
+    def living(self) -> npt.NDArray[np.bool_]:
+        """Return which rows are not dead."""
+        living = np.ones(self.rows, np.bool_)
+        for run in self.dead:
+            living[run.start : run.end] = False
+        return living
+
+    def only(self, living: npt.NDArray[np.bool_]) -> "Part":
+        """Return the part with only these rows alive."""
+        edges = np.flatnonzero(np.diff(living, prepend=True, append=True))
+        runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        return replace(self, dead=tuple(Run(*run) for run in runs))
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a partition consists of.
+
+    Attributes:
+        parts: Its parts, in the order in which they were written.
+        log: The last commits, oldest first; of the first of them only the state is of use.
+        dropped: Parts that it no longer names, and since when, in seconds since the epoch: readers
+            of an earlier head may still need them.
+        sweeps: Number of compactions, so that each of them changes the object.
+        total: Sum of the digests of all rows, as `row_sum` returns it.
+    """
+
+    parts: tuple[Part, ...] = ()
+    log: tuple[Commit, ...] = ()
+    dropped: Mapping[str, float] = field(default_factory=dict)
+    sweeps: int = 0
+    total: int = 0
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return sum(part.live for part in self.parts)
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """The parts as the head's table."""
+        rows = [
+            (part.path, part.rows, part.size, part.first, part.last, part.dead)
+            for part in self.parts
+        ]
+        return pl.DataFrame(rows, HEAD, orient="row")
+
+    def since(self, state: Input | None) -> frozenset[str] | None:
+        """Return the documents that changed since a state, and maybe others; None if any may have.
+
+        A state that occurs more than once counts as the earliest.
+        """
+        states = [commit.state for commit in self.log]
+        if state not in states:
+            return None
+        later = self.log[states.index(state) + 1 :]
+        return frozenset(id_ for commit in later for id_ in commit.document_ids)
+
+    def holding(self, ids: Collection[str]) -> list[Part]:
+        """Return the parts that may have rows of some documents."""
+        ordered = sorted(ids)
+
+        def may_hold(part: Part) -> bool:
+            position = bisect_left(ordered, part.first)
+            return position < len(ordered) and ordered[position] <= part.last
+
+        return [part for part in self.parts if may_hold(part)]
+
+
+def head_of(table: pl.DataFrame, footer: Mapping[str, Any]) -> Head:
+    """Return the head from its table and footer."""
+    parts = (
+        replace(Part(*row[:5]), dead=tuple(Run(run["start"], run["end"]) for run in row[5]))
+        for row in table.select(list(HEAD)).iter_rows()
+    )
+    log = (Commit(Input(*state), tuple(ids)) for state, ids in footer["log"])
+    total = int(footer["total"], 16)
+    return Head(tuple(parts), tuple(log), footer["dropped"], footer["sweeps"], total)
+
+
+def footer_of(head: Head) -> dict[str, Any]:
+    """Return what a head has beside its table."""
+    total = as_version(head.total)
+    return {"log": head.log, "dropped": head.dropped, "sweeps": head.sweeps, "total": total}
+
+
+def logged(
+    log: Sequence[Commit], before: Input | None, after: Input, ids: Collection[str] | None
+) -> tuple[Commit, ...]:
+    """Return the log after a commit that changed some documents, or any."""
+    newest = Commit(after, tuple(sorted(ids or ())))
+    size = _id_bytes(newest)
+    if ids is None or before is None or size > COMMIT_BYTES:
+        return (Commit(after, ()),)
+    earlier = list(log) or [Commit(before, ())]
+    room = LOG_BYTES
+    kept = []
+    for commit in reversed(earlier[-LOG_COMMITS:]):
+        kept.append(commit)
+        room -= _id_bytes(commit)
+        if room < 0:  # of this one, only the state is of use
+            break
+    kept[-1] = Commit(kept[-1].state, ())
+    return (*reversed(kept), newest)
+
+
+def _id_bytes(commit: Commit) -> int:
+    return sum(len(document_id.encode()) + 3 for document_id in commit.document_ids)
+
+
+def to_fold(parts: Iterable[Part]) -> list[Part]:
+    """Return the parts whose rows are to be written anew: mostly dead ones, and many small ones.
+
+    Every row is so written about three times in its life, and there are at most a few dozen parts
+    that are not full.
+    """
+    dead, by_size = list[Part](), dict[int, list[Part]]()
+    for part in parts:
+        if 2 * part.live < part.rows:
+            dead.append(part)
+        elif part.size < FULL_BYTES:
+            by_size.setdefault(part.size.bit_length() // MAGNITUDE, []).append(part)
+    crowds = (small for small in by_size.values() if len(small) >= CROWD)
+    return [*dead, *(part for crowd in crowds for part in crowd)]
+
+
+def to_compact(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts to write anew when there is time: those not full or partly dead."""
+    loose = [part for part in parts if part.dead or part.size < FULL_BYTES]
+    return loose if len(loose) > 1 or any(part.dead for part in loose) else []
+
+
+def slices(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield rows, sorted by document, in slices of the size of a part."""
+    if rows.height:
+        ordered = by_document(rows)
+        count = -(-int(ordered.estimated_size()) // PART_BYTES)
+        yield from ordered.iter_slices(-(-ordered.height // count))
+
+
+def by_document(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sort rows by document; those of a document stay in their order."""
+    return rows if rows[KEY].is_sorted() else rows.sort(KEY, maintain_order=True)
+
+
+def row_sum(rows: pl.DataFrame, columns: Iterable[str]) -> int:
+    """Return the sum of the digests of rows, of some of their columns.
+
+    Sums of all rows are equal if and only if the rows are, in whatever order, and a sum can follow
+    a change without the other rows: an additive multiset hash (Clarke, Devadas, van Dijk, Gassend
+    and Suh 2003, "Incremental Multiset Hash Functions").
+    """
+    values = pl.col(list(columns)).cast(pl.String).fill_null("\0")
+    joined = rows.select(pl.concat_str(values, separator="\x1f")).to_series()
+    size = VERSION_BITS // 8
+    digests = (blake2b(row.encode(), digest_size=size).digest() for row in joined)
+    return sum(int.from_bytes(digest, "big") for digest in digests)
+
+
+def as_version(total: int) -> str:
+    """Return a sum of row digests as a data version."""
+    return f"{total % (1 << VERSION_BITS):0{VERSION_BITS // 4}x}"
