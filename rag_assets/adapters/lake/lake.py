@@ -10,8 +10,8 @@ What belongs here: reading and committing partitions, and checkpoints. What does
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -149,8 +149,14 @@ class Lake:
         """
         if opened.head is None:
             return _only(opened.table, columns, ids)
-        try:
+        with self._reading_parts(key, opened):
             return twice(partial(self._parts.rows, opened.head, schema, columns, ids))
+
+    @contextmanager
+    def _reading_parts(self, key: PartitionKey, opened: Partition) -> Iterator[None]:
+        """Tell whether a part is missing because a newer head names others, or is lost."""
+        try:
+            yield
         except PartMissingError as error:
             if self.token(key) != opened.token:
                 raise CommitConflictError(f"{key.path} was changed by another writer.") from error
@@ -261,7 +267,8 @@ class Lake:
         """
         before, removed = actual.meta, rows.clear()
         if ids is not None and before is not None and actual.head is not None:
-            head, removed = self._parts.replace(key, actual.head, table.schema, ids, rows)
+            with self._reading_parts(key, actual):
+                head, removed = self._parts.replace(key, actual.head, table.schema, ids, rows)
             sums = before.metrics
         else:
             rows = self._with_others(key, table, actual, ids, rows)
@@ -331,10 +338,11 @@ class Lake:
             head = replace(anew, total=total, log=logged((), state, state, None))
             meta = replace(meta, metrics={**meta.metrics, **table.summed({}, rows, rows.clear())})
         elif loose := to_compact(head.parts):
-            head = self._parts.folded(key, head, table.schema, actual.table.clear(), loose)
+            with self._reading_parts(key, actual):
+                head = self._parts.folded(key, head, table.schema, actual.table.clear(), loose)
         named = {part.path for part in head.parts} | head.dropped.keys()
         unnamed = [path for path in listed if path not in named]
-        if head != actual.head or unnamed:
+        if head != actual.head or unnamed or self._parts.forgotten(head)[1]:
             self._commit(key, replace(head, sweeps=head.sweeps + 1), meta, actual)
         for path in unnamed:
             self._objects.delete(path)

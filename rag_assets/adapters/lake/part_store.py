@@ -49,16 +49,14 @@ class PartStore:
             LakeCorruptionError: A part is damaged; the error's path is the part's.
             LakeError: A part has other columns.
         """
-        expected = {name: schema[name] for name in columns or schema}
-        read = expected if KEY in expected or ids is None else {KEY: schema[KEY]} | expected
+        expected = {KEY: schema[KEY]} | {name: schema[name] for name in columns or schema}
         parts = head.parts if ids is None else head.holding(ids)
         tables = [
             self._living(part, table, ids)
-            for part, table in zip(parts, self._tables(parts, read), strict=True)
+            for part, table in zip(parts, self._tables(parts, expected), strict=True)
         ]
-        found = pl.concat([pl.DataFrame(schema=read), *tables])
-        found = by_document(found) if KEY in read else found
-        return found.select(list(expected)) if len(read) > len(expected) else found
+        found = by_document(pl.concat([pl.DataFrame(schema=expected), *tables]))
+        return found.select(columns or list(schema))
 
     def replace(
         self,

@@ -219,11 +219,19 @@ def to_compact(parts: Sequence[Part]) -> list[Part]:
 
 
 def slices(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yield rows, sorted by document, in slices of the size of a part."""
+    """Yield rows, sorted by document, in slices of the size of a part.
+
+    No document is in two: its rows would lose their order when one of the parts is folded.
+    """
     if rows.height:
         ordered = by_document(rows)
         count = -(-int(ordered.estimated_size()) // PART_BYTES)
-        yield from ordered.iter_slices(-(-ordered.height // count))
+        starts = np.flatnonzero((ordered[KEY] != ordered[KEY].shift()).fill_null(True).to_numpy())
+        wanted = np.arange(count) * ordered.height // count
+        chosen = np.unique(starts[np.searchsorted(starts, wanted).clip(max=len(starts) - 1)])
+        ends = [*chosen[1:], ordered.height]
+        for start, end in zip(chosen.tolist(), ends, strict=True):
+            yield ordered.slice(start, int(end) - start)
 
 
 def by_document(rows: pl.DataFrame) -> pl.DataFrame:
