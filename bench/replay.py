@@ -22,7 +22,6 @@ from typing import Any
 import click
 import dagster as dg
 import numpy as np
-import polars as pl
 
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.cli.ingestion import build_first_model
@@ -30,6 +29,7 @@ from rag_assets.core.names import Job
 from rag_assets.definitions import definitions
 from rag_assets.defs.resources import build_resources
 from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.support.lake_files import read_lake
 from rag_assets_tests.support.milvus_servers import lite_server
 from rag_assets_tests.support.s3_server import Bucket, new_bucket, s3_server
 
@@ -58,8 +58,7 @@ class Platform:
 
     def texts(self) -> set[str]:
         """Return the digests of all texts that chunks have now."""
-        tables = Path(self.settings.home, "lake/chunks").glob("*.parquet")
-        return {text for t in tables for text in pl.read_parquet(t)["text_digest"].to_list()}
+        return {*read_lake(Path(self.settings.home, "lake"), "chunks")["text_digest"]}
 
     def _tick(self, name: str) -> list[dg.RunRequest]:
         context = dg.build_sensor_context(

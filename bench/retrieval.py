@@ -35,6 +35,7 @@ from rag_assets.core.models.retrieval import ndcg, recall
 from rag_assets.core.models.spec import Backend, ModelSpec
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.support.lake_files import read_lake
 
 Judgements = dict[str, dict[str, float]]
 CHUNKS_ASKED_FOR = 100  # enough that their best ten documents are the best ten of all
@@ -114,7 +115,7 @@ def _jsonl(path: Path) -> list[dict[str, str]]:
 def _compare(
     settings: Settings, queries: dict[str, str], judgements: Judgements
 ) -> dict[str, object]:
-    chunks = pl.read_parquet(settings.home / "lake/chunks/*.parquet")
+    chunks = read_lake(settings.home / "lake", "chunks")
     exact = _exact_search(settings, chunks)
     with Searcher.open(settings) as searcher:
         ours = {

@@ -70,12 +70,13 @@ def documents_metadata(
     report: ParsingReport, written: pl.DataFrame, timed: "Timing"
 ) -> dict[str, Any]:
     """Return metadata of a shard's parsed documents: what was done, and a preview of it."""
-    preview = {"rag_assets/preview": table(previews.documents(written))}
     return (
         as_metadata(report)
         | timed.pace("documents", report.parsed)
-        | {"dagster/partition_row_count": report.documents}
-        | (preview if written.height else {})
+        | {
+            "dagster/partition_row_count": report.documents,
+            "rag_assets/preview": table(previews.documents(written)),
+        }
     )
 
 
@@ -83,19 +84,20 @@ def chunks_metadata(
     report: ChunkingReport, written: pl.DataFrame, limits: ChunkLimits, timed: "Timing"
 ) -> dict[str, Any]:
     """Return metadata of a shard's chunks: what was done, a preview of it, and sizes."""
-    sizes = written["tokens"].to_list()
-    preview = {
-        "rag_assets/sizes": dg.MetadataValue.md(previews.histogram(sizes, limits.tokens, "tokens")),
-        "rag_assets/preview": dg.MetadataValue.md(previews.chunks(written)),
-    }
+    unchanged = report.chunks and written.is_empty()
     return (
         as_metadata(report)
         | timed.pace("documents", report.documents_chunked)
         | {
             "dagster/partition_row_count": report.chunks,
             "rag_assets/tokens_mean": report.tokens / report.chunks if report.chunks else 0.0,
+            "rag_assets/sizes": dg.MetadataValue.md(
+                previews.histogram(written["tokens"].to_list(), limits.tokens, "tokens")
+            ),
+            "rag_assets/preview": dg.MetadataValue.md(
+                "No chunk has changed." if unchanged else previews.chunks(written)
+            ),
         }
-        | (preview if sizes else {})
     )
 
 

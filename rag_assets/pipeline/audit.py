@@ -6,7 +6,7 @@ What belongs here: finding damage that none of our runs caused. What does not: h
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,8 @@ from rag_assets.core.names import Asset, Sensor
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.counts import PARTITIONED
-from rag_assets.pipeline.sync import repair_shard, unfilled
+from rag_assets.pipeline.embedding import UNUSED_VECTORS
+from rag_assets.pipeline.sync import sync_shard, unfilled
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ TABLES = {
     Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS,
     Asset.CHUNKS: CHUNKS,
 }
+VECTORS = (Asset.EMBEDDINGS, UNUSED_VECTORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +87,28 @@ def set_aside_corrupt(lake: Lake, shards: Sequence[str]) -> list[str]:
     """
     for asset, schema in TABLES.items():
         for shard in shards:
-            key = PartitionKey(asset, shard)
-            try:
-                lake.update(partial(lake.read, key, schema))
-            except LakeUnavailableError:
-                raise
-            except LakeError as error:
-                logger.warning("%s", error)
+            with _warned():
+                lake.update(partial(lake.read, PartitionKey(asset, shard), schema))
+    for asset in VECTORS:
+        for parts in lake.partitions(asset):
+            with _warned():
+                lake.update(partial(lake.check, PartitionKey(asset, *parts)))
     known = _footers(lake)
     for path, (_, state) in known.items():
         if isinstance(state, LakeCorruptionError):
             lake.set_aside(path)
     return problems(known)
+
+
+@contextmanager
+def _warned() -> Iterator[None]:
+    """Warn of a partition that cannot be read, and go on with others."""
+    try:
+        yield
+    except LakeUnavailableError:
+        raise
+    except LakeError as error:
+        logger.warning("%s", error)
 
 
 def _footers(lake: Lake) -> KnownMetas:
@@ -138,5 +150,5 @@ def audit(target: ModelCollection) -> Iterator[Damage]:
     target.ensure()
     for damage in damages(target):
         with suppress(SupersededInputError):  # the run over the newer chunks repairs it
-            repair_shard(target, damage.shard)
+            sync_shard(target, damage.shard)
             yield damage

@@ -55,8 +55,9 @@ def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
     differs. While it writes, the lake's record of the shard names this run as the writer. A run
     that reads another name there stops, so a run that was overtaken does no harm (I2).
 
-    If the shard was in sync before, only the rows of documents that have changed since are read:
-    what happened to others is for the audit to find. After a run that died while it wrote, all are.
+    If the shard was in sync before its chunks changed, only the rows of documents that have changed
+    since are read: what happened to others is for the audit to find. All rows are read after a run
+    that died while it wrote, and if nothing has changed, which is when a person asks for it.
 
     Returns:
         The report, and a row [document_id, modified_at, lag_seconds] for each document modified
@@ -70,17 +71,10 @@ def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
     return target.index.lake.update(partial(_sync_once, target, shard))
 
 
-def repair_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
-    """Bring a shard's rows in sync as `sync_shard`, but read all of them in any case."""
-    return target.index.lake.update(partial(_sync_once, target, shard, whole=True))
-
-
-def _sync_once(
-    target: ModelCollection, shard: str, *, whole: bool = False
-) -> tuple[SyncReport, pl.DataFrame]:
+def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
     chunks, meta = target.open_desired(shard)
-    ids = None if whole else _touched(record.meta, chunks)
+    ids = None if record.meta == meta else _touched(record.meta, chunks)
     rows = target.index.chunks(shard, chunks, ids)
     change = target.difference(shard, rows, ids)
     total = int(meta.metrics["rows"])

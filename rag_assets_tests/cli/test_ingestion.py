@@ -17,6 +17,7 @@ from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.filled import Fillings, by_command, fillings
 from rag_assets_tests.support.hostile import hostile_files
+from rag_assets_tests.support.lake_files import read_lake
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
 
@@ -80,7 +81,8 @@ def test_ingestion_makes_documents_searchable_and_a_second_run_does_nothing(
 def test_each_partition_is_materialised_with_its_own_metrics(ingested: Settings) -> None:
     with dg.DagsterInstance.get() as instance:
         for shard in ("s000", "s001", "s002"):
-            actual = pl.read_parquet(ingested.home / f"lake/chunks/{shard}.parquet").height
+            head = pl.read_parquet(ingested.home / f"lake/chunks/{shard}.parquet")
+            actual = head["rows"].sum()
             model_shard = f"{WORDLLAMA}|{shard}"
             assert metric(instance, "chunks", shard, "chunks") == actual
             assert metric(instance, "embeddings", model_shard, "computed") == actual
@@ -113,8 +115,7 @@ def test_hostile_files_are_quarantined_and_stop_nothing(settings: Settings) -> N
 
 
 def outcomes_by_document(settings: Settings) -> dict[str, Outcome]:
-    folder = settings.home / "lake/parsed_documents"
-    table = pl.read_parquet(folder / "*.parquet")
+    table = read_lake(settings.home / "lake", "parsed_documents")
     for row in table.iter_rows(named=True):
         assert (row["error"] is None) == (row["outcome"] == Outcome.PARSED)
     return {row["document_id"]: Outcome(row["outcome"]) for row in table.iter_rows(named=True)}

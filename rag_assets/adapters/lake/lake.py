@@ -21,19 +21,15 @@ import polars as pl
 from rag_assets.adapters.lake.heads import Heads, KnownMetas, each, or_error, twice
 from rag_assets.adapters.lake.manifest import Facts, bind_once
 from rag_assets.adapters.lake.memory import LakeMemory
-from rag_assets.adapters.lake.object_store import ObjectStore, content_token
+from rag_assets.adapters.lake.object_store import ObjectStore
 from rag_assets.adapters.lake.part_store import PartMissingError, PartStore
 from rag_assets.adapters.lake.partition import (
-    REBUILT,
     Meta,
     Partition,
     PartitionKey,
-    asset_of,
-    damage,
-    decode,
+    decode_head,
     encode,
     encode_head,
-    encode_set_aside,
     parts_of,
     remedy,
 )
@@ -42,11 +38,10 @@ from rag_assets.adapters.lake.parts import (
     Head,
     Input,
     Part,
-    as_version,
     logged,
-    row_sum,
     to_compact,
 )
+from rag_assets.adapters.lake.set_aside import set_aside
 from rag_assets.core.errors import (
     CommitConflictError,
     LakeCorruptionError,
@@ -72,7 +67,6 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 ATTEMPTS = 8
-CORRUPT = "corrupt"  # folder of the bytes of corrupt objects, kept as evidence
 PART_MEMORY = 32 << 20  # bytes of parts that a process remembers if nothing else is said
 
 
@@ -149,16 +143,16 @@ class Lake:
         """
         if opened.head is None:
             return _only(opened.table, columns, ids)
-        with self._reading_parts(key, opened):
+        with self._reading_parts(key, opened.token):
             return twice(partial(self._parts.rows, opened.head, schema, columns, ids))
 
     @contextmanager
-    def _reading_parts(self, key: PartitionKey, opened: Partition) -> Iterator[None]:
+    def _reading_parts(self, key: PartitionKey, token: str | None) -> Iterator[None]:
         """Tell whether a part is missing because a newer head names others, or is lost."""
         try:
             yield
         except PartMissingError as error:
-            if self.token(key) != opened.token:
+            if self.token(key) != token:
                 raise CommitConflictError(f"{key.path} was changed by another writer.") from error
             raise LakeCorruptionError(key.path, f"{error} {remedy(key.path)}") from error
         except LakeCorruptionError as error:
@@ -216,6 +210,18 @@ class Lake:
         """Return (asset, *parts) of the partitions that have checkpoints."""
         return {tuple(path.split("/")[1:-1]) for path in self._objects.list("checkpoints/")}
 
+    def check(self, key: PartitionKey) -> None:
+        """Look whether the parts of a partition are there, by their footers.
+
+        Raises:
+            LakeCorruptionError: The head or a part is damaged or missing.
+        """
+        stored = self._objects.get(key.path)
+        head = decode_head(stored.data, key.path) if stored else None
+        if stored and head:
+            with self._reading_parts(key, stored.token):
+                twice(partial(self._parts.check, head))
+
     def token(self, key: PartitionKey) -> str | None:
         """Return the current token of a partition."""
         found = self._objects.get(key.path)
@@ -265,39 +271,15 @@ class Lake:
         Raises:
             CommitConflictError: Another writer committed first.
         """
-        before, removed = actual.meta, rows.clear()
-        if ids is not None and before is not None and actual.head is not None:
-            with self._reading_parts(key, actual):
-                head, removed = self._parts.replace(key, actual.head, table.schema, ids, rows)
-            sums = before.metrics
-        else:
-            rows = self._with_others(key, table, actual, ids, rows)
-            head = self._parts.anew(key, actual.head or Head(), rows)
-            sums = {}
-        total = head.total + row_sum(rows, table.version) - row_sum(removed, table.version)
-        written = replace(
-            meta,
-            data_version=as_version(total),
-            metrics={**meta.metrics, **table.summed(sums, rows, removed)},
-        )
-        log = logged(head.log, before.as_input() if before else None, written.as_input(), ids)
-        return self._commit(key, replace(head, log=log, total=total), written, actual)
-
-    def _with_others(
-        self,
-        key: PartitionKey,
-        table: Table,
-        actual: Partition,
-        ids: Collection[str] | None,
-        rows: pl.DataFrame,
-    ) -> pl.DataFrame:
-        """Return the rows together with those of all other documents of a whole partition."""
-        if ids is None or actual.meta is None:
-            return rows
-        whole = self._heads.read(key.path, table.schema)
-        if whole.token != actual.token:
-            raise CommitConflictError(f"{key.path} was changed by another writer.")
-        return pl.concat([whole.table.filter(~pl.col(KEY).is_in(list(ids))), rows])
+        if actual.head is None and actual.meta is not None and ids is not None:
+            whole = self._heads.read(key.path, table.schema)
+            if whole.token != actual.token:
+                raise CommitConflictError(f"{key.path} was changed by another writer.")
+            others = whole.table.filter(~pl.col(KEY).is_in(list(ids)))
+            ids, rows = None, pl.concat([others, rows])
+        with self._reading_parts(key, actual.token):
+            head, written = self._parts.replaced(key, table, actual, ids, rows, meta=meta)
+        return self._commit(key, head, written, actual)
 
     def _commit(self, key: PartitionKey, head: Head, meta: Meta, actual: Partition) -> Meta:
         """Commit a head, and delete the parts that no reader needs any more."""
@@ -333,12 +315,12 @@ class Lake:
             rows = actual.table
             if rows[KEY].null_count():  # vectors of an earlier release, until they are written
                 return 0
-            total, state = row_sum(rows, table.version), meta.as_input()
-            anew = self._parts.anew(key, Head(), rows)
-            head = replace(anew, total=total, log=logged((), state, state, None))
+            head, _ = self._parts.replaced(key, table, actual, None, rows, meta=meta)
+            state = meta.as_input()  # stays, as others have recorded it
+            head = replace(head, log=logged((), state, state, None))
             meta = replace(meta, metrics={**meta.metrics, **table.summed({}, rows, rows.clear())})
         elif loose := to_compact(head.parts):
-            with self._reading_parts(key, actual):
+            with self._reading_parts(key, actual.token):
                 head = self._parts.folded(key, head, table.schema, actual.table.clear(), loose)
         named = {part.path for part in head.parts} | head.dropped.keys()
         unnamed = [path for path in listed if path not in named]
@@ -361,7 +343,7 @@ class Lake:
                 partition.
             LakeCorruptionError: A damaged object cannot be rebuilt.
         """
-        conflicts, set_aside = 0, set[str]()
+        conflicts, aside = 0, set[str]()
         while True:
             try:
                 return attempt()
@@ -372,47 +354,16 @@ class Lake:
                 if conflicts == ATTEMPTS:
                     raise
             except LakeCorruptionError as error:
-                if error.path in set_aside or not self.set_aside(error.path):
+                if error.path in aside or not self.set_aside(error.path):
                     raise
-                set_aside.add(error.path)
+                aside.add(error.path)
 
     def set_aside(self, path: str) -> bool:
         """Set a corrupt partition aside, so that it is rebuilt; return False if it cannot be.
 
-        Corrupt bytes are kept below `corrupt/`. In its place is an object that reads as a partition
-        that does not exist, and that goes on counting changes: otherwise a rebuilt partition could
-        look like the state that another was derived from. If only parts are corrupt, the rows of
-        the others can still be read, for the rebuild. Nothing happens if it is sound by now.
+        See `set_aside.py`.
         """
-        if asset_of(path) not in REBUILT:
-            return False
-        found = self._objects.get(path)
-        if found is None:
-            return True
-        if error := damage(found.data, path):
-            bad, head = {path: (str(error), found.data)}, None
-        else:
-            head = decode(found, {}, path).head
-            bad = self._parts.damaged(head) if head else {}
-            if not bad or head is None:
-                return True
-            sound = tuple(part for part in head.parts if part.path not in bad)
-            head = Head(sound, dropped=head.dropped, sweeps=head.sweeps)
-        kept = [self._kept(*item) for item in bad.items()]
-        changes = self._heads.recorded_changes(path, found.data) + 1
-        why = f"it has been set aside as {', '.join(kept)}; {remedy(path)}"
-        with suppress(CommitConflictError):  # another run has replaced it
-            stand_in = encode_set_aside(why, changes, self._facts, head)
-            self._objects.put(path, stand_in, found.token)
-        return True
-
-    def _kept(self, path: str, found: tuple[str, bytes]) -> str:
-        """Keep the bytes of a corrupt object; return where."""
-        why, data = found
-        kept = f"{CORRUPT}/{path}.{content_token(data)}"
-        self._objects.add(kept, data)
-        logger.error("%s Its bytes are kept as %s.", why, kept)
-        return kept
+        return set_aside(path, self._objects, self._heads, self._parts, self._facts)
 
     def checkpoint(self, key: PartitionKey, table: pl.DataFrame) -> None:
         """Checkpoint finished work, so that it is not repeated if the run is killed.

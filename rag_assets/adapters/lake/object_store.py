@@ -20,9 +20,15 @@ from typing import Any, Protocol
 import aiohttp
 import fsspec.asyn
 import s3fs
-from botocore.exceptions import BotoCoreError, NoCredentialsError
 from typing_extensions import override
 
+from rag_assets.adapters.lake.s3_errors import (
+    CONFLICTS,
+    S3_ERRORS,
+    error_code,
+    is_unavailable,
+    refuses_credentials,
+)
 from rag_assets.core.addresses import FILE, S3, parse_address
 from rag_assets.core.display import masked
 from rag_assets.core.errors import (
@@ -33,19 +39,7 @@ from rag_assets.core.errors import (
     LakeUnavailableError,
 )
 
-S3_ERRORS = (OSError, BotoCoreError)
-"""What s3fs raises: error responses as OSError, and missing responses as botocore's errors."""
-
-BAD_CREDENTIALS = (
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "InvalidToken",
-    "TokenRefreshRequired",
-)
-UNAVAILABLE = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "503", "500")
 UNREACHABLE = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH)
-CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 
 
 @dataclass(frozen=True)
@@ -260,7 +254,7 @@ class S3Store(ObjectStore):
         try:
             tail = self._get(key, Range=f"bytes=-{size}")
         except LakeError as error:
-            if error.__cause__ is None or _code(error.__cause__) != "InvalidRange":
+            if error.__cause__ is None or error_code(error.__cause__) != "InvalidRange":
                 raise
             return b""  # an empty object has no last byte
         return tail.data if tail else None
@@ -322,7 +316,7 @@ class S3Store(ObjectStore):
         try:
             yield
         except S3_ERRORS as error:
-            if _code(error) in CONFLICTS:
+            if error_code(error) in CONFLICTS:
                 raise CommitConflictError(f"{key} was changed by another writer.") from error
             message = f"Cannot {verb} s3://{self._bucket}/{self._prefix}{key}: {error}"
             if refuses_credentials(error) or isinstance(error, PermissionError):
@@ -359,29 +353,11 @@ def get_s3_object(
     try:
         return fsspec.asyn.sync(fs.loop, fetch)  # type: ignore[no-any-return]
     except FileNotFoundError as error:
-        if _code(error) == "NoSuchBucket":
+        if error_code(error) == "NoSuchBucket":
             raise OSError(f"The bucket {bucket!r} does not exist.") from error
         return None
     except aiohttp.ClientError as error:  # which aiobotocore lets pass
         raise ConnectionError(f"The answer broke off: {error}") from error
-
-
-def refuses_credentials(error: Exception) -> bool:
-    """Whether S3 rejects the credentials themselves, and not just access to one object."""
-    return _code(error) in BAD_CREDENTIALS or isinstance(error, NoCredentialsError)
-
-
-def is_unavailable(error: Exception) -> bool:
-    """Whether S3 cannot be reached or is rate-limiting."""
-    return isinstance(error, BotoCoreError | ConnectionError | TimeoutError) or (
-        _code(error) in UNAVAILABLE
-    )
-
-
-def _code(error: BaseException) -> str:
-    """Return S3's error code, which s3fs keeps in the cause of its own error."""
-    response = getattr(error.__cause__, "response", {})
-    return str(response.get("Error", {}).get("Code", ""))
 
 
 def content_token(data: bytes) -> str:

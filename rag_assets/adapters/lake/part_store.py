@@ -6,21 +6,38 @@ What belongs here: the objects below `parts/`. What does not: which parts there 
 
 import time
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import uuid4
 
 import polars as pl
 
+from rag_assets.adapters.lake.heads import FOOTER_BYTES, each
 from rag_assets.adapters.lake.memory import LakeMemory
 from rag_assets.adapters.lake.object_store import ObjectStore
-from rag_assets.adapters.lake.partition import PartitionKey, damage, decode_rows, encode_part
-from rag_assets.adapters.lake.parts import KEY, Head, Part, by_document, slices, to_fold
+from rag_assets.adapters.lake.partition import (
+    Meta,
+    Partition,
+    PartitionKey,
+    check_footer,
+    damage,
+    decode_rows,
+    encode_part,
+)
+from rag_assets.adapters.lake.parts import (
+    KEY,
+    Head,
+    Part,
+    as_version,
+    by_document,
+    logged,
+    row_sum,
+    slices,
+    to_fold,
+)
 from rag_assets.core.errors import LakeCorruptionError, LakeError
-from rag_assets.core.tables import Schema
+from rag_assets.core.tables import Schema, Table
 
 FOLDER = "parts"
-CONCURRENT = 16  # parts read or written at once
 KEPT_SECONDS = 3600.0  # for readers, in other programs too, that have read an earlier head
 
 
@@ -58,27 +75,49 @@ class PartStore:
         found = by_document(pl.concat([pl.DataFrame(schema=expected), *tables]))
         return found.select(columns or list(schema))
 
-    def replace(
+    def replaced(
         self,
         key: PartitionKey,
-        head: Head,
-        schema: Schema,
-        ids: Collection[str],
+        table: Table,
+        actual: Partition,
+        ids: Collection[str] | None,
         rows: pl.DataFrame,
-    ) -> tuple[Head, pl.DataFrame]:
-        """Replace the rows of documents by others, in new parts; fold parts that need it.
+        *,
+        meta: Meta,
+    ) -> tuple[Head, Meta]:
+        """Write the rows of some documents, or all, as new parts, and fold parts that need it.
 
         Returns:
-            The head that names the parts, to be committed, and the rows removed.
+            The head that names the parts, to be committed, and its metadata.
+
+        Raises:
+            PartMissingError: The head has been replaced since.
+            LakeCorruptionError: A part is damaged; the error's path is the part's.
         """
+        before = actual.meta
+        head, removed, sums = actual.head or Head(), rows.clear(), dict[str, float]()
+        if ids is None or before is None or actual.head is None:
+            head = self._with(replace(head, total=0), head.parts, self._write(key, rows))
+        else:
+            head, removed = self._without(head, table.schema, ids)
+            head, sums = self.folded(key, head, table.schema, rows), {**before.metrics}
+        total = head.total + row_sum(rows, table.version) - row_sum(removed, table.version)
+        sums = table.summed(sums, rows, removed)
+        after = replace(meta, data_version=as_version(total), metrics={**meta.metrics, **sums})
+        log = logged(head.log, before.as_input() if before else None, after.as_input(), ids)
+        return replace(head, log=log, total=total), after
+
+    def _without(
+        self, head: Head, schema: Schema, ids: Collection[str]
+    ) -> tuple[Head, pl.DataFrame]:
+        """Return a head in which all rows of these documents are dead, and those rows."""
         touched = head.holding(ids)
-        kept, removed = dict.fromkeys(head.parts), [pl.DataFrame(schema=schema)]
+        parts, removed = {part.path: part for part in head.parts}, [pl.DataFrame(schema=schema)]
         for part, table in zip(touched, self._tables(touched, schema), strict=True):
             gone = part.living() & table[KEY].is_in(list(ids)).to_numpy()
             removed.append(table.filter(gone))
-            kept[part] = part.only(part.living() & ~gone)
-        after = replace(head, parts=tuple(changed or part for part, changed in kept.items()))
-        return self.folded(key, after, schema, rows), pl.concat(removed)
+            parts[part.path] = part.only(part.living() & ~gone)
+        return replace(head, parts=tuple(parts.values())), pl.concat(removed)
 
     def folded(
         self,
@@ -111,13 +150,24 @@ class PartStore:
         dropped = {path: at for path, at in head.dropped.items() if at > since}
         return replace(head, dropped=dropped), sorted(head.dropped.keys() - dropped.keys())
 
-    def anew(self, key: PartitionKey, head: Head, rows: pl.DataFrame) -> Head:
-        """Write rows in place of all that the head names."""
-        return self._with(replace(head, total=0), head.parts, self._write(key, rows))
-
     def paths(self, key: PartitionKey) -> list[str]:
         """Return the paths of all parts of a partition, and of those below it."""
         return list(self._objects.list(f"{self._folder(key)}/"))
+
+    def check(self, head: Head) -> None:
+        """Read the footers of all parts.
+
+        Raises:
+            PartMissingError: A part does not exist.
+            LakeCorruptionError: A footer is damaged; the error's path is the part's.
+        """
+        for part, tail in zip(head.parts, each(self._tail, head.parts), strict=True):
+            if tail is None:
+                raise PartMissingError(f"{part.path} does not exist in the lake.")
+            check_footer(tail, part.path)
+
+    def _tail(self, part: Part) -> bytes | None:
+        return self._objects.tail(part.path, FOOTER_BYTES)
 
     def damaged(self, head: Head) -> dict[str, tuple[str, bytes]]:
         """Return the parts that are missing or damaged, each with why, and its bytes."""
@@ -145,8 +195,7 @@ class PartStore:
         """Read columns of parts, several at a time."""
         if len(parts) == 1:
             return iter([self._table(parts[0], schema)])
-        with ThreadPoolExecutor(CONCURRENT) as threads:
-            return iter(list(threads.map(lambda part: self._table(part, schema), parts)))
+        return iter(each(lambda part: self._table(part, schema), parts))
 
     def _table(self, part: Part, schema: Schema) -> pl.DataFrame:
         """Read columns of a part. Its name is that of one content for ever."""

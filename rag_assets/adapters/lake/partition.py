@@ -220,14 +220,30 @@ def decode(
     expected = {name: schema[name] for name in columns or schema}
     nothing = Partition(pl.DataFrame(schema=expected), footer.meta, stored, footer.changes)
     if footer.head is not None:
-        try:
-            head = head_of(_table(stored.data, path), footer.head)
-        except (*NO_PARQUET, KeyError, TypeError, ValueError) as error:
-            raise _incompatible(path) from error
-        return replace(nothing, head=head)
+        return replace(nothing, head=_head(stored.data, footer.head, path))
     if footer.meta is None:
         return nothing
     return replace(nothing, table=decode_rows(stored.data, expected, path))
+
+
+def decode_head(data: bytes, path: str) -> Head | None:
+    """Return the head that a Parquet file holds; None if it is a whole partition.
+
+    Raises:
+        LakeCorruptionError: It is damaged.
+        LakeError: It is not one of this release's.
+    """
+    footer = decode_footer(data, path)
+    return None if footer.head is None else _head(data, footer.head, path)
+
+
+def _head(data: bytes, footer: Mapping[str, Any], path: str) -> Head:
+    try:
+        return head_of(pl.read_parquet(io.BytesIO(data)), footer)
+    except NO_PARQUET as error:
+        raise _corrupt(path, error) from error
+    except (KeyError, TypeError, ValueError):
+        raise _incompatible(path) from None
 
 
 def decode_rows(data: bytes, expected: Schema, path: str) -> pl.DataFrame:
@@ -252,13 +268,6 @@ def decode_rows(data: bytes, expected: Schema, path: str) -> pl.DataFrame:
     return table
 
 
-def _table(data: bytes, path: str) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(io.BytesIO(data))
-    except NO_PARQUET as error:
-        raise _corrupt(path, error) from error
-
-
 def footer_bytes(tail: bytes) -> int:
     """Return the footer's size: a Parquet file ends with it, its 4-byte length, and `PAR1`."""
     return int.from_bytes(tail[-8:-4], "little") + 8 if tail.endswith(MAGIC) else 0
@@ -271,10 +280,7 @@ def decode_footer(data: bytes, path: str) -> Footer:
         LakeCorruptionError: It is damaged.
         LakeError: It is not one of this release's.
     """
-    try:
-        metadata = pl.read_parquet_metadata(io.BytesIO(data))
-    except NO_PARQUET as error:
-        raise _corrupt(path, error) from error
+    metadata = check_footer(data, path)
     try:
         footer: Any = json.loads(metadata[META_KEY])
         facts, changes = footer.get("lake", {}), footer["changes"]
@@ -290,6 +296,18 @@ def decode_footer(data: bytes, path: str) -> Footer:
     except (KeyError, TypeError, AttributeError, ValueError):
         raise _incompatible(path) from None
     return Footer(meta, facts, changes, head=footer.get("head"))
+
+
+def check_footer(data: bytes, path: str) -> dict[str, str]:
+    """Return the metadata in a footer, given the end of the file.
+
+    Raises:
+        LakeCorruptionError: It is damaged.
+    """
+    try:
+        return pl.read_parquet_metadata(io.BytesIO(data))
+    except NO_PARQUET as error:
+        raise _corrupt(path, error) from error
 
 
 def remedy(path: str) -> str:

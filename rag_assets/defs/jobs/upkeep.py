@@ -24,6 +24,7 @@ from rag_assets.models.promotion import Promotion
 from rag_assets.models.registry import ModelRegistry, maintained_collections
 from rag_assets.pipeline.audit import Damage, dropped, set_aside_corrupt
 from rag_assets.pipeline.audit import audit as audit_collection
+from rag_assets.pipeline.compaction import compact_lake
 from rag_assets.pipeline.embedding import drop_unused
 from rag_assets.pipeline.listing import accept_removal
 
@@ -163,7 +164,7 @@ def accept_doubted_removal() -> None:
 
 @dg.op
 def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> None:
-    """Compact the collections and remove orphans."""
+    """Compact the collections and the lake, and remove orphans."""
     with index.open() as opened:
         names = [target.name for target in maintained_collections(opened) if target.exists]
         for name in names:
@@ -178,11 +179,14 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
             context.log.info("Removed %s %s: %s.", orphan.kind, orphan.name, orphan.why)
         dropped = drop_unused(opened)
         context.log.info("Dropped %d vectors that were unused for too long.", dropped)
+        folded = compact_lake(opened)
+        context.log.info("Folded or removed %d parts of the lake's partitions.", folded)
     context.add_output_metadata(
         {
             "collections compacted": len(names),
             "orphans removed": len(orphans),
             "unused vectors dropped": dropped,
+            "parts folded or removed": folded,
         }
     )
 
@@ -193,8 +197,9 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
     tags={Tag.WRITES: "models"},
     description="Have Milvus merge small and partly deleted segments, and remove orphans: vectors"
     " and collections of retired models, checkpoints that no run will resume. Drop vectors that"
-    " have been unused for longer than RAG_ASSETS_VECTOR_GRACE_SECONDS.",
+    " have been unused for longer than RAG_ASSETS_VECTOR_GRACE_SECONDS. Write small parts of the"
+    " lake's partitions together, and remove those that a killed run has left.",
 )
 def compact() -> None:
-    """Compact the collections and remove orphans."""
+    """Compact the collections and the lake, and remove orphans."""
     compact_storage()
