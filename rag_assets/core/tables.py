@@ -134,11 +134,13 @@ class Table:
         schema: The columns; `document_id` is one of them.
         version: Those that the data version is a digest of.
         sums: Metric → its value for some rows; those of two sets of rows add up.
+        lookup: A column of digests by which rows are found too; empty if there is none.
     """
 
     schema: Schema
     version: tuple[str, ...]
     sums: Mapping[str, pl.Expr] = field(default_factory=dict)
+    lookup: str = ""
 
     def summed(
         self, before: Mapping[str, float], added: pl.DataFrame, removed: pl.DataFrame
@@ -165,13 +167,14 @@ CHUNKS_TABLE = Table(
 def embeddings_table(spec: ModelSpec) -> Table:
     """Return the table of `embeddings` for a model: a vector for each text of each document."""
     schema = {"document_id": pl.String()} | vectors_schema(spec)
-    return Table(schema, ("document_id", "text_digest"))
+    return Table(schema, ("document_id", "text_digest"), lookup="text_digest")
 
 
 def unused_vectors_table(spec: ModelSpec) -> Table:
     """Return the table of the vectors of a model whose texts their document has no more."""
     schema = embeddings_table(spec).schema | {"unused_since": pl.Datetime("us", "UTC")}
-    return Table(schema, ("document_id", "text_digest", "unused_since"))
+    version = ("document_id", "text_digest", "unused_since")
+    return Table(schema, version, lookup="text_digest")
 
 
 def shortened(column: str, length: int) -> pl.Expr:

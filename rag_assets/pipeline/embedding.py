@@ -466,11 +466,17 @@ def _existing_vectors(
 def _reusable(
     run: ModelRun, shard: str, texts: pl.DataFrame, ids: Set[str] | None, shared: SharedVectors
 ) -> pl.DataFrame:
-    """Return the vectors that texts of documents have outside of the shard's partition."""
+    """Return the vectors that texts have elsewhere: of other documents, unused, in other shards."""
     if texts.is_empty():
         return pl.DataFrame(schema=run.vectors)
-    unused = run.unused(shard, ids).select(list(run.vectors))
-    elsewhere = pl.concat([unused, shared.of(texts), run.same_signature_vectors(shard, ids)])
+    digests, columns = texts["text_digest"], list(run.vectors)
+    stores = (
+        (run.key(shard), run.table, run.open(shard)),
+        (run.unused_key(shard), run.unused_table, run.open_unused(shard)),
+    )
+    here = [run.lake.find(*store, digests).select(columns) for store in stores]
+    same_signature = run.same_signature_vectors(shard, ids)
+    elsewhere = pl.concat([*here, shared.of(texts), same_signature])
     return elsewhere.join(texts, "text_digest", "semi").unique("text_digest")
 
 

@@ -146,6 +146,19 @@ class Lake:
         with self._reading_parts(key, opened.token):
             return twice(partial(self._parts.rows, opened.head, schema, columns, ids))
 
+    def find(
+        self, key: PartitionKey, table: Table, opened: Partition, values: pl.Series
+    ) -> pl.DataFrame:
+        """Read the rows with one of these values in the column by which the table is looked up.
+
+        Raises:
+            LakeError: As `rows`.
+        """
+        if opened.head is None:
+            return opened.table.filter(pl.col(table.lookup).is_in(values.implode()))
+        with self._reading_parts(key, opened.token):
+            return twice(partial(self._parts.find, opened.head, table, values))
+
     @contextmanager
     def _reading_parts(self, key: PartitionKey, token: str | None) -> Iterator[None]:
         """Tell whether a part is missing because a newer head names others, or is lost."""
@@ -321,8 +334,8 @@ class Lake:
             meta = replace(meta, metrics={**meta.metrics, **table.summed({}, rows, rows.clear())})
         elif loose := to_compact(head.parts):
             with self._reading_parts(key, actual.token):
-                head = self._parts.folded(key, head, table.schema, actual.table.clear(), loose)
-        named = {part.path for part in head.parts} | head.dropped.keys()
+                head = self._parts.folded(key, head, table, actual.table.clear(), loose)
+        named = head.named
         unnamed = [path for path in listed if path not in named]
         if head != actual.head or unnamed or self._parts.forgotten(head)[1]:
             self._commit(key, replace(head, sweeps=head.sweeps + 1), meta, actual)

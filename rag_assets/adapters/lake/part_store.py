@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from rag_assets.adapters.lake.heads import FOOTER_BYTES, each
@@ -25,10 +27,12 @@ from rag_assets.adapters.lake.partition import (
 )
 from rag_assets.adapters.lake.parts import (
     KEY,
+    KEYED_BYTES,
     Head,
     Part,
     as_version,
     by_document,
+    fingerprints,
     logged,
     row_sum,
     slices,
@@ -75,6 +79,38 @@ class PartStore:
         found = by_document(pl.concat([pl.DataFrame(schema=expected), *tables]))
         return found.select(columns or list(schema))
 
+    def find(self, head: Head, table: Table, values: pl.Series) -> pl.DataFrame:
+        """Read the rows that have one of these values in the table's `lookup`.
+
+        Of parts without any, only the fingerprints are read.
+
+        Raises:
+            LakeError: As `rows`.
+        """
+        wanted = fingerprints(values)
+        found = each(lambda part: self._fingerprints(part, table), head.parts)
+        parts = [
+            part
+            for part, known in zip(head.parts, found, strict=True)
+            if np.isin(known, wanted).any()
+        ]
+        living = map(self._living, parts, self._tables(parts, table.schema))
+        rows = pl.concat([pl.DataFrame(schema=table.schema), *living])
+        return rows.filter(pl.col(table.lookup).is_in(values.implode()))
+
+    def _fingerprints(self, part: Part, table: Table) -> npt.NDArray[np.uint64]:
+        known: npt.NDArray[np.uint64] | None = None
+        if part.keys:
+            known = self._memory.get(part.keys, "") if self._memory else None
+        if part.keys and known is None:
+            stored = self._objects.get(part.keys)
+            if stored and len(stored.data) == 8 * part.rows:  # else the rows tell
+                known = np.frombuffer(stored.data, "<u8")
+                self._remember(part.keys, known, known.nbytes)
+        if known is None:
+            known = fingerprints(self._table(part, {table.lookup: pl.String()})[table.lookup])
+        return known
+
     def replaced(
         self,
         key: PartitionKey,
@@ -97,10 +133,10 @@ class PartStore:
         before = actual.meta
         head, removed, sums = actual.head or Head(), rows.clear(), dict[str, float]()
         if ids is None or before is None or actual.head is None:
-            head = self._with(replace(head, total=0), head.parts, self._write(key, rows))
+            head = self._with(replace(head, total=0), head.parts, self._write(key, table, rows))
         else:
             head, removed = self._without(head, table.schema, ids)
-            head, sums = self.folded(key, head, table.schema, rows), {**before.metrics}
+            head, sums = self.folded(key, head, table, rows), {**before.metrics}
         total = head.total + row_sum(rows, table.version) - row_sum(removed, table.version)
         sums = table.summed(sums, rows, removed)
         after = replace(meta, data_version=as_version(total), metrics={**meta.metrics, **sums})
@@ -123,22 +159,23 @@ class PartStore:
         self,
         key: PartitionKey,
         head: Head,
-        schema: Schema,
+        table: Table,
         rows: pl.DataFrame,
         parts: Collection[Part] | None = None,
     ) -> Head:
         """Write rows as new parts, with the living rows of parts that are folded into them."""
         gone = list(to_fold(head.parts) if parts is None else parts)
         living = [part for part in gone if part.live]
-        tables = zip(living, self._tables(living, schema), strict=True)
-        rows = pl.concat([*(self._living(part, table) for part, table in tables), rows])
-        return self._with(head, gone, self._write(key, rows))
+        tables = zip(living, self._tables(living, table.schema), strict=True)
+        rows = pl.concat([*(self._living(part, old) for part, old in tables), rows])
+        return self._with(head, gone, self._write(key, table, rows))
 
     @staticmethod
     def _with(head: Head, gone: Collection[Part], written: Collection[Part]) -> Head:
         names = {part.path for part in gone}
         kept = (part for part in head.parts if part.path not in names)
-        dropped = {**head.dropped, **dict.fromkeys(sorted(names), time.time())}
+        objects = (path for part in gone for path in part.objects)
+        dropped = {**head.dropped, **dict.fromkeys(objects, time.time())}
         return replace(head, parts=(*kept, *written), dropped=dropped)
 
     def forgotten(self, head: Head) -> tuple[Head, list[str]]:
@@ -208,18 +245,23 @@ class PartStore:
         table = decode_rows(stored.data, schema, part.path)
         if table.height != part.rows:
             raise LakeCorruptionError(part.path, f"it has {table.height} rows, not {part.rows}")
-        self._remember(part.path, table)
+        self._remember(part.path, table, int(table.estimated_size()))
         return table
 
-    def _write(self, key: PartitionKey, rows: pl.DataFrame) -> list[Part]:
-        return [self._added(f"{self._folder(key)}/{uuid4().hex}.parquet", s) for s in slices(rows)]
+    def _write(self, key: PartitionKey, table: Table, rows: pl.DataFrame) -> list[Part]:
+        return [
+            self._added(f"{self._folder(key)}/{uuid4().hex}", table, few) for few in slices(rows)
+        ]
 
-    def _added(self, path: str, rows: pl.DataFrame) -> Part:
-        data = encode_part(rows)
+    def _added(self, name: str, table: Table, rows: pl.DataFrame) -> Part:
+        path, keys, data = f"{name}.parquet", "", encode_part(rows)
+        if table.lookup and len(data) >= KEYED_BYTES:
+            keys = f"{name}.keys"
+            self._objects.add(keys, fingerprints(rows[table.lookup]).tobytes())
         self._objects.add(path, data)
-        self._remember(path, rows)
-        return Part(path, rows.height, len(data), rows[KEY][0], rows[KEY][-1])
+        self._remember(path, rows, int(rows.estimated_size()))
+        return Part(path, rows.height, len(data), rows[KEY][0], rows[KEY][-1], keys)
 
-    def _remember(self, path: str, table: pl.DataFrame) -> None:
+    def _remember(self, path: str, content: object, size: int) -> None:
         if self._memory is not None:
-            self._memory.keep(path, "", table, int(table.estimated_size()))
+            self._memory.keep(path, "", content, size)

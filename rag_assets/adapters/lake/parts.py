@@ -28,6 +28,7 @@ MAGNITUDE = 3  # bits of a part's size
 LOG_COMMITS = 64
 LOG_BYTES = 4_000  # of document ids in the log, but for the last commit's
 COMMIT_BYTES = 32_000  # of document ids of one commit; one with more counts as a change of all
+KEYED_BYTES = 64 << 10  # of a part's object; of smaller ones, the rows are read for fingerprints
 VERSION_BITS = 128
 
 HEAD: Schema = {
@@ -36,6 +37,7 @@ HEAD: Schema = {
     "size": pl.Int64(),  # bytes of the object
     "first": pl.String(),  # document_id of the first row; rows are sorted by it
     "last": pl.String(),
+    "keys": pl.String(),  # key of the object with its fingerprints, if it has one
     "dead": pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()})),  # rows not to be read
 }
 
@@ -71,6 +73,7 @@ class Part:
         size: Its bytes.
         first: The first row's document.
         last: The last row's.
+        keys: The object with the fingerprints of its rows; empty if there is none.
         dead: Rows that have been replaced or removed since.
     """
 
@@ -79,7 +82,13 @@ class Part:
     size: int
     first: str
     last: str
+    keys: str = ""
     dead: tuple[Run, ...] = ()
+
+    @property
+    def objects(self) -> list[str]:
+        """The objects that it consists of."""
+        return [self.path, *([self.keys] if self.keys else [])]
 
     @property
     def live(self) -> int:
@@ -125,10 +134,15 @@ class Head:
         return sum(part.live for part in self.parts)
 
     @property
+    def named(self) -> set[str]:
+        """The objects of its parts, and of those that it has dropped not long ago."""
+        return {path for part in self.parts for path in part.objects} | self.dropped.keys()
+
+    @property
     def table(self) -> pl.DataFrame:
         """The parts as the head's table."""
         rows = [
-            (part.path, part.rows, part.size, part.first, part.last, part.dead)
+            (part.path, part.rows, part.size, part.first, part.last, part.keys or None, part.dead)
             for part in self.parts
         ]
         return pl.DataFrame(rows, HEAD, orient="row")
@@ -158,8 +172,16 @@ class Head:
 def head_of(table: pl.DataFrame, footer: Mapping[str, Any]) -> Head:
     """Return the head from its table and footer."""
     parts = (
-        replace(Part(*row[:5]), dead=tuple(Run(run["start"], run["end"]) for run in row[5]))
-        for row in table.select(list(HEAD)).iter_rows()
+        Part(
+            path=row["part"],
+            rows=row["rows"],
+            size=row["size"],
+            first=row["first"],
+            last=row["last"],
+            keys=row["keys"] or "",
+            dead=tuple(Run(run["start"], run["end"]) for run in row["dead"]),
+        )
+        for row in table.iter_rows(named=True)
     )
     log = (Commit(Input(*state), tuple(ids)) for state, ids in footer["log"])
     total = int(footer["total"], 16)
@@ -237,6 +259,11 @@ def slices(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
 def by_document(rows: pl.DataFrame) -> pl.DataFrame:
     """Sort rows by document; those of a document stay in their order."""
     return rows if rows[KEY].is_sorted() else rows.sort(KEY, maintain_order=True)
+
+
+def fingerprints(digests: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """Return the first 64 bits of hexadecimal digests."""
+    return np.frombuffer(b"".join(bytes.fromhex(digest[:16]) for digest in digests), "<u8")
 
 
 def row_sum(rows: pl.DataFrame, columns: Iterable[str]) -> int:
