@@ -55,7 +55,7 @@ def crash_at(pipeline: Pipeline, boundary: int, *, after: bool) -> Iterator[Call
 
     with pytest.MonkeyPatch.context() as patch:
         objects = pipeline.lake._objects
-        for owner, names in ((objects, ("put", "delete")), (pipeline.store, STORE_STEPS)):
+        for owner, names in ((objects, ("put", "add", "delete")), (pipeline.store, STORE_STEPS)):
             for name in names:
                 patch.setattr(owner, name, dying(getattr(owner, name)))
         yield lambda: begun[0]

@@ -92,7 +92,7 @@ def test_an_older_run_that_commits_after_a_newer_one_loses(
         other.write("1.md", document("newer"))
         other.run()
 
-    monkeypatch.setattr(filled.lake, "commit", once(newer, filled.lake.commit))
+    monkeypatch.setattr(filled.lake, "replace", once(newer, filled.lake.replace))
     filled.parse_and_chunk_all()
     filled.embed_all()
     filled.sync_all()
@@ -208,7 +208,7 @@ def test_a_listing_that_was_overtaken_is_made_again(
         other.write("1.md", document("newer"))
         look_up(other.lake, other.source, {"1.md"}, other.shards)
 
-    monkeypatch.setattr(filled.lake, "commit", once(overtake, filled.lake.commit))
+    monkeypatch.setattr(filled.lake, "replace", once(overtake, filled.lake.replace))
     list_source(filled.lake, filled.source, filled.shards, filled.shards)
 
     assert filled.list_all()["listing.changed"] == 0  # the newer one was not put back
