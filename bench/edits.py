@@ -30,9 +30,10 @@ import numpy as np
 from bench.machine import described, report
 from bench.throughput import WORDS
 from rag_assets.adapters.embedders.embedder import Embedder
-from rag_assets.adapters.lake.lake import Lake, LakeMemory
+from rag_assets.adapters.lake.lake import Lake, LakeMemory, PartitionKey
 from rag_assets.adapters.lake.object_store import FolderStore
 from rag_assets.core.documents.chunking import ChunkLimits
+from rag_assets.core.names import Asset
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.embedding import SharedVectors, embed_shard
 from rag_assets.pipeline.listing import list_source, look_up
@@ -103,8 +104,12 @@ def follow(pipeline: Pipeline, chunker: Chunker, ids: set[str]) -> None:
     """Take changed documents through all steps."""
     [shard] = pipeline.shards
     look_up(pipeline.lake, pipeline.source, ids, pipeline.shards)
+    chunks = PartitionKey(Asset.CHUNKS, shard)
+    before = pipeline.lake.meta(chunks)
     parse_shard(pipeline.lake, pipeline.parser(), shard, 256)
     chunk_shard(pipeline.lake, chunker, shard)
+    if pipeline.lake.meta(chunks) == before:
+        return  # no model is told
     run = pipeline.model_run()
     embed_shard(run, shard, SharedVectors(run.vectors))
     sync_shard(pipeline.target(), shard)

@@ -28,6 +28,7 @@ REQUESTS = {
     "get": "GET",
     "tail": "GET of a footer",
     "put": "PUT",
+    "add": "PUT of a part",
     "list": "LIST",
     "delete": "DELETE",
 }
@@ -64,8 +65,8 @@ def requests_counted() -> Iterator[Counter[str]]:
 
 def lake_bytes(settings: Settings) -> int:
     """Return the bytes of all objects in the lake."""
-    files = Path(settings.lake.removeprefix("file://")).rglob("*.parquet")
-    return sum(file.stat().st_size for file in files)
+    files = Path(settings.lake.removeprefix("file://")).rglob("[!.]*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def footprint(settings: Settings, step: str, shards: list[str]) -> dict[str, Any]:

@@ -284,7 +284,7 @@ class Platform:
         return all(run.job_name == Job.STREAM for run in self.instance.get_runs(unfinished))
 
     def used(self) -> dict[str, float]:
-        """Return the processor seconds of the standing run, and the bytes of its events."""
+        """Return the processor seconds of the standing run, and the bytes that it has written."""
         run = self.standing()
         assert run is not None
         found = run_process(self.instance, run.run_id)
@@ -294,6 +294,7 @@ class Platform:
         return {
             "cpu": sum(sum(one.cpu_times()[:2]) for one in processes),
             "events": float(self._events(run.run_id)),
+            "lake": self._lake_written(),
             "embedding": sum(
                 event.metric("seconds")
                 for event in recent(self.instance, Asset.EMBEDDINGS, 10_000)
@@ -312,14 +313,15 @@ class Platform:
                     total += database.execute(query, (run_id,)).fetchone()[0] or 0
         return total
 
-    def lake_bytes(self) -> float:
-        """Return the bytes that a change of one document has written: its shard's partitions."""
+    def _lake_written(self) -> float:
+        """Return the bytes written to the lake: all parts, none of which is an hour old, and heads.
+
+        Each part came with a head of about the size that heads have now.
+        """
         lake = self.home / "lake"
-        total = 0.0
-        for asset in (*("source_files", "parsed_documents", "chunks"), "embeddings", "collection"):
-            sizes = [path.stat().st_size for path in (lake / asset).rglob("*.parquet")]
-            total += sum(sizes) / len(sizes) * (2 if asset == Asset.COLLECTION else 1)
-        return total
+        parts = [path.stat().st_size for path in (lake / "parts").rglob("*.parquet")]
+        heads = [path.stat().st_size for path in (lake / "chunks").glob("*.parquet")]
+        return sum(parts) + len(parts) * sum(heads) / max(1, len(heads))
 
 
 @contextmanager
@@ -556,7 +558,7 @@ class Measuring:
                 "cpu_seconds_a_change": round(spent["cpu"], 3),
                 "embedding_seconds_a_change": round(spent["embedding"], 4),
                 "event_kB_a_change": round(spent["events"] / 1000, 1),
-                "lake_kB_a_change": round(platform.lake_bytes() / 1000, 1),
+                "lake_kB_a_change": round(spent["lake"] / 1000, 1),
                 "load": round(load, 1),
                 "p50_by_kind": {kind: summary(some)["p50"] for kind, some in times.items()},
             }

@@ -225,8 +225,10 @@ class PartStore:
     def _living(
         part: Part, table: pl.DataFrame, ids: Collection[str] | None = None
     ) -> pl.DataFrame:
-        found = table.filter(part.living()) if part.dead else table
-        return found if ids is None else found.filter(pl.col(KEY).is_in(list(ids)))
+        chosen = part.living()
+        if ids is not None:
+            chosen &= table[KEY].is_in(list(ids)).to_numpy()
+        return table if chosen.all() else table.filter(chosen)
 
     def _tables(self, parts: Sequence[Part], schema: Schema) -> Iterator[pl.DataFrame]:
         """Read columns of parts, several at a time."""
