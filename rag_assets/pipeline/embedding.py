@@ -135,6 +135,10 @@ class ModelRun:
         ids = ids if opened.head else None
         return self.lake.rows(self.key(shard), self.table.schema, opened, ids, columns)
 
+    def find(self, shard: str, digests: pl.Series) -> pl.DataFrame:
+        """Read a shard's vectors of some texts, of whatever document."""
+        return self.lake.find(self.key(shard), self.table, self.open(shard), digests)
+
     def open_unused(self, shard: str) -> Partition:
         """Open the vectors that are kept although their document has the text no more."""
         found = self.lake.open(self.unused_key(shard), self.unused_table.schema)
@@ -191,10 +195,7 @@ class SharedVectors:
 
     @classmethod
     def between(cls, run: ModelRun, shards: list[str]) -> "SharedVectors":
-        """Collect the vectors that one shard has and another lacks, before any shard is changed.
-
-        Of each shard, only the documents are looked at that have changed since it was embedded.
-        """
+        """Collect the vectors that one shard has and another lacks, before any shard is changed."""
         shared = cls(run.vectors)
         if len(shards) > 1:
             pending = {}
@@ -204,9 +205,9 @@ class SharedVectors:
                         pending[shard] = run.lake.update(partial(_missing_digests, run, shard))
             missing = pl.concat([pl.Series(dtype=pl.String), *pending.values()])
             shared._missing_twice = missing.filter(missing.is_duplicated()).unique()
-            for shard in pending if len(missing) else ():
+            for shard in shards if len(missing) else ():
                 with _left_to_its_turn(shard):
-                    shared._keep(run.lake.update(partial(_useful, run, shard, missing)), missing)
+                    shared._keep(run.lake.update(partial(run.find, shard, missing)), missing)
         return shared
 
     def offer(self, computed: pl.DataFrame) -> None:
@@ -437,14 +438,6 @@ def _missing_digests(run: ModelRun, shard: str) -> pl.Series:
     return Pending.read(run, shard, columns=(PAIR, PAIR)).missing["text_digest"]
 
 
-def _useful(run: ModelRun, shard: str, digests: pl.Series) -> pl.DataFrame:
-    """Return the vectors of changed documents of a shard, if they have any of these texts."""
-    useful = pl.col("text_digest").is_in(digests.implode())
-    if Pending.read(run, shard, columns=(PAIR, PAIR)).vectors.filter(useful).is_empty():
-        return pl.DataFrame(schema=run.vectors)
-    return Pending.read(run, shard).vectors.filter(useful)
-
-
 def _existing_vectors(
     run: ModelRun, shard: str, pending: Pending, shared: SharedVectors
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -470,11 +463,9 @@ def _reusable(
     if texts.is_empty():
         return pl.DataFrame(schema=run.vectors)
     digests, columns = texts["text_digest"], list(run.vectors)
-    stores = (
-        (run.key(shard), run.table, run.open(shard)),
-        (run.unused_key(shard), run.unused_table, run.open_unused(shard)),
-    )
-    here = [run.lake.find(*store, digests).select(columns) for store in stores]
+    key, opened = run.unused_key(shard), run.open_unused(shard)
+    unused = run.lake.find(key, run.unused_table, opened, digests)
+    here = [run.find(shard, digests).select(columns), unused.select(columns)]
     same_signature = run.same_signature_vectors(shard, ids)
     elsewhere = pl.concat([*here, shared.of(texts), same_signature])
     return elsewhere.join(texts, "text_digest", "semi").unique("text_digest")

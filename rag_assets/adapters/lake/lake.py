@@ -37,9 +37,6 @@ from rag_assets.adapters.lake.parts import (
     KEY,
     Head,
     Input,
-    Part,
-    logged,
-    to_compact,
 )
 from rag_assets.adapters.lake.set_aside import set_aside
 from rag_assets.core.errors import (
@@ -321,27 +318,19 @@ class Lake:
         """
         listed = self._parts.paths(key)
         actual = self._heads.read(key.path, table.schema)
-        head, meta, loose = actual.head, actual.meta, list[Part]()
-        if meta is None:
+        if actual.meta is None:
             return 0
-        if head is None:
-            rows = actual.table
-            if rows[KEY].null_count():  # vectors of an earlier release, until they are written
-                return 0
-            head, _ = self._parts.replaced(key, table, actual, None, rows, meta=meta)
-            state = meta.as_input()  # stays, as others have recorded it
-            head = replace(head, log=logged((), state, state, None))
-            meta = replace(meta, metrics={**meta.metrics, **table.summed({}, rows, rows.clear())})
-        elif loose := to_compact(head.parts):
-            with self._reading_parts(key, actual.token):
-                head = self._parts.folded(key, head, table, actual.table.clear(), loose)
-        named = head.named
-        unnamed = [path for path in listed if path not in named]
+        with self._reading_parts(key, actual.token):
+            compacted = self._parts.compacted(key, table, actual)
+        if compacted is None:  # vectors of an earlier release, until they are written
+            return 0
+        head, meta = compacted
+        unnamed = sorted({*listed} - head.named)
         if head != actual.head or unnamed or self._parts.forgotten(head)[1]:
             self._commit(key, replace(head, sweeps=head.sweeps + 1), meta, actual)
         for path in unnamed:
             self._objects.delete(path)
-        return len(loose) + len(unnamed)
+        return len(unnamed) + len(head.dropped.keys() - (actual.head or Head()).dropped.keys())
 
     def update(self, attempt: Callable[[], Result]) -> Result:
         """Run `attempt` (read, work, commit), and repeat it while another writer commits first.

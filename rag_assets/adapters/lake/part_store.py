@@ -36,6 +36,7 @@ from rag_assets.adapters.lake.parts import (
     logged,
     row_sum,
     slices,
+    to_compact,
     to_fold,
 )
 from rag_assets.core.errors import LakeCorruptionError, LakeError
@@ -169,6 +170,28 @@ class PartStore:
         tables = zip(living, self._tables(living, table.schema), strict=True)
         rows = pl.concat([*(self._living(part, old) for part, old in tables), rows])
         return self._with(head, gone, self._write(key, table, rows))
+
+    def compacted(
+        self, key: PartitionKey, table: Table, actual: Partition
+    ) -> tuple[Head, Meta] | None:
+        """Write parts that are not full or partly dead together; give a whole partition parts.
+
+        Returns:
+            The head, to be committed if it differs, and its metadata, whose state is the same as
+            before; None if the rows of a whole partition have no documents.
+        """
+        head, meta, nothing = actual.head, actual.meta, actual.table.clear()
+        assert meta is not None
+        if head is not None:
+            loose = to_compact(head.parts)
+            return (self.folded(key, head, table, nothing, loose) if loose else head), meta
+        if actual.table[KEY].null_count():
+            return None
+        head, _ = self.replaced(key, table, actual, None, actual.table, meta=meta)
+        state = meta.as_input()  # as others have recorded it
+        sums = table.summed({}, actual.table, nothing)
+        head = replace(head, log=logged((), state, state, None))
+        return head, replace(meta, metrics={**meta.metrics, **sums})
 
     @staticmethod
     def _with(head: Head, gone: Collection[Part], written: Collection[Part]) -> Head:
