@@ -314,7 +314,7 @@ class Platform:
         return total
 
     def _lake_written(self) -> float:
-        """Return the bytes written to the lake: all parts, none of which is an hour old, and heads.
+        """Return the bytes written to the lake: parts that have not been deleted yet, and heads.
 
         Each part came with a head of about the size that heads have now.
         """

@@ -376,7 +376,7 @@ class Intake(_Thread):
         """
         stream, others = self.stream, told - result.edited - result.added
         shards = sorted({shard_of(document_id, stream.shards) for document_id in others})
-        sound, _ = stream.lake.read_sound(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS)
+        sound, _ = stream.lake.read_sound(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS, others)
         known = {i for partition in sound.values() for i in partition.table["document_id"]}
         parsed = others & known
         added = result.added | (others - parsed) if new else result.added

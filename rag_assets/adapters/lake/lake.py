@@ -183,12 +183,16 @@ class Lake:
         return dict(zip(shards, each(read, shards), strict=True))
 
     def read_sound(
-        self, asset: str, shards: Sequence[str], schema: Schema
+        self,
+        asset: str,
+        shards: Sequence[str],
+        schema: Schema,
+        ids: Collection[str] | None = None,
     ) -> tuple[dict[str, Partition], list[str]]:
         """Read the partitions of several shards; also return why others cannot be read."""
 
         def read(shard: str) -> Partition | LakeError:
-            return or_error(lambda: self.read(PartitionKey(asset, shard), schema))
+            return or_error(lambda: self.read(PartitionKey(asset, shard), schema, ids=ids))
 
         found = dict(zip(shards, each(read, shards), strict=True))
         sound = {shard: part for shard, part in found.items() if isinstance(part, Partition)}

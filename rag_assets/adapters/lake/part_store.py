@@ -43,7 +43,8 @@ from rag_assets.core.errors import LakeCorruptionError, LakeError
 from rag_assets.core.tables import Schema, Table
 
 FOLDER = "parts"
-KEPT_SECONDS = 3600.0  # for readers, in other programs too, that have read an earlier head
+KEPT_SECONDS = 600.0  # for readers, in other programs too, that have read an earlier head
+KEPT = 64  # dropped objects that a head names at most
 
 
 class PartMissingError(LakeError):
@@ -202,12 +203,13 @@ class PartStore:
         return replace(head, parts=(*kept, *written), dropped=dropped)
 
     def forgotten(self, head: Head) -> tuple[Head, list[str]]:
-        """Return the head without the parts that were dropped long ago, and those parts.
+        """Return the head without what was dropped long ago, or before many others; and that.
 
-        They may be deleted once that head is committed.
+        It may be deleted once that head is committed.
         """
         since = time.time() - KEPT_SECONDS
-        dropped = {path: at for path, at in head.dropped.items() if at > since}
+        newest = sorted(head.dropped.items(), key=lambda item: item[1])[-KEPT:]
+        dropped = {path: at for path, at in newest if at > since}
         return replace(head, dropped=dropped), sorted(head.dropped.keys() - dropped.keys())
 
     def paths(self, key: PartitionKey) -> list[str]:
