@@ -294,7 +294,6 @@ class Platform:
         return {
             "cpu": sum(sum(one.cpu_times()[:2]) for one in processes),
             "events": float(self._events(run.run_id)),
-            "lake": self._lake_written(),
             "embedding": sum(
                 event.metric("seconds")
                 for event in recent(self.instance, Asset.EMBEDDINGS, 10_000)
@@ -312,16 +311,6 @@ class Platform:
                     query = "select sum(length(event)) from event_logs where run_id = ?"
                     total += database.execute(query, (run_id,)).fetchone()[0] or 0
         return total
-
-    def _lake_written(self) -> float:
-        """Return the bytes written to the lake: parts that have not been deleted yet, and heads.
-
-        Each part came with a head of about the size that heads have now.
-        """
-        lake = self.home / "lake"
-        parts = [path.stat().st_size for path in (lake / "parts").rglob("*.parquet")]
-        heads = [path.stat().st_size for path in (lake / "chunks").glob("*.parquet")]
-        return sum(parts) + len(parts) * sum(heads) / max(1, len(heads))
 
 
 @contextmanager
@@ -558,7 +547,6 @@ class Measuring:
                 "cpu_seconds_a_change": round(spent["cpu"], 3),
                 "embedding_seconds_a_change": round(spent["embedding"], 4),
                 "event_kB_a_change": round(spent["events"] / 1000, 1),
-                "lake_kB_a_change": round(spent["lake"] / 1000, 1),
                 "load": round(load, 1),
                 "p50_by_kind": {kind: summary(some)["p50"] for kind, some in times.items()},
             }
