@@ -77,7 +77,7 @@ KINDS = ("edit", "edit", "add", "delete", "rename")
 RATES = (1, 10, 50)
 COLUMNS = (
     *("source", "p50", "p95", "p99", "cpu_seconds_a_change", "embedding_seconds_a_change"),
-    *("milvus_seconds_a_change", "event_kB_a_change", "lake_kB_a_change"),
+    *("milvus_seconds_a_change", "event_kB_a_change"),
 )
 FLOOR = "floor: the functions in a loop"
 MINUTE = 60.0
