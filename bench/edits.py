@@ -25,10 +25,9 @@ from statistics import median
 from typing import Any
 
 import click
-import numpy as np
 
 from bench.machine import described, report
-from bench.throughput import WORDS
+from bench.throughput import WORDS, LookUp
 from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.lake.lake import Lake, LakeMemory, PartitionKey
 from rag_assets.adapters.lake.object_store import FolderStore
@@ -46,18 +45,6 @@ CHUNKS = 10
 CHARACTERS = 800  # of a chunk, about
 MEMORY = 512 << 20
 KINDS = ("edit", "delete", "rename", "touch")
-
-
-class LookUp:
-    """An embedding backend that costs nothing: rows of a table, by the text's hash."""
-
-    def __init__(self, dimension: int) -> None:
-        table = np.random.default_rng(0).normal(size=(4096, dimension)).astype(np.float32)
-        self._table = table / np.linalg.norm(table, axis=1, keepdims=True)
-
-    def encode(self, texts: list[str]) -> Any:
-        """Return a row of the table for each text."""
-        return self._table[[hash(text) % len(self._table) for text in texts]]
 
 
 def document(number: int) -> str:

@@ -93,8 +93,8 @@ def inside_assets() -> Iterator[dict[str, float]]:
 class LookUp:
     """An embedding backend that costs nothing: rows of a table, by the text's hash."""
 
-    def __init__(self) -> None:
-        table = np.random.default_rng(0).normal(size=(4096, DIMENSION)).astype(np.float32)
+    def __init__(self, dimension: int = DIMENSION) -> None:
+        table = np.random.default_rng(0).normal(size=(4096, dimension)).astype(np.float32)
         self._table = table / np.linalg.norm(table, axis=1, keepdims=True)
 
     def encode(self, texts: list[str]) -> npt.NDArray[Any]:

@@ -14,6 +14,7 @@ import polars as pl
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.identity import DIGEST_BYTES
 from rag_assets.core.models.spec import ModelSpec, Sparse
+from rag_assets.core.names import Asset
 
 Schema = dict[str, pl.DataType]
 
@@ -162,6 +163,12 @@ PARSED_DOCUMENTS_TABLE = Table(PARSED_DOCUMENTS, ("document_id", "outcome", "con
 CHUNKS_TABLE = Table(
     CHUNKS, version=("chunk_id", "row_digest"), sums={"tokens": pl.col("tokens").sum()}
 )
+DOCUMENT_TABLES = {
+    Asset.SOURCE_FILES: SOURCE_FILES_TABLE,
+    Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS_TABLE,
+    Asset.CHUNKS: CHUNKS_TABLE,
+}
+"""Asset → what its partitions hold, one for each shard."""
 
 
 def embeddings_table(spec: ModelSpec) -> Table:

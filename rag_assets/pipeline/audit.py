@@ -6,10 +6,11 @@ What belongs here: finding damage that none of our runs caused. What does not: h
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from rag_assets.adapters.lake.heads import passing_over
 from rag_assets.adapters.lake.lake import KnownMetas, Lake, PartitionKey, problems
 from rag_assets.core.errors import (
     LakeCorruptionError,
@@ -18,7 +19,7 @@ from rag_assets.core.errors import (
     SupersededInputError,
 )
 from rag_assets.core.names import Asset, Sensor
-from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
+from rag_assets.core.tables import DOCUMENT_TABLES
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.counts import PARTITIONED
 from rag_assets.pipeline.embedding import UNUSED_VECTORS
@@ -26,11 +27,6 @@ from rag_assets.pipeline.sync import sync_shard, unfilled
 
 logger = logging.getLogger(__name__)
 
-TABLES = {
-    Asset.SOURCE_FILES: SOURCE_FILES,
-    Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS,
-    Asset.CHUNKS: CHUNKS,
-}
 VECTORS = (Asset.EMBEDDINGS, UNUSED_VECTORS)
 
 
@@ -85,30 +81,19 @@ def set_aside_corrupt(lake: Lake, shards: Sequence[str]) -> list[str]:
 
     Tables are read whole, except for vectors, of which only the footers are.
     """
-    for asset, schema in TABLES.items():
+    for asset, table in DOCUMENT_TABLES.items():
         for shard in shards:
-            with _warned():
-                lake.update(partial(lake.read, PartitionKey(asset, shard), schema))
+            with passing_over():
+                lake.update(partial(lake.read, PartitionKey(asset, shard), table.schema))
     for asset in VECTORS:
         for parts in lake.partitions(asset):
-            with _warned():
+            with passing_over():
                 lake.update(partial(lake.check, PartitionKey(asset, *parts)))
     known = _footers(lake)
     for path, (_, state) in known.items():
         if isinstance(state, LakeCorruptionError):
             lake.set_aside(path)
     return problems(known)
-
-
-@contextmanager
-def _warned() -> Iterator[None]:
-    """Warn of a partition that cannot be read, and go on with others."""
-    try:
-        yield
-    except LakeUnavailableError:
-        raise
-    except LakeError as error:
-        logger.warning("%s", error)
 
 
 def _footers(lake: Lake) -> KnownMetas:

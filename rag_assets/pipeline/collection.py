@@ -133,7 +133,7 @@ class ModelCollection:
             SupersededInputError: The vectors belong to earlier chunks.
             SignatureMismatchError: The vectors were computed with another spec.
         """
-        vectors = self.index.lake.meta(self._vectors_key(shard))
+        vectors = self.index.lake.meta(self._run.key(shard))
         chunks, texts = self.index.open_chunks(shard)
         if vectors is None:
             raise StaleInputError(
@@ -167,11 +167,10 @@ class ModelCollection:
         Raises:
             CommitConflictError: The shard's vectors have changed since.
         """
-        run = ModelRun(self.index, self.spec)
-        opened = run.open(shard)
+        opened = self._run.open(shard)
         if opened.meta is None or not meta.derived_from(Asset.EMBEDDINGS, opened.meta):
             raise CommitConflictError(f"The vectors of shard {shard} have changed since.")
-        vectors = run.rows(shard, opened, {*rows["document_id"]})
+        vectors = self._run.rows(shard, opened, {*rows["document_id"]})
         return with_vectors(rows, vectors, shard)
 
     def difference(
@@ -183,8 +182,10 @@ class ModelCollection:
             return compared(rows, store.shard_rows(self.name, shard))
         return compared(rows, store.document_rows(self.name, shard, ids))
 
-    def _vectors_key(self, shard: str) -> PartitionKey:
-        return PartitionKey(Asset.EMBEDDINGS, self.spec.key, shard)
+    @property
+    def _run(self) -> ModelRun:
+        """What has the vectors."""
+        return ModelRun(self.index, self.spec)
 
 
 def compared(rows: pl.DataFrame, actual: pl.DataFrame) -> Diff:

@@ -6,18 +6,16 @@ What belongs here: which partitions are compacted. What does not: how (`adapters
 Milvus, which compacts itself.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
+from rag_assets.adapters.lake.heads import passing_over
 from rag_assets.adapters.lake.lake import PartitionKey
-from rag_assets.core.errors import ConfigurationError, LakeError, LakeUnavailableError
+from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import (
-    CHUNKS_TABLE,
-    PARSED_DOCUMENTS_TABLE,
-    SOURCE_FILES_TABLE,
+    DOCUMENT_TABLES,
     Table,
     embeddings_table,
     unused_vectors_table,
@@ -25,13 +23,6 @@ from rag_assets.core.tables import (
 from rag_assets.pipeline.embedding import UNUSED_VECTORS
 from rag_assets.pipeline.index import Index
 
-logger = logging.getLogger(__name__)
-
-DOCUMENTS = {
-    Asset.SOURCE_FILES: SOURCE_FILES_TABLE,
-    Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS_TABLE,
-    Asset.CHUNKS: CHUNKS_TABLE,
-}
 VECTORS = {Asset.EMBEDDINGS: embeddings_table, UNUSED_VECTORS: unused_vectors_table}
 
 
@@ -42,17 +33,13 @@ def compact_lake(index: Index) -> int:
     """
     folded = 0
     for key, table in _tables(index):
-        try:
+        with passing_over():
             folded += index.lake.update(partial(index.lake.compact, key, table))
-        except LakeUnavailableError:
-            raise
-        except LakeError as error:
-            logger.warning("%s", error)
     return folded
 
 
 def _tables(index: Index) -> Iterator[tuple[PartitionKey, Table]]:
-    for asset, table in DOCUMENTS.items():
+    for asset, table in DOCUMENT_TABLES.items():
         yield from ((PartitionKey(asset, *parts), table) for parts in index.lake.partitions(asset))
     for asset, table_of in VECTORS.items():
         for model, shard in index.lake.partitions(asset):

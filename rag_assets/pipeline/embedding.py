@@ -6,7 +6,7 @@ What does not: how a model is loaded and called (`adapters/embedders/`).
 
 import logging
 from collections.abc import Iterator, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,12 +15,11 @@ from typing import Any
 
 import polars as pl
 
+from rag_assets.adapters.lake.heads import passing_over
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.core.diffs import changed
 from rag_assets.core.errors import (
     ConfigurationError,
-    LakeError,
-    LakeUnavailableError,
     SignatureMismatchError,
 )
 from rag_assets.core.models.spec import ModelSpec
@@ -145,9 +144,8 @@ class ModelRun:
         same = found.meta is not None and found.meta.code_version == self.spec.signature
         return found if same else replace(found, table=found.table.clear(), meta=None, head=None)
 
-    def unused(self, shard: str, ids: Set[str] | None = None) -> pl.DataFrame:
+    def unused(self, shard: str, opened: Partition, ids: Set[str] | None = None) -> pl.DataFrame:
         """Read the vectors that some documents, or all, had until not long ago."""
-        opened = self.open_unused(shard)
         ids = ids if opened.head else None
         return self.lake.rows(self.unused_key(shard), self.unused_table.schema, opened, ids)
 
@@ -200,13 +198,13 @@ class SharedVectors:
         if len(shards) > 1:
             pending = {}
             for shard in shards:
-                with _left_to_its_turn(shard):
+                with passing_over():  # it fails, alone, when it is embedded
                     if not _in_sync(run, shard):
                         pending[shard] = run.lake.update(partial(_missing_digests, run, shard))
             missing = pl.concat([pl.Series(dtype=pl.String), *pending.values()])
             shared._missing_twice = missing.filter(missing.is_duplicated()).unique()
             for shard in shards if len(missing) else ():
-                with _left_to_its_turn(shard):
+                with passing_over():  # it fails, alone, when it is embedded
                     shared._keep(run.lake.update(partial(run.find, shard, missing)), missing)
         return shared
 
@@ -222,17 +220,6 @@ class SharedVectors:
     def of(self, texts: pl.DataFrame) -> pl.DataFrame:
         """Return the shared vectors of these texts."""
         return self._table.join(texts, on="text_digest", how="semi")
-
-
-@contextmanager
-def _left_to_its_turn(shard: str) -> Iterator[None]:
-    """Pass over a shard that cannot be read; it fails, alone, when it is embedded."""
-    try:
-        yield
-    except LakeUnavailableError:
-        raise
-    except LakeError as error:
-        logger.warning("%s: %s", shard, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +366,7 @@ def keep_unused(run: ModelRun, shard: str, removed: pl.DataFrame, made: pl.DataF
     removed = removed.drop_nulls("document_id")
     opened = run.open_unused(shard)
     ids = {*removed["document_id"], *made["document_id"]} if opened.meta else set()
-    before = run.unused(shard, ids)
+    before = run.unused(shard, opened, ids)
     if removed.is_empty() and before.is_empty():
         return
     since = pl.lit(datetime.now(UTC), pl.Datetime("us", "UTC"))
@@ -413,7 +400,8 @@ def drop_unused(index: Index) -> int:
 
 
 def _drop_once(run: ModelRun, shard: str) -> int:
-    opened, unused = run.open_unused(shard), run.unused(shard)
+    opened = run.open_unused(shard)
+    unused = run.unused(shard, opened)
     since = datetime.now(UTC) - timedelta(seconds=run.index.vector_grace_seconds)
     kept = unused.filter(pl.col("unused_since") > since)
     if kept.height < unused.height:

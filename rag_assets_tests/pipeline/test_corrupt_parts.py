@@ -22,11 +22,7 @@ def filled(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(parts, "PART_BYTES", 4000)
     monkeypatch.setattr(parts, "FULL_BYTES", 0)
     pipeline.shards = [SHARD]
-    for number in range(12):
-        pipeline.write(f"{number}.md", document(f"doc {number}"))
-    pipeline.list_all()
-    pipeline.parse_and_chunk_all()
-    pipeline.build()
+    pipeline.fill(12)
     pipeline.run()
     return pipeline
 

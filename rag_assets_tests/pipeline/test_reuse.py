@@ -17,11 +17,7 @@ def in_shard(pipeline: Pipeline, name: str, shard: str) -> bool:
 
 @pytest.fixture
 def indexed(pipeline: Pipeline) -> Pipeline:
-    for number in range(6):
-        pipeline.write(f"{number}.md", document(f"doc {number}"))
-    pipeline.list_all()
-    pipeline.parse_and_chunk_all()
-    pipeline.build()
+    pipeline.fill(6)
     return pipeline
 
 

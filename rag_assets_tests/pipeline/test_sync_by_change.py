@@ -17,11 +17,7 @@ EDITED = document("doc 0") + "\n\nOne more paragraph, which nobody has read yet.
 def indexed(pipeline: Pipeline) -> Pipeline:
     """Eight documents in one shard, indexed."""
     pipeline.shards = pipeline.shards[:1]
-    for number in range(8):
-        pipeline.write(f"{number}.md", document(f"doc {number}"))
-    pipeline.list_all()
-    pipeline.parse_and_chunk_all()
-    pipeline.build()
+    pipeline.fill(8)
     pipeline.run()
     return pipeline
 

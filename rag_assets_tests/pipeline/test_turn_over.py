@@ -4,24 +4,21 @@ import pytest
 
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
+from rag_assets.core.tables import DOCUMENT_TABLES
 from rag_assets.pipeline.compaction import compact_lake
 from rag_assets_tests.pipeline.test_corrupt_partitions import stale
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.lake_before import whole_partitions, write_as_before
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline, Work
 
-DOCUMENTS = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
+DOCUMENTS = tuple(DOCUMENT_TABLES)
 NOTHING = {"parsing.parsed": 0, "embedding.computed": 0, "sync.written": 0, "sync.deleted": 0}
 
 
 @pytest.fixture
 def before(pipeline: Pipeline) -> Pipeline:
     """Twelve documents, indexed, in a lake that the release before has written."""
-    for number in range(12):
-        pipeline.write(f"{number}.md", document(f"doc {number}"))
-    pipeline.list_all()
-    pipeline.parse_and_chunk_all()
-    pipeline.build()
+    pipeline.fill(12)
     pipeline.run()  # stamps of the files
     write_as_before(pipeline.lake, pipeline.embedder.spec)
     return pipeline

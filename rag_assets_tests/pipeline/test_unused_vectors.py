@@ -15,7 +15,8 @@ from rag_assets_tests.support.pipeline import Pipeline
 
 
 def aside(pipeline: Pipeline) -> pl.DataFrame:
-    return pl.concat([pipeline.model_run().unused(shard) for shard in pipeline.shards])
+    run = pipeline.model_run()
+    return pl.concat([run.unused(shard, run.open_unused(shard)) for shard in pipeline.shards])
 
 
 def embed(pipeline: Pipeline) -> dict[str, int]:
@@ -81,7 +82,8 @@ def expire(pipeline: Pipeline) -> None:
     """Let a month pass for all kept vectors."""
     run, then = pipeline.model_run(), datetime.now(UTC) - timedelta(days=30)
     for shard in pipeline.shards:
-        opened, rows = run.open_unused(shard), run.unused(shard)
+        opened = run.open_unused(shard)
+        rows = run.unused(shard, opened)
         if opened.meta:
             rows = rows.with_columns(unused_since=pl.lit(then, pl.Datetime("us", "UTC")))
             key = run.unused_key(shard)

@@ -6,23 +6,18 @@ from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.adapters.lake.partition import decode_head
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES, Schema, embeddings_table
+from rag_assets.core.tables import DOCUMENT_TABLES, Schema, embeddings_table
 from rag_assets.pipeline.embedding import UNUSED_VECTORS
 
 SUMS = ("bytes", "missing", "tokens")  # metrics that it did not record
-DOCUMENTS: dict[str, Schema] = {
-    Asset.SOURCE_FILES: SOURCE_FILES,
-    Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS,
-    Asset.CHUNKS: CHUNKS,
-}
 
 
 def write_as_before(lake: Lake, spec: ModelSpec) -> None:
     """Write all partitions as the release before would have; their states stay."""
     lake.remove(UNUSED_VECTORS, spec.key)
-    for asset, schema in DOCUMENTS.items():
+    for asset, table in DOCUMENT_TABLES.items():
         for parts in lake.partitions(asset):
-            _write(lake, PartitionKey(asset, *parts), schema)
+            _write(lake, PartitionKey(asset, *parts), table.schema)
     for model, shard in lake.partitions(Asset.EMBEDDINGS):
         if model == spec.key:
             _write(

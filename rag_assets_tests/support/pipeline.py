@@ -147,6 +147,14 @@ class Pipeline:
     def registry(self) -> ModelRegistry:
         return ModelRegistry(self.index)
 
+    def fill(self, documents: int) -> None:
+        """Write so many documents, and build the model over them."""
+        for number in range(documents):
+            self.write(f"{number}.md", document(f"doc {number}"))
+        self.list_all()
+        self.parse_and_chunk_all()
+        self.build()
+
     def build(self) -> Work:
         """Register and build this model: fill its collection, then read it back."""
         spec = self.embedder.spec
@@ -257,11 +265,7 @@ class Pipeline:
 def live_on(folder: Path, uri: str) -> Iterator[Pipeline]:
     """Twelve documents, and one model that is live."""
     with Pipeline.create(folder, uri) as created:
-        for number in range(12):
-            created.write(f"{number}.md", document(f"doc {number}"))
-        created.list_all()
-        created.parse_and_chunk_all()
-        created.build()
+        created.fill(12)
         created.promote()
         yield created
 

@@ -4,8 +4,10 @@ What belongs here: one object per partition, what is remembered of it, and the f
 does not: parts (`part_store.py`), and commits (`lake.py`).
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -27,6 +29,8 @@ from rag_assets.adapters.lake.partition import (
 )
 from rag_assets.core.errors import LakeCorruptionError, LakeError, LakeUnavailableError
 from rag_assets.core.tables import Schema
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -168,6 +172,17 @@ def twice(read: Callable[[], Result]) -> Result:
         return read()
     except LakeCorruptionError:
         return read()
+
+
+@contextmanager
+def passing_over() -> Iterator[None]:
+    """Warn of a partition that cannot be read, and go on with others. The store must respond."""
+    try:
+        yield
+    except LakeUnavailableError:
+        raise
+    except LakeError as error:
+        logger.warning("%s", error)
 
 
 def or_error(read: Callable[[], Result]) -> Result | LakeError:

@@ -33,11 +33,7 @@ from rag_assets.adapters.lake.partition import (
     parts_of,
     remedy,
 )
-from rag_assets.adapters.lake.parts import (
-    KEY,
-    Head,
-    Input,
-)
+from rag_assets.adapters.lake.parts import KEY, Head, Input
 from rag_assets.adapters.lake.set_aside import set_aside
 from rag_assets.core.errors import (
     CommitConflictError,

@@ -54,7 +54,7 @@ class PartMissingError(LakeError):
 class PartStore:
     """The parts of all partitions in one object store."""
 
-    def __init__(self, objects: ObjectStore, memory: LakeMemory | None) -> None:
+    def __init__(self, objects: ObjectStore, memory: LakeMemory) -> None:
         self._objects = objects
         self._memory = memory
 
@@ -103,7 +103,7 @@ class PartStore:
     def _fingerprints(self, part: Part, table: Table) -> npt.NDArray[np.uint64]:
         known: npt.NDArray[np.uint64] | None = None
         if part.keys:
-            known = self._memory.get(part.keys, "") if self._memory else None
+            known = self._memory.get(part.keys, "")
         if part.keys and known is None:
             stored = self._objects.get(part.keys)
             if stored and len(stored.data) == 8 * part.rows:  # else the rows tell
@@ -263,7 +263,7 @@ class PartStore:
 
     def _table(self, part: Part, schema: Schema) -> pl.DataFrame:
         """Read columns of a part. Its name is that of one content for ever."""
-        known: pl.DataFrame | None = self._memory.get(part.path, "") if self._memory else None
+        known: pl.DataFrame | None = self._memory.get(part.path, "")
         if known is not None and all(known.schema.get(name) == schema[name] for name in schema):
             return known.select(list(schema))
         stored = self._objects.get(part.path)
@@ -290,5 +290,4 @@ class PartStore:
         return Part(path, rows.height, len(data), rows[KEY][0], rows[KEY][-1], keys)
 
     def _remember(self, path: str, content: object, size: int) -> None:
-        if self._memory is not None:
-            self._memory.keep(path, "", content, size)
+        self._memory.keep(path, "", content, size)
