@@ -91,15 +91,20 @@ def follow(pipeline: Pipeline, chunker: Chunker, ids: set[str]) -> None:
     """Take changed documents through all steps."""
     [shard] = pipeline.shards
     look_up(pipeline.lake, pipeline.source, ids, pipeline.shards)
-    chunks = PartitionKey(Asset.CHUNKS, shard)
-    before = pipeline.lake.meta(chunks)
+    before = version_of_chunks(pipeline)
     parse_shard(pipeline.lake, pipeline.parser(), shard, 256)
     chunk_shard(pipeline.lake, chunker, shard)
-    if pipeline.lake.meta(chunks) == before:
+    if version_of_chunks(pipeline) == before:
         return  # no model is told
     run = pipeline.model_run()
     embed_shard(run, shard, SharedVectors(run.vectors))
     sync_shard(pipeline.target(), shard)
+
+
+def version_of_chunks(pipeline: Pipeline) -> str:
+    """Return the data version of the shard's chunks."""
+    meta = pipeline.lake.meta(PartitionKey(Asset.CHUNKS, pipeline.shards[0]))
+    return meta.data_version if meta else ""
 
 
 def change(pipeline: Pipeline, kind: str, number: int) -> set[str]:

@@ -159,6 +159,8 @@ def each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
 
     A thread takes many of them at once: for each alone, it would spend more time on waking up.
     """
+    if len(items) <= 1:
+        return [work(item) for item in items]
     size = min(TAKEN, -(-len(items) // READERS)) or 1
     taken = [items[start : start + size] for start in range(0, len(items), size)]
     with ThreadPoolExecutor(READERS) as threads:

@@ -5,8 +5,9 @@ What belongs here: the objects below `parts/`. What does not: which parts there 
 """
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from uuid import uuid4
 
 import numpy as np
@@ -44,6 +45,7 @@ from rag_assets.core.tables import Schema, Table
 
 FOLDER = "parts"
 KEPT_SECONDS = 600.0  # for readers, in other programs too, that have read an earlier head
+ROW = "row in part"
 KEPT = 64  # dropped objects that a head names at most
 
 
@@ -74,12 +76,8 @@ class PartStore:
         """
         expected = {KEY: schema[KEY]} | {name: schema[name] for name in columns or schema}
         parts = head.parts if ids is None else head.holding(ids)
-        tables = [
-            self._living(part, table, ids)
-            for part, table in zip(parts, self._tables(parts, expected), strict=True)
-        ]
-        found = by_document(pl.concat([pl.DataFrame(schema=expected), *tables]))
-        return found.select(columns or list(schema))
+        found = _concat(self._living(parts, expected, _of(ids)), expected)
+        return by_document(found).select(columns or list(schema))
 
     def find(self, head: Head, table: Table, values: pl.Series) -> pl.DataFrame:
         """Read the rows that have one of these values in the table's `lookup`.
@@ -90,28 +88,26 @@ class PartStore:
             LakeError: As `rows`.
         """
         wanted = fingerprints(values)
-        found = each(lambda part: self._fingerprints(part, table), head.parts)
-        parts = [
-            part
-            for part, known in zip(head.parts, found, strict=True)
-            if np.isin(known, wanted).any()
-        ]
-        living = map(self._living, parts, self._tables(parts, table.schema))
-        rows = pl.concat([pl.DataFrame(schema=table.schema), *living])
-        return rows.filter(pl.col(table.lookup).is_in(values.implode()))
+        known = np.concatenate([wanted[:0], *self._fingerprints(head.parts, table)])
+        ends = np.cumsum([part.rows for part in head.parts])
+        hits = np.flatnonzero(np.isin(known, wanted))
+        parts = [head.parts[at] for at in np.unique(np.searchsorted(ends, hits, "right"))]
+        where = pl.col(table.lookup).is_in(values.to_list())
+        return _concat(self._living(parts, table.schema, where), table.schema)
 
-    def _fingerprints(self, part: Part, table: Table) -> npt.NDArray[np.uint64]:
-        known: npt.NDArray[np.uint64] | None = None
-        if part.keys:
-            known = self._memory.get(part.keys, "")
-        if part.keys and known is None:
-            stored = self._objects.get(part.keys)
-            if stored and len(stored.data) == 8 * part.rows:  # else the rows tell
-                known = np.frombuffer(stored.data, "<u8")
-                self._remember(part.keys, known, known.nbytes)
-        if known is None:
-            known = fingerprints(self._table(part, {table.lookup: pl.String()})[table.lookup])
-        return known
+    def _fingerprints(self, parts: Sequence[Part], table: Table) -> list[npt.NDArray[np.uint64]]:
+        """Read the fingerprints of each part's rows, of dead ones too."""
+        paths = sorted({part.keys for part in parts if part.keys})
+        stored = dict(zip(paths, each(self._read, paths), strict=True))
+
+        def read(part: Part) -> npt.NDArray[np.uint64]:
+            start, size = 8 * part.keys_start, 8 * part.rows
+            known = (stored.get(part.keys) or b"")[start : start + size]
+            if len(known) == size:
+                return np.frombuffer(known, "<u8")
+            return fingerprints(self._table(part, {table.lookup: pl.String()})[table.lookup])
+
+        return each(read, parts)
 
     def replaced(
         self,
@@ -150,12 +146,11 @@ class PartStore:
     ) -> tuple[Head, pl.DataFrame]:
         """Return a head in which all rows of these documents are dead, and those rows."""
         touched = head.holding(ids)
-        parts, removed = {part.path: part for part in head.parts}, [pl.DataFrame(schema=schema)]
-        for part, table in zip(touched, self._tables(touched, schema), strict=True):
-            gone = part.living() & table[KEY].is_in(list(ids)).to_numpy()
-            removed.append(table.filter(gone))
-            parts[part.path] = part.only(part.living() & ~gone)
-        return replace(head, parts=tuple(parts.values())), pl.concat(removed)
+        removed = self._living(touched, schema, _of(ids))
+        parts = {part.path: part for part in head.parts}
+        for part, rows in zip(touched, removed, strict=True):
+            parts[part.path] = part.without(rows[ROW].to_numpy())
+        return replace(head, parts=tuple(parts.values())), _concat(removed, schema)
 
     def folded(
         self,
@@ -167,9 +162,8 @@ class PartStore:
     ) -> Head:
         """Write rows as new parts, with the living rows of parts that are folded into them."""
         gone = list(to_fold(head.parts) if parts is None else parts)
-        living = [part for part in gone if part.live]
-        tables = zip(living, self._tables(living, table.schema), strict=True)
-        rows = pl.concat([*(self._living(part, old) for part, old in tables), rows])
+        living = self._living([part for part in gone if part.live], table.schema)
+        rows = _concat([*living, rows], table.schema)
         return self._with(head, gone, self._write(key, table, rows))
 
     def compacted(
@@ -198,9 +192,9 @@ class PartStore:
     def _with(head: Head, gone: Collection[Part], written: Collection[Part]) -> Head:
         names = {part.path for part in gone}
         kept = (part for part in head.parts if part.path not in names)
-        objects = (path for part in gone for path in part.objects)
-        dropped = {**head.dropped, **dict.fromkeys(objects, time.time())}
-        return replace(head, parts=(*kept, *written), dropped=dropped)
+        after = replace(head, parts=(*kept, *written))
+        dropped = dict.fromkeys(sorted(head.objects - after.objects), time.time())
+        return replace(after, dropped={**head.dropped, **dropped})
 
     def forgotten(self, head: Head) -> tuple[Head, list[str]]:
         """Return the head without what was dropped long ago, or before many others; and that.
@@ -214,7 +208,7 @@ class PartStore:
 
     def paths(self, key: PartitionKey) -> list[str]:
         """Return the paths of all parts of a partition, and of those below it."""
-        return list(self._objects.list(f"{self._folder(key)}/"))
+        return list(self._objects.list(f"{_folder(key)}/"))
 
     def check(self, head: Head) -> None:
         """Read the footers of all parts.
@@ -242,52 +236,66 @@ class PartStore:
                 found[part.path] = (str(error), stored.data)
         return found
 
-    @staticmethod
-    def _folder(key: PartitionKey) -> str:
-        return "/".join((FOLDER, key.asset, *key.parts))
-
-    @staticmethod
     def _living(
-        part: Part, table: pl.DataFrame, ids: Collection[str] | None = None
-    ) -> pl.DataFrame:
-        chosen = part.living()
-        if ids is not None:
-            chosen &= table[KEY].is_in(list(ids)).to_numpy()
-        return table if chosen.all() else table.filter(chosen)
+        self, parts: Sequence[Part], schema: Schema, where: pl.Expr | None = None
+    ) -> list[pl.DataFrame]:
+        """Read columns of each part's rows that are not dead, and their numbers in it, `ROW`."""
 
-    def _tables(self, parts: Sequence[Part], schema: Schema) -> Iterator[pl.DataFrame]:
-        """Read columns of parts, several at a time."""
-        if len(parts) == 1:
-            return iter([self._table(parts[0], schema)])
-        return iter(each(lambda part: self._table(part, schema), parts))
+        def read(part: Part) -> pl.DataFrame:
+            rows = self._table(part, schema, where)
+            living = part.living()[rows[ROW].to_numpy()]
+            return rows if living.all() else rows.filter(living)
 
-    def _table(self, part: Part, schema: Schema) -> pl.DataFrame:
-        """Read columns of a part. Its name is that of one content for ever."""
-        known: pl.DataFrame | None = self._memory.get(part.path, "")
-        if known is not None and all(known.schema.get(name) == schema[name] for name in schema):
-            return known.select(list(schema))
-        stored = self._objects.get(part.path)
-        if stored is None:
+        return each(read, parts)
+
+    def _table(self, part: Part, schema: Schema, where: pl.Expr | None = None) -> pl.DataFrame:
+        """Read columns of a part's rows, of all or some, and `ROW`."""
+        data = self._read(part.path)
+        if data is None:
             raise PartMissingError(f"{part.path} does not exist in the lake.")
-        table = decode_rows(stored.data, schema, part.path)
-        if table.height != part.rows:
-            raise LakeCorruptionError(part.path, f"it has {table.height} rows, not {part.rows}")
-        self._remember(part.path, table, int(table.estimated_size()))
-        return table
+        rows = decode_rows(data, schema, part.path, where, ROW)
+        if where is None and rows.height != part.rows:
+            raise LakeCorruptionError(part.path, f"it has {rows.height} rows, not {part.rows}")
+        return rows
+
+    def _read(self, path: str) -> bytes | None:
+        """Read an object. Its name is that of one content for ever."""
+        data: bytes | None = self._memory.get(path, "")
+        if data is None and (stored := self._objects.get(path)):
+            data = stored.data
+            self._memory.keep(path, "", data, len(data))
+        return data
 
     def _write(self, key: PartitionKey, table: Table, rows: pl.DataFrame) -> list[Part]:
-        return [
-            self._added(f"{self._folder(key)}/{uuid4().hex}", table, few) for few in slices(rows)
-        ]
+        """Write rows as parts, and their fingerprints as one object, unless the rows are few."""
+        few, folder = [*slices(rows)], _folder(key)
+        parts = [self._part(f"{folder}/{uuid4().hex}.parquet", some) for some in few]
+        if not table.lookup or sum(part.size for part in parts) < KEYED_BYTES:
+            return parts
+        path = f"{folder}/{uuid4().hex}.keys"
+        self._add(path, b"".join(fingerprints(some[table.lookup]).tobytes() for some in few))
+        starts = accumulate((part.rows for part in parts[:-1]), initial=0)
+        keyed = zip(parts, starts, strict=True)
+        return [replace(part, keys=path, keys_start=start) for part, start in keyed]
 
-    def _added(self, name: str, table: Table, rows: pl.DataFrame) -> Part:
-        path, keys, data = f"{name}.parquet", "", encode_part(rows)
-        if table.lookup and len(data) >= KEYED_BYTES:
-            keys = f"{name}.keys"
-            self._objects.add(keys, fingerprints(rows[table.lookup]).tobytes())
+    def _part(self, path: str, rows: pl.DataFrame) -> Part:
+        data, ids = encode_part(rows), rows[KEY]
+        self._add(path, data)
+        return Part(path, rows.height, len(data), ids[0], ids[-1])
+
+    def _add(self, path: str, data: bytes) -> None:
         self._objects.add(path, data)
-        self._remember(path, rows, int(rows.estimated_size()))
-        return Part(path, rows.height, len(data), rows[KEY][0], rows[KEY][-1], keys)
+        self._memory.keep(path, "", data, len(data))
 
-    def _remember(self, path: str, content: object, size: int) -> None:
-        self._memory.keep(path, "", content, size)
+
+def _folder(key: PartitionKey) -> str:
+    return "/".join((FOLDER, key.asset, *key.parts))
+
+
+def _of(ids: Collection[str] | None) -> pl.Expr | None:
+    return None if ids is None else pl.col(KEY).is_in(list(ids))
+
+
+def _concat(tables: Iterable[pl.DataFrame], schema: Schema) -> pl.DataFrame:
+    nothing = pl.DataFrame(schema=schema)
+    return pl.concat([nothing, *(table.select(list(schema)) for table in tables)])

@@ -28,7 +28,7 @@ MAGNITUDE = 3  # bits of a part's size
 LOG_COMMITS = 64
 LOG_BYTES = 4_000  # of document ids in the log, but for the last commit's
 COMMIT_BYTES = 32_000  # of document ids of one commit; one with more counts as a change of all
-KEYED_BYTES = 64 << 10  # of a part's object; of smaller ones, the rows are read for fingerprints
+KEYED_BYTES = 64 << 10  # of a commit's parts; of smaller ones, the rows are read for fingerprints
 VERSION_BITS = 128
 
 HEAD: Schema = {
@@ -38,6 +38,7 @@ HEAD: Schema = {
     "first": pl.String(),  # document_id of the first row; rows are sorted by it
     "last": pl.String(),
     "keys": pl.String(),  # key of the object with its fingerprints, if it has one
+    "keys_start": pl.Int64(),  # number of fingerprints before its own in that object
     "dead": pl.List(pl.Struct({"start": pl.Int64(), "end": pl.Int64()})),  # rows not to be read
 }
 
@@ -73,7 +74,8 @@ class Part:
         size: Its bytes.
         first: The first row's document.
         last: The last row's.
-        keys: The object with the fingerprints of its rows; empty if there is none.
+        keys: The object with the fingerprints of its rows, and of other parts'; empty if none.
+        keys_start: Number of fingerprints before its own in that object.
         dead: Rows that have been replaced or removed since.
     """
 
@@ -83,6 +85,7 @@ class Part:
     first: str
     last: str
     keys: str = ""
+    keys_start: int = 0
     dead: tuple[Run, ...] = ()
 
     @property
@@ -102,8 +105,10 @@ class Part:
             living[run.start : run.end] = False
         return living
 
-    def only(self, living: npt.NDArray[np.bool_]) -> "Part":
-        """Return the part with only these rows alive."""
+    def without(self, rows: npt.NDArray[np.integer]) -> "Part":
+        """Return the part with these rows dead too."""
+        living = self.living()
+        living[rows] = False
         edges = np.flatnonzero(np.diff(living, prepend=True, append=True))
         runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
         return replace(self, dead=tuple(Run(*run) for run in runs))
@@ -136,14 +141,19 @@ class Head:
     @property
     def named(self) -> set[str]:
         """The objects of its parts, and of those that it has dropped not long ago."""
-        return {path for part in self.parts for path in part.objects} | self.dropped.keys()
+        return self.objects | self.dropped.keys()
+
+    @property
+    def objects(self) -> set[str]:
+        """The objects of its parts."""
+        return {path for part in self.parts for path in part.objects}
 
     @property
     def table(self) -> pl.DataFrame:
         """The parts as the head's table."""
         rows = [
-            (part.path, part.rows, part.size, part.first, part.last, part.keys or None, part.dead)
-            for part in self.parts
+            (p.path, p.rows, p.size, p.first, p.last, p.keys or None, p.keys_start, p.dead)
+            for p in self.parts
         ]
         return pl.DataFrame(rows, HEAD, orient="row")
 
@@ -179,6 +189,7 @@ def head_of(table: pl.DataFrame, footer: Mapping[str, Any]) -> Head:
             first=row["first"],
             last=row["last"],
             keys=row["keys"] or "",
+            keys_start=row["keys_start"],
             dead=tuple(Run(run["start"], run["end"]) for run in row["dead"]),
         )
         for row in table.iter_rows(named=True)

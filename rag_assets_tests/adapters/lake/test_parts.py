@@ -12,15 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_assets.adapters.lake import part_store, parts
+from rag_assets.adapters.lake import part_store, partition, parts
 from rag_assets.adapters.lake.lake import Input, Lake, LakeMemory, Meta, Partition, PartitionKey
 from rag_assets.adapters.lake.parts import row_sum
 from rag_assets.core.errors import CommitConflictError
 from rag_assets.core.tables import Table
 from rag_assets_tests.support.memory_store import Died, MemoryStore
 
-SCHEMA: Any = {"document_id": pl.String(), "value": pl.Int64(), "text": pl.String()}
-TABLE = Table(SCHEMA, ("document_id", "value"), {"values": pl.col("value").sum()})
+SCHEMA: Any = {
+    "document_id": pl.String(),
+    "value": pl.Int64(),
+    "text": pl.String(),
+    "digest": pl.String(),
+}
+TABLE = Table(SCHEMA, ("document_id", "value"), {"values": pl.col("value").sum()}, lookup="digest")
 KEY = PartitionKey("chunks", "s001")
 IDS = [f"{number}.md" for number in range(6)]
 EXAMPLES = int(os.environ.get("RAG_ASSETS_TEST_SEQUENCES", "300"))
@@ -28,7 +33,9 @@ Rows = dict[str, tuple[int, ...]]
 
 
 def table(rows: Rows) -> pl.DataFrame:
-    flat = [(id_, value, "text" * value) for id_ in sorted(rows) for value in rows[id_]]
+    flat = [
+        (id_, value, "text" * value, f"{value:016x}") for id_ in sorted(rows) for value in rows[id_]
+    ]
     return pl.DataFrame(flat, SCHEMA, orient="row")
 
 
@@ -38,6 +45,8 @@ def small_parts(kept_seconds: float) -> Iterator[None]:
     with (
         patch.object(parts, "PART_BYTES", 150),
         patch.object(parts, "CROWD", 3),
+        patch.object(part_store, "KEYED_BYTES", 3000),
+        patch.object(partition, "GROUP_BYTES", 60),
         patch.object(parts, "LOG_COMMITS", 4),
         patch.object(parts, "LOG_BYTES", 60),
         patch.object(parts, "COMMIT_BYTES", 40),
@@ -81,6 +90,11 @@ class World:
             some = IDS[::2]
             few = {id_: values for id_, values in self.rows.items() if id_ in some}
             assert lake.read(KEY, SCHEMA, ids=some).table.equals(table(few))
+            wanted = pl.Series([f"{value:016x}" for value in (0, 3, 4)])
+            of_digest = lake.find(KEY, TABLE, found, wanted).sort(
+                "document_id", maintain_order=True
+            )
+            assert of_digest.equals(found.table.filter(pl.col("digest").is_in(wanted.implode())))
             assert lake.read(KEY, SCHEMA, ["value"]).table.equals(table(self.rows)[["value"]])
             if found.meta is None:
                 assert not self.rows
@@ -88,6 +102,7 @@ class World:
             total = table(self.rows)["value"].sum()
             assert found.meta.metrics == {"rows": found.table.height, "values": total}
             if found.head:
+                assert found.head.objects <= set(self.objects.list("parts/"))
                 assert found.head.total % (1 << 128) == row_sum(found.table, TABLE.version) % (
                     1 << 128
                 )
@@ -175,7 +190,6 @@ def leave_nothing_behind(world: World) -> None:
         lake.compact(KEY, TABLE)
         lake.compact(KEY, TABLE)  # forgets what the first has folded
     found = lake.open(KEY, SCHEMA)
-    named = {part.path for part in found.head.parts} if found.head else set()
     if found.head:
-        assert set(world.objects.list("parts/")) == named
+        assert set(world.objects.list("parts/")) == found.head.objects
     world.check()
