@@ -62,11 +62,11 @@ class MilvusServer:
         self._command = command
         self._log = folder / "server.log"
         self._environment = os.environ | environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 self._command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -81,24 +81,24 @@ class MilvusServer:
 
     def kill(self) -> None:
         """End the whole process group at once, as a crash would."""
-        if self._process is None:
+        if self.process is None:
             return
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._process = None
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
 
     def _await_answer(self) -> None:
         from rag_assets.adapters.milvus.store import MilvusStore  # noqa: PLC0415 - takes a second
 
-        assert self._process is not None
+        assert self.process is not None
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 with MilvusStore.connect(self.uri, timeout=2) as store:
                     store.collections()
             except VectorStoreError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
+                if self.process.poll() is not None or time.monotonic() > deadline:
                     pytest.fail(f"{self._command[0]} did not start:\n{self._log.read_text()}")
                 time.sleep(0.1)
             else:

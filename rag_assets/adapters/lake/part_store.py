@@ -18,6 +18,7 @@ from rag_assets.adapters.lake.heads import FOOTER_BYTES, each
 from rag_assets.adapters.lake.memory import LakeMemory
 from rag_assets.adapters.lake.object_store import ObjectStore
 from rag_assets.adapters.lake.partition import (
+    GROUP_BYTES,
     Meta,
     Partition,
     PartitionKey,
@@ -249,8 +250,24 @@ class PartStore:
         return each(read, parts)
 
     def _table(self, part: Part, schema: Schema, where: pl.Expr | None = None) -> pl.DataFrame:
-        """Read columns of a part's rows, of all or some, and `ROW`."""
-        data = self._read(part.path)
+        """Read columns of a part's rows, of all or some, and `ROW`.
+
+        Small parts are remembered as tables. Of others, only what is needed is decoded each time.
+        """
+        if part.size > GROUP_BYTES:
+            return self._decoded(part, schema, self._read(part.path), where)
+        known: pl.DataFrame | None = self._memory.get(part.path, "")
+        if known is None or any(known.schema.get(name) != schema[name] for name in schema):
+            stored = self._objects.get(part.path)
+            known = self._decoded(part, schema, stored.data if stored else None)
+            self._memory.keep(part.path, "", known, int(known.estimated_size()))
+        rows = known if where is None else known.filter(where)
+        return rows.select(ROW, *schema) if rows.width > len(schema) + 1 else rows
+
+    @staticmethod
+    def _decoded(
+        part: Part, schema: Schema, data: bytes | None, where: pl.Expr | None = None
+    ) -> pl.DataFrame:
         if data is None:
             raise PartMissingError(f"{part.path} does not exist in the lake.")
         rows = decode_rows(data, schema, part.path, where, ROW)
@@ -259,7 +276,7 @@ class PartStore:
         return rows
 
     def _read(self, path: str) -> bytes | None:
-        """Read an object. Its name is that of one content for ever."""
+        """Read an object, and remember it. Its name is that of one content for ever."""
         data: bytes | None = self._memory.get(path, "")
         if data is None and (stored := self._objects.get(path)):
             data = stored.data
@@ -273,19 +290,19 @@ class PartStore:
         if not table.lookup or sum(part.size for part in parts) < KEYED_BYTES:
             return parts
         path = f"{folder}/{uuid4().hex}.keys"
-        self._add(path, b"".join(fingerprints(some[table.lookup]).tobytes() for some in few))
+        keys = b"".join(fingerprints(some[table.lookup]).tobytes() for some in few)
+        self._objects.add(path, keys)
+        self._memory.keep(path, "", keys, len(keys))
         starts = accumulate((part.rows for part in parts[:-1]), initial=0)
         keyed = zip(parts, starts, strict=True)
         return [replace(part, keys=path, keys_start=start) for part, start in keyed]
 
     def _part(self, path: str, rows: pl.DataFrame) -> Part:
         data, ids = encode_part(rows), rows[KEY]
-        self._add(path, data)
-        return Part(path, rows.height, len(data), ids[0], ids[-1])
-
-    def _add(self, path: str, data: bytes) -> None:
         self._objects.add(path, data)
-        self._memory.keep(path, "", data, len(data))
+        known = data if len(data) > GROUP_BYTES else rows.with_row_index(ROW)
+        self._memory.keep(path, "", known, len(data))
+        return Part(path, rows.height, len(data), ids[0], ids[-1])
 
 
 def _folder(key: PartitionKey) -> str:
@@ -298,4 +315,4 @@ def _of(ids: Collection[str] | None) -> pl.Expr | None:
 
 def _concat(tables: Iterable[pl.DataFrame], schema: Schema) -> pl.DataFrame:
     nothing = pl.DataFrame(schema=schema)
-    return pl.concat([nothing, *(table.select(list(schema)) for table in tables)])
+    return pl.concat([nothing, *(rows.select(list(schema)) for rows in tables if rows.height)])

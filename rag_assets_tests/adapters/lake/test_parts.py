@@ -47,6 +47,7 @@ def small_parts(kept_seconds: float) -> Iterator[None]:
         patch.object(parts, "CROWD", 3),
         patch.object(part_store, "KEYED_BYTES", 3000),
         patch.object(partition, "GROUP_BYTES", 60),
+        patch.object(part_store, "GROUP_BYTES", 1640),
         patch.object(parts, "LOG_COMMITS", 4),
         patch.object(parts, "LOG_BYTES", 60),
         patch.object(parts, "COMMIT_BYTES", 40),
