@@ -7,6 +7,7 @@ gives equal versions, however it was produced. What the columns mean to a reader
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import blake2b
 
 import polars as pl
@@ -143,6 +144,12 @@ class Table:
     sums: Mapping[str, pl.Expr] = field(default_factory=dict)
     lookup: str = ""
 
+    @property
+    def counted(self) -> Schema:
+        """The columns on which the data version and the sums depend."""
+        roots = {name for expr in self.sums.values() for name in expr.meta.root_names()}
+        return {name: self.schema[name] for name in self.schema if name in {*self.version, *roots}}
+
     def summed(
         self, before: Mapping[str, float], added: pl.DataFrame, removed: pl.DataFrame
     ) -> dict[str, float]:
@@ -182,6 +189,23 @@ def unused_vectors_table(spec: ModelSpec) -> Table:
     schema = embeddings_table(spec).schema | {"unused_since": pl.Datetime("us", "UTC")}
     version = ("document_id", "text_digest", "unused_since")
     return Table(schema, version, lookup="text_digest")
+
+
+def empty(schema: Schema) -> pl.DataFrame:
+    """Return an empty table. Polars takes 0.2 ms to make one, so it makes one of each schema."""
+    return _empty(tuple(schema.items())).clear()
+
+
+@cache
+def _empty(columns: tuple[tuple[str, pl.DataType], ...]) -> pl.DataFrame:
+    return pl.DataFrame(schema=dict(columns))
+
+
+def concat(tables: Iterable[pl.DataFrame], schema: Schema) -> pl.DataFrame:
+    """Concatenate these columns of tables, of which there may be none."""
+    names = list(schema)
+    some = [t if t.columns == names else t.select(names) for t in tables if t.height]
+    return pl.concat(some) if some else empty(schema)
 
 
 def shortened(column: str, length: int) -> pl.Expr:

@@ -35,7 +35,7 @@ from rag_assets.core.models.retrieval import LabelledQuery, Scores, known_item, 
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import UNIT_LENGTH_TOLERANCE, Vectors
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS
+from rag_assets.core.tables import CHUNKS, empty
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.index import Index
 from rag_assets.serving.searcher import search_collection
@@ -266,7 +266,7 @@ _SAMPLE_SCHEMA = {name: CHUNKS[name] for name in ("chunk_id", "document_id", "te
 
 def sampled_chunks(lake: Lake, shards: Sequence[str], count: int) -> pl.DataFrame:
     """Draw a uniform, repeatable sample of all chunks [chunk_id, document_id, text]."""
-    sample = pl.DataFrame(schema={**_SAMPLE_SCHEMA, "order": pl.String()})
+    sample = empty({**_SAMPLE_SCHEMA, "order": pl.String()})
     for shard in shards:
         table = lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
         ordered = table.select(

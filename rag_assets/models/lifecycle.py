@@ -17,7 +17,7 @@ from rag_assets.core.models.estimate import Corpus, Preview, preview
 from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS
+from rag_assets.core.tables import CHUNKS, empty
 from rag_assets.models.registry import ModelRegistry, model_run
 from rag_assets.pipeline.embedding import UNUSED_VECTORS, ModelRun
 from rag_assets.pipeline.index import Index
@@ -149,7 +149,7 @@ def _corpus(run: ModelRun) -> tuple[Corpus, pl.DataFrame]:
     """Return the size of the texts to embed, and a sample of them [text_digest, text, tokens]."""
     total = Corpus(0, 0, 0, 0)
     stored = pl.col("text", "title", "heading", "document_id", "source_uri")
-    sample = pl.DataFrame(schema={name: CHUNKS[name] for name in ("text_digest", "text", "tokens")})
+    sample = empty({name: CHUNKS[name] for name in ("text_digest", "text", "tokens")})
     for shard in run.index.shards:
         table = run.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
         own = run.rows(shard, run.open(shard), None, list(run.vectors))

@@ -18,7 +18,7 @@ from rag_assets.core.models.lifecycle import ModelRecord, Registry, Role
 from rag_assets.core.models.live import Alias
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Job
-from rag_assets.core.tables import MODELS, content_version
+from rag_assets.core.tables import MODELS, content_version, empty
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import ModelRun
 from rag_assets.pipeline.index import Index
@@ -136,9 +136,7 @@ class ModelRegistry:
                 raise  # it may well be intact: the store is down, or a newer release wrote it
             logger.warning("The registry of models is read from Milvus instead. %s", error)
             token = self.index.lake.token(_KEY)
-            return Partition(
-                pl.DataFrame(schema=MODELS), None, StoredObject(b"", token) if token else None
-            )
+            return Partition(empty(MODELS), None, StoredObject(b"", token) if token else None)
 
     def _opened(self, actual: Partition) -> Registry:
         registry, alias = _registry(actual), self.alias()

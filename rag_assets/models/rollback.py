@@ -17,7 +17,7 @@ from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.errors import LakeError, VectorStoreError, VectorStoreUnavailableError
 from rag_assets.core.models.gate import Finding, Rule, Staleness
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS
+from rag_assets.core.tables import CHUNKS, concat
 from rag_assets.models.live import HELD, holding
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.staleness import ROWS_COMPARED, read_metas, stale_rows
@@ -68,9 +68,7 @@ def staleness(target: ModelCollection) -> Staleness:
     """
     metas, shards = read_metas(target.index.lake, ROWS_COMPARED), target.index.shards
     stale = [shards[shard.position] for shard in stale_rows(metas, shards, target.spec)]
-    behind = pl.concat(
-        [pl.DataFrame(schema=_BEHIND), *(_documents_behind(target, shard) for shard in stale)]
-    )
+    behind = concat((_documents_behind(target, shard) for shard in stale), _BEHIND)
     oldest = behind["modified_at"].min()
     age = (datetime.now(UTC) - oldest).total_seconds() if isinstance(oldest, datetime) else 0.0
     return Staleness(len(stale), behind["document_id"].n_unique(), max(0.0, age))

@@ -29,6 +29,7 @@ from rag_assets.core.tables import (
     Schema,
     Table,
     embeddings_table,
+    empty,
     unused_vectors_table,
     vectors_schema,
 )
@@ -151,7 +152,7 @@ class ModelRun:
 
     def same_signature_vectors(self, shard: str, ids: Set[str] | None = None) -> pl.DataFrame:
         """Read the vectors by text that same-signature models have for documents of a shard."""
-        tables = [pl.DataFrame(schema=self.vectors)]
+        tables = [empty(self.vectors)]
         for model in self.same_signature:
             other = replace(self, spec=self.spec.model_copy(update={"key": model}))
             with suppress(SignatureMismatchError):
@@ -188,7 +189,7 @@ class SharedVectors:
     """
 
     def __init__(self, schema: Schema) -> None:
-        self._table = pl.DataFrame(schema=schema)
+        self._table = empty(schema)
         self._missing_twice = pl.Series(dtype=pl.String)
 
     @classmethod
@@ -213,9 +214,10 @@ class SharedVectors:
         self._keep(computed, self._missing_twice)
 
     def _keep(self, vectors: pl.DataFrame, digests: pl.Series) -> None:
-        useful = vectors.filter(pl.col("text_digest").is_in(digests.implode()))
-        columns = self._table.columns
-        self._table = pl.concat([self._table, useful.select(columns)]).unique("text_digest")
+        if vectors.height and len(digests):
+            useful = vectors.filter(pl.col("text_digest").is_in(digests.implode()))
+            columns = self._table.columns
+            self._table = pl.concat([self._table, useful.select(columns)]).unique("text_digest")
 
     def of(self, texts: pl.DataFrame) -> pl.DataFrame:
         """Return the shared vectors of these texts."""
@@ -432,8 +434,8 @@ def _existing_vectors(
     """Return (checkpointed vectors, vectors reused from elsewhere, texts still without one)."""
     texts = pending.missing
     if texts.is_empty():
-        empty = pl.DataFrame(schema=run.vectors)
-        return empty, empty, texts
+        nothing = empty(run.vectors)
+        return nothing, nothing, texts
     checkpointed = run.lake.checkpointed(run.key(shard), run.vectors)
     resumed = checkpointed.join(texts, "text_digest", "semi").unique("text_digest")
     if resumed.height:
@@ -449,7 +451,7 @@ def _reusable(
 ) -> pl.DataFrame:
     """Return the vectors that texts have elsewhere: of other documents, unused, in other shards."""
     if texts.is_empty():
-        return pl.DataFrame(schema=run.vectors)
+        return empty(run.vectors)
     digests, columns = texts["text_digest"], list(run.vectors)
     key, opened = run.unused_key(shard), run.open_unused(shard)
     unused = run.lake.find(key, run.unused_table, opened, digests)
@@ -466,7 +468,7 @@ def _compute(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFra
         The vectors, and the seconds that the model took.
     """
     by_length = texts.sort(pl.col("text").str.len_chars(), "text_digest")
-    batches = [pl.DataFrame(schema=run.vectors)]
+    batches = [empty(run.vectors)]
     progress = Progress(logger, f"{run.key(shard).path}: embedded", texts.height, "texts")
     seconds = 0.0
     for batch in by_length.iter_slices(run.index.micro_batch):

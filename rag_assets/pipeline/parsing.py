@@ -44,6 +44,8 @@ from rag_assets.core.tables import (
     PARSED_DOCUMENTS,
     PARSED_DOCUMENTS_TABLE,
     SOURCE_FILES,
+    concat,
+    empty,
 )
 from rag_assets.pipeline.progress import Progress
 
@@ -212,7 +214,7 @@ def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, i
     rows = [quarantined(partition.table) for partition in parts.values()]
     documents = sum(partition.table.height for partition in parts.values())
     since = pl.col("judged_at").alias("since")
-    table = pl.concat([pl.DataFrame(schema=PARSED_DOCUMENTS), *rows])
+    table = concat(rows, PARSED_DOCUMENTS)
     table = table.select("document_id", "outcome", "error", since, "size")
     return table.sort("since", "document_id"), documents, problems
 
@@ -329,7 +331,7 @@ def _parse_missing(
     lake: Lake, key: PartitionKey, parser: DocumentParser, files: pl.DataFrame, micro_batch: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (rows that an interrupted run checkpointed, rows parsed now)."""
-    resumed = pl.DataFrame(schema=PARSED_DOCUMENTS)
+    resumed = empty(PARSED_DOCUMENTS)
     if not files.is_empty():
         checkpointed = lake.checkpointed(key, PARSED_DOCUMENTS)
         current = diff(files, checkpointed, key="document_id", same=SAME).keep

@@ -28,7 +28,7 @@ from rag_assets.adapters.lake.partition import (
     parts_of,
 )
 from rag_assets.core.errors import LakeCorruptionError, LakeError, LakeUnavailableError
-from rag_assets.core.tables import Schema
+from rag_assets.core.tables import Schema, empty
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ KnownMetas = dict[str, tuple[str, Meta | LakeError]]
 """Path → (stamp of the object, partition metadata or why it cannot be read)."""
 
 FOOTER_BYTES = 64 * 1024
+HEAD_MEMORY = 4 << 20  # bytes of heads that are remembered at least
 READERS = 16  # concurrent reads
 TAKEN = 64  # items that a reader takes at once, at most
 
@@ -48,6 +49,7 @@ class Heads:
     def __init__(self, objects: ObjectStore, memory: LakeMemory | None) -> None:
         self._objects = objects
         self._memory = memory
+        self._decoded = LakeMemory(HEAD_MEMORY)  # by token: steps of a run read the same heads
 
     def read(self, path: str, schema: Schema, columns: list[str] | None = None) -> Partition:
         """Read a partition; the rows of one with a head are not there yet.
@@ -60,12 +62,17 @@ class Heads:
         def read() -> Partition:
             found = self._objects.get(path)
             if found is None:
-                return Partition(pl.DataFrame(schema=schema), None, None)
-            return decode(found, schema, path, columns)
+                return Partition(empty(schema), None, None)
+            known: Partition | None = self._decoded.get(path, found.token)
+            if known is not None:
+                return replace(known, table=empty(schema), stored=found)
+            partition = decode(found, schema, path, columns)
+            self._keep_head(path, partition)
+            return partition
 
         known = self._remembered(path)
         if known is not None and known.head is not None:
-            return replace(known, table=pl.DataFrame(schema=schema))
+            return replace(known, table=empty(schema))
         if known is None or known.table.schema != pl.Schema(schema):  # reading tells what is wrong
             found = twice(read)
             if columns is None or found.head is not None:
@@ -76,12 +83,19 @@ class Heads:
     def remember(self, path: str, partition: Partition) -> None:
         """Remember a partition, without its bytes; only one that exists."""
         stored = partition.stored
+        self._keep_head(path, partition)
         if self._memory is not None and stored is not None and partition.meta is not None:
             table = partition.table.clear() if partition.head else partition.table
             without_bytes = StoredObject(b"", stored.token, stored.stamp)
             size = len(stored.data) if partition.head else int(table.estimated_size())
             content = replace(partition, table=table, stored=without_bytes)
             self._memory.keep(path, stored.stamp, content, size)
+
+    def _keep_head(self, path: str, partition: Partition) -> None:
+        stored = partition.stored
+        if stored is not None and partition.head is not None:
+            kept = replace(partition, table=partition.table.clear(), stored=None)
+            self._decoded.keep(path, stored.token, kept, len(stored.data))
 
     def _remembered(self, path: str) -> Partition | None:
         if self._memory is None:

@@ -42,7 +42,7 @@ from rag_assets.core.errors import (
     OvertakenError,
 )
 from rag_assets.core.identity import digest
-from rag_assets.core.tables import Schema, Table
+from rag_assets.core.tables import Schema, Table, empty
 
 __all__ = [
     "Input",
@@ -380,7 +380,7 @@ class Lake:
 
         A checkpoint that cannot be read is deleted: its work is repeated.
         """
-        tables = [pl.DataFrame(schema=schema)]
+        tables = [empty(schema)]
         for path in self._objects.list(key.checkpoints):
             found = or_error(partial(self._heads.read, path, schema))
             if isinstance(found, Partition):

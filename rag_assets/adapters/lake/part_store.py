@@ -5,7 +5,7 @@ What belongs here: the objects below `parts/`. What does not: which parts there 
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from uuid import uuid4
@@ -42,7 +42,7 @@ from rag_assets.adapters.lake.parts import (
     to_fold,
 )
 from rag_assets.core.errors import LakeCorruptionError, LakeError
-from rag_assets.core.tables import Schema, Table
+from rag_assets.core.tables import Schema, Table, concat, empty
 
 FOLDER = "parts"
 KEPT_SECONDS = 600.0  # for readers, in other programs too, that have read an earlier head
@@ -77,7 +77,7 @@ class PartStore:
         """
         expected = {KEY: schema[KEY]} | {name: schema[name] for name in columns or schema}
         parts = head.parts if ids is None else head.holding(ids)
-        found = _concat(self._living(parts, expected, _of(ids)), expected)
+        found = concat(self._living(parts, expected, _of(ids)), expected)
         return by_document(found).select(columns or list(schema))
 
     def find(self, head: Head, table: Table, values: pl.Series) -> pl.DataFrame:
@@ -88,13 +88,15 @@ class PartStore:
         Raises:
             LakeError: As `rows`.
         """
+        if not head.parts:
+            return empty(table.schema)
         wanted = fingerprints(values)
-        known = np.concatenate([wanted[:0], *self._fingerprints(head.parts, table)])
+        known = np.concatenate(self._fingerprints(head.parts, table))
         ends = np.cumsum([part.rows for part in head.parts])
         hits = np.flatnonzero(np.isin(known, wanted))
         parts = [head.parts[at] for at in np.unique(np.searchsorted(ends, hits, "right"))]
-        where = pl.col(table.lookup).is_in(values.to_list())
-        return _concat(self._living(parts, table.schema, where), table.schema)
+        where = pl.col(table.lookup).is_in(values.implode())
+        return concat(self._living(parts, table.schema, where), table.schema)
 
     def _fingerprints(self, parts: Sequence[Part], table: Table) -> list[npt.NDArray[np.uint64]]:
         """Read the fingerprints of each part's rows, of dead ones too."""
@@ -130,11 +132,11 @@ class PartStore:
             LakeCorruptionError: A part is damaged; the error's path is the part's.
         """
         before = actual.meta
-        head, removed, sums = actual.head or Head(), rows.clear(), dict[str, float]()
+        head, removed, sums = actual.head or Head(), empty(table.counted), dict[str, float]()
         if ids is None or before is None or actual.head is None:
             head = self._with(replace(head, total=0), head.parts, self._write(key, table, rows))
         else:
-            head, removed = self._without(head, table.schema, ids)
+            head, removed = self._without(head, table.counted, ids)
             head, sums = self.folded(key, head, table, rows), {**before.metrics}
         total = head.total + row_sum(rows, table.version) - row_sum(removed, table.version)
         sums = table.summed(sums, rows, removed)
@@ -145,13 +147,13 @@ class PartStore:
     def _without(
         self, head: Head, schema: Schema, ids: Collection[str]
     ) -> tuple[Head, pl.DataFrame]:
-        """Return a head in which all rows of these documents are dead, and those rows."""
+        """Return a head in which all rows of these documents are dead, and columns of those."""
         touched = head.holding(ids)
-        removed = self._living(touched, schema, _of(ids))
+        removed = self._living(touched, {KEY: pl.String(), **schema}, _of(ids))
         parts = {part.path: part for part in head.parts}
         for part, rows in zip(touched, removed, strict=True):
             parts[part.path] = part.without(rows[ROW].to_numpy())
-        return replace(head, parts=tuple(parts.values())), _concat(removed, schema)
+        return replace(head, parts=tuple(parts.values())), concat(removed, schema)
 
     def folded(
         self,
@@ -164,7 +166,7 @@ class PartStore:
         """Write rows as new parts, with the living rows of parts that are folded into them."""
         gone = list(to_fold(head.parts) if parts is None else parts)
         living = self._living([part for part in gone if part.live], table.schema)
-        rows = _concat([*living, rows], table.schema)
+        rows = concat([*living, rows], table.schema)
         return self._with(head, gone, self._write(key, table, rows))
 
     def compacted(
@@ -243,6 +245,10 @@ class PartStore:
         """Read columns of each part's rows that are not dead, and their numbers in it, `ROW`."""
 
         def read(part: Part) -> pl.DataFrame:
+            if where is not None and part.dead and part.size > GROUP_BYTES:
+                numbers = self._table(part, {KEY: schema[KEY]}, where)[ROW].to_numpy()
+                if not part.living()[numbers].any():  # so there is no need to read the rest
+                    return empty({ROW: pl.UInt32(), **schema})
             rows = self._table(part, schema, where)
             living = part.living()[rows[ROW].to_numpy()]
             return rows if living.all() else rows.filter(living)
@@ -311,8 +317,3 @@ def _folder(key: PartitionKey) -> str:
 
 def _of(ids: Collection[str] | None) -> pl.Expr | None:
     return None if ids is None else pl.col(KEY).is_in(list(ids))
-
-
-def _concat(tables: Iterable[pl.DataFrame], schema: Schema) -> pl.DataFrame:
-    nothing = pl.DataFrame(schema=schema)
-    return pl.concat([nothing, *(rows.select(list(schema)) for rows in tables if rows.height)])

@@ -21,7 +21,7 @@ from rag_assets.adapters.lake.object_store import StoredObject
 from rag_assets.adapters.lake.parts import Head, Input, footer_of, head_of
 from rag_assets.core.errors import ConfigurationError, LakeCorruptionError, LakeError
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import ADDED, Schema
+from rag_assets.core.tables import ADDED, Schema, empty
 
 META_KEY = "rag_assets"
 MAGIC = b"PAR1"
@@ -221,7 +221,7 @@ def decode(
     """
     footer = decode_footer(stored.data, path)
     expected = {name: schema[name] for name in columns or schema}
-    nothing = Partition(pl.DataFrame(schema=expected), footer.meta, stored, footer.changes)
+    nothing = Partition(empty(expected), footer.meta, stored, footer.changes)
     if footer.head is not None:
         return replace(nothing, head=_head(stored.data, footer.head, path))
     if footer.meta is None:
@@ -269,7 +269,7 @@ def decode_rows(
         LakeCorruptionError: It is damaged.
         LakeError: It has other columns.
     """
-    numbered = {number: pl.get_index_type(), **expected} if number else expected
+    numbered = {number: pl.UInt32(), **expected} if number else expected
     try:
         table = _read_parquet(data, expected, where, number)
     except pl.exceptions.ColumnNotFoundError:

@@ -272,9 +272,10 @@ def by_document(rows: pl.DataFrame) -> pl.DataFrame:
     return rows if rows[KEY].is_sorted() else rows.sort(KEY, maintain_order=True)
 
 
-def fingerprints(digests: Iterable[str]) -> npt.NDArray[np.uint64]:
-    """Return the first 64 bits of hexadecimal digests."""
-    return np.frombuffer(b"".join(bytes.fromhex(digest[:16]) for digest in digests), "<u8")
+def fingerprints(digests: pl.Series) -> npt.NDArray[np.uint64]:
+    """Return the first 64 bits of hexadecimal digests, as they are in memory."""
+    first = digests.str.slice(0, 16).str.to_integer(base=16, dtype=pl.UInt64)
+    return first.to_numpy().astype(">u8").view("<u8")
 
 
 def row_sum(rows: pl.DataFrame, columns: Iterable[str]) -> int:

@@ -23,7 +23,7 @@ from rag_assets.core.errors import (
     DocumentTooLargeError,
     DocumentUnreadableError,
 )
-from rag_assets.core.tables import SOURCE_FILES
+from rag_assets.core.tables import SOURCE_FILES, empty
 
 Result = TypeVar("Result")
 KnownRows = Callable[[], dict[str, dict[str, Any]]]
@@ -119,7 +119,7 @@ class Source:
         started, seen, upto = monotonic(), 0, None
         last, ordered = window.after, True
         known_rows = _by_id(known)
-        tables = [pl.DataFrame(schema=SOURCE_FILES)]
+        tables = [empty(SOURCE_FILES)]
         keys: dict[str, set[str]] = {}
         unlisted: dict[str, str] = {}
         for page in self._store.pages(window.after, self._patterns.enters):

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import polars as pl
 
 from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quality import (
@@ -14,7 +13,7 @@ from rag_assets.core.documents.quality import (
     tiny_texts,
 )
 from rag_assets.core.names import Asset, Check, Job
-from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
+from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, concat
 from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards, unread
 from rag_assets.defs.metadata import table
 from rag_assets.defs.resources import ChunkerResource, IndexResource, ThresholdsResource
@@ -70,7 +69,7 @@ def text(
     opened, minimum = index.open(), thresholds.min_text_characters
     shards = selected_shards(config, opened.shards)
     parts, problems = opened.lake.read_sound(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS)
-    parsed = pl.concat([pl.DataFrame(schema=PARSED_DOCUMENTS), *(p.table for p in parts.values())])
+    parsed = concat((p.table for p in parts.values()), PARSED_DOCUMENTS)
     tiny, lacking = tiny_texts(parsed, minimum), incomplete(parsed)
     documents = lacking["document_id"].n_unique()
     return dg.AssetCheckResult(
@@ -100,7 +99,7 @@ def chunk_bounds(
     shards = selected_shards(config, opened.shards)
     parts, problems = opened.lake.read_sound(Asset.CHUNKS, shards, CHUNKS)
     current = [p.table for p in parts.values() if p.meta and p.meta.code_version == version]
-    chunks = pl.concat([pl.DataFrame(schema=CHUNKS), *current])
+    chunks = concat(current, CHUNKS)
     exceeding = out_of_bounds(chunks, limits)
     outdated = f" {len(parts) - len(current)} shards have not been split with these limits yet."
     return dg.AssetCheckResult(
@@ -129,7 +128,7 @@ def cut_off_by_model(config: Scope, index: IndexResource) -> dg.AssetCheckResult
     opened = index.open()
     shards = selected_shards(config, opened.shards)
     parts, problems = opened.lake.read_sound(Asset.CHUNKS, shards, CHUNKS)
-    chunks = pl.concat([pl.DataFrame(schema=CHUNKS), *(p.table for p in parts.values())])
+    chunks = concat((p.table for p in parts.values()), CHUNKS)
     maintained = read_records(opened.lake).maintained
     losses = cut_off(chunks, {model: opened.find_spec(model).max_tokens for model in maintained})
     lost = int(losses["tokens_lost"].sum())
