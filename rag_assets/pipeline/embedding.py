@@ -28,6 +28,7 @@ from rag_assets.core.names import Asset
 from rag_assets.core.tables import (
     Schema,
     Table,
+    concat,
     embeddings_table,
     empty,
     unused_vectors_table,
@@ -152,13 +153,13 @@ class ModelRun:
 
     def same_signature_vectors(self, shard: str, ids: Set[str] | None = None) -> pl.DataFrame:
         """Read the vectors by text that same-signature models have for documents of a shard."""
-        tables = [empty(self.vectors)]
+        tables = list[pl.DataFrame]()
         for model in self.same_signature:
             other = replace(self, spec=self.spec.model_copy(update={"key": model}))
             with suppress(SignatureMismatchError):
                 opened = other.open(shard)
                 tables.append(other.rows(shard, opened, ids, list(self.vectors)))
-        return pl.concat(tables)
+        return concat(tables, self.vectors)
 
 
 def embed_shards(run: ModelRun, shards: list[str]) -> Iterator[tuple[str, EmbeddingReport]]:
@@ -468,7 +469,7 @@ def _compute(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFra
         The vectors, and the seconds that the model took.
     """
     by_length = texts.sort(pl.col("text").str.len_chars(), "text_digest")
-    batches = [empty(run.vectors)]
+    batches = list[pl.DataFrame]()
     progress = Progress(logger, f"{run.key(shard).path}: embedded", texts.height, "texts")
     seconds = 0.0
     for batch in by_length.iter_slices(run.index.micro_batch):
@@ -480,7 +481,7 @@ def _compute(run: ModelRun, shard: str, texts: pl.DataFrame) -> tuple[pl.DataFra
         progress.add(batch.height)
         if progress.done < progress.total:
             run.lake.checkpoint(run.key(shard), batches[-1])
-    return pl.concat(batches), seconds
+    return concat(batches, run.vectors), seconds
 
 
 def _table(run: ModelRun, digests: pl.Series, encoded: Encoded) -> pl.DataFrame:

@@ -38,7 +38,6 @@ KnownMetas = dict[str, tuple[str, Meta | LakeError]]
 """Path → (stamp of the object, partition metadata or why it cannot be read)."""
 
 FOOTER_BYTES = 64 * 1024
-HEAD_MEMORY = 4 << 20  # bytes of heads that are remembered at least
 READERS = 16  # concurrent reads
 TAKEN = 64  # items that a reader takes at once, at most
 
@@ -46,10 +45,18 @@ TAKEN = 64  # items that a reader takes at once, at most
 class Heads:
     """The objects of all partitions in one object store."""
 
-    def __init__(self, objects: ObjectStore, memory: LakeMemory | None) -> None:
+    def __init__(self, objects: ObjectStore, memory: LakeMemory, *, stays: bool) -> None:
+        """Open the partitions.
+
+        Args:
+            objects: Their store.
+            memory: Remembers heads and, in a process that stays, whole partitions too.
+            stays: Whether the process does: it then asks whether an object has changed before it
+                reads it.
+        """
         self._objects = objects
         self._memory = memory
-        self._decoded = LakeMemory(HEAD_MEMORY)  # by token: steps of a run read the same heads
+        self._stays = stays
 
     def read(self, path: str, schema: Schema, columns: list[str] | None = None) -> Partition:
         """Read a partition; the rows of one with a head are not there yet.
@@ -63,12 +70,10 @@ class Heads:
             found = self._objects.get(path)
             if found is None:
                 return Partition(empty(schema), None, None)
-            known: Partition | None = self._decoded.get(path, found.token)
-            if known is not None:
+            known: Partition | None = self._memory.get(path, found.stamp)
+            if known is not None and known.head is not None:  # steps of a run read the same heads
                 return replace(known, table=empty(schema), stored=found)
-            partition = decode(found, schema, path, columns)
-            self._keep_head(path, partition)
-            return partition
+            return decode(found, schema, path, columns)
 
         known = self._remembered(path)
         if known is not None and known.head is not None:
@@ -81,24 +86,18 @@ class Heads:
         return replace(known, table=known.table.select(columns)) if columns else known
 
     def remember(self, path: str, partition: Partition) -> None:
-        """Remember a partition, without its bytes; only one that exists."""
+        """Remember a partition that exists, without its bytes; see `memory`."""
         stored = partition.stored
-        self._keep_head(path, partition)
-        if self._memory is not None and stored is not None and partition.meta is not None:
-            table = partition.table.clear() if partition.head else partition.table
-            without_bytes = StoredObject(b"", stored.token, stored.stamp)
-            size = len(stored.data) if partition.head else int(table.estimated_size())
-            content = replace(partition, table=table, stored=without_bytes)
-            self._memory.keep(path, stored.stamp, content, size)
-
-    def _keep_head(self, path: str, partition: Partition) -> None:
-        stored = partition.stored
-        if stored is not None and partition.head is not None:
-            kept = replace(partition, table=partition.table.clear(), stored=None)
-            self._decoded.keep(path, stored.token, kept, len(stored.data))
+        if stored is None or partition.meta is None or not (self._stays or partition.head):
+            return
+        table = partition.table.clear() if partition.head else partition.table
+        without_bytes = StoredObject(b"", stored.token, stored.stamp)
+        size = len(stored.data) if partition.head else int(table.estimated_size())
+        content = replace(partition, table=table, stored=without_bytes)
+        self._memory.keep(path, stored.stamp, content, size)
 
     def _remembered(self, path: str) -> Partition | None:
-        if self._memory is None:
+        if not self._stays:
             return None
         found: Partition | None = self._memory.get(path, self._objects.stamp(path))
         return found
@@ -113,9 +112,7 @@ class Heads:
             return Footer(known.meta, {}, known.changes)
 
         def read() -> Footer | None:
-            tail = self._objects.tail(path, FOOTER_BYTES)
-            if tail is not None and footer_bytes(tail) > len(tail):
-                tail = self._objects.tail(path, footer_bytes(tail))
+            tail = read_tail(self._objects, path)
             return None if tail is None else decode_footer(tail, path)
 
         return twice(read)
@@ -166,6 +163,14 @@ class Heads:
 
 PARTITIONED = (*REBUILT, "models")
 """The assets, and what else has partitions."""
+
+
+def read_tail(objects: ObjectStore, path: str) -> bytes | None:
+    """Read the end of an object with its whole footer; None if it does not exist."""
+    tail = objects.tail(path, FOOTER_BYTES)
+    if tail is not None and footer_bytes(tail) > len(tail):
+        tail = objects.tail(path, footer_bytes(tail))
+    return tail
 
 
 def each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

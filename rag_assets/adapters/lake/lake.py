@@ -42,7 +42,7 @@ from rag_assets.core.errors import (
     OvertakenError,
 )
 from rag_assets.core.identity import digest
-from rag_assets.core.tables import Schema, Table, empty
+from rag_assets.core.tables import Schema, Table, concat
 
 __all__ = [
     "Input",
@@ -60,7 +60,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 ATTEMPTS = 8
-PART_MEMORY = 32 << 20  # bytes of parts that a process remembers if nothing else is said
+MEMORY = 32 << 20  # bytes of heads and parts that a process remembers if nothing else is said
 
 
 class Lake:
@@ -68,8 +68,9 @@ class Lake:
 
     def __init__(self, objects: ObjectStore, memory: LakeMemory | None = None) -> None:
         self._objects = objects
-        self._heads = Heads(objects, memory)
-        self._parts = PartStore(objects, memory or LakeMemory(PART_MEMORY))
+        remembered = memory or LakeMemory(MEMORY)
+        self._heads = Heads(objects, remembered, stays=memory is not None)
+        self._parts = PartStore(objects, remembered)
         self._facts: Facts = {}  # recorded with every commit, so that a lost manifest can be told
 
     def bind(self, **facts: str) -> None:
@@ -380,7 +381,7 @@ class Lake:
 
         A checkpoint that cannot be read is deleted: its work is repeated.
         """
-        tables = [empty(schema)]
+        tables = list[pl.DataFrame]()
         for path in self._objects.list(key.checkpoints):
             found = or_error(partial(self._heads.read, path, schema))
             if isinstance(found, Partition):
@@ -388,7 +389,7 @@ class Lake:
             else:
                 logger.warning("%s Its work is repeated.", found)
                 self._objects.delete(path)
-        return pl.concat(tables)
+        return concat(tables, schema)
 
     def remove(self, asset: str, *parts: str) -> None:
         """Delete all partitions whose keys begin with these parts, with their checkpoints.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rag_assets.adapters.lake.heads import FOOTER_BYTES, each
+from rag_assets.adapters.lake.heads import each, read_tail
 from rag_assets.adapters.lake.memory import LakeMemory
 from rag_assets.adapters.lake.object_store import ObjectStore
 from rag_assets.adapters.lake.partition import (
@@ -220,13 +220,11 @@ class PartStore:
             PartMissingError: A part does not exist.
             LakeCorruptionError: A footer is damaged; the error's path is the part's.
         """
-        for part, tail in zip(head.parts, each(self._tail, head.parts), strict=True):
+        tails = each(lambda part: read_tail(self._objects, part.path), head.parts)
+        for part, tail in zip(head.parts, tails, strict=True):
             if tail is None:
                 raise PartMissingError(f"{part.path} does not exist in the lake.")
             check_footer(tail, part.path)
-
-    def _tail(self, part: Part) -> bytes | None:
-        return self._objects.tail(part.path, FOOTER_BYTES)
 
     def damaged(self, head: Head) -> dict[str, tuple[str, bytes]]:
         """Return the parts that are missing or damaged, each with why, and its bytes."""

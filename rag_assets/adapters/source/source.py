@@ -23,7 +23,7 @@ from rag_assets.core.errors import (
     DocumentTooLargeError,
     DocumentUnreadableError,
 )
-from rag_assets.core.tables import SOURCE_FILES, empty
+from rag_assets.core.tables import SOURCE_FILES, concat
 
 Result = TypeVar("Result")
 KnownRows = Callable[[], dict[str, dict[str, Any]]]
@@ -119,7 +119,7 @@ class Source:
         started, seen, upto = monotonic(), 0, None
         last, ordered = window.after, True
         known_rows = _by_id(known)
-        tables = [empty(SOURCE_FILES)]
+        tables = list[pl.DataFrame]()
         keys: dict[str, set[str]] = {}
         unlisted: dict[str, str] = {}
         for page in self._store.pages(window.after, self._patterns.enters):
@@ -136,7 +136,7 @@ class Source:
             if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):
                 upto = last
                 break
-        files_by_id = _with_unique_ids(pl.concat(tables), keys).sort("document_id")
+        files_by_id = _with_unique_ids(concat(tables, SOURCE_FILES), keys).sort("document_id")
         return Listing(files_by_id, window.after, upto, ordered, unlisted)
 
     def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
