@@ -19,8 +19,8 @@ from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, empty
 from rag_assets.models.registry import ModelRegistry, model_run
-from rag_assets.pipeline.embedding import UNUSED_VECTORS, ModelRun
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.vectors import UNUSED_VECTORS, ModelRun
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.errors import LakeCorruptionError
 from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.names import Asset
-from rag_assets.pipeline.embedding import UNUSED_VECTORS
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.vectors import UNUSED_VECTORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def remove(index: Index, orphan: Orphan) -> None:
     if orphan.kind == "collection":
         index.store.drop(orphan.name)
     elif orphan.kind == "checkpoints":
-        index.lake.clear_checkpoints(PartitionKey(*orphan.parts))
+        index.lake.checkpoints.clear(PartitionKey(*orphan.parts))
     elif orphan.kind == "partitions":
         index.lake.remove(*orphan.parts)
 
@@ -82,7 +82,7 @@ def _partitions(index: Index, registry: Registry) -> Iterator[Orphan]:
 
 
 def _checkpoints(index: Index) -> Iterator[Orphan]:
-    for parts in sorted(index.lake.checkpointed_partitions()):
+    for parts in sorted(index.lake.checkpoints.partitions()):
         with suppress(LakeCorruptionError):  # a run that rebuilds the partition resumes them
             if not _is_in_sync(index.lake, PartitionKey(*parts)):
                 continue

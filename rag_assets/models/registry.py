@@ -20,8 +20,8 @@ from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Job
 from rag_assets.core.tables import MODELS, content_version, empty
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.embedding import ModelRun
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.vectors import ModelRun
 
 logger = logging.getLogger(__name__)
 

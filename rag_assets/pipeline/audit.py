@@ -22,8 +22,8 @@ from rag_assets.core.names import Asset, Sensor
 from rag_assets.core.tables import DOCUMENT_TABLES
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.counts import PARTITIONED
-from rag_assets.pipeline.embedding import UNUSED_VECTORS
 from rag_assets.pipeline.sync import sync_shard, unfilled
+from rag_assets.pipeline.vectors import UNUSED_VECTORS
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from rag_assets.core.errors import (
 )
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
-from rag_assets.pipeline.embedding import ModelRun
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.vectors import ModelRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from rag_assets.core.tables import (
     embeddings_table,
     unused_vectors_table,
 )
-from rag_assets.pipeline.embedding import UNUSED_VECTORS
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.vectors import UNUSED_VECTORS
 
 VECTORS = {Asset.EMBEDDINGS: embeddings_table, UNUSED_VECTORS: unused_vectors_table}
 

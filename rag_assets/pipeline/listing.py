@@ -8,7 +8,7 @@ which removals are doubted (`core/documents/removals.py`).
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -37,18 +37,17 @@ from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
 from rag_assets.core.tables import (
-    DOUBTS,
     PARSED_DOCUMENTS,
     SOURCE_FILES,
     SOURCE_FILES_TABLE,
     content_version,
 )
+from rag_assets.pipeline.doubt import read_doubt, record_doubt
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
 
 SAME = ["version", "problem"]  # columns whose change requires parsing the document again
-DOUBT = PartitionKey("removals", "doubted")
 POLICY = RemovalPolicy()
 Shards = Sequence[str]
 
@@ -236,11 +235,6 @@ def look_up(
     return _attempts(lake, sorted(by_shard), attempt)
 
 
-def read_doubt(lake: Lake) -> Doubt | None:
-    """Return the removal that is doubted, if there is one."""
-    return _doubt(lake.read(DOUBT, DOUBTS))
-
-
 def read_files(lake: Lake, shards: Shards) -> pl.DataFrame:
     """Return all rows of `source_files`, with those of documents that are missing."""
     return Listed.read(lake, shards, shards).files
@@ -277,7 +271,7 @@ def accept_removal(lake: Lake, source: Source, shards: Shards, digest: str = "")
         return listed.commit(Seen(returned, DOUBTED), accepted, BEGINNING)
 
     result = _attempts(lake, shards, attempt)
-    return replace(result, doubt_changed=_record(lake, None))
+    return replace(result, doubt_changed=record_doubt(lake, None))
 
 
 def _attempts(
@@ -353,7 +347,7 @@ def _commit_end(
     )
     doubt = next_doubt(verdict, before, now)
     result = listed.commit(seen, verdict, progress)
-    return replace(result, doubt=doubt, doubt_changed=_record(listed.lake, doubt))
+    return replace(result, doubt=doubt, doubt_changed=record_doubt(listed.lake, doubt))
 
 
 def _stored(lake: Lake, shards: Shards, ids: Mapping[str, Set[str]] | None) -> dict[str, Partition]:
@@ -396,22 +390,3 @@ def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFra
 def _gone(listed: pl.DataFrame, seen: Seen) -> pl.DataFrame:
     """Return the listed documents that would have been found but were not."""
     return listed.filter(seen.covered).join(seen.files, on="document_id", how="anti")
-
-
-def _doubt(actual: Partition) -> Doubt | None:
-    rows = actual.table.rows(named=True)
-    return Doubt(**rows[0]) if rows else None
-
-
-def _record(lake: Lake, doubt: Doubt | None) -> bool:
-    """Record what is doubted now; return whether that has changed."""
-
-    def attempt() -> bool:
-        actual = lake.read(DOUBT, DOUBTS)
-        if _doubt(actual) == doubt:
-            return False
-        table = pl.DataFrame([asdict(doubt)] if doubt else [], schema=DOUBTS)
-        lake.commit(DOUBT, table, Meta(content_version(table, DOUBTS), ""), actual.token)
-        return True
-
-    return lake.update(attempt)

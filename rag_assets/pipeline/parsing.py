@@ -265,7 +265,7 @@ def _parse_once(
         new = (None, table) if own.meta is None else (ids, rows)
         lake.replace(key, PARSED_DOCUMENTS_TABLE, own, *new, meta=meta)
         if not left:  # else they may be those of a run over the whole shard
-            lake.clear_checkpoints(key)
+            lake.checkpoints.clear(key)
     outcomes = Outcomes.of_metrics(meta.metrics)
     if only is None and change.size:
         logger.info("%s: %s", key.path, outcomes)
@@ -333,7 +333,7 @@ def _parse_missing(
     """Return (rows that an interrupted run checkpointed, rows parsed now)."""
     resumed = empty(PARSED_DOCUMENTS)
     if not files.is_empty():
-        checkpointed = lake.checkpointed(key, PARSED_DOCUMENTS)
+        checkpointed = lake.checkpoints.read(key, PARSED_DOCUMENTS)
         current = diff(files, checkpointed, key="document_id", same=SAME).keep
         resumed = current.unique("document_id", maintain_order=True)
         if resumed.height:
@@ -345,7 +345,7 @@ def _parse_missing(
         batches.append(pl.DataFrame(list(parser.rows(batch)), schema=PARSED_DOCUMENTS))
         progress.add(batch.height)
         if progress.done < progress.total:
-            lake.checkpoint(key, batches[-1])
+            lake.checkpoints.add(key, batches[-1])
     return resumed, pl.concat(batches)
 
 

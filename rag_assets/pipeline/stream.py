@@ -46,12 +46,7 @@ from rag_assets.core.scheduling.stream import Shards, Waiting, merged, taken
 from rag_assets.core.tables import PARSED_DOCUMENTS
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.embedding import (
-    ModelRun,
-    SharedVectors,
-    embed_documents,
-    embed_shard,
-)
+from rag_assets.pipeline.embedding import SharedVectors, embed_documents, embed_shard
 from rag_assets.pipeline.listing import list_source, look_up
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 from rag_assets.pipeline.staleness import (
@@ -62,6 +57,7 @@ from rag_assets.pipeline.staleness import (
     stale_rows,
 )
 from rag_assets.pipeline.sync import SyncReport, sync_documents, sync_shard
+from rag_assets.pipeline.vectors import ModelRun
 
 logger = logging.getLogger(__name__)
 

@@ -75,7 +75,7 @@ def test_the_run_over_the_shard_does_the_rest_and_embeds_nothing_again(importing
     assert importing.embedder.embedded.count(TEXT) == 1
     assert work["embedding.resumed"] == 1
     assert work["sync.written"] == work["embedding.computed"]
-    assert importing.lake.checkpointed_partitions() == set()
+    assert importing.lake.checkpoints.partitions() == set()
 
 
 def test_twice_is_written_once_and_the_shard_stays_stale(importing: Pipeline) -> None:

@@ -82,7 +82,7 @@ class Documents:
         return sum(shard.edits for shard in stale)
 
     def checkpointed(self) -> list[str]:
-        return sorted(self.lake.checkpointed(KEY, PARSED_DOCUMENTS)["document_id"])
+        return sorted(self.lake.checkpoints.read(KEY, PARSED_DOCUMENTS)["document_id"])
 
 
 @pytest.fixture

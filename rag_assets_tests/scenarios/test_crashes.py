@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rag_assets.pipeline.embedding import UNUSED_VECTORS
+from rag_assets.pipeline.vectors import UNUSED_VECTORS
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 

@@ -7,7 +7,7 @@ from rag_assets.adapters.lake.partition import decode_head
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import DOCUMENT_TABLES, Schema, embeddings_table
-from rag_assets.pipeline.embedding import UNUSED_VECTORS
+from rag_assets.pipeline.vectors import UNUSED_VECTORS
 
 SUMS = ("bytes", "missing", "tokens")  # metrics that it did not record
 

@@ -35,11 +35,12 @@ from rag_assets.models.promotion import Promotion, Release
 from rag_assets.models.registry import ModelRegistry
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.embedding import ModelRun, embed_shards
+from rag_assets.pipeline.embedding import embed_shards
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.listing import list_source, read_files
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 from rag_assets.pipeline.sync import prepare
+from rag_assets.pipeline.vectors import ModelRun
 from rag_assets.settings import Settings
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.held import Indexed, held_rows, held_texts

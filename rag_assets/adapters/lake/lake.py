@@ -5,8 +5,8 @@ inputs, then commit on the token of that first read. Whoever committed before yo
 no newer than yours; whoever commits after it makes your commit fail, and `update` starts over. So
 an older input never overwrites a newer one, and no clock is involved.
 
-What belongs here: reading and committing partitions, and checkpoints. What does not: their objects
-(`heads.py`, `part_store.py`).
+What belongs here: reading and committing partitions. What does not: their objects (`heads.py`,
+`part_store.py`), and work that is not committed (`checkpoints.py`).
 """
 
 import logging
@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from rag_assets.adapters.lake.checkpoints import Checkpoints
 from rag_assets.adapters.lake.heads import Heads, KnownMetas, each, or_error, twice
 from rag_assets.adapters.lake.manifest import Facts, bind_once
 from rag_assets.adapters.lake.memory import LakeMemory
@@ -41,8 +42,7 @@ from rag_assets.core.errors import (
     LakeError,
     OvertakenError,
 )
-from rag_assets.core.identity import digest
-from rag_assets.core.tables import Schema, Table, concat
+from rag_assets.core.tables import Schema, Table
 
 __all__ = [
     "Input",
@@ -71,6 +71,7 @@ class Lake:
         remembered = memory or LakeMemory(MEMORY)
         self._heads = Heads(objects, remembered, stays=memory is not None)
         self._parts = PartStore(objects, remembered)
+        self.checkpoints = Checkpoints(objects, self._heads)
         self._facts: Facts = {}  # recorded with every commit, so that a lost manifest can be told
 
     def bind(self, **facts: str) -> None:
@@ -216,10 +217,6 @@ class Lake:
     def partitions(self, asset: str) -> list[tuple[str, ...]]:
         """Return the parts of the keys of all partitions of an asset."""
         return [parts_of(path) for path in self._objects.list(f"{asset}/")]
-
-    def checkpointed_partitions(self) -> set[tuple[str, ...]]:
-        """Return (asset, *parts) of the partitions that have checkpoints."""
-        return {tuple(path.split("/")[1:-1]) for path in self._objects.list("checkpoints/")}
 
     def check(self, key: PartitionKey) -> None:
         """Look whether the parts of a partition are there, by their footers.
@@ -368,29 +365,6 @@ class Lake:
         """
         return set_aside(path, self._objects, self._heads, self._parts, self._facts)
 
-    def checkpoint(self, key: PartitionKey, table: pl.DataFrame) -> None:
-        """Checkpoint finished work, so that it is not repeated if the run is killed.
-
-        The object's name is a digest of its content, so repeating a checkpoint has no effect.
-        """
-        data = encode(table, Meta(data_version="", code_version=""), {})
-        self._objects.add(f"{key.checkpoints}{digest(data)}.parquet", data)
-
-    def checkpointed(self, key: PartitionKey, schema: Schema) -> pl.DataFrame:
-        """Return the rows of all checkpoints of a partition; there may be duplicates.
-
-        A checkpoint that cannot be read is deleted: its work is repeated.
-        """
-        tables = list[pl.DataFrame]()
-        for path in self._objects.list(key.checkpoints):
-            found = or_error(partial(self._heads.read, path, schema))
-            if isinstance(found, Partition):
-                tables.append(found.table)
-            else:
-                logger.warning("%s Its work is repeated.", found)
-                self._objects.delete(path)
-        return concat(tables, schema)
-
     def remove(self, asset: str, *parts: str) -> None:
         """Delete all partitions whose keys begin with these parts, with their checkpoints.
 
@@ -398,17 +372,9 @@ class Lake:
         """
         key = PartitionKey(asset, *parts)
         below = key.path.removesuffix(".parquet")
-        for path in [
-            *self._objects.list(f"{below}/"),
-            *self._parts.paths(key),
-            *self._objects.list(f"checkpoints/{below}/"),
-        ]:
+        for path in [*self._objects.list(f"{below}/"), *self._parts.paths(key)]:
             self._objects.delete(path)
-
-    def clear_checkpoints(self, key: PartitionKey) -> None:
-        """Delete the checkpoints of a partition, once they have been committed."""
-        for path in self._objects.list(key.checkpoints):
-            self._objects.delete(path)
+        self.checkpoints.clear(key)
 
 
 def problems(known: KnownMetas) -> list[str]:

@@ -60,11 +60,6 @@ class PartitionKey:
         """The object's key in the lake."""
         return f"{self.asset}/{'/'.join(self.parts)}.parquet"
 
-    @property
-    def checkpoints(self) -> str:
-        """The folder of checkpoints: finished work that has not been committed yet."""
-        return f"checkpoints/{self.asset}/{'/'.join(self.parts)}/"
-
 
 @dataclass(frozen=True, slots=True)
 class Meta:

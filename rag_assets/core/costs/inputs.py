@@ -92,7 +92,7 @@ class Prices(_Inputs):
         " half of a pod with 2 CPUs.",
     )
     get_requests: float = _input(0.0004, "$/1,000", "Price of read requests to S3.", ge=0)
-    put_requests: float = _input(0.005, "$/1,000", "Price of write requests to S3.", ge=0)
+    put_requests: float = _input(0.005, "$/1,000", "Price of write and list requests to S3.", ge=0)
     milvus_hour: float = _input(0.40, "$/hour", "Price of a Milvus query node.", ge=0)
 
 
@@ -159,10 +159,13 @@ class Platform(_Inputs):
     )
     replicas: int = _input(1, "query nodes", "Number of query nodes that hold the collection.")
     shard_gets: float = _input(
-        12, "requests", "Number of read requests per shard, both stages together.", ge=0
+        38, "requests", "Number of read requests per shard, both stages together.", ge=0
     )
     shard_puts: float = _input(
-        5, "requests", "Number of write requests per shard, both stages together.", ge=0
+        16,
+        "requests",
+        "Number of write and list requests per shard, both stages together.",
+        ge=0,
     )
 
 

@@ -77,7 +77,7 @@ class Costs:
         standing_hours: Billed hours of the standing stream run's pod: starting, working, idle.
         standing_starts: Starts of the standing stream run.
         gets: Read requests to S3.
-        puts: Write requests to S3.
+        puts: Write and list requests to S3.
         money: Dollars by what they are spent on.
         delays: Computes the documents' delays by kind, weighted by number of documents.
     """

@@ -8,7 +8,8 @@ from rag_assets.core.names import Asset, Check
 from rag_assets.defs.checks.scope import MAX_ROWS
 from rag_assets.defs.metadata import table
 from rag_assets.defs.resources import IndexResource
-from rag_assets.pipeline.listing import read_doubt, read_files
+from rag_assets.pipeline.doubt import read_doubt
+from rag_assets.pipeline.listing import read_files
 
 
 @dg.asset_check(

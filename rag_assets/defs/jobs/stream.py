@@ -43,10 +43,10 @@ from rag_assets.instance.runs import in_flight
 from rag_assets.instance.standing import StandingRuns, tell
 from rag_assets.models.registry import maintained_collections, model_run
 from rag_assets.pipeline.chunking import Chunker
-from rag_assets.pipeline.embedding import ModelRun
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.listing import LISTING_VERSION
 from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Written
+from rag_assets.pipeline.vectors import ModelRun
 
 logger = logging.getLogger(__name__)
 

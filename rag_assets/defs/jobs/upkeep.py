@@ -25,8 +25,8 @@ from rag_assets.models.registry import ModelRegistry, maintained_collections
 from rag_assets.pipeline.audit import Damage, dropped, set_aside_corrupt
 from rag_assets.pipeline.audit import audit as audit_collection
 from rag_assets.pipeline.compaction import compact_lake
-from rag_assets.pipeline.embedding import drop_unused
 from rag_assets.pipeline.listing import accept_removal
+from rag_assets.pipeline.vectors import drop_unused
 
 report = dg.define_asset_job(
     Job.REPORT,

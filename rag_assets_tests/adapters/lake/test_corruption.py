@@ -151,16 +151,16 @@ def test_what_cannot_be_rebuilt_is_not_set_aside(lake: Lake) -> None:
 
 @pytest.mark.parametrize("kind", [*DAMAGES, "other columns"])
 def test_a_bad_checkpoint_is_deleted_and_its_work_repeated(lake: Lake, kind: str) -> None:
-    lake.checkpoint(KEY, ROWS.head(1))
-    [path] = lake._objects.list(KEY.checkpoints)
+    lake.checkpoints.add(KEY, ROWS.head(1))
+    [path] = lake._objects.list("checkpoints/")
     if kind == "other columns":
-        lake.checkpoint(KEY, pl.DataFrame({"other": [1]}))
+        lake.checkpoints.add(KEY, pl.DataFrame({"other": [1]}))
     else:
         damage(lake, path, kind)
-        lake.checkpoint(KEY, ROWS.tail(1))
+        lake.checkpoints.add(KEY, ROWS.tail(1))
 
-    assert lake.checkpointed(KEY, SCHEMA).height == 1
-    assert len(lake._objects.list(KEY.checkpoints)) == 1
+    assert lake.checkpoints.read(KEY, SCHEMA).height == 1
+    assert len(lake._objects.list("checkpoints/")) == 1
 
 
 def test_a_table_of_another_release_is_named_and_left_alone(lake: Lake) -> None:

@@ -152,17 +152,17 @@ def test_a_lake_belongs_to_the_first_that_binds_it(lake: Lake) -> None:
 
 
 def test_checkpointed_work_is_found_once_and_never_read_as_the_partition(lake: Lake) -> None:
-    lake.checkpoint(KEY, table(("a", 1)))
-    lake.checkpoint(KEY, table(("b", 2)))
-    lake.checkpoint(KEY, table(("a", 1)))
-    lake.checkpoint(PartitionKey("chunks", "s002"), table(("other", 3)))
+    lake.checkpoints.add(KEY, table(("a", 1)))
+    lake.checkpoints.add(KEY, table(("b", 2)))
+    lake.checkpoints.add(KEY, table(("a", 1)))
+    lake.checkpoints.add(PartitionKey("chunks", "s002"), table(("other", 3)))
 
-    assert lake.checkpointed(KEY, SCHEMA).sort("key").equals(table(("a", 1), ("b", 2)))
+    assert lake.checkpoints.read(KEY, SCHEMA).sort("key").equals(table(("a", 1), ("b", 2)))
     assert lake.read(KEY, SCHEMA).token is None
 
-    lake.clear_checkpoints(KEY)
-    assert lake.checkpointed(KEY, SCHEMA).is_empty()
-    assert lake.checkpointed(PartitionKey("chunks", "s002"), SCHEMA).height == 1
+    lake.checkpoints.clear(KEY)
+    assert lake.checkpoints.read(KEY, SCHEMA).is_empty()
+    assert lake.checkpoints.read(PartitionKey("chunks", "s002"), SCHEMA).height == 1
 
 
 def test_a_table_of_another_version_is_refused(lake: Lake) -> None:

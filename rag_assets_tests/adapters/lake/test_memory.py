@@ -326,14 +326,14 @@ def test_a_partition_that_was_deleted_is_created_anew(
 
 
 def test_checkpoints_are_read_again_and_gone_once_they_are_cleared(lake: Lake, other: Lake) -> None:
-    other.checkpoint(KEY, table(("a", 1)))
-    other.checkpoint(KEY, table(("b", 2)))
+    other.checkpoints.add(KEY, table(("a", 1)))
+    other.checkpoints.add(KEY, table(("b", 2)))
 
     for _ in range(2):
-        assert sorted(lake.checkpointed(KEY, SCHEMA)["key"]) == ["a", "b"]
-    other.clear_checkpoints(KEY)
+        assert sorted(lake.checkpoints.read(KEY, SCHEMA)["key"]) == ["a", "b"]
+    other.checkpoints.clear(KEY)
 
-    assert lake.checkpointed(KEY, SCHEMA).is_empty()
+    assert lake.checkpoints.read(KEY, SCHEMA).is_empty()
 
 
 LARGE = table(*[("x" * 100, number) for number in range(100)])

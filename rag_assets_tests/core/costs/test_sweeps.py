@@ -39,7 +39,7 @@ def test_on_either_side_of_a_break_even_point_another_policy_is_cheaper(name: st
 def test_there_are_break_even_points() -> None:
     stream_runs = Case().having({"stream_run": False})
 
-    assert break_even(stream_runs, "bulk_share").at == pytest.approx([0.04, 0.0571], rel=1e-3)
+    assert break_even(stream_runs, "bulk_share").at == pytest.approx([0.04, 0.0453], rel=1e-3)
     assert break_even(Case(), "bulk_share").at == ()
 
 

@@ -194,7 +194,7 @@ def test_a_vector_that_milvus_holds_wrongly_fails_a_check(settled: Ticking) -> N
 def test_what_is_left_over_is_shown_and_compacted_away(settled: Ticking) -> None:
     lake, settings = opened(), load_settings()
     key = PartitionKey("parsed_documents", "s000")
-    lake.checkpoint(key, lake.read(PartitionKey("chunks", "s000"), CHUNKS).table)
+    lake.checkpoints.add(key, lake.read(PartitionKey("chunks", "s000"), CHUNKS).table)
     client = MilvusClient(settings.milvus_uri, grpc_options=GRPC_OPTIONS)
     name = f"{settings.alias}__wordllama_256_v1"
     [row] = client.query(name, 'document_id == "a.md"', ["*"], limit=1, consistency_level="Strong")
@@ -209,7 +209,7 @@ def test_what_is_left_over_is_shown_and_compacted_away(settled: Ticking) -> None
     assert kinds == {"rows": name, "checkpoints": "checkpoints/parsed_documents/s000"}
     compacted = settled.repository.get_job("compact").execute_in_process(instance=settled.instance)
     assert compacted.success
-    assert lake.checkpointed_partitions() == set()
+    assert lake.checkpoints.partitions() == set()
     client.delete(name, ids=["stray"])
     assert evaluate(settled)["orphans"].passed
     client.close()
@@ -221,7 +221,7 @@ def test_work_that_a_run_will_take_up_again_is_no_orphan(
     lake = opened()
     for shard in ("s000", "s001", "s002"):
         table = lake.read(PartitionKey("chunks", shard), CHUNKS).table
-        lake.checkpoint(PartitionKey("parsed_documents", shard), table)
+        lake.checkpoints.add(PartitionKey("parsed_documents", shard), table)
     for number in range(20):
         filled.put(f"new{number}.md")
     settled.tick()  # all shards are stale now
