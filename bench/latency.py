@@ -459,7 +459,7 @@ def floor(folder: Path, endpoint: str, changes: int, documents: int) -> dict[str
         stack.enter_context(
             _timed(type(index.load(spec)), ("encode_passages",), spent, "embedding")
         )
-        requests = ("shard_rows", "upsert", "delete", "flush")
+        requests = ("shard_rows", "document_rows", "upsert", "delete", "flush")
         stack.enter_context(_timed(MilvusStore, requests, spent, "milvus"))
         times, used = [], sum(os.times()[:2])
         for _ in range(changes):

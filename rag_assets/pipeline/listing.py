@@ -122,29 +122,34 @@ class Listed:
     def _commit(self, shard: str, seen: Seen, verdict: Verdict, result: ListingResult) -> None:
         """Commit a shard's listing if it changed, and add it to the result."""
         actual = self.partitions[shard]
-        others = actual.table.filter(~seen.covered)
-        kept = kept_rows(_gone(actual.table, seen), verdict)
-        listing = pl.concat([others, seen.files, kept]).sort("document_id")
-        change = diff(listing, actual.table, key="document_id", same=SAME)
-        meta, ids = actual.meta, changed(listing, actual.table, "document_id")
+        before, files = actual.table.filter(seen.covered), seen.files
+        if not files.equals(before):
+            kept = kept_rows(_gone(before, seen), verdict)
+            files = pl.concat([files, kept]).sort("document_id")
+        change = diff(files, before, key="document_id", same=SAME)
+        meta, ids = actual.meta, changed(files, before, "document_id")
         if meta is None or ids:
+            rows = files.filter(pl.col("document_id").is_in(list(ids)))
+            if meta is None:
+                rows = pl.concat([actual.table.filter(~seen.covered), files])
             meta = self.lake.replace(
                 PartitionKey(Asset.SOURCE_FILES, shard),
                 SOURCE_FILES_TABLE,
                 actual,
                 ids if actual.meta else None,
-                listing.filter(pl.col("document_id").is_in(list(ids))) if actual.meta else listing,
+                rows,
                 meta=Meta("", LISTING_VERSION, changes=actual.changes + change.size),
             )
             if actual.meta is None or meta.data_version != actual.meta.data_version:
                 result.versions[shard] = meta.data_version
-        added = change.make.join(actual.table, on="document_id", how="anti")["document_id"]
+        added = change.make.join(before, on="document_id", how="anti")["document_id"]
         result.added.update(added)
         result.edited.update({*change.make["document_id"], *change.removed} - set(added))
-        nothing = listing.clear()
-        totals = {**SOURCE_FILES_TABLE.summed({}, listing, nothing), **meta.metrics}
+        totals = meta.metrics
+        if not SOURCE_FILES_TABLE.sums.keys() <= totals.keys():  # of an earlier release
+            totals = SOURCE_FILES_TABLE.summed({}, actual.table, before.clear())
         result.reports[shard] = ListingReport(
-            documents=int(totals.get("rows", listing.height)),
+            documents=int(totals.get("rows", actual.table.height)),
             added=len(added),
             changed=change.make.height - len(added),
             removed=len(change.removed),

@@ -23,6 +23,7 @@ from rag_assets.core.tables import Schema
 KEY = "document_id"
 PART_BYTES = 4 << 20  # of a part's table in memory, at most, unless one document has more
 FULL_BYTES = 1 << 20  # of a part's object; smaller ones are folded when there are many
+AGAIN_BYTES = 32 << 10  # of small parts; their rows are written again with every commit
 CROWD = 8  # so many parts of one order of magnitude are folded into one
 MAGNITUDE = 3  # bits of a part's size
 LOG_COMMITS = 64
@@ -232,17 +233,19 @@ def _id_bytes(commit: Commit) -> int:
 def to_fold(parts: Iterable[Part]) -> list[Part]:
     """Return the parts whose rows are to be written anew: mostly dead ones, and many small ones.
 
-    Every row is so written about three times in its life, and there are at most a few dozen parts
-    that are not full.
+    To write the smallest again costs less than to read one part more. Otherwise, every row is so
+    written about three times in its life, and there are at most a few dozen parts that are not
+    full.
     """
-    dead, by_size = list[Part](), dict[int, list[Part]]()
-    for part in parts:
-        if 2 * part.live < part.rows:
-            dead.append(part)
+    fold, by_size, again = list[Part](), dict[int, list[Part]](), AGAIN_BYTES
+    for part in sorted(parts, key=lambda part: part.size):
+        again -= part.size
+        if again >= 0 or 2 * part.live < part.rows:
+            fold.append(part)
         elif part.size < FULL_BYTES:
             by_size.setdefault(part.size.bit_length() // MAGNITUDE, []).append(part)
     crowds = (small for small in by_size.values() if len(small) >= CROWD)
-    return [*dead, *(part for crowd in crowds for part in crowd)]
+    return [*fold, *(part for crowd in crowds for part in crowd)]
 
 
 def to_compact(parts: Sequence[Part]) -> list[Part]:

@@ -40,10 +40,11 @@ def table(rows: Rows) -> pl.DataFrame:
 
 
 @contextmanager
-def small_parts(kept_seconds: float) -> Iterator[None]:
+def small_parts(kept_seconds: float, again: int) -> Iterator[None]:
     """Fold and split as if a few rows were many."""
     with (
         patch.object(parts, "PART_BYTES", 150),
+        patch.object(parts, "AGAIN_BYTES", again),
         patch.object(parts, "CROWD", 3),
         patch.object(part_store, "KEYED_BYTES", 3000),
         patch.object(partition, "GROUP_BYTES", 60),
@@ -171,12 +172,12 @@ def follow(world: World, step: Step) -> None:
 
 
 @settings(max_examples=EXAMPLES)
-@given(STEPS, st.sampled_from([0.0, 3600.0]))
+@given(STEPS, st.sampled_from([0.0, 3600.0]), st.sampled_from([0, 3300]))
 def test_a_partition_equals_a_plain_table_after_any_sequence(
-    steps: list[Step], kept_seconds: float
+    steps: list[Step], kept_seconds: float, again: int
 ) -> None:
     world = World(MemoryStore())
-    with small_parts(kept_seconds):
+    with small_parts(kept_seconds, again):
         for step in steps:
             follow(world, step)
             world.check()
