@@ -127,16 +127,18 @@ class Listed:
             kept = kept_rows(_gone(before, seen), verdict)
             files = pl.concat([files, kept]).sort("document_id")
         change = diff(files, before, key="document_id", same=SAME)
-        meta, ids = actual.meta, changed(files, before, "document_id")
+        meta = actual.meta
+        ids = changed(files, before, "document_id") if meta else None
         if meta is None or ids:
-            rows = files.filter(pl.col("document_id").is_in(list(ids)))
-            if meta is None:
+            if ids is None:
                 rows = pl.concat([actual.table.filter(~seen.covered), files])
+            else:
+                rows = files.filter(pl.col("document_id").is_in(list(ids)))
             meta = self.lake.replace(
                 PartitionKey(Asset.SOURCE_FILES, shard),
                 SOURCE_FILES_TABLE,
                 actual,
-                ids if actual.meta else None,
+                ids,
                 rows,
                 meta=Meta("", LISTING_VERSION, changes=actual.changes + change.size),
             )
@@ -147,7 +149,7 @@ class Listed:
         result.edited.update({*change.make["document_id"], *change.removed} - set(added))
         totals = meta.metrics
         if not SOURCE_FILES_TABLE.sums.keys() <= totals.keys():  # of an earlier release
-            totals = SOURCE_FILES_TABLE.summed({}, actual.table, before.clear())
+            totals = {**SOURCE_FILES_TABLE.summed({}, actual.table, before.clear()), **totals}
         result.reports[shard] = ListingReport(
             documents=int(totals.get("rows", actual.table.height)),
             added=len(added),

@@ -64,4 +64,4 @@ class Checkpoints:
 
 
 def _folder(key: PartitionKey) -> str:
-    return "/".join((FOLDER, key.asset, *key.parts, ""))
+    return f"{FOLDER}/{key.name}/"

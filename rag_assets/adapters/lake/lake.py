@@ -371,8 +371,7 @@ class Lake:
         It is not an error if there are none.
         """
         key = PartitionKey(asset, *parts)
-        below = key.path.removesuffix(".parquet")
-        for path in [*self._objects.list(f"{below}/"), *self._parts.paths(key)]:
+        for path in [*self._objects.list(f"{key.name}/"), *self._parts.paths(key)]:
             self._objects.delete(path)
         self.checkpoints.clear(key)
 

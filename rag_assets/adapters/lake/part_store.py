@@ -310,7 +310,7 @@ class PartStore:
 
 
 def _folder(key: PartitionKey) -> str:
-    return "/".join((FOLDER, key.asset, *key.parts))
+    return f"{FOLDER}/{key.name}"
 
 
 def _of(ids: Collection[str] | None) -> pl.Expr | None:

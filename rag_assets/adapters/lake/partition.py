@@ -56,9 +56,14 @@ class PartitionKey:
         object.__setattr__(self, "parts", parts)
 
     @property
+    def name(self) -> str:
+        """Asset and parts, as they are in the keys of all objects of the partition."""
+        return "/".join((self.asset, *self.parts))
+
+    @property
     def path(self) -> str:
         """The object's key in the lake."""
-        return f"{self.asset}/{'/'.join(self.parts)}.parquet"
+        return f"{self.name}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
