@@ -2,10 +2,12 @@
 
 import pytest
 
+from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import DOCUMENT_TABLES
+from rag_assets.core.tables import DOCUMENT_TABLES, SOURCE_FILES
 from rag_assets.pipeline.compaction import compact_lake
+from rag_assets.pipeline.listing import look_up
 from rag_assets_tests.pipeline.test_corrupt_partitions import stale
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.lake_before import whole_partitions, write_as_before
@@ -59,6 +61,16 @@ def test_an_edit_turns_its_shard_over_and_costs_what_it_costs(before: Pipeline) 
     assert before.indexed() == before.expected()
     assert stale(before) == []
     assert done(before.run()) == NOTHING
+
+
+def test_looking_up_one_document_counts_all_of_its_shard(before: Pipeline) -> None:
+    shard = shard_of("3.md", before.shards)
+    documents = before.lake.read(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES).table.height
+    assert documents > 1
+
+    found = look_up(before.lake, before.source, {"3.md"}, before.shards)
+
+    assert found.reports[shard].documents == documents
 
 
 def test_documents_are_removed_and_renamed_in_it(before: Pipeline) -> None:
