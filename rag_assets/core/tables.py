@@ -28,6 +28,8 @@ SOURCE_FILES: Schema = {
     "problem": pl.String(),  # an Outcome, if the object cannot be read at all
     "error": pl.String(),
     "missing": pl.String(),  # a Missing, if the source no longer has it; null if it has
+    "describes": pl.String(),  # of a sidecar: the document that it describes; else null
+    "attributes": pl.String(),  # JSON: metadata and tags of the object, if fields come from them
 }
 
 DOUBTS: Schema = {
@@ -44,6 +46,16 @@ PARTS = pl.List(pl.Struct({"kind": pl.String(), "found": pl.Int64(), "read": pl.
 OMISSIONS = pl.List(
     pl.Struct({"kind": pl.String(), "name": pl.String(), "reason": pl.String()}),
 )
+
+METADATA: Schema = {
+    "sidecar": pl.String(),  # JSON: the attributes in the document's sidecar, as last read
+    "sidecar_version": pl.String(),
+    "metadata": pl.String(),  # JSON: declared field → stored value
+    "principals": pl.List(pl.String()),
+    "metadata_error": pl.String(),
+    "metadata_version": pl.String(),  # of everything that the metadata is a function of
+}
+"""The columns of metadata in `parsed_documents`, which change without parsing."""
 
 PARSED_DOCUMENTS: Schema = {
     "document_id": pl.String(),
@@ -67,6 +79,9 @@ PARSED_DOCUMENTS: Schema = {
     "unreadable_version": pl.String(),  # the listed version that cannot be read
     "unreadable_since": pl.Datetime("us", "UTC"),
     "retry_at": pl.Datetime("us", "UTC"),
+    "properties": pl.String(),  # JSON: what the document says of itself
+    "language": pl.String(),  # ISO 639-1; empty if it cannot be told
+    **METADATA,
 }
 
 CHUNKS: Schema = {
@@ -87,6 +102,12 @@ CHUNKS: Schema = {
     "content_digest": pl.String(),  # of the parsed document that the chunk was cut from
     "version": pl.String(),
     "modified_at": pl.Datetime("us", "UTC"),
+    "size": pl.Int64(),
+    "source": pl.String(),
+    "format": pl.String(),
+    "language": pl.String(),
+    "metadata": pl.String(),
+    "principals": pl.List(pl.String()),
 }
 
 COLLECTION: Schema = {
@@ -109,6 +130,8 @@ MODELS: Schema = {
 ADDED = {
     *("missing", "parts", "omissions", "problem", "retry_at", "last_page"),
     *("unreadable", "unreadable_version", "unreadable_since"),
+    *("describes", "attributes", "properties", *METADATA),
+    *("size", "source", "format", "language"),  # of chunks
     "document_id",  # of vectors
 }
 """Columns that earlier releases did not write: they are null in their partitions."""
@@ -164,7 +187,11 @@ class Table:
 SOURCE_FILES_TABLE = Table(
     SOURCE_FILES,
     version=("document_id", "version", "modified_at", "problem"),
-    sums={"bytes": pl.col("size").sum(), "missing": pl.col("missing").count()},
+    sums={
+        "bytes": pl.col("size").sum(),
+        "missing": pl.col("missing").count(),
+        "sidecars": pl.col("describes").count(),
+    },
 )
 PARSED_DOCUMENTS_TABLE = Table(PARSED_DOCUMENTS, ("document_id", "outcome", "content_digest"))
 CHUNKS_TABLE = Table(

@@ -11,13 +11,16 @@ import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
 from rag_assets.core.diffs import changed, diff
-from rag_assets.core.documents.chunk_table import chunk_table
+from rag_assets.core.documents.chunk_table import (
+    DESCRIBED,
+    chunk_table,
+    described,
+    with_row_digests,
+)
 from rag_assets.core.documents.chunking import ChunkLimits, TokenCounter
 from rag_assets.core.errors import StaleInputError
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, CHUNKS_TABLE, HAS_TEXT, PARSED_DOCUMENTS
-
-VERSIONS = ["document_id", "chunk_id", "version", "modified_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingRepor
         same=["content_digest"],
     )
     split = chunk_table(change.make, chunker.limits, chunker.count_tokens, chunker.source_uri)
-    kept = _with_document_versions(change.keep, documents)
+    kept = _as_described(change.keep, documents)
     table = pl.concat([kept, split])
     rows = diff(table, actual, key="chunk_id", same=["row_digest"])
     meta = Meta(
@@ -84,7 +87,7 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingRepor
         changes=own.changes + rows.size,
     )
     ids = {*change.make["document_id"], *actual.join(kept, "document_id", "anti")["document_id"]}
-    ids |= changed(kept.select(VERSIONS), change.keep.select(VERSIONS), "document_id")
+    ids |= changed(kept, change.keep.select(kept.columns), "document_id")
     written = table.filter(pl.col("document_id").is_in(list(ids)))
     if own.meta is None:
         meta = lake.replace(key, CHUNKS_TABLE, own, None, table, meta=meta)
@@ -95,10 +98,12 @@ def _chunk_once(lake: Lake, chunker: Chunker, shard: str) -> tuple[ChunkingRepor
     return _report(meta, table, actual, change.make.height), written
 
 
-def _with_document_versions(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
-    """Take over version and modification time of documents whose text is unchanged."""
-    versions = documents.select("document_id", "version", "modified_at")
-    return kept.update(versions, on="document_id", how="left")
+def _as_described(kept: pl.DataFrame, documents: pl.DataFrame) -> pl.DataFrame:
+    """Take over the metadata of documents whose text is unchanged."""
+    now = described(documents).select("document_id", *DESCRIBED)
+    rows = kept.drop(DESCRIBED).join(now, on="document_id", how="left", maintain_order="left")
+    same = rows.select(DESCRIBED).equals(kept.select(DESCRIBED))
+    return kept if same else with_row_digests(rows)
 
 
 def _report(

@@ -47,7 +47,9 @@ from rag_assets.pipeline.doubt import read_doubt, record_doubt
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
 
-SAME = ["version", "problem"]  # columns whose change requires parsing the document again
+SAME = ["version", "problem", "attributes"]  # columns whose change is a change of the document
+DOCUMENTS = pl.col("describes").is_null()  # selects the rows that are not of sidecars
+ABOUT = pl.coalesce("describes", "document_id").alias("document_id")
 POLICY = RemovalPolicy()
 Shards = Sequence[str]
 
@@ -142,19 +144,23 @@ class Listed:
                 rows,
                 meta=Meta("", LISTING_VERSION, changes=actual.changes + change.size),
             )
-            if actual.meta is None or meta.data_version != actual.meta.data_version:
+            if actual.meta is None or meta.as_input() != actual.meta.as_input():
                 result.versions[shard] = meta.data_version
-        added = change.make.join(before, on="document_id", how="anti")["document_id"]
+        gone = before.filter(pl.col("document_id").is_in(change.removed.implode()))
+        new = change.make.filter(DOCUMENTS).join(before, on="document_id", how="anti")
+        added, removed = new["document_id"], gone.filter(DOCUMENTS).height
         result.added.update(added)
-        result.edited.update({*change.make["document_id"], *change.removed} - set(added))
+        changes = pl.concat([change.make, gone]).select(ABOUT)["document_id"]
+        result.edited.update(set(changes) - set(added))
         totals = meta.metrics
         if not SOURCE_FILES_TABLE.sums.keys() <= totals.keys():  # of an earlier release
             totals = {**SOURCE_FILES_TABLE.summed({}, actual.table, before.clear()), **totals}
+        documents = totals.get("rows", actual.table.height) - totals["sidecars"]
         result.reports[shard] = ListingReport(
-            documents=int(totals.get("rows", actual.table.height)),
+            documents=int(documents),
             added=len(added),
-            changed=change.make.height - len(added),
-            removed=len(change.removed),
+            changed=changes.n_unique() - len(added) - removed,
+            removed=removed,
             missing=int(totals["missing"]),
             bytes=int(totals["bytes"]),
         )
@@ -226,7 +232,8 @@ def look_up(
     for document_id in document_ids:
         if key_problem(document_id):  # only a listing can tell what such a name stands for
             continue
-        by_shard.setdefault(shard_of(document_id, all_shards), set()).add(document_id)
+        shard = shard_of(source.about(document_id), all_shards)
+        by_shard.setdefault(shard, set()).add(document_id)
 
     def attempt(missing: Shards) -> ListingResult:
         listed = Listed.read(lake, missing, all_shards, by_shard)
@@ -379,6 +386,8 @@ def _as_listed(lost: Partition, parsed: Partition) -> Partition:
     rows = parsed.table.with_columns(
         stamp=null,
         missing=null,
+        describes=null,
+        attributes=null,
         version=pl.when(UNREADABLE).then("unreadable_version").otherwise("version"),
         error=pl.when(listed).then(pl.coalesce("unreadable", "error")),
     )
@@ -387,7 +396,8 @@ def _as_listed(lost: Partition, parsed: Partition) -> Partition:
 
 
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:
-    shards = [shard_of(document_id, all_shards) for document_id in listing["document_id"]]
+    documents = listing.select(ABOUT)["document_id"]
+    shards = [shard_of(document_id, all_shards) for document_id in documents]
     parts = listing.with_columns(shard=pl.Series(shards, dtype=pl.String)).partition_by(
         "shard", as_dict=True, include_key=False
     )

@@ -37,6 +37,8 @@ from rag_assets.core.documents.unreadable import (
 )
 from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableError, StaleInputError
 from rag_assets.core.identity import digest
+from rag_assets.core.metadata.rules import MetadataRules
+from rag_assets.core.metadata.sidecars import with_sidecars
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.tables import (
@@ -47,12 +49,14 @@ from rag_assets.core.tables import (
     concat,
     empty,
 )
+from rag_assets.pipeline.metadata import NOTHING, Describer, with_metadata
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 SAME = ["version", "parser", "problem"]  # columns that match while a parsed row is current
 Row = dict[str, Any]
+EPOCH = datetime.fromtimestamp(0, UTC)
 REREADING = RetryPolicy(initial_delay=20, max_delay=3600)
 
 
@@ -93,6 +97,7 @@ class DocumentParser:
         workers: Number of batches read and parsed at once.
         version: Version of the parser.
         rereading: The delays between attempts to read a document that cannot be read.
+        rules: The rules for metadata.
     """
 
     source: Source
@@ -100,6 +105,17 @@ class DocumentParser:
     workers: int
     version: str
     rereading: RetryPolicy = REREADING
+    rules: MetadataRules = NOTHING
+
+    @property
+    def code_version(self) -> str:
+        """The version of a partition: of the parser, and of the rules if there are any."""
+        return parsed_version(self.version, self.rules)
+
+    @property
+    def describer(self) -> Describer:
+        """What computes the metadata of documents."""
+        return Describer(self.source, self.rules)
 
     def rows(self, files: pl.DataFrame) -> Iterator[Row]:
         """Yield a row of `parsed_documents` for each listed file that still exists."""
@@ -150,6 +166,11 @@ class DocumentParser:
             "unreadable": document.error if unreadable else None,
             "unreadable_version": file["version"] if unreadable else None,
         }
+
+
+def parsed_version(parser: str, rules: MetadataRules) -> str:
+    """Return the version of partitions of a parser's version and rules for metadata."""
+    return parser if rules == NOTHING else f"{parser}+{rules.version[:8]}"
 
 
 def parse_shard(
@@ -228,9 +249,11 @@ def _parse_once(
     listing = lake.open(listing_key, SOURCE_FILES)
     if listing.meta is None:
         raise StaleInputError(f"Shard {shard} has not been listed: materialise source_files first.")
-    touched = _touched(own.meta, listing, parser.version, now)
+    touched = _touched(own.meta, listing, parser, now)
     actual = lake.rows(key, PARSED_DOCUMENTS, own, touched)
-    files = lake.rows(listing_key, SOURCE_FILES, listing, touched)
+    objects = None if touched is None else with_sidecars(touched)
+    described = lake.rows(listing_key, SOURCE_FILES, listing, objects)
+    files = described.filter(pl.col("describes").is_null())
     # A document that is missing but still listed cannot be parsed: its row stays as it is.
     absent = files.filter(pl.col("missing").is_not_null())
     listed = files.join(absent, on="document_id", how="anti")
@@ -246,16 +269,22 @@ def _parse_once(
     parsed = _with_first_outcome(pl.concat([resumed, fresh]), actual)
     parsed = with_last_readable(parsed, actual, parser.rereading, now)
     kept, retimed = _kept(present, parsed, listed)
-    table = pl.concat([kept, parsed, untouched])
+    current = pl.concat([kept, parsed])
+    stale = parser.describer.stale(current, described, now)
+    current = with_metadata(current, parser.describer.described(stale, now))
+    unread = parser.describer.stale(current, described, EPOCH).height
+    same = ["metadata", "principals"]
+    redescribed = diff(current, kept, key="document_id", same=same).make["document_id"]
+    redescribed = redescribed.filter(redescribed.is_in(kept["document_id"].implode()))
+    table = pl.concat([current, untouched])
     gone = actual.join(table, on="document_id", how="anti")
-    ids = {*parsed["document_id"], *retimed, *gone["document_id"]}
+    ids = {*parsed["document_id"], *retimed, *stale["document_id"], *gone["document_id"]}
+    state = as_listed(table, parser.version, now)
     meta = Meta(
         data_version="",
-        code_version=parser.version,
-        upstream={
-            Asset.SOURCE_FILES: _input(listing.meta, desired, as_listed(table, parser.version, now))
-        },
-        changes=own.changes + change.size - left + len(retimed),
+        code_version=parser.code_version,
+        upstream={Asset.SOURCE_FILES: _input(listing.meta, desired, state, unread)},
+        changes=own.changes + change.size - left + len({*retimed, *redescribed}),
         metrics=_metrics(
             partial(lake.rows, key, PARSED_DOCUMENTS, own), own, touched, actual, table
         ),
@@ -287,17 +316,18 @@ def _parse_once(
 
 
 def _touched(
-    meta: Meta | None, listing: Partition, version: str, now: datetime
+    meta: Meta | None, listing: Partition, parser: DocumentParser, now: datetime
 ) -> frozenset[str] | None:
     """Return the documents whose listing has changed since they were parsed; None if any may have.
 
     So may any if another version parsed them, or if the time has come to read some of them again.
     """
-    if meta is None or meta.code_version != version or not has_outcomes(meta.metrics):
+    if meta is None or meta.code_version != parser.code_version or not has_outcomes(meta.metrics):
         return None
     if meta.metrics.get(RETRY_AT, inf) <= now.timestamp():
         return None
-    return listing.since(meta.upstream.get(Asset.SOURCE_FILES))
+    changed = listing.since(meta.upstream.get(Asset.SOURCE_FILES))
+    return None if changed is None else frozenset(map(parser.source.about, changed))
 
 
 COUNTED = ["document_id", "outcome", "error", "judged_at", "unreadable", "unreadable_since"]
@@ -349,22 +379,27 @@ def _parse_missing(
     return resumed, pl.concat(batches)
 
 
-def _input(listing: Meta, desired: pl.DataFrame, table: pl.DataFrame) -> Input:
+def _input(listing: Meta, desired: pl.DataFrame, table: pl.DataFrame, unread: int) -> Input:
     """Return the listing as the table's input, if the documents read are the desired ones.
 
     If a document changed or was deleted between listing and reading, the next listing may be the
     same as this one (the document was restored). So the shard must stay stale until what is read
-    matches what is listed.
+    matches what is listed. So must it for sidecars that are not read as they are listed.
     """
     state = listing.as_input()
-    differ = diff(desired, table, key="document_id", same=SAME).make.height
+    differ = unread + diff(desired, table, key="document_id", same=SAME).make.height
     return Input("", state.changes - differ) if differ else state
 
 
 def _with_first_outcome(parsed: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFrame:
-    """Keep the time of the first parse that had the same outcome for the same version."""
+    """Keep the time of the first parse that had the same outcome for the same version.
+
+    Sidecars are kept too, because they are not read again as long as they are the same.
+    """
+    sidecars = actual.select("document_id", "sidecar", "sidecar_version")
     earlier = actual.select("document_id", "version", "outcome", "judged_at")
-    return parsed.update(earlier, on=["document_id", "version", "outcome"], how="left")
+    parsed = parsed.update(earlier, on=["document_id", "version", "outcome"], how="left")
+    return parsed.update(sidecars, on="document_id", how="left")
 
 
 def _outcome(error: DocumentUnreadableError) -> Outcome:

@@ -112,7 +112,7 @@ def test_rows_that_do_not_fit_make_no_file() -> None:
     vector = pl.Series("vector", [[1.0, math.nan]], dtype=pl.Array(pl.Float32, 2))
 
     with pytest.raises(VectorStoreError, match="not finite"):
-        import_file(pl.DataFrame([texts]).with_columns(vector))
+        import_file(pl.DataFrame([texts]).with_columns(vector), {})
 
 
 def test_a_url_of_no_known_kind_is_a_wrong_setting() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rag_assets.adapters.milvus.connection import BUILT_WITHIN, Connection
+from rag_assets.adapters.milvus.metadata import is_metadata, outdated
 from rag_assets.adapters.milvus.rows import (
     ADDED_FIELDS,
     SPARSE_FIELD,
@@ -20,6 +21,9 @@ from rag_assets.adapters.milvus.rows import (
 )
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.spec import IndexSpec, Sparse
+
+PERMISSIONS = "permissions"
+"""The property of a collection that tells whether it was built for permissions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +148,26 @@ class Collections(Connection):
             created=int(described.get("created_timestamp", 0)),
         )
 
-    def absent_fields(self, name: str) -> frozenset[str]:
-        """Return which of `ADDED_FIELDS` a collection lacks, as one of an earlier release does.
+    def field_types(self, name: str) -> dict[str, str]:
+        """Return a collection's fields and their types, such as `VARCHAR(64)`.
 
         The server is asked once, because the fields of a collection never change.
         """
-        if name not in self._absent:
-            described = self._call("describe_collection", name)
-            self._absent[name] = ADDED_FIELDS - field_types(described).keys()
-        return self._absent[name]
+        if name not in self._types:
+            self._types[name] = field_types(self._call("describe_collection", name))
+        return self._types[name]
+
+    def outdated(self, name: str) -> str:
+        """Return how a collection differs from one that were created now, as to metadata.
+
+        Empty if it does not. What it lacks cannot be searched by until it is rebuilt.
+        """
+        fields = outdated(self._rules.field_set, self.field_types(name))
+        built = self.info(name).properties.get(PERMISSIONS, "off")
+        problems = [f"the field {field} {problem}" for field, problem in fields.items()]
+        if built != self._rules.visibility:
+            problems.append(f"permissions are {built}, not {self._rules.visibility}")
+        return "; ".join(problems)
 
     def drop(self, name: str) -> None:
         """Delete a collection with its rows, if it exists.
@@ -168,7 +183,7 @@ class Collections(Connection):
                 f"Collection {name!r} is in use as {', '.join(aliases)}: move the alias first."
             )
         self._call("drop_collection", name)
-        self._absent.pop(name, None)
+        self._types.pop(name, None)
 
     def compact(self, name: str) -> None:
         """Ask the server to merge small and half-deleted segments, which it does when it can.
@@ -185,8 +200,8 @@ class Collections(Connection):
             self._call(
                 "create_collection",
                 name,
-                schema=collection_schema(dimension, sparse),
-                properties=properties,
+                schema=collection_schema(dimension, sparse, self._rules.field_set),
+                properties={**properties, PERMISSIONS: self._rules.visibility},
                 consistency_level="Strong",
             )
         except VectorStoreError:
@@ -229,7 +244,13 @@ class Collections(Connection):
             index=self._index(name, VECTOR_FIELD),
         )
         desired = labelled(
-            field=field_types(collection_schema(dimension, sparse).to_dict()),
+            field={
+                name: kind
+                for name, kind in field_types(
+                    collection_schema(dimension, sparse).to_dict()
+                ).items()
+                if not is_metadata(name)  # see `outdated`
+            },
             property=properties,
             index={"index_type": index.type, "metric_type": index.metric},
         )

@@ -18,6 +18,7 @@ from rag_assets.adapters.milvus.errors import (
 )
 from rag_assets.adapters.waiting import logged_wait
 from rag_assets.core.errors import VectorStoreUnavailableError
+from rag_assets.core.metadata.rules import MetadataRules
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -34,11 +35,14 @@ logger = logging.getLogger(__name__)
 class Connection:
     """A connection to a Milvus server; open it with `connect` and close it after use."""
 
-    def __init__(self, client: "MilvusClient", address: str, replicas: int) -> None:
+    def __init__(
+        self, client: "MilvusClient", address: str, replicas: int, rules: MetadataRules
+    ) -> None:
         self._client = client
         self._address = address
         self._replicas = replicas
-        self._absent: dict[str, frozenset[str]] = {}  # by collection
+        self._rules = rules
+        self._types: dict[str, dict[str, str]] = {}  # collection → field → type
 
     @classmethod
     def connect(
@@ -48,6 +52,7 @@ class Connection:
         *,
         timeout: float = 10.0,
         replicas: int = 1,
+        rules: MetadataRules | None = None,
     ) -> Self:
         """Connect to a server.
 
@@ -58,6 +63,7 @@ class Connection:
             timeout: Maximum seconds to wait for the connection.
             replicas: Number of in-memory replicas to load of a collection; the server needs at
                 least as many query nodes.
+            rules: The declared metadata, of which new collections get fields.
 
         Raises:
             VectorStoreError: The server cannot be reached or rejects the token.
@@ -76,7 +82,7 @@ class Connection:
                 f"Milvus at {address} did not accept a connection within {timeout:g} s. Check"
                 " that the server is running, that the port is its gRPC port, and the token."
             ) from None
-        return cls(client, address, replicas)
+        return cls(client, address, replicas, rules or MetadataRules())
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""

@@ -6,15 +6,21 @@ What belongs here: everything about rows that needs no connection. What does not
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from rag_assets.adapters.milvus.metadata import (
+    add_columns,
+    kinds,
+    loaded_values,
+    stored_columns,
+)
 from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.metadata.fields import FieldSet, Value
 from rag_assets.core.models.spec import Sparse
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ class Hit:
         last_page: The page it ends on.
         ordinal: Its number within the document, from 0.
         score: The metric's value, for COSINE from -1 to 1.
+        metadata: The document's metadata by name, without fields that it lacks.
     """
 
     chunk_id: str
@@ -64,15 +71,21 @@ class Hit:
     last_page: int
     ordinal: int
     score: float
+    metadata: Mapping[str, Value] = field(default_factory=dict)
 
 
-HIT_FIELDS = tuple(f.name for f in fields(Hit) if f.name != "score")
+HIT_FIELDS = tuple(f.name for f in fields(Hit) if f.name not in ("score", "metadata"))
 
 
-def hit(found: Mapping[str, Any]) -> Hit:
+def hit(found: Mapping[str, Any], declared: FieldSet) -> Hit:
     """Return what a search found, by Milvus's description of it."""
     entity = found["entity"]
-    return Hit(**{"last_page": entity["page"], **entity}, score=float(found["distance"]))
+    values = {name: entity[name] for name in HIT_FIELDS if name in entity}
+    return Hit(
+        **{"last_page": entity["page"], **values},
+        score=float(found["distance"]),
+        metadata=loaded_values(entity, declared),
+    )
 
 
 MAX_REQUEST_BYTES = 8 * 2**20
@@ -99,7 +112,9 @@ def lacking(sparse: Sparse, version: str) -> str:
     )
 
 
-def collection_schema(dimension: int, sparse: Sparse = Sparse.NONE) -> "CollectionSchema":
+def collection_schema(
+    dimension: int, sparse: Sparse = Sparse.NONE, declared: FieldSet | None = None
+) -> "CollectionSchema":
     """Return the schema of a collection with dense vectors of this dimension."""
     from pymilvus import (  # noqa: PLC0415 - takes most of a second
         DataType,
@@ -117,6 +132,7 @@ def collection_schema(dimension: int, sparse: Sparse = Sparse.NONE) -> "Collecti
         )
     for name in INTEGER_FIELDS:
         schema.add_field(name, DataType.INT64)
+    add_columns(schema, declared or FieldSet())
     schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
     if sparse is not Sparse.NONE:
         schema.add_field(SPARSE_FIELD, DataType.SPARSE_FLOAT_VECTOR)
@@ -150,16 +166,14 @@ def labelled(**parts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def requests(
-    rows: pl.DataFrame, absent: AbstractSet[str] = frozenset()
-) -> Iterator[list[dict[str, Any]]]:
+def requests(rows: pl.DataFrame, types: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
     """Validate rows and split them into upserts of bounded size.
 
     Args:
         rows: Columns `TEXT_LIMITS` (String), `INTEGER_FIELDS` (Int64) and `vector`
-            (Array(Float32, dimension)), without nulls, and `sparse` (`core.tables.SPARSE`) if the
-            collection has the model's sparse vectors. Other columns are ignored.
-        absent: Fields that the collection does not have.
+            (Array(Float32, dimension)), without nulls, `sparse` (`core.tables.SPARSE`) if the
+            collection has the model's sparse vectors, and those of metadata. Others are ignored.
+        types: The collection's fields, as `field_types` returns them.
 
     Yields:
         Columns as pymilvus expects them: name, type and values of each field.
@@ -167,14 +181,14 @@ def requests(
     Raises:
         VectorStoreError: A value is invalid; in that case nothing has been yielded.
     """
-    rows = _checked(rows).drop(absent)
+    rows = _checked(rows, types)
     if rows.is_empty():
         return
     for batch in rows.iter_slices(_rows_per_request(rows)):
-        yield [_column(batch[name]) for name in batch.columns]
+        yield [_column(batch[name], types[name]) for name in batch.columns]
 
 
-def import_file(rows: pl.DataFrame, absent: AbstractSet[str] = frozenset()) -> bytes:
+def import_file(rows: pl.DataFrame, types: Mapping[str, str]) -> bytes:
     """Validate rows and return them as a Parquet file for Milvus's bulk import.
 
     The rows are as for `requests`, without sparse vectors. pymilvus's own writer handles one row at
@@ -186,39 +200,40 @@ def import_file(rows: pl.DataFrame, absent: AbstractSet[str] = frozenset()) -> b
     import pyarrow as pa  # type: ignore[import-untyped]  # noqa: PLC0415 - only imports need it
     from pyarrow import parquet  # noqa: PLC0415
 
-    table = _checked(rows).drop(absent).to_arrow()
+    table = _checked(rows, types).to_arrow()
     # Polars uses Arrow's large types and fixed-size lists, which Milvus rejects.
-    kinds = dict.fromkeys(TEXT_LIMITS, pa.string()) | dict.fromkeys(INTEGER_FIELDS, pa.int64())
-    kinds[VECTOR_FIELD] = pa.list_(pa.float32())
+    arrow = {"VARCHAR": pa.string(), "INT64": pa.int64(), "INT8": pa.int8(), "DOUBLE": pa.float64()}
+    arrow |= {"ARRAY": pa.list_(pa.string()), "FLOAT_VECTOR": pa.list_(pa.float32())}
+    schema = pa.schema([(n, arrow[types[n].partition("(")[0]]) for n in table.column_names])
     buffer = BytesIO()
-    parquet.write_table(table.cast(pa.schema([(n, kinds[n]) for n in table.column_names])), buffer)
+    parquet.write_table(table.cast(schema), buffer)
     return buffer.getvalue()
 
 
-def _checked(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns that Milvus stores, after checking their values."""
+def _checked(rows: pl.DataFrame, types: Mapping[str, str]) -> pl.DataFrame:
+    """Return the columns that a collection stores, after checking their values."""
     missing = [name for name in ROW_FIELDS if name not in rows.columns]
     if missing:
         raise VectorStoreError(f"Rows for Milvus lack the columns {', '.join(missing)}.")
+    metadata = stored_columns(rows, kinds(types))
     rows = rows.select(*ROW_FIELDS, *({SPARSE_FIELD} & set(rows.columns)))
     rows = rows.with_columns(last_page=pl.coalesce("last_page", "page"))  # of an earlier release
     if not rows.is_empty():
         _check_values(rows)
-    return rows
+    return rows.drop(ADDED_FIELDS - types.keys()).with_columns(metadata)
 
 
-def _column(values: pl.Series) -> dict[str, Any]:
+def _column(values: pl.Series, kind: str) -> dict[str, Any]:
     from pymilvus import DataType  # noqa: PLC0415 - as above
 
     items: list[Any]
     if values.name == VECTOR_FIELD:
-        kind, items = DataType.FLOAT_VECTOR, values.to_numpy().tolist()
+        items = values.to_numpy().tolist()
     elif values.name == SPARSE_FIELD:
-        kind, items = DataType.SPARSE_FLOAT_VECTOR, [_sparse(entry) for entry in values]
+        items = [_sparse(entry) for entry in values]
     else:
-        kind = DataType.VARCHAR if values.name in TEXT_LIMITS else DataType.INT64
         items = values.to_list()
-    return {"name": values.name, "type": kind, "values": items}
+    return {"name": values.name, "type": DataType[kind.partition("(")[0]], "values": items}
 
 
 def _sparse(weights: list[dict[str, Any]]) -> dict[int, float]:
@@ -255,7 +270,10 @@ def _refuse(rows: pl.DataFrame, bad: pl.Series, name: str, why: str) -> None:
 
 def _rows_per_request(rows: pl.DataFrame) -> int:
     """Return how many rows fit into a request, even if all are as large as the largest one."""
-    texts = rows.select(pl.sum_horizontal(pl.col(*TEXT_LIMITS).str.len_bytes()).max()).item()
+    lists = [pl.col(n).list.eval(pl.element().str.len_bytes()).list.sum()
+             for n, kind in rows.schema.items() if isinstance(kind, pl.List)]  # fmt: skip
+    strings = pl.col(pl.String).str.len_bytes()
+    texts = rows.select(pl.sum_horizontal(strings, *lists).max()).item()
     numbers = 8 * len(INTEGER_FIELDS) + 4 * rows[VECTOR_FIELD].to_numpy().shape[1]
     return int(max(1, min(MAX_REQUEST_ROWS, MAX_REQUEST_BYTES // (texts + numbers))))
 

@@ -65,7 +65,7 @@ class MilvusStore(Collections):
             VectorStoreError: A value is invalid, in which case nothing was written, or the server
                 failed.
         """
-        for columns in requests(rows, self.absent_fields(name)):
+        for columns in requests(rows, self.field_types(name)):
             self._call("upsert", name, columns, on=self._client._get_connection())
 
     def bulk_import(self, name: str, rows: pl.DataFrame, files: ImportFiles) -> None:
@@ -88,7 +88,7 @@ class MilvusStore(Collections):
             stop=stop_after_delay(BUILT_WITHIN),
             retry_error_callback=lambda last: last.outcome and last.outcome.result(),
         )
-        file = import_file(rows, self.absent_fields(name))
+        file = import_file(rows, self.field_types(name))
         with files.temporary_file(f"{name}-{uuid4().hex}.parquet", file) as path:
             task = self._call("do_bulk_insert", name, "", [path], on=connection)
             with logged_wait(logger, f"Milvus at {self._address}: import into {name}"):
@@ -206,11 +206,16 @@ class MilvusStore(Collections):
             name,
             method,
             limit=limit,
-            output_fields=[field for field in HIT_FIELDS if field not in self.absent_fields(name)],
+            output_fields=self._hit_fields(name),
             consistency_level=consistency,
             **request,
         )
-        return [hit(found) for found in answer[0]]
+        return [hit(found, self._rules.field_set) for found in answer[0]]
+
+    def _hit_fields(self, name: str) -> list[str]:
+        """Return the fields of a collection that hits have."""
+        declared = (field.column for field in self._rules.field_set.values())
+        return [field for field in (*HIT_FIELDS, *declared) if field in self.field_types(name)]
 
     # Aliases
 

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Protocol
 
 from rag_assets.core.documents.keys import valid_text
+from rag_assets.core.metadata.rules import Kind
 
 SETTLES_AFTER = timedelta(seconds=2)
 """The age from which a file has a stamp: within it, another change may have the same time."""
@@ -72,10 +73,12 @@ class SourceStore(Protocol):
     Attributes:
         at_once: Number of concurrent requests; many hide the latency of a remote store.
         ordered: Whether the store may list its objects ordered by id. If not, it is listed whole.
+        attribute_kinds: The kinds of attributes that its objects have beside their content.
     """
 
     at_once: int = 16
     ordered: bool = True
+    attribute_kinds: frozenset[Kind] = frozenset()
 
     def pages(self, after: str, enter: Callable[[str], bool] = everything) -> Pages:
         """Yield pages of the objects whose id is after `after`; of all, if it is empty.
@@ -93,6 +96,17 @@ class SourceStore(Protocol):
     def read(self, key: str, limit: int) -> SourceDocument:
         """Fetch an object of at most `limit` bytes."""
         ...
+
+    def attributes(self, key: str, kind: Kind) -> dict[str, str]:
+        """Fetch an object's attributes of one of the `attribute_kinds`; none of other kinds.
+
+        Raises:
+            DocumentGoneError: The object no longer exists.
+            DocumentUnreadableError: They cannot be read.
+            SourceError: The store cannot be reached or refused the request.
+        """
+        del key, kind
+        return {}
 
     def uri(self, key: str) -> str:
         """Return the URI of an object, for people."""

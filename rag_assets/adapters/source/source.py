@@ -4,7 +4,8 @@ What belongs here: listing and reading documents, with the configured patterns a
 What does not: the requests to each kind of store (`stores.py`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,8 +24,11 @@ from rag_assets.core.errors import (
     DocumentTooLargeError,
     DocumentUnreadableError,
 )
+from rag_assets.core.metadata.rules import Kind
+from rag_assets.core.metadata.sidecars import described
 from rag_assets.core.tables import SOURCE_FILES, concat
 
+Key = TypeVar("Key")
 Result = TypeVar("Result")
 KnownRows = Callable[[], dict[str, dict[str, Any]]]
 """Returns the rows of an earlier listing by document id; they are indexed on first use."""
@@ -88,8 +92,22 @@ class Source:
         include: Iterable[str] = ("**",),
         exclude: Iterable[str] = (),
         max_bytes: int,
+        sidecars: bool = False,
+        attributes: Collection[Kind] = (),
     ) -> None:
+        """Apply patterns and limits to a store.
+
+        Args:
+            store: The store.
+            include: Glob patterns of the documents to list.
+            exclude: Glob patterns of those to skip.
+            max_bytes: Maximum size of a document.
+            sidecars: Whether there are sidecars; otherwise an object of such a name is a document.
+            attributes: What to fetch with each object, of `object` metadata and `tag`s.
+        """
         self._store = store
+        self._sidecars = sidecars
+        self._attributes = frozenset(attributes) & store.attribute_kinds
         self._patterns = Patterns(include, exclude)
         self._max_bytes = max_bytes
 
@@ -110,7 +128,8 @@ class Source:
             window: Where to start and when to stop.
 
         Returns:
-            The documents. Those that cannot be read are included, with their problem.
+            The documents. Those that cannot be read are included, with their problem; so are
+            sidecars, with the document that each describes.
 
         Raises:
             SourceError: The source does not exist or cannot be listed.
@@ -128,7 +147,7 @@ class Source:
             if not ordered and window != WHOLE:
                 return self.listing(known, desired)
             unlisted |= {file.prefix: file.problem for file in page if file.is_folder}
-            files = [f for f in page if self._selects(f) and desired(f.document_id)]
+            files = [f for f in page if self._selects(f) and desired(self.about(f.document_id))]
             for file in files:
                 keys.setdefault(file.document_id, set()).add(file.key)
             tables.append(self._table(files, known_rows))
@@ -149,7 +168,7 @@ class Source:
             SourceError: The store cannot be reached or refused the request.
         """
         keys = sorted(
-            {key for key in document_ids if not key_problem(key) and self._patterns.select(key)}
+            {key for key in document_ids if not key_problem(key) and self._selects_key(key)}
         )
         files = [file for file in self._map(self._store.file, keys) if file is not None]
         return self._table(files, _by_id(known))
@@ -182,7 +201,7 @@ class Source:
         except (DocumentGoneError, DocumentUnreadableError) as error:
             return document_id, error
 
-    def _map(self, request: Callable[[str], Result], keys: Sequence[str]) -> list[Result]:
+    def _map(self, request: Callable[[Key], Result], keys: Sequence[Key]) -> list[Result]:
         """Send a request for each key, several at a time."""
         if self._store.at_once == 1 or len(keys) <= 1:
             return list(map(request, keys))
@@ -193,12 +212,47 @@ class Source:
         """Return the URI of a document."""
         return self._store.uri(document_id)
 
+    def about(self, document_id: str) -> str:
+        """Return the document that an id belongs to: itself or, of a sidecar, what it describes."""
+        return self._described(document_id) or document_id
+
+    def _described(self, key: str) -> str | None:
+        return described(key) if self._sidecars else None
+
     def _selects(self, file: SourceFile) -> bool:
-        return not file.is_folder and self._patterns.select(file.key)
+        return not file.is_folder and self._selects_key(file.key)
+
+    def _selects_key(self, key: str) -> bool:
+        return self._patterns.select(self.about(key))
 
     def _table(self, files: list[SourceFile], known: KnownRows) -> pl.DataFrame:
         rows = [self._row(file, known) for file in files]
-        return pl.DataFrame(rows, schema=SOURCE_FILES, orient="row")
+        table = pl.DataFrame(rows, schema=SOURCE_FILES, orient="row")
+        return self._with_attributes(table, known) if self._attributes else table
+
+    def _with_attributes(self, table: pl.DataFrame, known: KnownRows) -> pl.DataFrame:
+        """Add metadata and tags; tags are fetched each time, because nothing tells of a change."""
+
+        def attributes(row: dict[str, Any]) -> str | None:
+            if row["describes"] is not None or row["problem"] is not None:
+                return None
+            before, kinds = known().get(row["document_id"]), self._attributes
+            same = ("version", "modified_at")
+            found: dict[str, Any] = {}
+            if before and before["attributes"] and all(before[n] == row[n] for n in same):
+                found = json.loads(before["attributes"])
+                kinds = kinds - {Kind.OBJECT} if Kind.OBJECT in found else kinds
+            for kind in kinds:
+                try:
+                    found[kind] = self._store.attributes(row["document_id"], kind)
+                except DocumentGoneError:
+                    return None
+                except DocumentUnreadableError as error:
+                    found[kind] = str(error)
+            return json.dumps(found, sort_keys=True)
+
+        values = self._map(attributes, table.rows(named=True))
+        return table.with_columns(attributes=pl.Series(values, dtype=pl.String))
 
     def _row(self, file: SourceFile, known: KnownRows) -> tuple[Any, ...]:
         problem, error = self._problem(file)
@@ -206,7 +260,9 @@ class Source:
         if problem is None and version is None:
             version, stamp, problem, error = self._hashed(file, known().get(file.document_id))
         version = version or f"{file.size}-{file.modified_at.timestamp()}"
-        return (file.document_id, version, file.size, file.modified_at, stamp, problem, error, None)
+        about = self._described(file.document_id)
+        state = (file.document_id, version, file.size, file.modified_at, stamp, problem, error)
+        return (*state, None, about, None)
 
     def _problem(self, file: SourceFile) -> tuple[Outcome | None, str | None]:
         if problem := key_problem(file.key):

@@ -43,6 +43,7 @@ from rag_assets.core.errors import (
     SourceError,
     SourceUnavailableError,
 )
+from rag_assets.core.metadata.rules import Kind
 
 S3_EXPRESS = "--x-s3"  # suffix of directory buckets, which are listed in no order
 
@@ -64,6 +65,8 @@ def open_store(url: str, options: dict[str, Any]) -> SourceStore:
 
 class S3Source(SourceStore):
     """Objects in an S3 bucket below a prefix; versions are ETags."""
+
+    attribute_kinds = frozenset({Kind.OBJECT, Kind.TAG})
 
     def __init__(self, bucket: str, prefix: str, options: dict[str, Any]) -> None:
         self._bucket = bucket
@@ -101,8 +104,24 @@ class S3Source(SourceStore):
 
     @override
     def read(self, key: str, limit: int) -> SourceDocument:
-        try:
+        with self._about_object(key, key):
             content, etag = read_s3_object(self._fs, self._bucket, self._prefix + key, limit)
+        return SourceDocument(content, etag.strip('"'))
+
+    @override
+    def attributes(self, key: str, kind: Kind) -> dict[str, str]:
+        place = {"Bucket": self._bucket, "Key": self._prefix + key}
+        with self._about_object(key, f"The {kind} attributes of {key}"):
+            if kind is Kind.OBJECT:
+                return dict(self._fs.call_s3("head_object", **place).get("Metadata") or {})
+            tags = self._fs.call_s3("get_object_tagging", **place).get("TagSet") or ()
+            return {tag["Key"]: tag["Value"] for tag in tags}
+
+    @contextmanager
+    def _about_object(self, key: str, what: str) -> Iterator[None]:
+        """Tell errors about an object from those about the whole bucket."""
+        try:
+            yield
         except S3_ERRORS as error:
             code = s3_code(error)
             if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
@@ -111,8 +130,7 @@ class S3Source(SourceStore):
                 self._page({"Bucket": self._bucket, "Prefix": self._prefix, "MaxKeys": 1})
             elif is_about_source(error):
                 raise source_error(f"Cannot read {self.uri(key)}: {error}.", error) from error
-            raise DocumentUnreadableError(f"{key} cannot be read: {code} {error}.") from error
-        return SourceDocument(content, etag.strip('"'))
+            raise DocumentUnreadableError(f"{what} cannot be read: {code} {error}.") from error
 
     @override
     def uri(self, key: str) -> str:

@@ -26,6 +26,17 @@ INDEXED = (  # columns in Milvus other than the vector; a change to any of them 
     "last_page",
 )
 
+DESCRIBED = (  # columns of the document that are in Milvus, besides those above
+    "source",
+    "format",
+    "language",
+    "version",
+    "modified_at",
+    "size",
+    "metadata",
+    "principals",
+)
+
 CUT = {field.name: CHUNKS[field.name] for field in fields(Chunk)}
 """The columns that come from the chunk itself."""
 
@@ -58,11 +69,12 @@ def chunk_table(
         ids += chunk_ids(document["document_id"], [chunk.text for chunk in chunks])
         ordinals += range(len(chunks))
     cut = pl.DataFrame(all_chunks, schema=CUT)
-    per_document = documents.select(
+    per_document = described(documents).select(
         "document_id",
         shortened("title", MAX_TITLE),
         pl.Series("source_uri", map(source_uri, documents["document_id"]), pl.String),
-        *("content_digest", "version", "modified_at"),
+        "content_digest",
+        *DESCRIBED,
     )
     table = cut.with_columns(
         shortened("heading", MAX_TITLE),
@@ -71,7 +83,19 @@ def chunk_table(
         chunk_id=pl.Series(ids, dtype=pl.String),
         text_digest=pl.Series(map(text_digest, cut["text"]), dtype=pl.String),
     )
-    digests = [digest(*map(str, row)) for row in table.select(INDEXED).iter_rows()]
+    return with_row_digests(table)
+
+
+def described(documents: pl.DataFrame) -> pl.DataFrame:
+    """Return parsed documents with the columns `DESCRIBED`."""
+    extension = pl.col("document_id").str.to_lowercase().str.extract(r"[^/]\.([^./]+)$")
+    return documents.with_columns(source=pl.lit("default"), format=extension.fill_null(""))
+
+
+def with_row_digests(table: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of `chunks` with the digest of everything that Milvus stores of each."""
+    rows = table.select(*INDEXED, *DESCRIBED).iter_rows()
+    digests = [digest(*map(str, row)) for row in rows]
     return table.with_columns(row_digest=pl.Series(digests, dtype=pl.String)).select(*CHUNKS)
 
 

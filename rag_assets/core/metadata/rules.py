@@ -270,11 +270,12 @@ def describe(rules: MetadataRules, origins: Origins) -> DocumentMetadata:
     found = Origins(origins.key, {**origins.values, Kind.PATH: groups}, origins.problems)
     values: dict[str, Stored] = {}
     problems: list[str] = []
+    unread = [why for kind, why in origins.problems.items() if kind in rules.kinds]
     for name, rule in rules.fields.items():
         try:
             value = _first(rule.origins, name, rule.type, found)
         except ValueError as error:
-            problems.append(f"{name}: {error}")
+            problems += [] if str(error) in unread else [f"{name}: {error}"]
             continue
         value = value_of(rule.type, rule.default) if value is None else value
         if value is not None:
@@ -285,8 +286,7 @@ def describe(rules: MetadataRules, origins: Origins) -> DocumentMetadata:
             principals = _principals(rules.permissions, found)
         except ValueError as error:
             problems.append(f"{PRINCIPALS.name}: {error}; nobody may see it")
-    problems += [why for kind, why in origins.problems.items() if kind in rules.kinds]
-    return DocumentMetadata(values, tuple(principals), tuple(dict.fromkeys(problems)))
+    return DocumentMetadata(values, tuple(principals), (*unread, *problems))
 
 
 def _principals(rule: PermissionRule, found: Origins) -> list[str]:

@@ -13,7 +13,13 @@ import pytest
 
 from rag_assets.adapters.milvus import connection
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.rows import MAX_REQUEST_BYTES, TEXT_LIMITS, requests
+from rag_assets.adapters.milvus.rows import (
+    MAX_REQUEST_BYTES,
+    TEXT_LIMITS,
+    collection_schema,
+    field_types,
+    requests,
+)
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.spec import IndexSpec, Metric
@@ -214,7 +220,8 @@ def test_twenty_thousand_rows_of_a_shard_are_read_completely(store: MilvusStore,
 
 def test_requests_are_bounded_however_large_the_rows_are() -> None:
     rows = table([f"{n:04}" for n in range(300)], text="x" * TEXT_LIMITS["text"])
-    sizes = [len(columns[0]["values"]) * TEXT_LIMITS["text"] for columns in requests(rows)]
+    requested = requests(rows, field_types(collection_schema(DIMENSION).to_dict()))
+    sizes = [len(columns[0]["values"]) * TEXT_LIMITS["text"] for columns in requested]
     assert sum(sizes) == 300 * TEXT_LIMITS["text"]
     assert len(sizes) > 1
     assert max(sizes) < MAX_REQUEST_BYTES
@@ -333,14 +340,16 @@ def test_a_collection_of_an_earlier_release_is_written_and_searched_as_it_is(
     with monkeypatch.context() as release:
         integers = ("ordinal", "start", "end", "page")
         release.setattr("rag_assets.adapters.milvus.rows.INTEGER_FIELDS", integers)
+        release.setattr("rag_assets.adapters.milvus.rows.add_columns", lambda *_: None)
         store.create(old, dimension=DIMENSION, properties=PROPERTIES)
 
     store.create(old, dimension=DIMENSION, properties=PROPERTIES)
     store.upsert(old, table(["a"]))
     [hit] = store.search(old, np.ones(DIMENSION), 2, consistency="Strong")
 
-    assert store.absent_fields(old) == {"last_page"}
-    assert (hit.page, hit.last_page) == (3, 3)
+    assert "last_page" not in store.field_types(old)
+    assert "the field language is missing" in store.outdated(old)
+    assert (hit.page, hit.last_page, hit.metadata) == (3, 3, {})
     store.drop(old)
 
 
