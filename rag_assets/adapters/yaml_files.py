@@ -1,4 +1,4 @@
-"""YAML (or JSON) files that users write: model specs, labelled queries, cost assumptions.
+"""YAML (or JSON) files that users write: model specs, metadata, queries, cost assumptions.
 
 What belongs here: the typed reader, and the structure of each file. What does not: the rules for
 their content (`core/`).
@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.metadata.rules import MetadataRules, metadata_rules
 from rag_assets.core.models.retrieval import LabelledQuery
 from rag_assets.core.models.spec import ModelSpec, model_specs
 
@@ -83,6 +84,21 @@ def find_model_spec(path: Path, key: str) -> ModelSpec:
             f"There is no model {key!r} in {path}; known models: {', '.join(specs) or 'none'}."
         )
     return specs[key]
+
+
+def read_metadata_rules(path: Path | str | None) -> MetadataRules:
+    """Return the declared metadata; nothing is declared without a file.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or a rule is invalid; the message says
+            where.
+    """
+    return _metadata_rules(Path(path), _state(Path(path))) if path else MetadataRules()
+
+
+@lru_cache(maxsize=8)
+def _metadata_rules(path: Path, _state: tuple[int, ...]) -> MetadataRules:
+    return metadata_rules(read_yaml(path, _ANY, "metadata rules"), str(path))
 
 
 def read_queries(path: Path) -> list[LabelledQuery]:

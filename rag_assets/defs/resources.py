@@ -25,11 +25,12 @@ from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.feeds import ChangeFeed, open_feed
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.stores import open_store
-from rag_assets.adapters.yaml_files import find_model_spec
+from rag_assets.adapters.yaml_files import find_model_spec, read_metadata_rules
 from rag_assets.core.display import has_credentials
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
 from rag_assets.core.documents.removals import RemovalPolicy
 from rag_assets.core.identity import shard_keys
+from rag_assets.core.metadata.rules import Kind
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Life
@@ -37,7 +38,7 @@ from rag_assets.instance.costs import CONFIGURED, CostInputs
 from rag_assets.models.gate import GatePolicy
 from rag_assets.pipeline.chunking import Chunker
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.parsing import DocumentParser
+from rag_assets.pipeline.parsing import DocumentParser, parsed_version
 from rag_assets.settings import Settings, is_secret, variable
 
 MODELS_IN_MEMORY = 4  # of one process: the live one, a candidate, the previous one, and a spare
@@ -55,6 +56,7 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
     max_document_bytes: int
     max_removal_share: float
     max_removal_documents: int
+    metadata_file: str
 
     def removal_policy(self) -> RemovalPolicy:
         """Return which removals are doubted."""
@@ -62,11 +64,14 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
 
     def open(self) -> Source:
         """Open the source, without a request yet."""
+        kinds = read_metadata_rules(self.metadata_file).kinds
         return Source(
             open_store(self.source, _options(self.source_options)),
             include=self.include,
             exclude=self.exclude,
             max_bytes=self.max_document_bytes,
+            sidecars=Kind.SIDECAR in kinds,
+            attributes=kinds,
         )
 
 
@@ -81,6 +86,7 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
     micro_batch: int
     retry_initial_seconds: float
     reread_max_seconds: float
+    metadata_file: str
 
     @property
     def rereading(self) -> RetryPolicy:
@@ -93,8 +99,9 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
 
     @property
     def version(self) -> str:
-        """The parser's version, which changes whenever a document may be parsed differently."""
-        return parser_version(self.rules())
+        """The version of parsed documents, which changes whenever they may become others."""
+        rules = read_metadata_rules(self.metadata_file)
+        return parsed_version(parser_version(self.rules()), rules)
 
     def open(self) -> ParserPool:
         """Return a pool; use it as a context manager."""
@@ -107,7 +114,14 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
 
     def documents(self, source: Source, pool: ParserPool) -> DocumentParser:
         """Return what reads and parses the documents of a source."""
-        return DocumentParser(source, pool, self.parse_workers, self.version, self.rereading)
+        return DocumentParser(
+            source,
+            pool,
+            self.parse_workers,
+            parser_version(self.rules()),
+            self.rereading,
+            read_metadata_rules(self.metadata_file),
+        )
 
 
 class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
@@ -152,6 +166,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
     micro_batch: int
     retire_grace_seconds: float
     vector_grace_seconds: float
+    metadata_file: str
 
     def open(self, memory_bytes: int = 0) -> Index:
         """Open the index; use it as a context manager if Milvus is queried.
@@ -166,10 +181,15 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
         memory = LakeMemory(memory_bytes) if memory_bytes else None
         lake = Lake(open_object_store(self.lake, _options(self.lake_options)), memory)
         lake.bind(source=self.source, shards=str(self.shards))
+        rules = read_metadata_rules(self.metadata_file)
         return Index(
             lake=lake,
             connect=partial(
-                MilvusStore.connect, self.milvus_uri, self.milvus_token, replicas=self.replicas
+                MilvusStore.connect,
+                self.milvus_uri,
+                self.milvus_token,
+                replicas=self.replicas,
+                rules=rules,
             ),
             find_spec=partial(find_model_spec, Path(self.models_file)),
             load=self._load,
@@ -180,6 +200,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
             micro_batch=self.micro_batch,
             vector_grace_seconds=self.vector_grace_seconds,
             open_import_files=self._import_files,
+            rules=rules,
         )
 
     def _load(self, spec: ModelSpec) -> Embedder:

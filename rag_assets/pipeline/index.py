@@ -5,7 +5,7 @@ other modules of `pipeline/` and in `models/`.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -16,6 +16,7 @@ from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import StaleInputError
+from rag_assets.core.metadata.rules import MetadataRules
 from rag_assets.core.models.spec import ModelSpec, collection_name
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS
@@ -38,6 +39,7 @@ class Index:
         micro_batch: Number of texts embedded between checkpoints.
         vector_grace_seconds: How long vectors of texts that no chunk has any more are kept.
         open_import_files: Opens the folder from which Milvus bulk-imports files, if configured.
+        rules: The declared metadata and permissions.
     """
 
     lake: Lake
@@ -51,6 +53,7 @@ class Index:
     micro_batch: int = 256
     vector_grace_seconds: float = 604_800
     open_import_files: Callable[[], ImportFiles | None] = lambda: None
+    rules: MetadataRules = field(default_factory=MetadataRules)
 
     @cached_property
     def store(self) -> MilvusStore:

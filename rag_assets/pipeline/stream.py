@@ -49,6 +49,7 @@ from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import SharedVectors, embed_documents, embed_shard
 from rag_assets.pipeline.listing import list_source, look_up
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.permissions import enforced, revoke
 from rag_assets.pipeline.staleness import (
     ROWS_COMPARED,
     Metas,
@@ -498,7 +499,7 @@ class DocumentStep(Step):
 
     @override
     def stale(self, metas: Metas, shards: Sequence[str]) -> list[StaleShard]:
-        versions = self.stream.parser.version, self.stream.chunker.version
+        versions = self.stream.parser.code_version, self.stream.chunker.version
         return stale_documents(metas, shards, *versions, time.time())
 
     def admit(self, edited: Collection[str], added: Collection[str]) -> None:
@@ -567,6 +568,8 @@ class ModelStep(Step):
         takes = [names[shard.position] for shard in taken(stale, (), self.lanes)]
         left = [names[shard.position] for shard in stale if not shard.whole]
         ahead = {shard: ids for shard in left if shard not in takes and (ids := shards[shard])}
+        if takes or ahead:
+            self._revoke((*takes, *ahead), ahead)
         shared = SharedVectors.between(self.target, takes)
         done: list[tuple[int, SyncReport, pl.DataFrame]] = []
         for shard in (*takes, *ahead):
@@ -582,6 +585,16 @@ class ModelStep(Step):
                 f" ({time.monotonic() - started:.2f} s; shards that wait:"
                 f" {self.waiting - len(shards)}{found})"
             )
+
+    def _revoke(self, shards: Sequence[str], ahead: Shards) -> None:
+        """Have revoked permissions leave search before any text is embedded."""
+        if enforced(self._collection):
+            revoked = 0
+            for shard in shards:
+                with self.alone(shard):
+                    revoked += revoke(self._collection, shard, ahead.get(shard))
+            if revoked:
+                self.stream.say(f"{self.model}: permissions revoked on {revoked} rows")
 
     @property
     def _collection(self) -> ModelCollection:

@@ -74,7 +74,7 @@ def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
 def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
     record = target.index.lake.read(target.key(shard), COLLECTION)
     chunks, meta = target.open_desired(shard)
-    ids = None if record.meta == meta else _touched(record.meta, chunks)
+    ids = None if record.meta == meta else touched(record.meta, chunks)
     rows = target.index.chunks(shard, chunks, ids)
     change = target.difference(shard, rows, ids)
     total = int(meta.metrics["rows"])
@@ -87,7 +87,7 @@ def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
     return _report(total, change), _lags(rows, change, record)
 
 
-def _touched(record: Meta | None, chunks: Partition) -> frozenset[str] | None:
+def touched(record: Meta | None, chunks: Partition) -> frozenset[str] | None:
     """Return the documents that have changed since a shard was in sync; None if any may have."""
     if record is None or record.data_version in ("", FILLED):
         return None
@@ -307,6 +307,18 @@ class Writer:
         if chunk_ids:
             self._check()
             self.target.index.store.delete(self.target.name, chunk_ids)
+
+    def show_to(self, principals: Mapping[str, list[str]]) -> None:
+        """Rewrite rows with other principals, and otherwise as they are, while this is the writer.
+
+        Args:
+            principals: Chunk id → who may see its document.
+        """
+        if principals:
+            self._check()
+            bm25 = self.target.spec.sparse is Sparse.BM25  # Milvus computes it from the text
+            self.target.index.store.show_to(self.target.name, principals, computed_sparse=bm25)
+            self.target.index.store.flush(self.target.name)
 
     def finish(self, meta: Meta, rows: int) -> None:
         """Record that the shard is in sync, or filled."""

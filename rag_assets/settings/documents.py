@@ -1,5 +1,6 @@
 """Settings of the source and of the work on its documents."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -79,6 +80,11 @@ class DocumentSettings(Area):
 
     tokenizer: str = "package:wordllama/tokenizers/l2_supercat_tokenizer_config.json"
     """Path of the tokenizer.json that counts tokens, or package:MODULE/PATH."""
+
+    metadata_file: Path | None = None
+    """Path of the YAML file that declares metadata fields and permissions. Empty: documents have
+    the built-in fields only, and everyone may see all of them.
+    """
 
     micro_batch: int = Field(default=256, gt=0)
     """Number of documents parsed, or texts embedded, between two checkpoints."""

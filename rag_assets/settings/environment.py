@@ -5,6 +5,7 @@ They are read when `load_settings` is called, never at import.
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -66,7 +67,7 @@ class Settings(
         values = [secret.get_secret_value() for secret in secrets] + [self.milvus_uri]
         values += [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("AWS_")]
         options = json.dumps([getattr(self, name) for name in HIDDEN])
-        hidden = digest(options, *values)[:4]
+        hidden = digest(options, *values, *_contents(self.metadata_file))[:4]
         visible = masked(self.model_dump_json(exclude=set(HIDDEN)))  # secrets are masked in it
         return f"{digest(visible)[:12]}-{hidden}"
 
@@ -79,6 +80,11 @@ class Settings(
     def lake(self) -> str:
         """URL of the lake, with the default filled in."""
         return self.lake_url or (self.home.resolve() / "lake").as_uri()
+
+
+def _contents(*paths: Path | None) -> list[bytes]:
+    """Return the contents of configuration files, as far as they can be read."""
+    return [path.read_bytes() for path in paths if path and path.is_file()]
 
 
 AREAS = tuple(base for base in Settings.__bases__ if issubclass(base, Area))

@@ -7,12 +7,15 @@ from pymilvus import MilvusClient
 Indexed = dict[str, list[str]]
 
 
-def held_rows(client: MilvusClient, collection: str) -> list[dict[str, Any]]:
-    """Return all rows of a collection, without vectors."""
+FIELDS = ("chunk_id", "document_id", "shard", "text", "row_digest", "ordinal")
+
+
+def held_rows(client: MilvusClient, collection: str, *more: str) -> list[dict[str, Any]]:
+    """Return all rows of a collection: keys, texts and digests, and more fields if named."""
     return client.query(
         collection,
         filter='chunk_id != ""',
-        output_fields=["chunk_id", "document_id", "shard", "text", "row_digest", "ordinal"],
+        output_fields=[*FIELDS, *more],
         limit=16_000,
         consistency_level="Strong",
     )

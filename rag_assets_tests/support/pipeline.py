@@ -27,6 +27,7 @@ from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document, chunker_version
 from rag_assets.core.identity import shard_keys
+from rag_assets.core.metadata.rules import Kind, MetadataRules
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
@@ -38,6 +39,7 @@ from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import embed_shards
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.listing import list_source, read_files
+from rag_assets.pipeline.metadata import NOTHING
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 from rag_assets.pipeline.sync import prepare
 from rag_assets.pipeline.vectors import ModelRun
@@ -84,6 +86,7 @@ class Pipeline:
     shards: list[str] = field(default_factory=lambda: shard_keys(3))
     micro_batch: int = 16
     files: ImportFiles | None = None
+    rules: MetadataRules = field(default_factory=MetadataRules)
     family: dict[str, "Pipeline"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,22 +95,28 @@ class Pipeline:
     @classmethod
     @contextmanager
     def create(
-        cls, folder: Path, milvus_uri: str, *, alias: str | None = None
+        cls,
+        folder: Path,
+        milvus_uri: str,
+        *,
+        alias: str | None = None,
+        rules: MetadataRules = NOTHING,
     ) -> Iterator["Pipeline"]:
         """Open the platform in a folder; without an alias, collections are dropped at the end."""
         documents = folder / "documents"
         documents.mkdir(exist_ok=True)
         pool = ParserPool(workers=2, timeout_seconds=30, memory_bytes=1_000_000_000)
-        with MilvusStore.connect(milvus_uri) as store, pool:
+        with MilvusStore.connect(milvus_uri, rules=rules) as store, pool:
             created = cls(
                 documents=documents,
-                source=Source(open_store(str(documents), {}), max_bytes=10_000_000),
+                source=_source(documents, rules),
                 lake=Lake(open_object_store(str(folder / "lake"))),
                 store=store,
                 pool=pool,
                 embedder=CountingEmbedder(load_embedder(wordllama_spec())),
                 alias=alias or f"test_{uuid4().hex}",
                 witness=MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS),
+                rules=rules,
             )
             try:
                 yield created
@@ -135,6 +144,7 @@ class Pipeline:
             shards=self.shards,
             micro_batch=self.micro_batch,
             open_import_files=lambda: self.files,
+            rules=self.rules,
         )
 
     @property
@@ -144,6 +154,11 @@ class Pipeline:
     def with_model(self, embedder: Embedder) -> "Pipeline":
         """The same platform, seen by another model, with a collection of its own."""
         return replace(self, embedder=CountingEmbedder(embedder))
+
+    def declare(self, rules: MetadataRules) -> None:
+        """Change the metadata rules, as a restart with another file does."""
+        self.rules = self.store.rules = rules
+        self.source = _source(self.documents, rules)
 
     def registry(self) -> ModelRegistry:
         return ModelRegistry(self.index)
@@ -188,7 +203,7 @@ class Pipeline:
         return ModelCollection(self.index, self.embedder.spec)
 
     def parser(self) -> DocumentParser:
-        return DocumentParser(self.source, self.pool, 2, parser_version())
+        return DocumentParser(self.source, self.pool, 2, parser_version(), rules=self.rules)
 
     def chunker(self) -> Chunker:
         count = TokenCount(Settings().tokenizer)
@@ -236,9 +251,9 @@ class Pipeline:
         keys = [PartitionKey("chunks", shard) for shard in self.shards]
         return pl.concat([self.lake.read(key, CHUNKS).table for key in keys])
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the actual rows in Milvus, read past our own adapter."""
-        return held_rows(self.witness, self.collection)
+    def rows(self, *more: str) -> list[dict[str, Any]]:
+        """Return the actual rows in Milvus, read past our own adapter; more fields if named."""
+        return held_rows(self.witness, self.collection, *more)
 
     def indexed(self) -> Indexed:
         """Return the texts that Milvus holds of each document, in reading order."""
@@ -260,6 +275,11 @@ class Pipeline:
                 name = path.relative_to(self.documents).as_posix()
                 expected |= {name: [chunk.text for chunk in chunks]} if chunks else {}
         return expected
+
+
+def _source(documents: Path, rules: MetadataRules) -> Source:
+    store, sidecars = open_store(str(documents), {}), Kind.SIDECAR in rules.kinds
+    return Source(store, max_bytes=10_000_000, sidecars=sidecars, attributes=rules.kinds)
 
 
 @contextmanager

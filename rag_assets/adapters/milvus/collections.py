@@ -162,11 +162,11 @@ class Collections(Connection):
 
         Empty if it does not. What it lacks cannot be searched by until it is rebuilt.
         """
-        fields = outdated(self._rules.field_set, self.field_types(name))
+        fields = outdated(self.rules.field_set, self.field_types(name))
         built = self.info(name).properties.get(PERMISSIONS, "off")
         problems = [f"the field {field} {problem}" for field, problem in fields.items()]
-        if built != self._rules.visibility:
-            problems.append(f"permissions are {built}, not {self._rules.visibility}")
+        if built != self.rules.visibility:
+            problems.append(f"permissions are {built}, not {self.rules.visibility}")
         return "; ".join(problems)
 
     def drop(self, name: str) -> None:
@@ -200,8 +200,8 @@ class Collections(Connection):
             self._call(
                 "create_collection",
                 name,
-                schema=collection_schema(dimension, sparse, self._rules.field_set),
-                properties={**properties, PERMISSIONS: self._rules.visibility},
+                schema=collection_schema(dimension, sparse, self.rules.field_set),
+                properties={**properties, PERMISSIONS: self.rules.visibility},
                 consistency_level="Strong",
             )
         except VectorStoreError:

@@ -41,7 +41,7 @@ class Connection:
         self._client = client
         self._address = address
         self._replicas = replicas
-        self._rules = rules
+        self.rules = rules
         self._types: dict[str, dict[str, str]] = {}  # collection → field → type
 
     @classmethod

@@ -291,10 +291,10 @@ def equals(name: str, value: str) -> str:
     return f"{name} == {literal(value)}"
 
 
-def any_of(name: str, values: Sequence[str]) -> Iterator[str]:
+def any_of(name: str, values: Sequence[str], at_once: int = MAX_REQUEST_ROWS) -> Iterator[str]:
     """Yield filters of bounded length that together select the rows with these values."""
-    for start in range(0, len(values), MAX_REQUEST_ROWS):
-        some = values[start : start + MAX_REQUEST_ROWS]
+    for start in range(0, len(values), at_once):
+        some = values[start : start + at_once]
         yield f"{name} in [{', '.join(map(literal, some))}]"
 
 

@@ -14,7 +14,7 @@ behaviour that all Milvus engines share; where they differ, the strictest one se
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -41,12 +41,14 @@ from rag_assets.adapters.milvus.rows import (
 )
 from rag_assets.adapters.waiting import logged_wait
 from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.metadata.fields import PRINCIPALS
 from rag_assets.core.models.vectors import SparseVector
 
 logger = logging.getLogger(__name__)
 
 IMPORT_POLL = 0.5  # seconds
 RRF_K = 60  # the usual constant of reciprocal-rank fusion
+REWRITTEN_ROWS = 100  # of up to 64 kB each, in one request
 FUSED = 100  # minimum number of hits per ranking to fuse
 
 
@@ -143,14 +145,49 @@ class MilvusStore(Collections):
             One row per chunk with `chunk_id`, `row_digest` and `document_id` (String).
         """
         schema = dict.fromkeys(("chunk_id", "row_digest", "document_id"), pl.String)
-        here = equals("shard", shard)
-        conditions = (
-            [here]
-            if ids is None
-            else [f"{here} and {these}" for these in any_of("document_id", sorted(ids))]
-        )
+        conditions = _of_shard(shard, ids)
         rows = [row for one in conditions for row in self._rows(name, one, list(schema))]
         return pl.DataFrame(rows, schema=schema)
+
+    def has_permissions(self, name: str) -> bool:
+        """Whether a collection stores who may see its rows."""
+        return PRINCIPALS.column in self.field_types(name)
+
+    def row_principals(
+        self, name: str, shard: str, ids: Collection[str] | None = None
+    ) -> pl.DataFrame:
+        """Read who may see a shard's rows, or those of some documents, with strong consistency.
+
+        Returns:
+            One row per chunk with `chunk_id`, `document_id` (String) and `principals`
+            (List(String)).
+        """
+        texts = pl.String()
+        schema = {"chunk_id": texts, "document_id": texts, PRINCIPALS.column: pl.List(texts)}
+        conditions = _of_shard(shard, ids)
+        rows = [row for one in conditions for row in self._rows(name, one, list(schema))]
+        return pl.DataFrame([{n: _plain(row[n]) for n in schema} for row in rows], schema=schema)
+
+    def show_to(
+        self, name: str, principals: Mapping[str, list[str]], *, computed_sparse: bool = False
+    ) -> None:
+        """Rewrite rows with other principals, and otherwise as they are.
+
+        Args:
+            name: The physical collection.
+            principals: Chunk id → who may see its document. Rows that do not exist are left out.
+            computed_sparse: Whether the server computes the sparse vectors, and so returns none.
+        """
+        fields = [f for f in self.field_types(name) if not (computed_sparse and f == SPARSE_FIELD)]
+        for condition in any_of("chunk_id", list(principals), REWRITTEN_ROWS):
+            rows = self._rows(name, condition, fields)
+            new = [
+                {n: _plain(row[n]) for n in fields}
+                | {PRINCIPALS.column: principals[row["chunk_id"]]}
+                for row in rows
+            ]
+            if new:
+                self._call("upsert", name, new)
 
     def vectors(self, name: str, chunk_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """Read vectors by key, with strong consistency.
@@ -210,11 +247,11 @@ class MilvusStore(Collections):
             consistency_level=consistency,
             **request,
         )
-        return [hit(found, self._rules.field_set) for found in answer[0]]
+        return [hit(found, self.rules.field_set) for found in answer[0]]
 
     def _hit_fields(self, name: str) -> list[str]:
         """Return the fields of a collection that hits have."""
-        declared = (field.column for field in self._rules.field_set.values())
+        declared = (field.column for field in self.rules.field_set.values())
         return [field for field in (*HIT_FIELDS, *declared) if field in self.field_types(name)]
 
     # Aliases
@@ -295,6 +332,19 @@ class MilvusStore(Collections):
                 consistency_level="Strong",
             )
         )
+
+
+def _of_shard(shard: str, ids: Collection[str] | None) -> list[str]:
+    """Return the filters that select the rows of a shard, or of some of its documents."""
+    here = equals("shard", shard)
+    if ids is None:
+        return [here]
+    return [f"{here} and {these}" for these in any_of("document_id", sorted(ids))]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that was read as it can be written; lists come back as protobuf's."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _fused(

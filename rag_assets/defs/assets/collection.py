@@ -15,7 +15,8 @@ from rag_assets.instance.partitions import model_shard_key, shards_by_model
 from rag_assets.models.registry import ModelRegistry, model_run, require_maintained
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import SharedVectors, embed_shard
-from rag_assets.pipeline.sync import SyncReport, prepare
+from rag_assets.pipeline.permissions import enforced, revoke
+from rag_assets.pipeline.sync import SyncReport, prepare, sync_shard
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ def collection(context: dg.AssetExecutionContext, index: IndexResource) -> None:
             target = ModelCollection.of(opened, model)
             require_maintained(opened.lake, model)
             write = prepare(target, live=ModelRegistry(opened).read().live)
+            if write is sync_shard and enforced(target):
+                write = _revoking
             superseded = []
             for shard in shards:
                 with errors.of(model_shard_key(model, shard)):
@@ -75,6 +78,12 @@ def _written(
         collection_metadata(report, lags, target.name, timed), partition_key=partition
     )
     return True
+
+
+def _revoking(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
+    """Bring a shard in sync, first as to permissions that were revoked since it was embedded."""
+    revoke(target, shard)
+    return sync_shard(target, shard)
 
 
 def _caught_up(
