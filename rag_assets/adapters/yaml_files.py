@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.metadata.rules import MetadataRules, metadata_rules
 from rag_assets.core.models.retrieval import LabelledQuery
-from rag_assets.core.models.spec import ModelSpec, model_specs
+from rag_assets.core.models.spec import ModelSpec, model_specs, original_key
 
 Content = TypeVar("Content")
 
@@ -73,12 +73,14 @@ def _model_specs(path: Path, _state: tuple[int, ...]) -> dict[str, ModelSpec]:
 
 
 def find_model_spec(path: Path, key: str) -> ModelSpec:
-    """Return one model spec.
+    """Return one model spec; that of a rebuild is its model's.
 
     Raises:
         ConfigurationError: As for `read_model_specs`, or the key is unknown.
     """
     specs = read_model_specs(path)
+    if key not in specs and original_key(key) in specs:
+        return specs[original_key(key)].rebuilt_as(key)
     if key not in specs:
         raise ConfigurationError(
             f"There is no model {key!r} in {path}; known models: {', '.join(specs) or 'none'}."

@@ -103,6 +103,22 @@ def build(model: str, *, concurrent: bool, beside: bool, yes: bool) -> None:
 
 @models.command()
 @key
+@click.option("--concurrent", is_flag=True, help="Build even if another candidate is being built.")
+@yes
+def rebuild(model: str, *, concurrent: bool, yes: bool) -> None:
+    """Build another collection of MODEL, with today's metadata fields and index.
+
+    It is filled from the vectors that there are, so nothing is embedded, while the present one
+    answers queries. It goes live by `models promote`.
+    """
+    if not yes:
+        click.confirm(f"Build another collection of {model}? It takes as much space.", abort=True)
+    _run(Job.REBUILD_MODEL, rebuild={"model": model, "concurrent": concurrent})
+    click.echo("It is being built. `rag-assets models status` shows its key and the progress.")
+
+
+@models.command()
+@key
 def cancel(model: str) -> None:
     """Stop building MODEL; what was built is kept for the next build."""
     _run(Job.CANCEL_BUILD, cancel={"model": model})

@@ -193,7 +193,11 @@ SOURCE_FILES_TABLE = Table(
         "sidecars": pl.col("describes").count(),
     },
 )
-PARSED_DOCUMENTS_TABLE = Table(PARSED_DOCUMENTS, ("document_id", "outcome", "content_digest"))
+PARSED_DOCUMENTS_TABLE = Table(
+    PARSED_DOCUMENTS,
+    ("document_id", "outcome", "content_digest"),
+    sums={"metadata_errors": pl.col("metadata_error").count()},
+)
 CHUNKS_TABLE = Table(
     CHUNKS, version=("chunk_id", "row_digest"), sums={"tokens": pl.col("tokens").sum()}
 )

@@ -13,22 +13,26 @@ import dagster as dg
 import polars as pl
 
 from rag_assets.adapters.milvus.errors import without_credentials
+from rag_assets.adapters.milvus.metadata import columns
 from rag_assets.adapters.milvus.rows import ROW_FIELDS, SPARSE_FIELD, VECTOR_FIELD
 from rag_assets.core.addresses import is_bucket
 from rag_assets.core.columns import MEANINGS, Column, lineage
+from rag_assets.core.metadata.fields import FieldSet
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.pods import work_of
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.instance.partitions import partitions_of
 from rag_assets.settings import Settings
 
+METADATA = tuple(field.column for field in columns(FieldSet()))
 VECTOR = {VECTOR_FIELD: "array of float32", SPARSE_FIELD: "sparse vector"}
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     Asset.SOURCE_FILES: SOURCE_FILES,
     Asset.PARSED_DOCUMENTS: PARSED_DOCUMENTS,
     Asset.CHUNKS: CHUNKS,
     Asset.EMBEDDINGS: {name: CHUNKS[name] for name in ("document_id", "text_digest")} | VECTOR,
-    Asset.COLLECTION: {name: CHUNKS.get(name, pl.String()) for name in ROW_FIELDS} | VECTOR,
+    Asset.COLLECTION: {name: CHUNKS.get(name, pl.String()) for name in (*ROW_FIELDS, *METADATA)}
+    | VECTOR,
 }
 """Asset → column → dtype, or the type's name in the UI."""
 

@@ -31,7 +31,7 @@ from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
 from rag_assets.core.documents.removals import RemovalPolicy
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.metadata.rules import Kind
-from rag_assets.core.models.spec import ModelSpec
+from rag_assets.core.models.spec import ModelSpec, original_key
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Life
 from rag_assets.instance.costs import CONFIGURED, CostInputs
@@ -205,7 +205,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
 
     def _load(self, spec: ModelSpec) -> Embedder:
         return _embedder(
-            spec.model_dump_json(),
+            spec.rebuilt_as(original_key(spec.key)).model_dump_json(),
             self.embedding_api_key,
             self.embedding_wait_seconds,
             self.pickled_weights,

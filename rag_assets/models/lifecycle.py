@@ -15,7 +15,7 @@ from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.errors import MoveRefusedError
 from rag_assets.core.models.estimate import Corpus, Preview, preview
 from rag_assets.core.models.lifecycle import Registry, Role
-from rag_assets.core.models.spec import ModelSpec
+from rag_assets.core.models.spec import ModelSpec, next_rebuild, original_key
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, empty
 from rag_assets.models.registry import ModelRegistry, model_run
@@ -80,6 +80,29 @@ class Lifecycle:
             MoveRefusedError: It is not registered, or another candidate is being built.
         """
         return self._registry.change(lambda now: now.build(key, concurrent=concurrent))
+
+    def rebuild(self, key: str, *, concurrent: bool = False) -> tuple[str, Registry]:
+        """Build another collection of a model from the vectors that there are.
+
+        The collection gets the fields that are declared now, and the index of the models file. It
+        is a candidate like any other, and goes live by a promotion. A rebuild that is not live yet
+        is gone on with.
+
+        Returns:
+            The key of the rebuild, and the registry.
+
+        Raises:
+            ConfigurationError: The models file has no such model.
+            MoveRefusedError: The model has no vectors yet, or another candidate is being built.
+        """
+        known = self._registry.read()
+        family = [k for k in known.maintained if original_key(k) == original_key(key)]
+        if not family:
+            raise MoveRefusedError(f"{key} has not been built, so there is nothing to rebuild.")
+        begun = [k for k in family if "." in k and known.role(k) is Role.CANDIDATE]
+        rebuild = begun[0] if begun else next_rebuild(key, known.records)
+        self.register(rebuild)
+        return rebuild, self.build(rebuild, concurrent=concurrent)
 
     def cancel(self, key: str) -> Registry:
         """Stop building a candidate; what was built is kept, and the next build resumes from it.

@@ -100,6 +100,11 @@ class ModelCollection:
             return f"was built from another spec of {self.spec.key}"
         return "" if self.index.store.indexed(self.name) else "is not indexed yet"
 
+    @property
+    def outdated(self) -> str:
+        """How the collection differs from one that were created now, in words; empty if not."""
+        return self.index.store.outdated(self.name, self.spec.index)
+
     def forget_rows(self) -> None:
         """Delete the lake's records of the rows, which are void once the collection is dropped.
 

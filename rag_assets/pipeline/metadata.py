@@ -8,7 +8,7 @@ not: the rules (`core/metadata/`), and the commit (`parsing.py`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from rag_assets.core.errors import DocumentGoneError, DocumentTooLargeError
 from rag_assets.core.identity import digest
 from rag_assets.core.metadata.rules import Kind, MetadataRules, Origins, describe
 from rag_assets.core.metadata.sidecars import MAX_BYTES, SUFFIX, sidecar_attributes
-from rag_assets.core.tables import HAS_TEXT, METADATA
+from rag_assets.core.tables import HAS_TEXT, METADATA, PARSED_DOCUMENTS, SOURCE_FILES, concat
 
 Row = dict[str, Any]
 
@@ -152,6 +152,25 @@ class Describer:
             document_id = key.removesuffix(SUFFIX)
             found[document_id] = _sidecar(result, listed[document_id])
         return found
+
+
+def wrong_metadata(parsed: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return [document_id, metadata_error] of documents with wrong metadata, by id."""
+    columns = ["document_id", "metadata_error"]
+    rows = [t.filter(pl.col("metadata_error").is_not_null()).select(columns) for t in parsed]
+    return concat(rows, {name: PARSED_DOCUMENTS[name] for name in columns}).sort("document_id")
+
+
+def orphaned_sidecars(listings: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return [document_id, version] of sidecars whose document is not listed, by id."""
+    columns = ["document_id", "version"]
+    rows = [
+        files.filter(pl.col("describes").is_not_null())
+        .join(files, left_on="describes", right_on="document_id", how="anti")
+        .select(columns)
+        for files in listings
+    ]
+    return concat(rows, {name: SOURCE_FILES[name] for name in columns}).sort("document_id")
 
 
 def with_metadata(rows: pl.DataFrame, described: pl.DataFrame) -> pl.DataFrame:

@@ -30,7 +30,14 @@ NEWEST = kubernetes_validate.latest_version().rpartition(".")[0]
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 OF_OTHERS = {"ServiceMonitor"}  # no kind of Kubernetes's own
 OWN = {  # settings that the chart makes itself, or that hold secrets
-    *("home", "models_file", "milvus_token", "embedding_api_key", "alert_webhook_url"),
+    *(
+        "home",
+        "models_file",
+        "metadata_file",
+        "milvus_token",
+        "embedding_api_key",
+        "alert_webhook_url",
+    ),
     *HIDDEN,
 }
 

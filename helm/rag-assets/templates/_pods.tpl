@@ -60,6 +60,9 @@ models and weights, is not there before it.
 {{- if .Values.models }}
 - {name: model-specs, configMap: {name: {{ $full }}-models}}
 {{- end }}
+{{- if .Values.metadata }}
+- {name: metadata, configMap: {name: {{ $full }}-metadata}}
+{{- end }}
 {{- if .Values.modelCache.claim.enabled }}
 - {name: weights, persistentVolumeClaim: {claimName: {{ default (printf "%s-weights" $full) .Values.modelCache.claim.existingClaim }}}}
 {{- else if .Values.modelCache.image }}
@@ -71,6 +74,9 @@ models and weights, is not there before it.
 {{- include "rag-assets.mounts" . }}
 {{- if .Values.models }}
 - {name: model-specs, mountPath: /etc/rag-assets/models, readOnly: true}
+{{- end }}
+{{- if .Values.metadata }}
+- {name: metadata, mountPath: /etc/rag-assets/metadata, readOnly: true}
 {{- end }}
 {{- if or .Values.modelCache.claim.enabled .Values.modelCache.image }}
 - {name: weights, mountPath: /models}

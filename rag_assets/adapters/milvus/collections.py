@@ -75,15 +75,16 @@ class Collections(Connection):
         missing.
 
         Raises:
-            VectorStoreError: The collection exists with other fields, dimension, index or
-                properties, or the server does not support `sparse`.
+            VectorStoreError: The collection exists with other fields, dimension or properties, or
+                the server does not support `sparse`. For other metadata or another index see
+                `outdated`.
         """
         index = index or IndexSpec()
         properties = properties or {}
         self.create_unindexed(name, dimension=dimension, sparse=sparse, properties=properties)
         if not self.indexed(name):
             self._create_index(name, index, sparse)
-        differences = self._differences(name, dimension, index, sparse, properties)
+        differences = self._differences(name, dimension, sparse, properties)
         if differences:
             raise VectorStoreError(
                 f"Collection {name!r} exists but differs: {'; '.join(differences)}."
@@ -157,16 +158,20 @@ class Collections(Connection):
             self._types[name] = field_types(self._call("describe_collection", name))
         return self._types[name]
 
-    def outdated(self, name: str) -> str:
-        """Return how a collection differs from one that were created now, as to metadata.
+    def outdated(self, name: str, index: IndexSpec) -> str:
+        """Return how a collection differs from one that were created now; empty if it does not.
 
-        Empty if it does not. What it lacks cannot be searched by until it is rebuilt.
+        It differs in what can only be had by a rebuild: the fields of metadata, permissions, and
+        the kind of index.
         """
         fields = outdated(self.rules.field_set, self.field_types(name))
         built = self.info(name).properties.get(PERMISSIONS, "off")
         problems = [f"the field {field} {problem}" for field, problem in fields.items()]
         if built != self.rules.visibility:
             problems.append(f"permissions are {built}, not {self.rules.visibility}")
+        actual, desired = self._index(name, VECTOR_FIELD), _described(index)
+        problems += [f"{k} is {actual.get(k)}, not {v}" for k, v in desired.items()
+                     if actual and actual.get(k) != v]  # fmt: skip
         return "; ".join(problems)
 
     def drop(self, name: str) -> None:
@@ -232,7 +237,6 @@ class Collections(Connection):
         self,
         name: str,
         dimension: int,
-        index: IndexSpec,
         sparse: Sparse,
         properties: dict[str, str],
     ) -> list[str]:
@@ -241,7 +245,6 @@ class Collections(Connection):
         actual = labelled(
             field=field_types(described),
             property=described["properties"],
-            index=self._index(name, VECTOR_FIELD),
         )
         desired = labelled(
             field={
@@ -252,7 +255,6 @@ class Collections(Connection):
                 if not is_metadata(name)  # see `outdated`
             },
             property=properties,
-            index={"index_type": index.type, "metric_type": index.metric},
         )
         optional = {f"field {field}" for field in ADDED_FIELDS} - actual.keys()
         return [
@@ -260,3 +262,8 @@ class Collections(Connection):
             for key, value in desired.items()
             if actual.get(key) != value and key not in optional
         ]
+
+
+def _described(index: IndexSpec) -> dict[str, str]:
+    """Return an index as Milvus describes it."""
+    return {"index_type": index.type, "metric_type": str(index.metric)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -12,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, m
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
 
-ModelKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+KEY = r"[a-z0-9]+(-[a-z0-9]+)*"
+ModelKey = Annotated[str, StringConstraints(pattern=rf"^{KEY}(\.[0-9]+)?$", max_length=64)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -156,10 +158,31 @@ class ModelSpec(BaseModel):
             del signed["sparse"]
         return digest(json.dumps(signed, sort_keys=True))
 
+    def rebuilt_as(self, key: str) -> Self:
+        """Return the spec under the key of a rebuild."""
+        return self.model_copy(update={"key": key})
+
 
 def collection_name(prefix: str, key: str) -> str:
     """Return the name of a model's Milvus collection."""
-    return f"{prefix}__{re.sub(r'[^a-z0-9]', '_', key)}"
+    model, dot, number = key.partition(".")
+    return f"{prefix}__{re.sub(r'[^a-z0-9]', '_', model)}" + (f"__{number}" if dot else "")
+
+
+def original_key(key: str) -> str:
+    """Return the key in the models file: that of the model of which a key is a rebuild."""
+    return key.partition(".")[0]
+
+
+def next_rebuild(key: str, known: Iterable[str]) -> str:
+    """Return the key of the next rebuild of a model: `KEY.2`, then `KEY.3` and so on.
+
+    A rebuild is another collection of the same model, filled from the vectors that there are: for
+    fields that were declared since, or another index.
+    """
+    model = original_key(key)
+    numbers = [int(one.partition(".")[2] or 1) for one in known if original_key(one) == model]
+    return f"{model}.{max(numbers, default=1) + 1}"
 
 
 _NOT_SIGNED = {"key", "index", "batch_size", "endpoint", "same_as", "description"}
@@ -180,6 +203,11 @@ def model_specs(document: Any, where: str) -> dict[str, ModelSpec]:
     """
     if not isinstance(document, dict) or not isinstance(document.get("models"), dict):
         raise ConfigurationError(f"{where} must contain a mapping `models:` of keys to specs.")
+    if rebuilds := [key for key in document["models"] if "." in str(key)]:
+        raise ConfigurationError(
+            f"{where}: {', '.join(rebuilds)}: a key with a dot is that of a rebuild, which has the"
+            " spec of its model. Use letters, digits and hyphens."
+        )
     return {key: _model_spec(key, fields, where) for key, fields in document["models"].items()}
 
 

@@ -45,6 +45,7 @@ CPU_JOBS = frozenset(
         Job.REPORT,
         Job.REGISTER_MODEL,
         Job.BUILD_MODEL,
+        Job.REBUILD_MODEL,
         Job.CANCEL_BUILD,
         Job.ROLLBACK,  # selects a GPU asset but loads no model: it must not wait for a GPU
         Job.RESTORE_ALIAS,  # likewise

@@ -6,6 +6,6 @@ What belongs here: turning a finding into a check's result. What does not: how i
 
 import dagster as dg
 
-from rag_assets.defs.checks import documents, gate, index, listing, live
+from rag_assets.defs.checks import documents, gate, index, listing, live, metadata
 
-ALL = dg.load_asset_checks_from_modules([listing, documents, index, gate, live])
+ALL = dg.load_asset_checks_from_modules([listing, documents, metadata, index, gate, live])

@@ -20,6 +20,7 @@ ALL: list[Any] = [
     models.register_model,
     models.preview_build,
     models.build_model,
+    models.rebuild_model,
     models.cancel_build,
     models.evaluate_candidates,
     models.promote,

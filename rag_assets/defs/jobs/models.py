@@ -69,6 +69,14 @@ def build(context: dg.OpExecutionContext, config: BuildConfig, index: IndexResou
     _record(context, config.model, registry)
 
 
+@dg.op(name=Op.REBUILD)
+def rebuild(context: dg.OpExecutionContext, config: BuildConfig, index: IndexResource) -> None:
+    """Have another collection of a model built from its vectors."""
+    with _lifecycle(context, index, config.model) as life:
+        key, registry = life.rebuild(config.model, concurrent=config.concurrent)
+    _record(context, key, registry)
+
+
 @dg.op(name=Op.CANCEL)
 def cancel(context: dg.OpExecutionContext, config: ModelConfig, index: IndexResource) -> None:
     """Stop building a candidate."""
@@ -106,6 +114,19 @@ def preview_build() -> None:
 def build_model() -> None:
     """Have a model built."""
     build()
+
+
+@dg.job(
+    name=Job.REBUILD_MODEL,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    description="Build another collection of a model, from the vectors that there are: with the"
+    " metadata fields that are declared now, and the index of the models file. It is a candidate,"
+    " named after the model with a number, until it is promoted. Embeds nothing.",
+)
+def rebuild_model() -> None:
+    """Have a model's collection built anew."""
+    rebuild()
 
 
 @dg.job(name=Job.CANCEL_BUILD, hooks={note_failure}, tags=ONE_AT_A_TIME)
