@@ -43,7 +43,7 @@ from typing_extensions import override
 
 from bench.machine import described, table
 from rag_assets.adapters.embedders.embedder import Embedder
-from rag_assets.adapters.milvus.rows import equals
+from rag_assets.adapters.milvus.expressions import equals
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.cli import services
 from rag_assets.core.errors import RagAssetsError

@@ -5,6 +5,7 @@ What belongs here: requests about a whole collection. What does not: its fields 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from rag_assets.adapters.milvus.connection import BUILT_WITHIN, Connection
@@ -121,6 +122,10 @@ class Collections(Connection):
         This is decided by its version alone, because trying would crash an older server.
         """
         return lacking(sparse, str(self._call("get_server_version")))
+
+    @cached_property
+    def _is_lite(self) -> bool:
+        return str(self._call("get_server_version")).startswith("milvus_lite")
 
     def indexed(self, name: str) -> bool:
         """Whether the collection has an index, as opposed to one from `create_unindexed`."""

@@ -1,11 +1,11 @@
-"""The rows of a collection: fields and their limits, index parameters, validation and filters.
+"""The rows of a collection: fields and their limits, index parameters and validation.
 
-What belongs here: everything about rows that needs no connection. What does not: requests
-(`collections.py`, `store.py`).
+What belongs here: everything about rows that needs no connection. What does not: conditions
+(`expressions.py`) and requests (`collections.py`, `store.py`).
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -91,10 +91,6 @@ def hit(found: Mapping[str, Any], declared: FieldSet) -> Hit:
 MAX_REQUEST_BYTES = 8 * 2**20
 """Well below the server's limit of 64 MiB; larger requests were not faster."""
 MAX_REQUEST_ROWS = 1_000
-
-_LAST_CHARACTER = chr(0x10FFFF)
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
-
 
 ENGINE_VERSIONS = {Sparse.MODEL: (2, 4), Sparse.BM25: (2, 5)}
 """The first versions of Milvus with sparse vectors and with built-in BM25."""
@@ -276,48 +272,3 @@ def _rows_per_request(rows: pl.DataFrame) -> int:
     texts = rows.select(pl.sum_horizontal(strings, *lists).max()).item()
     numbers = 8 * len(INTEGER_FIELDS) + 4 * rows[VECTOR_FIELD].to_numpy().shape[1]
     return int(max(1, min(MAX_REQUEST_ROWS, MAX_REQUEST_BYTES // (texts + numbers))))
-
-
-def literal(text: str) -> str:
-    """Return a string literal of Milvus's filter language.
-
-    Only these escapes mean the same to all engines; all other characters are left unescaped.
-    """
-    return f'"{text.translate(_ESCAPES)}"'
-
-
-def equals(name: str, value: str) -> str:
-    """Return the filter for rows with this value in a field."""
-    return f"{name} == {literal(value)}"
-
-
-def any_of(name: str, values: Sequence[str], at_once: int = MAX_REQUEST_ROWS) -> Iterator[str]:
-    """Yield filters of bounded length that together select the rows with these values."""
-    for start in range(0, len(values), at_once):
-        some = values[start : start + at_once]
-        yield f"{name} in [{', '.join(map(literal, some))}]"
-
-
-def has_prefix(name: str, prefix: str) -> str:
-    """Return the filter for values that start with `prefix`, as a range of strings.
-
-    `like` would be shorter, but engines disagree on how to escape `%`, `_` and backslashes.
-    """
-    if not prefix:
-        return ""
-    lower = f"{name} >= {literal(prefix)}"
-    after = _after_all_with(prefix)
-    return f"{lower} and {name} < {literal(after)}" if after else lower
-
-
-def _after_all_with(prefix: str) -> str:
-    """Return the first string after all those with this prefix, in the order of code points.
-
-    That is also the order of UTF-8 bytes. Empty if there is no such string.
-    """
-    stem = prefix.rstrip(_LAST_CHARACTER)
-    if not stem:
-        return ""
-    following = ord(stem[-1]) + 1
-    # Surrogates are not characters and cannot be encoded.
-    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # noqa: PLR2004

@@ -7,14 +7,16 @@ behaviour that all Milvus engines share; where they differ, the strictest one se
   `upsert` does.
 - A key that occurs twice in an upsert becomes two rows on some servers, so `upsert` refuses it.
 - Reads on which decisions are based request strong consistency explicitly.
-- A prefix filter is a range of strings, because engines differ in how they escape `like`.
+- Milvus Lite's HNSW graph is searched without regard to what a condition excludes, so it finds
+  fewer rows than there are if few match. `search` then repeats with a larger effort.
 - After a restart, Milvus Lite no longer knows which collections were loaded, so a read that fails
   for that reason loads the collection and is repeated.
 """
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -26,15 +28,13 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from rag_assets.adapters.milvus.collections import Collections
 from rag_assets.adapters.milvus.connection import BUILT_WITHIN
 from rag_assets.adapters.milvus.errors import CollectionMissingError
+from rag_assets.adapters.milvus.expressions import all_of, any_of, equals, has_prefix
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.rows import (
     HIT_FIELDS,
     SPARSE_FIELD,
     VECTOR_FIELD,
     Hit,
-    any_of,
-    equals,
-    has_prefix,
     hit,
     import_file,
     requests,
@@ -50,6 +50,13 @@ IMPORT_POLL = 0.5  # seconds
 RRF_K = 60  # the usual constant of reciprocal-rank fusion
 REWRITTEN_ROWS = 100  # of up to 64 kB each, in one request
 FUSED = 100  # minimum number of hits per ranking to fuse
+FILTERED_EF = 4_096
+"""First `ef` of a filtered search in Milvus Lite.
+
+With 20,000 rows, of which 0.1% match, it finds 98% of the nearest ten, and 64 would find 12%. It
+takes 22 instead of 12 milliseconds.
+"""
+MORE_EF = 8  # factor from one repetition to the next
 
 
 class MilvusStore(Collections):
@@ -114,12 +121,11 @@ class MilvusStore(Collections):
     def count(self, name: str, shard: str | None = None) -> int:
         """Return the number of rows of one shard or of all, with strong consistency."""
         condition = "" if shard is None else equals("shard", shard)
-        return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
+        return self._matching(name, condition)
 
     def count_outside(self, name: str, shards: Sequence[str]) -> int:
         """Return the number of rows outside these shards, with strong consistency."""
-        condition = f"shard not in {json.dumps(list(shards))}"
-        return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
+        return self._matching(name, f"shard not in {json.dumps(list(shards))}")
 
     def shard_rows(self, name: str, shard: str) -> pl.DataFrame:
         """Read the key and digest of every row of a shard, with strong consistency.
@@ -209,6 +215,7 @@ class MilvusStore(Collections):
         *,
         sparse: SparseVector | str | None = None,
         document_prefix: str | None = None,
+        condition: str = "",
         consistency: str = "Bounded",
     ) -> list[Hit]:
         """Find the chunks nearest to a vector, or by hybrid search.
@@ -221,6 +228,8 @@ class MilvusStore(Collections):
                 score of a hit is then the reciprocal-rank fusion of both rankings: the sum of
                 1 / (60 + rank) (Cormack, Clarke and Buettcher 2009).
             document_prefix: Only return chunks of documents whose id starts with this.
+            condition: Only return chunks that meet this (`expressions.py`). It is part of both
+                rankings of a hybrid search.
             consistency: `Strong` includes every completed write; `Bounded` may miss those of the
                 last seconds.
 
@@ -231,9 +240,32 @@ class MilvusStore(Collections):
             CollectionMissingError: The collection was retired: resolve the release again.
             VectorStoreError: The search failed.
         """
-        dense = np.asarray(vector, np.float32)
-        condition = has_prefix("document_id", document_prefix or "")
-        params = {"params": {"ef": max(64, 2 * limit)}}
+        condition = all_of(has_prefix("document_id", document_prefix or ""), condition)
+        find = partial(
+            self._nearest,
+            name,
+            np.asarray(vector, np.float32),
+            limit,
+            sparse=sparse,
+            condition=condition,
+            consistency=consistency,
+        )
+        if condition and self._is_lite:
+            return self._complete(name, find, limit, condition)
+        return find(ef=2 * max(FUSED if sparse else 32, limit))
+
+    def _nearest(
+        self,
+        name: str,
+        dense: npt.NDArray[np.float32],
+        limit: int,
+        *,
+        sparse: SparseVector | str | None,
+        condition: str,
+        consistency: str,
+        ef: int,
+    ) -> list[Hit]:
+        params = {"params": {"ef": ef}}
         if sparse:
             method, request = "hybrid_search", _fused(dense, sparse, limit, condition, params)
         else:
@@ -253,6 +285,19 @@ class MilvusStore(Collections):
         """Return the fields of a collection that hits have."""
         declared = (field.column for field in self.rules.field_set.values())
         return [field for field in (*HIT_FIELDS, *declared) if field in self.field_types(name)]
+
+    def _complete(
+        self, name: str, find: Callable[..., list[Hit]], limit: int, condition: str
+    ) -> list[Hit]:
+        """Search with increasing effort, until as many rows are found as meet the condition."""
+        ef = max(FILTERED_EF, 2 * limit)
+        hits = find(ef=ef)
+        if len(hits) < limit:
+            desired, rows = min(limit, self._matching(name, condition)), self.count(name)
+            while len(hits) < desired and ef < rows:
+                ef *= MORE_EF
+                hits = find(ef=ef)
+        return hits
 
     # Aliases
 
@@ -317,6 +362,10 @@ class MilvusStore(Collections):
                 f"Alias {alias!r} points to {after!r} after it was set to {collection!r}:"
                 " another client is updating this alias concurrently. Stop it, then retry."
             )
+
+    def _matching(self, name: str, condition: str) -> int:
+        """Return the number of rows that meet a condition, with strong consistency."""
+        return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
 
     def _rows(self, name: str, condition: str, fields: list[str]) -> list[dict[str, Any]]:
         """Return all rows that meet a condition, with strong consistency.

@@ -88,8 +88,7 @@ BUILT_IN = tuple(
 """The fields that every document has, whatever is declared."""
 
 PRINCIPALS = Field("principals", FieldType.STRINGS, "principals")
-"""Who may see a document: users and groups. It is no field for filters: see `filters.visible_to`.
-"""
+"""Who may see a document: users and groups. It is no field for filters."""
 
 
 class FieldSet(Mapping[str, Field]):
@@ -182,7 +181,7 @@ def _integer(raw: Any) -> int | None:
 def _float(raw: Any) -> float | None:
     if isinstance(raw, bool) or not isinstance(raw, str | int | float):
         return None
-    number = float(raw)
+    number = float(raw) + 0.0  # never -0.0, which is 0.0 to some comparisons only
     return number if isfinite(number) and number != FieldType.FLOAT.missing else None
 
 
