@@ -10,13 +10,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rag_assets.adapters.milvus.rows import Hit
     from rag_assets.core.errors import RagAssetsError
+    from rag_assets.core.metadata.filters import F, Filter
     from rag_assets.serving.searcher import Searcher
     from rag_assets.settings import Settings, load_settings
 
 __version__ = "0.1.0"
-__all__ = ["Hit", "RagAssetsError", "Searcher", "Settings", "__version__", "load_settings"]
+__all__ = [
+    "F",
+    "Filter",
+    "Hit",
+    "RagAssetsError",
+    "Searcher",
+    "Settings",
+    "__version__",
+    "load_settings",
+]
 
 _HOMES = {
+    "F": "rag_assets.core.metadata.filters",
+    "Filter": "rag_assets.core.metadata.filters",
     "Hit": "rag_assets.adapters.milvus.rows",
     "RagAssetsError": "rag_assets.core.errors",
     "Searcher": "rag_assets.serving.searcher",

@@ -10,7 +10,8 @@ import pytest
 import rag_assets
 
 PACKAGE = Path(rag_assets.__file__).parent
-PUBLIC = {"Hit", "RagAssetsError", "Searcher", "Settings", "__version__", "load_settings"}
+PUBLIC = {"F", "Filter", "Hit", "RagAssetsError", "Searcher", "Settings"}
+PUBLIC |= {"__version__", "load_settings"}
 PRIVATE = ("dagster._", "dagster_shared")
 
 

@@ -104,12 +104,36 @@ def demo(source: str | None, questions: tuple[str, ...]) -> None:
 @click.argument("question", callback=_is_text)
 @click.option("-n", "--limit", default=5, show_default=True, help="Maximum number of results.")
 @click.option("--prefix", help="Prefix of the ids of documents to search.")
-def search(question: str, limit: int, prefix: str | None) -> None:
+@click.option(
+    "--where", help="Filter on metadata, such as 'department == \"legal\" and year >= 2024'."
+)
+@click.option(
+    "--principal",
+    "principals",
+    multiple=True,
+    help="User or group who asks; may be repeated. Required if permissions are on.",
+)
+@click.option("--nobody", is_flag=True, help="Find what everyone may see, if permissions are on.")
+def search(
+    question: str,
+    limit: int,
+    prefix: str | None,
+    where: str | None,
+    principals: tuple[str, ...],
+    *,
+    nobody: bool,
+) -> None:
     """Answer QUESTION from the live collection."""
     from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
 
     with Searcher.open() as searcher:
-        hits = searcher.search(question, limit, document_prefix=prefix)
+        hits = searcher.search(
+            question,
+            limit,
+            document_prefix=prefix,
+            where=where,
+            principals=principals if principals or nobody else None,
+        )
     if not hits:
         click.echo("Nothing found.", err=True)
         sys.exit(1)

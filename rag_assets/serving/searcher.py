@@ -5,7 +5,7 @@ What belongs here: answering a question, and following the alias. What does not:
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -13,14 +13,17 @@ from time import monotonic
 from typing import Self
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
+from rag_assets.adapters.milvus.collections import PERMISSIONS, CollectionInfo
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
-from rag_assets.adapters.yaml_files import find_model_spec
+from rag_assets.adapters.yaml_files import find_model_spec, read_metadata_rules
 from rag_assets.core.documents.text import is_text, normalise
 from rag_assets.core.errors import ConfigurationError, RagAssetsError, SearchError
+from rag_assets.core.metadata.filters import Filter
 from rag_assets.core.models.spec import ModelSpec, Sparse
 from rag_assets.core.models.vectors import SparseVector
+from rag_assets.serving.conditions import OFF, search_condition
 from rag_assets.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
@@ -30,10 +33,17 @@ ENCODERS = 2  # kept loaded: that of the live model and, for a rollback, of the 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What queries are answered from: a physical collection and the model it was built with."""
+    """What queries are answered from: a physical collection and the model it was built with.
+
+    Attributes:
+        collection: The physical collection.
+        spec: The model.
+        visibility: Whether the collection was built for permissions, and their default.
+    """
 
     collection: str
     spec: ModelSpec
+    visibility: str = OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,17 @@ class Serving:
 
     release: Release
     encoder: Embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one call of `search` asks."""
+
+    text: str
+    limit: int
+    document_prefix: str | None
+    where: Filter | str | None
+    principals: Sequence[str] | None
 
 
 class Searcher:
@@ -91,7 +112,9 @@ class Searcher:
         key = settings.embedding_api_key.get_secret_value()
         return cls(
             MilvusStore.connect(
-                settings.milvus_uri, token=settings.milvus_token.get_secret_value()
+                settings.milvus_uri,
+                token=settings.milvus_token.get_secret_value(),
+                rules=read_metadata_rules(settings.metadata_file),
             ),
             settings.alias,
             lambda model: find_model_spec(settings.models_file, model),
@@ -100,7 +123,13 @@ class Searcher:
         )
 
     def search(
-        self, question: str, limit: int = 10, *, document_prefix: str | None = None
+        self,
+        question: str,
+        limit: int = 10,
+        *,
+        document_prefix: str | None = None,
+        where: Filter | str | None = None,
+        principals: Sequence[str] | None = None,
     ) -> list[Hit]:
         """Find the chunks that answer a question best.
 
@@ -108,14 +137,18 @@ class Searcher:
             question: In the user's words; not empty.
             limit: Maximum number of hits, from 1 to 1,000.
             document_prefix: Prefix of the ids of documents to search, for instance a folder.
+            where: Filter on the documents' metadata: `F.department == "legal"`, or its text.
+            principals: The user and groups who ask, compared exactly with those of documents.
+                Required if permissions are on; if they are off, everyone sees all documents.
 
         Returns:
-            Hits, best first, each with document, heading, text, score and offsets. The score is
-            the similarity or, with hybrid search, the sum of reciprocal ranks.
+            Hits, best first, each with document, heading, text, score, offsets and metadata. The
+            score is the similarity or, with hybrid search, the sum of reciprocal ranks.
 
         Raises:
-            SearchError: Nothing is live, the question is empty, or the live collection was built
-                from another spec of its model.
+            SearchError: Nothing is live, the question is empty, the live collection was built
+                from another spec of its model, the filter is invalid, or permissions are on and
+                `principals` is left out.
             ConfigurationError: The live model is unknown or cannot be loaded.
             VectorStoreError: Milvus is unreachable.
         """
@@ -127,12 +160,13 @@ class Searcher:
         if not 1 <= limit <= 1000:  # noqa: PLR2004
             raise SearchError(f"limit must be from 1 to 1000, not {limit}.")
         serving = self._current()
+        asked = Question(question, limit, document_prefix, where, principals)
         try:
-            return self._search(serving, question, limit, document_prefix)
+            return self._search(serving, asked)
         except CollectionMissingError:  # dropped since it was resolved
             with self._lock:
                 serving = self._serve(self.release())
-            return self._search(serving, question, limit, document_prefix)
+            return self._search(serving, asked)
 
     def release(self) -> Release:
         """Resolve the live release.
@@ -160,7 +194,7 @@ class Searcher:
                 " the models file, so its vectors cannot be compared with this encoder's. Use the"
                 " models file that the collection was built with."
             )
-        return Release(target, spec)
+        return Release(target, spec, properties.get(PERMISSIONS, OFF))
 
     def _fallback(self, target: str | None) -> Release:
         """Return the release of the collection with most rows; of equal ones, the oldest.
@@ -176,33 +210,37 @@ class Searcher:
                 f"the alias {self._alias!r} points to {target!r}, which no model was built for"
             )
         found = [
-            (-self._store.count(info.name), info.created, info.name, spec)
+            (-self._store.count(info.name), info.created, release)
             for name in self._store.collections()
             if name.startswith(f"{self._alias}__")
             if (info := self._store.info(name)).loaded and info.indexed
-            if (spec := self._spec_of(info.properties)) is not None
+            if (release := self._release_of(info)) is not None
         ]
-        rows, _, collection, spec = min(found, key=lambda one: one[:3], default=(0, 0, "", None))
-        if not rows or spec is None:
+        rows, _, fullest = min(found, key=lambda one: one[:2], default=(0, 0, None))
+        if not rows or fullest is None:
             raise SearchError(
                 f"Nothing is live: {problem}. Materialise live_alias, or set RAG_ASSETS_ALIAS to"
                 " the alias in use."
             )
-        logger.error("Answering from %s (%d rows), because %s.", collection, -rows, problem)
-        return Release(collection, spec)
+        name = fullest.collection
+        logger.error("Answering from %s (%d rows), because %s.", name, -rows, problem)
+        return fullest
 
     def _problem(self, target: str | None) -> str:
         if target is None:
             return f"there is no alias {self._alias!r}"
         return f"the alias {self._alias!r} points to {target!r}, which is no model's collection"
 
-    def _spec_of(self, properties: Mapping[str, str]) -> ModelSpec | None:
-        """Return the spec that a collection was built with, if it is that in the models file."""
+    def _release_of(self, info: CollectionInfo) -> Release | None:
+        """Return a collection's release, if it was built with the spec in the models file."""
+        properties = info.properties
         try:
             spec = self._find_spec(properties.get("model", ""))
         except ConfigurationError:
             return None
-        return spec if properties.get("signature") == spec.signature else None
+        if properties.get("signature") != spec.signature:
+            return None
+        return Release(info.name, spec, properties.get(PERMISSIONS, OFF))
 
     def close(self) -> None:
         """Close the connection."""
@@ -215,16 +253,20 @@ class Searcher:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _search(
-        self, serving: Serving, question: str, limit: int, document_prefix: str | None
-    ) -> list[Hit]:
+    def _search(self, serving: Serving, question: Question) -> list[Hit]:
+        store, release = self._store, serving.release
+        columns = store.field_types(release.collection)
+        condition = search_condition(
+            store.rules, release.visibility, columns, question.where, question.principals
+        )
         return search_collection(
-            self._store,
-            serving.release.collection,
+            store,
+            release.collection,
             serving.encoder,
-            question,
-            limit,
-            document_prefix=document_prefix,
+            question.text,
+            question.limit,
+            document_prefix=question.document_prefix,
+            condition=condition,
         )
 
     def _current(self) -> Serving:
@@ -290,15 +332,22 @@ def search_collection(
     limit: int,
     *,
     document_prefix: str | None = None,
+    condition: str = "",
 ) -> list[Hit]:
     """Answer a question from one collection, by dense or hybrid search as its model specifies.
 
-    The collection is a physical one, and the encoder the model it was built with.
+    The collection is a physical one, and the encoder the model it was built with. Who asks is part
+    of the condition: without one, all documents are searched.
     """
     encoded = encoder.encode_queries([question])
     sparse: SparseVector | str | None = dict(encoded.sparse[0]) if encoded.sparse else None
     if encoder.spec.sparse is Sparse.BM25:
         sparse = question
     return store.search(
-        collection, encoded.dense[0], limit, sparse=sparse, document_prefix=document_prefix
+        collection,
+        encoded.dense[0],
+        limit,
+        sparse=sparse,
+        document_prefix=document_prefix,
+        condition=condition,
     )

@@ -95,8 +95,6 @@ def visible_to(principals: Sequence[str]) -> str:
     Raises:
         SearchError: A principal is no valid text.
     """
-    if isinstance(principals, str):  # which is a sequence of characters
-        raise SearchError(f"Principals are a list of names, not the text {principals!r}.")
     for one in principals:
         if not is_text(one):
             raise SearchError(f"The principal {one!r} is no valid text: it has lone surrogates.")
