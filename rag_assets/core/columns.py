@@ -30,6 +30,9 @@ MEANINGS = {
     "pages": "Pages, slides or sheets, with their offsets in the text.",
     "parts": "Pages, sheets, attachments and the like: how many were found, and how many read.",
     "omissions": "What is not in the text, by name and reason.",
+    "properties": "What the document says of itself: author, keywords and the like, as JSON.",
+    "language": "Code of the language that the text is written in (ISO 639-1); empty if it cannot"
+    " be told.",
     "unreadable": "Why the document cannot be read now. The row is then of the last version that"
     " could be, if any.",
     "unreadable_version": "Version of the document that cannot be read.",
@@ -62,6 +65,8 @@ _PARSED = (
     "pages",
     "parts",
     "omissions",
+    "properties",
+    "language",
     "content_digest",
 )
 _CUT = ("chunk_id", "ordinal", "text", "text_digest", "start", "end", "tokens")

@@ -61,6 +61,8 @@ PARSED_DOCUMENTS: Schema = {
     "pages": PAGES,
     "parts": PARTS,  # what the document consists of, and how much of it was read
     "omissions": OMISSIONS,  # what is not in the text, by name
+    "properties": pl.String(),  # what the document says of itself, as JSON
+    "language": pl.String(),  # ISO 639-1; empty if it cannot be told
     "content_digest": pl.String(),  # of everything that chunks are derived from
     "problem": pl.String(),  # as in the listing
     "unreadable": pl.String(),  # why it cannot be read now; see core/documents/unreadable.py
@@ -109,6 +111,7 @@ MODELS: Schema = {
 ADDED = {
     *("missing", "parts", "omissions", "problem", "retry_at", "last_page"),
     *("unreadable", "unreadable_version", "unreadable_since"),
+    *("properties", "language"),
     "document_id",  # of vectors
 }
 """Columns that earlier releases did not write: they are null in their partitions."""

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, PartitionKey
+from rag_assets.adapters.parsing.language import with_language
 from rag_assets.adapters.parsing.parser import is_supported, parse
 from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.interface import SourceDocument
@@ -25,6 +26,7 @@ from rag_assets.core.diffs import diff
 from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.documents.outcomes import Outcomes, has_outcomes, recounted
+from rag_assets.core.documents.properties import as_json
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.documents.unreadable import (
     RETRY_AT,
@@ -115,7 +117,7 @@ class DocumentParser:
             key: result for key, result in results.items() if isinstance(result, SourceDocument)
         }
         parsed = self.pool.parse_all([(key, document.content) for key, document in read.items()])
-        documents |= zip(read, parsed, strict=True)
+        documents |= zip(read, map(with_language, parsed), strict=True)
         documents |= {
             key: ParsedDocument(_outcome(error), error=str(error))
             for key, error in results.items()
@@ -145,6 +147,7 @@ class DocumentParser:
             "parser": self.version,
             "judged_at": datetime.now(UTC),
             **asdict(document),
+            "properties": as_json(document.properties),
             "content_digest": _content_digest(document),
             "problem": file["problem"],
             "unreadable": document.error if unreadable else None,
