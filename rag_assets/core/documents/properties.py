@@ -65,9 +65,9 @@ def _value(name: str, raw: object) -> Property | None:
     """Return a value in its form; None if it is empty or no property."""
     if name in TIMES:
         return iso_time(raw) or None
-    if name == KEYWORDS and isinstance(raw, str) and len(raw) <= MAX_VALUE:
-        raw = _SEPARATORS.split(raw)
-    if isinstance(raw, Sequence) and not isinstance(raw, str | bytes):
+    if name == KEYWORDS and not isinstance(raw, list):
+        raw = _SEPARATORS.split(_text(raw, MAX_VALUE)) if isinstance(raw, str) else [raw]
+    if isinstance(raw, list):
         return [str(one) for item in raw if (one := _scalar(item)) not in (None, "")] or None
     found = _scalar(raw)
     if found is None or found == "":

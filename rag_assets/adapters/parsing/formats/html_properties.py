@@ -24,6 +24,9 @@ _SAME = {
     "modified": ("article:modified_time", "dcterms.modified", "og:updated_time", "last-modified"),
 }
 
+_MAX_METAS = 1000  # that are looked at
+_NOT_OF_THE_TEXT = ("content-type", "viewport", "csrf-param", "csrf-token")
+
 
 def html_properties(page: "LexborHTMLParser") -> dict[str, Property]:
     """Return the properties of a page."""
@@ -40,8 +43,8 @@ def _elements(page: "LexborHTMLParser") -> Iterator[tuple[str, object]]:
 
 
 def _metas(page: "LexborHTMLParser") -> Iterator[tuple[str, object]]:
-    for meta in page.css("meta[content]"):
+    for meta in page.css("meta[content]")[:_MAX_METAS]:
         found = meta.attributes
         name = found.get("name") or found.get("property") or found.get("http-equiv")
-        if name and name.lower() != "content-type":
+        if name and name.lower() not in _NOT_OF_THE_TEXT:
             yield name, found.get("content")

@@ -18,8 +18,7 @@ from rag_assets.core.documents.properties import MAX_PROPERTIES, MAX_VALUE, Prop
 _SUMMARY, _DOCUMENT_SUMMARY = "\x05SummaryInformation", "\x05DocumentSummaryInformation"
 _NAMES = {
     **{2: "title", 3: "subject", 4: "author", 5: "keywords", 6: "description", 7: "template"},
-    **{8: "lastmodifiedby", 9: "revision", 12: "created", 13: "modified"},
-    **{14: "pages", 15: "words", 16: "characters", 18: "application"},
+    **{8: "lastmodifiedby", 9: "revision", 12: "created", 13: "modified", 18: "application"},
 }
 _DOCUMENT_NAMES = {2: "category", 14: "manager", 15: "company", 27: "contentstatus", 28: "language"}
 _MAX_BYTES = 4 << 20  # of a stream

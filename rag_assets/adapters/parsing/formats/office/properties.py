@@ -23,8 +23,7 @@ from rag_assets.core.documents.properties import Property, iso_time, properties_
 
 _MAX_BYTES = 4 << 20  # of a part with properties
 _OFFICE = {"creator": "author"}
-_TEXTS = ("application", "appversion", "company", "manager", "template", "hyperlinkbase")
-_COUNTS = ("pages", "words", "characters", "lines", "paragraphs", "slides", "notes", "hiddenslides")
+_EXTENDED = ("application", "company", "manager", "template", "hyperlinkbase")
 _OPENDOCUMENT = {
     **{"initial-creator": "author", "keyword": "keywords"},
     **{"creation-date": "created", "date": "modified"},
@@ -61,11 +60,8 @@ def _core(package: Package) -> Found:
 
 def _extended(package: Package) -> Found:
     for node in _elements(package, "extended-properties", "extendedProperties"):
-        name, text = local(node).lower(), text_of(node)
-        if name in _TEXTS:
-            yield name, text
-        elif name in _COUNTS:
-            yield name, _number("int", text)
+        if (name := local(node).lower()) in _EXTENDED:
+            yield name, text_of(node)
 
 
 def _custom(package: Package) -> Found:
@@ -90,6 +86,8 @@ def _variant(node: Node) -> object:
             return _is_true(text)
         case "filetime" | "date":
             return iso_time(text)
+        case "variant":
+            return next(map(_variant, node), None)
         case "vector" | "array":
             return [str(value) for item in node if (value := _variant(item)) is not None]
     return _number(kind, text)
