@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 _SAMPLE = 1000  # characters, from the beginning and from the middle each
 _MIN_BYTES = 24  # of words in UTF-8, where letters that say more take more
 _MIN_CONFIDENCE = 0.6
-_CODE = 2  # letters of a code in ISO 639-1
-_NONE = "zxx"  # what the library calls text without a language, such as source code
+_CODE = 2  # letters of a code in ISO 639-1; of text without a language, the code is zxx
+_WIDER = {"yue": "zh", "wuu": "zh", "ary": "ar", "arz": "ar", "grc": "el", "hbo": "he"}
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
-_ADDRESS = re.compile(r"://|@|www\.")
 _loading = Lock()
 
 
@@ -32,14 +31,15 @@ def with_language(document: ParsedDocument) -> ParsedDocument:
 
 def language_of(text: str) -> str:
     """Return the code of a text's language (ISO 639-1); empty if it cannot be told."""
-    pieces = (piece for piece in _sample(text).split() if not _ADDRESS.search(piece))
+    pieces = [piece for piece in _sample(text).split() if "://" not in piece and "@" not in piece]
     words = " ".join(_WORD.findall(" ".join(pieces)))
     if len(words.encode()) < _MIN_BYTES:
         return ""
     with _loading:
         identifier = _identifier()
     language, confidence = identifier.classify(words)
-    return str(language) if language != _NONE and confidence >= _MIN_CONFIDENCE else ""
+    code = _WIDER.get(language, language)
+    return str(code) if len(code) == _CODE and confidence >= _MIN_CONFIDENCE else ""
 
 
 def _sample(text: str) -> str:
@@ -53,7 +53,4 @@ def _identifier() -> "LanguageIdentifier":
     """Load the model: it takes 0.4 s and 75 MB, once in a process."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    codes = [label for label in identifier.labels if len(label) == _CODE]
-    identifier.set_languages([*codes, _NONE])
-    return identifier
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
