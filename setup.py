@@ -39,6 +39,7 @@ setup(
         "olefile>=0.47,<1",
         "polars>=2.1,<3",
         "psutil>=7,<8",
+        "py3langid>=0.4,<0.5",  # another version may tell another language
         "pyarrow>=21,<27",  # files for Milvus's bulk import; milvus-lite has it too
         "pydantic>=2.12,<3",
         "pydantic-settings>=2.12,<3",

@@ -30,6 +30,9 @@ MEANINGS = {
     "pages": "Pages, slides or sheets, with their offsets in the text.",
     "parts": "Pages, sheets, attachments and the like: how many were found, and how many read.",
     "omissions": "What is not in the text, by name and reason.",
+    "properties": "What the document says of itself: author, keywords and the like, as JSON.",
+    "language": "Code of the language that the text is written in (ISO 639-1); empty if it cannot"
+    " be told.",
     "unreadable": "Why the document cannot be read now. The row is then of the last version that"
     " could be, if any.",
     "unreadable_version": "Version of the document that cannot be read.",
@@ -51,8 +54,6 @@ MEANINGS = {
     "row_digest": "Digest of everything Milvus stores for the row except the vector.",
     "describes": "The document that a sidecar describes; null for a document.",
     "attributes": "Metadata and tags of the object, as JSON, if fields come from them.",
-    "properties": "What the document says of itself, as JSON.",
-    "language": "The language of the text, by ISO 639-1; empty if it cannot be told.",
     "sidecar": "The attributes in the document's sidecar, as JSON.",
     "sidecar_version": "Version of the sidecar.",
     "metadata": "The declared metadata fields and their stored values, as JSON.",
@@ -74,6 +75,8 @@ _PARSED = (
     "pages",
     "parts",
     "omissions",
+    "properties",
+    "language",
     "content_digest",
 )
 _CUT = ("chunk_id", "ordinal", "text", "text_digest", "start", "end", "tokens")

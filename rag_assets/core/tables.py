@@ -73,14 +73,14 @@ PARSED_DOCUMENTS: Schema = {
     "pages": PAGES,
     "parts": PARTS,  # what the document consists of, and how much of it was read
     "omissions": OMISSIONS,  # what is not in the text, by name
+    "properties": pl.String(),  # what the document says of itself, as JSON
+    "language": pl.String(),  # ISO 639-1; empty if it cannot be told
     "content_digest": pl.String(),  # of everything that chunks are derived from
     "problem": pl.String(),  # as in the listing
     "unreadable": pl.String(),  # why it cannot be read now; see core/documents/unreadable.py
     "unreadable_version": pl.String(),  # the listed version that cannot be read
     "unreadable_since": pl.Datetime("us", "UTC"),
     "retry_at": pl.Datetime("us", "UTC"),
-    "properties": pl.String(),  # JSON: what the document says of itself
-    "language": pl.String(),  # ISO 639-1; empty if it cannot be told
     **METADATA,
 }
 

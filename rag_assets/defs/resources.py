@@ -37,8 +37,8 @@ from rag_assets.core.scheduling.stream import Life
 from rag_assets.instance.costs import CONFIGURED, CostInputs
 from rag_assets.models.gate import GatePolicy
 from rag_assets.pipeline.chunking import Chunker
+from rag_assets.pipeline.document_parser import DocumentParser, parsed_version
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.parsing import DocumentParser, parsed_version
 from rag_assets.settings import Settings, is_secret, variable
 
 MODELS_IN_MEMORY = 4  # of one process: the live one, a candidate, the previous one, and a spare

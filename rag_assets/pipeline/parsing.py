@@ -1,13 +1,12 @@
 """Parsing: every document of a shard as Markdown, or the reason why not (`parsed_documents`).
 
 What belongs here: which documents of a shard are parsed, checkpointed and committed. What does
-not: how one document is parsed (`adapters/parsing/`).
+not: reading and parsing them (`document_parser.py`).
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
@@ -17,13 +16,8 @@ from typing import Any
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, PartitionKey
-from rag_assets.adapters.parsing.parser import is_supported, parse
-from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.source.interface import SourceDocument
-from rag_assets.adapters.source.source import Source
 from rag_assets.core.diffs import diff
-from rag_assets.core.documents.batches import batches
-from rag_assets.core.documents.document import Outcome, ParsedDocument
+from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.outcomes import Outcomes, has_outcomes, recounted
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.documents.unreadable import (
@@ -35,12 +29,9 @@ from rag_assets.core.documents.unreadable import (
     retry_metrics,
     with_last_readable,
 )
-from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableError, StaleInputError
-from rag_assets.core.identity import digest
-from rag_assets.core.metadata.rules import MetadataRules
+from rag_assets.core.errors import StaleInputError
 from rag_assets.core.metadata.sidecars import with_sidecars
 from rag_assets.core.names import Asset
-from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.tables import (
     HAS_TEXT,
     PARSED_DOCUMENTS,
@@ -49,7 +40,8 @@ from rag_assets.core.tables import (
     concat,
     empty,
 )
-from rag_assets.pipeline.metadata import NOTHING, Describer, with_metadata
+from rag_assets.pipeline.document_parser import DocumentParser
+from rag_assets.pipeline.metadata import with_metadata
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -57,7 +49,6 @@ logger = logging.getLogger(__name__)
 SAME = ["version", "parser", "problem"]  # columns that match while a parsed row is current
 Row = dict[str, Any]
 EPOCH = datetime.fromtimestamp(0, UTC)
-REREADING = RetryPolicy(initial_delay=20, max_delay=3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,92 +76,6 @@ class ParsingReport:
     incomplete: int
     skipped: int
     quarantined: int
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentParser:
-    """Reads documents from the source and parses them concurrently.
-
-    Attributes:
-        source: The source.
-        pool: The parser processes.
-        workers: Number of batches read and parsed at once.
-        version: Version of the parser.
-        rereading: The delays between attempts to read a document that cannot be read.
-        rules: The rules for metadata.
-    """
-
-    source: Source
-    pool: ParserPool
-    workers: int
-    version: str
-    rereading: RetryPolicy = REREADING
-    rules: MetadataRules = NOTHING
-
-    @property
-    def code_version(self) -> str:
-        """The version of a partition: of the parser, and of the rules if there are any."""
-        return parsed_version(self.version, self.rules)
-
-    @property
-    def describer(self) -> Describer:
-        """What computes the metadata of documents."""
-        return Describer(self.source, self.rules)
-
-    def rows(self, files: pl.DataFrame) -> Iterator[Row]:
-        """Yield a row of `parsed_documents` for each listed file that still exists."""
-        with ThreadPoolExecutor(self.workers) as threads:
-            for rows in threads.map(self._rows, batches(files.rows(named=True))):
-                yield from rows
-
-    def _rows(self, files: list[Row]) -> list[Row]:
-        documents = {file["document_id"]: self._outcome_without_reading(file) for file in files}
-        unread = [document_id for document_id, document in documents.items() if document is None]
-        results = self.source.read_all(unread)
-        read = {
-            key: result for key, result in results.items() if isinstance(result, SourceDocument)
-        }
-        parsed = self.pool.parse_all([(key, document.content) for key, document in read.items()])
-        documents |= zip(read, parsed, strict=True)
-        documents |= {
-            key: ParsedDocument(_outcome(error), error=str(error))
-            for key, error in results.items()
-            if isinstance(error, DocumentUnreadableError)
-        }
-        return [
-            self._row(file, document, read.get(file["document_id"]))
-            for file in files
-            if (document := documents[file["document_id"]])  # else gone: the next listing drops it
-        ]
-
-    def _outcome_without_reading(self, file: Row) -> ParsedDocument | None:
-        """Return the outcome of a document that need not be read; None for any other."""
-        if file["problem"] is not None:
-            return ParsedDocument(Outcome(file["problem"]), error=file["error"])
-        if not is_supported(file["document_id"], self.pool.rules):
-            return parse(file["document_id"], b"", self.pool.rules)
-        return None
-
-    def _row(self, file: Row, document: ParsedDocument, read: SourceDocument | None) -> Row:
-        unreadable = document.outcome is Outcome.UNREADABLE
-        return {
-            "document_id": file["document_id"],
-            "version": read.version if read else file["version"],
-            "modified_at": file["modified_at"],
-            "size": file["size"],
-            "parser": self.version,
-            "judged_at": datetime.now(UTC),
-            **asdict(document),
-            "content_digest": _content_digest(document),
-            "problem": file["problem"],
-            "unreadable": document.error if unreadable else None,
-            "unreadable_version": file["version"] if unreadable else None,
-        }
-
-
-def parsed_version(parser: str, rules: MetadataRules) -> str:
-    """Return the version of partitions of a parser's version and rules for metadata."""
-    return parser if rules == NOTHING else f"{parser}+{rules.version[:8]}"
 
 
 def parse_shard(
@@ -402,11 +307,6 @@ def _with_first_outcome(parsed: pl.DataFrame, actual: pl.DataFrame) -> pl.DataFr
     return parsed.update(sidecars, on="document_id", how="left")
 
 
-def _outcome(error: DocumentUnreadableError) -> Outcome:
-    too_large = isinstance(error, DocumentTooLargeError)
-    return Outcome.TOO_LARGE if too_large else Outcome.UNREADABLE
-
-
 def _kept(
     actual: pl.DataFrame, parsed: pl.DataFrame, listing: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.Series]:
@@ -422,7 +322,3 @@ def _kept(
     kept = before.update(listed, on=["document_id", "version"], how="left")
     same = ["modified_at", "size"]
     return kept, diff(kept, before, key="document_id", same=same).make["document_id"]
-
-
-def _content_digest(document: ParsedDocument) -> str:
-    return digest(document.title, document.markdown, repr(document.headings), repr(document.pages))

@@ -46,9 +46,10 @@ from rag_assets.core.scheduling.stream import Shards, Waiting, merged, taken
 from rag_assets.core.tables import PARSED_DOCUMENTS
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.document_parser import DocumentParser
 from rag_assets.pipeline.embedding import SharedVectors, embed_documents, embed_shard
 from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.parsing import parse_shard
 from rag_assets.pipeline.permissions import enforced, revoke
 from rag_assets.pipeline.staleness import (
     ROWS_COMPARED,

@@ -20,13 +20,9 @@ from rag_assets.core.errors import RagAssetsError, SourceError
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.tables import PARSED_DOCUMENTS
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.document_parser import DocumentParser
 from rag_assets.pipeline.listing import list_source
-from rag_assets.pipeline.parsing import (
-    DocumentParser,
-    parse_shard,
-    read_quarantined,
-    retry_quarantined,
-)
+from rag_assets.pipeline.parsing import parse_shard, read_quarantined, retry_quarantined
 from rag_assets.pipeline.staleness import stale_documents
 from rag_assets_tests.support.s3_proxy import Fault, S3Proxy, faulty_bucket, proxy
 from rag_assets_tests.support.s3_server import Bucket

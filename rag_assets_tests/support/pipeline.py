@@ -36,11 +36,12 @@ from rag_assets.models.promotion import Promotion, Release
 from rag_assets.models.registry import ModelRegistry
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.document_parser import DocumentParser
 from rag_assets.pipeline.embedding import embed_shards
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.listing import list_source, read_files
 from rag_assets.pipeline.metadata import NOTHING
-from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.parsing import parse_shard
 from rag_assets.pipeline.sync import prepare
 from rag_assets.pipeline.vectors import ModelRun
 from rag_assets.settings import Settings

@@ -46,12 +46,12 @@ from rag_assets.adapters.parsing.text.plain import (
 from rag_assets.core.documents.document import Omission, Outcome, Page, ParsedDocument
 from rag_assets.core.documents.text import normalise
 
-PARSER_REVISION = 2  # increase it when a change to this package changes results
+PARSER_REVISION = 3  # increase it when a change to this package changes results
 MAX_BYTES_PER_CHARACTER = 4  # of plain text, in any encoding
 MAX_NAMED = 3  # omissions that the message names; all are in the document's account
 _LIBRARIES = (
     *("xberg", "pypdfium2", "selectolax", "html-to-markdown", "lxml", "xlrd", "olefile"),
-    *("markdown-it-py", "chardet", "webencodings", "filetype"),
+    *("markdown-it-py", "chardet", "webencodings", "filetype", "py3langid"),
 )
 
 
@@ -177,7 +177,16 @@ def _assemble(parts: Content, media_type: str, rules: Rules) -> ParsedDocument:
     omitted = _describe(parts.omissions)
     outcome = Outcome.INCOMPLETE if omitted else Outcome.PARSED
     return ParsedDocument(
-        outcome, omitted, media_type, title, markdown, headings, pages, parts.parts, parts.omissions
+        outcome,
+        omitted,
+        media_type,
+        title,
+        markdown,
+        headings,
+        pages,
+        parts.parts,
+        parts.omissions,
+        parts.properties,
     )
 
 

@@ -1,7 +1,9 @@
 """The result of parsing a document: Markdown and its structure, or why there is none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from rag_assets.core.documents.properties import Properties
 
 
 class Outcome(StrEnum):
@@ -95,6 +97,9 @@ class ParsedDocument:
         pages: The pages, in order and without overlap; empty if the format has none.
         parts: The account of what the document consists of, one entry per kind.
         omissions: What is not in the text, by name; empty if and only if not `INCOMPLETE`.
+        properties: What the document says of itself, apart from its text.
+        language: The code of the text's language (ISO 639-1), which the pipeline adds; empty if it
+            cannot be told.
     """
 
     outcome: Outcome
@@ -106,3 +111,5 @@ class ParsedDocument:
     pages: tuple[Page, ...] = ()
     parts: tuple[Part, ...] = ()
     omissions: tuple[Omission, ...] = ()
+    properties: Properties = field(default_factory=dict)
+    language: str = ""

@@ -3,9 +3,11 @@
 What belongs here: the types that the readers share. What does not: reading any format.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from rag_assets.core.documents.document import Omission, Outcome, Part
+from rag_assets.core.documents.properties import Properties
 
 
 class UnparsableError(Exception):
@@ -29,6 +31,7 @@ class Content:
         parts: What the document consists of, and how much of it was read.
         omissions: Each part whose text is missing, by name. If there are any, the document's
             outcome is `INCOMPLETE`.
+        properties: What the document says of itself.
     """
 
     title: str
@@ -37,6 +40,17 @@ class Content:
     has_headings: bool = True
     parts: tuple[Part, ...] = ()
     omissions: tuple[Omission, ...] = ()
+    properties: Properties = field(default_factory=dict)
+
+
+def until_damaged(found: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    """Yield names and values of properties until reading them fails: it is the text that counts."""
+    try:
+        yield from found
+    except MemoryError:
+        raise
+    except Exception:  # whatever a library raises is about these properties only
+        return
 
 
 def first_line(message: object) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError
 from rag_assets.adapters.parsing.formats.decoding import decode
+from rag_assets.adapters.parsing.formats.html_properties import html_properties
 from rag_assets.adapters.parsing.text.pictures import without_pictures
 from rag_assets.core.documents.document import Outcome, Part
 
@@ -68,17 +69,21 @@ def _of_web(label: str) -> str | None:
 
 def html_to_markdown(html: str) -> tuple[str, str]:
     """Return the title of a page, and its main content as Markdown."""
-    title, markdown, _ = _convert(html)
+    title, markdown, _ = _convert(_parsed(html))
     return title, markdown
 
 
-def _convert(html: str) -> tuple[str, str, Part]:
-    """Return the title, the main content as Markdown, and how much of the page's text that is."""
-    import html_to_markdown  # noqa: PLC0415 - not needed to import this module
-    from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415
+def _parsed(html: str) -> "LexborHTMLParser":
+    from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415 - not needed to import this
 
     _refuse_deep_text(html)
-    page = LexborHTMLParser(html)
+    return LexborHTMLParser(html)
+
+
+def _convert(page: "LexborHTMLParser") -> tuple[str, str, Part]:
+    """Return the title, the main content as Markdown, and how much of the page's text that is."""
+    import html_to_markdown  # noqa: PLC0415 - not needed to import this module
+
     title = page.css_first("title")
     words = " ".join(title.text().split()) if title else ""
     content, characters = _main_content(page)
@@ -172,5 +177,7 @@ def _remove(nodes: "Sequence[LexborNode]") -> None:
 
 def read_html(content: bytes, _media_type: str) -> Content:
     """Read an HTML file."""
-    title, markdown, characters = _convert(decode(content, declared_charset(content)))
-    return Content(title, (markdown,), parts=(characters,))
+    page = _parsed(decode(content, declared_charset(content)))
+    properties = html_properties(page)
+    title, markdown, characters = _convert(page)
+    return Content(title, (markdown,), parts=(characters,), properties=properties)

@@ -5,7 +5,8 @@ does not: decoding (`decoding.py`).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from rag_assets.adapters.parsing.formats.content import Content
 from rag_assets.adapters.parsing.formats.decoding import decode
 from rag_assets.adapters.parsing.text.pictures import without_pictures
 from rag_assets.core.documents.document import Heading
+from rag_assets.core.documents.properties import SHARED, Property, properties_of
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -24,21 +26,26 @@ _FRONT_MATTER = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _MAX_FRONT_MATTER = 1 << 16  # characters
+_ALSO = {
+    **{"authors": "author", "lang": "language", "tags": "keywords", "date": "created"},
+    **dict.fromkeys(("updated", "lastmod", "last_modified_at"), "modified"),
+}
+_SEXAGESIMAL = re.compile(r"[\d:.+-]+:[\d.]+")  # YAML takes a time of day for a number
 _WORDS_OF_PROSE = 3  # a field with as many is text that a reader may look for
 
 
-def split_front_matter(text: str) -> tuple[str, str]:
-    """Return the title in a Markdown file's YAML or TOML front matter, and the document's text.
+def split_front_matter(text: str) -> tuple[str, str, dict[str, Property]]:
+    """Return the title in a Markdown file's YAML or TOML front matter, the text, and properties.
 
     Front matter is a mapping; a file that only begins with a rule keeps what follows. Its fields
     are not text, but those that hold prose: a description, say, which then begins the text.
     """
     matter = _FRONT_MATTER.match(text)
     if not matter or matter.end() > _MAX_FRONT_MATTER:
-        return "", text
-    fields = _fields(matter["mark"], matter["fields"])
+        return "", text, {}
+    fields, values = _fields(matter["mark"], matter["fields"])
     if not fields:
-        return "", text
+        return "", text, {}
     title = next((fields[name] for name in fields if name.lower() == "title"), "")
     prose = [
         value.strip()
@@ -46,22 +53,51 @@ def split_front_matter(text: str) -> tuple[str, str]:
         if isinstance(value, str) and value != title and len(value.split()) >= _WORDS_OF_PROSE
     ]
     title = " ".join(str(title).split()) if isinstance(title, str | int | float) else ""
-    return title, "\n\n".join([*prose, text[matter.end() :]])
+    return title, "\n\n".join([*prose, text[matter.end() :]]), _properties(values)
 
 
-def _fields(mark: str, matter: str) -> dict[str, object]:
-    """Return the fields of front matter; none if it is not a mapping."""
+def _properties(values: Mapping[str, object]) -> dict[str, Property]:
+    also = ((_ALSO.get(name.lower(), ""), value) for name, value in values.items())
+    return properties_of(values.items(), also)
+
+
+def _fields(mark: str, matter: str) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the fields of front matter as they are written, and their values.
+
+    There are none if it is not a mapping.
+    """
     import tomllib  # noqa: PLC0415 - few files have front matter
 
     import yaml  # noqa: PLC0415
 
     try:
+        if mark == "+++":
+            fields = tomllib.loads(matter)
+            return fields, fields
         # Scalars stay strings: a date that does not exist is no reason to lose the title.
-        fields = tomllib.loads(matter) if mark == "+++" else yaml.load(matter, yaml.BaseLoader)
+        fields = yaml.load(matter, yaml.BaseLoader)
+        if not isinstance(fields, dict) or not all(isinstance(name, str) for name in fields):
+            return {}, {}
+        return fields, fields | _typed(matter)
     except (tomllib.TOMLDecodeError, yaml.YAMLError, RecursionError):
-        return {}
-    is_mapping = isinstance(fields, dict) and all(isinstance(name, str) for name in fields)
-    return fields if is_mapping else {}
+        return {}, {}
+
+
+def _typed(matter: str) -> dict[str, object]:
+    """Return the fields of a YAML mapping that are no strings: numbers, booleans, dates."""
+    import yaml  # noqa: PLC0415 - few files have front matter
+
+    loader = yaml.SafeLoader(matter)
+    root = loader.get_single_node()
+    typed: dict[str, object] = {}
+    for name, node in root.value if root else ():
+        if not isinstance(node, yaml.ScalarNode) or _SEXAGESIMAL.fullmatch(node.value):
+            continue
+        with suppress(ValueError, yaml.YAMLError):  # a date that does not exist stays as it is
+            value = loader.construct_object(node)
+            if value is None or name.value.lower() not in SHARED:
+                typed[name.value] = value
+    return typed
 
 
 def find_headings(markdown: str) -> tuple[Heading, ...]:
@@ -94,5 +130,5 @@ def _words(inline: "Sequence[Token]") -> str:
 
 def read_markdown(content: bytes, _media_type: str) -> Content:
     """Read a Markdown file."""
-    title, text = split_front_matter(decode(content))
-    return Content(title, (without_pictures(text),))
+    title, text, properties = split_front_matter(decode(content))
+    return Content(title, (without_pictures(text),), properties=properties)

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError, first_line
+from rag_assets.adapters.parsing.formats.documents.ole_properties import ole_properties
 from rag_assets.adapters.parsing.formats.office import blocks
 from rag_assets.adapters.parsing.formats.office.account import Account
 from rag_assets.adapters.parsing.formats.office.number_format import GENERAL, render
@@ -37,7 +38,14 @@ def read_old_sheets(content: bytes, _media_type: str) -> Content:
         texts.append(blocks.join([blocks.heading(2, sheet.name), text]) if text else "")
         account.read("sheet")
     numbers = tuple(range(1, len(texts) + 1))
-    return Content("", tuple(texts), numbers, parts=account.parts, omissions=account.omissions)
+    return Content(
+        "",
+        tuple(texts),
+        numbers,
+        parts=account.parts,
+        omissions=account.omissions,
+        properties=ole_properties(content),
+    )
 
 
 def _cells(book: "xlrd.Book", sheet: "xlrd.sheet.Sheet", row: int) -> dict[int, str]:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rag_assets.adapters.parsing.formats.content import Content, UnparsableError, first_line
+from rag_assets.adapters.parsing.formats.documents.ole_properties import ole_properties
 from rag_assets.adapters.parsing.formats.extraction import own_title
 from rag_assets.adapters.parsing.formats.office import blocks
 from rag_assets.adapters.parsing.formats.office.account import Account
@@ -66,15 +67,19 @@ def read_old_word(content: bytes, _media_type: str) -> Content:
             name = "1Table" if _u16(stream, 0x0A) & _TABLE_1 else "0Table"
             _refuse_unreadable(stream)
             table = container.openstream(name).read()
-            title = container.get_metadata().title or b""
         document = _Document(stream, table)
         text = document.markdown()
     except (OSError, struct.error, IndexError, ValueError) as error:
         reason = f"The document is damaged: {first_line(error)}."
         raise UnparsableError(Outcome.TRUNCATED, reason) from error
-    known = title.decode("cp1252", "replace") if isinstance(title, bytes) else str(title)
-    account = document.account
-    return Content(own_title(known), (text,), parts=account.parts, omissions=account.omissions)
+    account, properties = document.account, ole_properties(content)
+    return Content(
+        own_title(str(properties.get("title", ""))),
+        (text,),
+        parts=account.parts,
+        omissions=account.omissions,
+        properties=properties,
+    )
 
 
 def _refuse_unreadable(stream: bytes) -> None:

@@ -25,6 +25,7 @@ from rag_assets.adapters.parsing.formats.office.package import (
     text_of,
     within,
 )
+from rag_assets.adapters.parsing.formats.office.properties import opendocument_properties
 
 _CONTENT = "content.xml"
 # Elements that hold no text of the document: its settings, and what was deleted.
@@ -71,6 +72,7 @@ def read_opendocument(content: bytes, _media_type: str) -> Content:
         tuple(numbers),
         parts=account.parts,
         omissions=account.omissions,
+        properties=opendocument_properties(package),
     )
 
 

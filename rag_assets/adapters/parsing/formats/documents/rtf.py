@@ -16,6 +16,7 @@ from rag_assets.adapters.parsing.formats.extraction import own_title, refuse_typ
 from rag_assets.adapters.parsing.formats.office import blocks
 from rag_assets.adapters.parsing.formats.office.account import Account
 from rag_assets.core.documents.document import Outcome
+from rag_assets.core.documents.properties import properties_of
 
 _TOKEN = re.compile(
     rb"\\(?P<word>[a-zA-Z]{1,32})(?P<value>-?\d{1,10})? ?|\\'(?P<hex>[0-9a-fA-F]{2})"
@@ -46,7 +47,13 @@ _SKIPPED = {
 }
 _KEPT = {"shpinst", "shptxt", "annotation", "moMath", "mr", "shppict"}  # although marked optional
 _LABELS = ("listtext", "pntext")
-_TITLE_PARTS = ("title",)
+_INFO = {
+    **{"title": "title", "author": "author", "subject": "subject", "keywords": "keywords"},
+    **{"company": "company", "manager": "manager", "category": "category"},
+    **{"doccomm": "description", "operator": "lastmodifiedby"},
+    **{"creatim": "created", "revtim": "modified"},
+}
+_TIME_PARTS = {"yr": "", "mo": "-", "dy": "-", "hr": "T", "min": ":", "sec": ":"}
 _MAX_DEPTH = 2000
 _HEADING_NAME = re.compile(r"heading (\d)", re.IGNORECASE)
 
@@ -55,7 +62,8 @@ _HEADING_NAME = re.compile(r"heading (\d)", re.IGNORECASE)
 class _State:
     """What a group inherits from the one around it."""
 
-    place: str = "text"  # where text goes: text, skipped, fonts, styles, title, label, or a side
+    place: str = "text"  # where text goes: text, skipped, fonts, styles, info, label, or a side
+    info: str = ""  # the property that text in `info` is of
     hidden: bool = False
     deleted: bool = False
     encoding: str = "cp1252"
@@ -76,8 +84,7 @@ class _Flow:
     in_table: bool = False
 
     def end_paragraph(self) -> None:
-        # Characters beyond 16 bits are written as two.
-        text = "".join(self.line).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = _whole("".join(self.line))
         if self.in_table:
             self.line.append("\n")
             return
@@ -113,6 +120,11 @@ class _Flow:
         return blocks.join(self.blocks)
 
 
+def _whole(text: str) -> str:
+    """Join the halves of characters beyond 16 bits, which are written as two."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def verify_rtf(content: bytes) -> None:
     """Refuse content that is not RTF."""
     if not content.lstrip()[:5].lower().startswith(b"{\\rtf"):
@@ -127,14 +139,16 @@ def read_rtf(content: bytes, _media_type: str) -> Content:
     notes = [f"[^{number}]: {text}" for number, text in enumerate(reader.sides["footnote"], 1)]
     comments = [f"Comment: {text}" for text in reader.sides["comment"]]
     account = reader.account
+    info = {name: _whole(text) for name, text in reader.info.items()}
     for kind, found in reader.sides.items():
         if found and kind != "box":
             account.read(kind, len(found))
     return Content(
-        own_title(reader.title),
+        own_title(info["title"]),
         (blocks.join([*texts, *notes, *comments]),),
         parts=account.parts,
         omissions=account.omissions,
+        properties=properties_of(info.items()),
     )
 
 
@@ -147,7 +161,7 @@ class _Reader:
         self.sides: dict[str, list[str]] = {
             kind: [] for kind in ("header", "footer", "footnote", "comment", "box")
         }
-        self.title = ""
+        self.info = {"title": ""}
         self._state = _State()
         self._groups: list[tuple[_State, _Flow]] = []
         self._flow = self.body
@@ -222,7 +236,9 @@ class _Reader:
             return 0
         if self._destination(word, optional=optional):
             return 0
-        if word in _CHARACTERS:
+        if word in _TIME_PARTS and self._state.info:
+            self._add(f"{_TIME_PARTS[word]}{number or 0:02}")
+        elif word in _CHARACTERS:
             self._add(_CHARACTERS[word])
         elif action := _ACTIONS.get(word):
             action(self, number)
@@ -240,8 +256,8 @@ class _Reader:
             self._flow = _Flow()
         elif word in places:
             state.place = places[word]
-        elif word in _TITLE_PARTS and state.place == "info":
-            state.place = "title"
+        elif word in _INFO and state.place == "info":
+            state.info = _INFO[word]
         elif word in _LABELS:
             state.place = "label"
         elif word in _SKIPPED or (optional and word not in _KEPT):
@@ -278,8 +294,8 @@ class _Reader:
 
     def _add(self, text: str) -> None:
         state = self._state
-        if state.place == "title":
-            self.title += text
+        if state.place == "info" and state.info:
+            self.info[state.info] = self.info.get(state.info, "") + text
         elif state.place == "label":
             self._label += text
         elif state.place == "styles":

@@ -6,24 +6,30 @@ one part's bytes into text (`text.py`), and attachments (`attached.py`).
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes
 from email.message import Message
 
 from rag_assets.adapters.parsing.formats.attached import Attachments, Parse
-from rag_assets.adapters.parsing.formats.content import Content, UnparsableError
+from rag_assets.adapters.parsing.formats.content import (
+    Content,
+    UnparsableError,
+    until_damaged,
+)
 from rag_assets.adapters.parsing.formats.extraction import refuse_type
 from rag_assets.adapters.parsing.formats.mail.text import (
     as_utf8,
     block_of_headers,
     file_name,
     payload,
+    properties_in,
     read_header,
     text_of,
     transfer_encoding,
     words,
 )
 from rag_assets.core.documents.document import Outcome
+from rag_assets.core.documents.properties import properties_of
 
 _HEADERS = ("From", "To", "Subject", "Date", "Received", "Message-ID", "Content-Type")
 _MAX_NESTING = 40  # of multiparts and mails in one message
@@ -69,7 +75,8 @@ def _read(message: Message, parse: Parse) -> Content:
     text = reader.read(message)
     if reader.encrypted and not text and not reader.attachments.read:
         raise UnparsableError(Outcome.ENCRYPTED, "The mail is encrypted.")
-    return reader.content(read_header(message, "Subject"), [block_of_headers(message), text])
+    content = reader.content(read_header(message, "Subject"), [block_of_headers(message), text])
+    return replace(content, properties=properties_of(until_damaged(properties_in(message))))
 
 
 def verify_mailbox(content: bytes) -> None:

@@ -9,7 +9,9 @@ import binascii
 import html as html_entities
 import quopri
 import re
+from collections.abc import Iterator
 from email.message import Message
+from email.utils import parsedate_to_datetime
 
 from rag_assets.adapters.parsing.formats.attached import Attachments, plain_to_markdown
 from rag_assets.adapters.parsing.formats.content import UnparsableError
@@ -19,6 +21,7 @@ from rag_assets.core.documents.text import normalise
 
 _CODING = "Content-Transfer-Encoding"
 _SHOWN_HEADERS = ("Subject", "From", "To", "Cc", "Date", "Message-ID", "In-Reply-To")
+_PROPERTIES = ("From", "To", "Cc", "Subject", "Keywords", "Message-ID", "In-Reply-To")
 _ENCODED_WORD = re.compile(
     r"=\?(?P<charset>[^?*\s]+)(?:\*[^?]*)?\?(?P<coding>[bqBQ])\?(?P<text>[^?]*)\?="
 )
@@ -73,6 +76,17 @@ def block_of_headers(message: Message) -> str:
     """Return the headers that readers see, as Markdown."""
     found = ((name, read_header(message, name)) for name in _SHOWN_HEADERS)
     return "\n\n".join(f"**{name}**: {text}" for name, text in found if text)
+
+
+def properties_in(message: Message) -> Iterator[tuple[str, object]]:
+    """Yield the properties that a mail's headers say, each under the header's name too."""
+    for name in _PROPERTIES:
+        yield name.lower(), read_header(message, name)
+    yield "title", read_header(message, "Subject")
+    yield "author", read_header(message, "From")
+    yield "language", read_header(message, "Content-Language")
+    date = parsedate_to_datetime(read_header(message, "Date")).isoformat()  # may fail: it is last
+    yield from (("date", date), ("created", date))
 
 
 def file_name(part: Message) -> str:

@@ -59,29 +59,29 @@ class Package:
         except (*_UNREADABLE, RuntimeError) as error:
             raise PartError(f"The document is damaged at {part}: {first_line(error)}.") from error
 
-    def read(self, part: str) -> bytes:
+    def read(self, part: str, max_bytes: int = MAX_PART_BYTES) -> bytes:
         """Return the bytes of a part.
 
         Raises:
-            PartError: The part is missing, damaged or larger than `MAX_PART_BYTES`.
+            PartError: The part is missing, damaged or larger than `max_bytes`.
         """
         with self.open(part) as stream:
             try:
-                content = stream.read(MAX_PART_BYTES + 1)
+                content = stream.read(max_bytes + 1)
             except _UNREADABLE as error:
                 reason = f"The document is damaged at {part}: {first_line(error)}."
                 raise PartError(reason) from error
-        if len(content) > MAX_PART_BYTES:
-            raise PartError(f"{part} unpacks to more than {MAX_PART_BYTES >> 20} MiB.")
+        if len(content) > max_bytes:
+            raise PartError(f"{part} unpacks to more than {max_bytes >> 20} MiB.")
         return content
 
-    def xml(self, part: str) -> Node:
+    def xml(self, part: str, max_bytes: int = MAX_PART_BYTES) -> Node:
         """Return the root element of a part.
 
         Raises:
-            PartError: The part is missing or damaged.
+            PartError: The part is missing, damaged or larger than `max_bytes`.
         """
-        return parse_xml(self.read(part), part)
+        return parse_xml(self.read(part, max_bytes), part)
 
     def elements(self, part: str, name: str) -> Iterator[Node]:
         """Yield the elements with this local name while a part is read, and then forget them.

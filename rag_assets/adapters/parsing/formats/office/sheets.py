@@ -29,6 +29,7 @@ from rag_assets.adapters.parsing.formats.office.package import (
     local,
     text_of,
 )
+from rag_assets.adapters.parsing.formats.office.properties import office_properties
 
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REFERENCE = re.compile(r"([A-Z]{1,3})(\d{1,7})")
@@ -72,9 +73,13 @@ def read_sheets(content: bytes, _media_type: str) -> Content:
             numbers.append(number)
     if first_error and not texts:
         raise first_error
-    title = own_title(package.title())
     return Content(
-        title, tuple(texts), tuple(numbers), parts=account.parts, omissions=account.omissions
+        own_title(package.title()),
+        tuple(texts),
+        tuple(numbers),
+        parts=account.parts,
+        omissions=account.omissions,
+        properties=office_properties(package),
     )
 
 

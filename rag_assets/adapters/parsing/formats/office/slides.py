@@ -24,6 +24,7 @@ from rag_assets.adapters.parsing.formats.office.package import (
     descendants,
     text_of,
 )
+from rag_assets.adapters.parsing.formats.office.properties import office_properties
 
 _TITLES = ("title", "ctrTitle")
 _NEVER_NOTES = ("hdr", "ftr")
@@ -50,7 +51,12 @@ def read_slides(content: bytes, _media_type: str) -> Content:
         package.xml(targets.get(_relation(listed[0]), ("", ""))[1])  # says what is wrong
     numbers = tuple(range(1, len(texts) + 1))
     return Content(
-        own_title(package.title()), tuple(texts), numbers, True, account.parts, account.omissions
+        own_title(package.title()),
+        tuple(texts),
+        numbers,
+        parts=account.parts,
+        omissions=account.omissions,
+        properties=office_properties(package),
     )
 
 

@@ -23,6 +23,7 @@ from rag_assets.adapters.parsing.formats.office.package import (
     descendants,
     is_on,
 )
+from rag_assets.adapters.parsing.formats.office.properties import office_properties
 from rag_assets.adapters.parsing.formats.office.word_styles import Numbering, Styles
 from rag_assets.adapters.parsing.formats.office.word_text import Notes, WordText
 from rag_assets.core.documents.document import Outcome
@@ -44,6 +45,7 @@ def read_word(content: bytes, _media_type: str) -> Content:
         (text,),
         parts=reader.account.parts,
         omissions=reader.account.omissions,
+        properties=office_properties(reader.package),
     )
 
 

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rag_assets.adapters.parsing.formats.attached import Attachments, Parse, plain_to_markdown
-from rag_assets.adapters.parsing.formats.content import Content, UnparsableError
+from rag_assets.adapters.parsing.formats.content import (
+    Content,
+    UnparsableError,
+    until_damaged,
+)
 from rag_assets.adapters.parsing.formats.extraction import extract, refuse_type, title_of
 from rag_assets.adapters.parsing.formats.pdf.lines import is_right_to_left, read_lines
 from rag_assets.core.documents.document import Omission, Outcome, Part
+from rag_assets.core.documents.properties import properties_of
 
 if TYPE_CHECKING:
     from rag_assets.adapters.parsing.formats.pdf.pdfium import PdfiumDocument, PdfPage
@@ -103,6 +108,7 @@ def _read(document: "PdfiumDocument", first: _First, attachments: Attachments) -
             *attachments.parts,
         ),
         omissions=(*omissions, *attachments.all_omissions) if has_text else (),
+        properties=properties_of(until_damaged(document.properties())),
     )
 
 

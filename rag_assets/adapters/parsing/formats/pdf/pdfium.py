@@ -5,6 +5,7 @@ not: what becomes of them (`document.py`), and the order of right-to-left text (
 """
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ _CHOICES = (pdfium.FPDF_FORMFIELD_COMBOBOX, pdfium.FPDF_FORMFIELD_LISTBOX)
 _DRAWN = (pdfium.FPDF_PAGEOBJ_PATH, pdfium.FPDF_PAGEOBJ_SHADING)
 _MAX_OBJECTS = 20_000  # of a page, that are looked at
 _MAX_ANNOTATIONS = 5000  # of a page
+_TIMES = {"CreationDate": "created", "ModDate": "modified"}
+_TIME = re.compile(
+    r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?(?:Z|([+-]\d\d)(?:'?(\d\d))?)?)?", re.ASCII
+)
 _FORM_DEPTH = 4  # drawings inside drawings
 
 
@@ -103,6 +108,16 @@ class PdfiumDocument:
         for index in range(self._document.count_attachments()):
             with suppress(pypdfium2.PdfiumError):
                 yield _file(self._document.get_attachment(index))
+
+    def properties(self) -> Iterator[tuple[str, object]]:
+        """Yield the properties of the document."""
+        for name, text in self._document.get_metadata_dict(skip_empty=True).items():
+            is_time = name in _TIMES
+            yield _TIMES.get(name, name), _iso_time(text) if is_time else text
+        yield (
+            "language",
+            _string(lambda *space: pdfium.FPDFCatalog_GetLanguage(self._document, *space)),
+        )
 
     def form_data(self) -> list[tuple[str, str]]:
         """Return the values of a form in XML (XFA)."""
@@ -205,6 +220,19 @@ def _string(ask: Callable[..., int]) -> str:
     ask(ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), size)
     text = buffer.raw[: size - size % 2].decode("utf-16-le", "replace")
     return text.rstrip("\0").replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def _iso_time(text: str) -> str:
+    """Return a time as PDFs have it, such as D:20240702101500+02'00', in the form of ISO 8601."""
+    found = _TIME.match(text.strip())
+    if not found:
+        return ""
+    year, month, day, hour, minute, second, zone_hours, zone_minutes = found.groups()
+    date = "-".join(filter(None, (year, month, day)))
+    if not (day and hour):
+        return date
+    zone = f"{zone_hours}:{zone_minutes or '00'}" if zone_hours else "+00:00" * ("Z" in found[0])
+    return f"{date}T{hour}:{minute}:{second or '00'}{zone}"
 
 
 def _entry(annotation: Any, key: bytes) -> str:
