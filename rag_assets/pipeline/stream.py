@@ -247,6 +247,23 @@ class Stream:
             self._outcomes.put(Listed(result))
         self._documents.admit(edited, added)
 
+    def revoke(self, document_ids: Set[str]) -> None:
+        """Have what these documents no longer permit leave search at once, whatever else is done.
+
+        That is permissions which were revoked, and documents that are gone. It parses and embeds
+        nothing, and waits for no step.
+        """
+        models = [step for step in list(self._models.values()) if step.enforces_permissions]
+        if not models:
+            return
+        by_shard: dict[str, set[str]] = {}
+        for document_id in document_ids:
+            by_shard.setdefault(shard_of(document_id, self.shards), set()).add(document_id)
+        for shard, ids in by_shard.items():
+            for step in (self._documents, *models):
+                with step.alone(shard):
+                    step.revoke(shard, frozenset(ids))
+
     def chunked(self, shards: Shards) -> None:
         """Have the models follow the chunks of shards."""
         for step in list(self._models.values()):
@@ -372,12 +389,17 @@ class Intake(_Thread):
 
         Of the latter, what has never been parsed is only passed on if `new`.
         """
-        stream, others = self.stream, told - result.edited - result.added
+        stream, told = self.stream, frozenset(map(self.stream.source.about, told))
+        others = told - result.edited - result.added
         shards = sorted({shard_of(document_id, stream.shards) for document_id in others})
         sound, _ = stream.lake.read_sound(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS, others)
         known = {i for partition in sound.values() for i in partition.table["document_id"]}
         parsed = others & known
         added = result.added | (others - parsed) if new else result.added
+        try:
+            stream.revoke(result.edited | parsed)
+        except UnavailableError as error:
+            stream.say(f"Revoked permissions: {error} The steps try again.")
         stream.listed(result, result.edited | parsed, added)
 
 
@@ -469,6 +491,10 @@ class Step(_Thread):
         """
         raise NotImplementedError
 
+    def revoke(self, shard: str, ids: frozenset[str]) -> None:
+        """Do the step's part of `Stream.revoke`; of any thread."""
+        raise NotImplementedError
+
     @contextmanager
     def alone(self, shard: str) -> Iterator[None]:
         """Keep an error to its shard, which is then left alone for a while and stays stale."""
@@ -528,6 +554,10 @@ class DocumentStep(Step):
                 self._process(shard, ids)
                 self.stream.chunked({shard: ids})
 
+    @override
+    def revoke(self, shard: str, ids: frozenset[str]) -> None:
+        self._process(shard, frozenset())  # parses none of them, and takes over their metadata
+
     def _process(self, shard: str, ids: frozenset[str] | None) -> None:
         stream = self.stream
         keys = {asset: PartitionKey(asset, shard) for asset in DOCUMENTS_COMPARED}
@@ -569,8 +599,9 @@ class ModelStep(Step):
         takes = [names[shard.position] for shard in taken(stale, (), self.lanes)]
         left = [names[shard.position] for shard in stale if not shard.whole]
         ahead = {shard: ids for shard in left if shard not in takes and (ids := shards[shard])}
-        if takes or ahead:
-            self._revoke((*takes, *ahead), ahead)
+        for shard in (*takes, *ahead) if self.enforces_permissions else ():
+            with self.alone(shard):  # before anything is embedded
+                self.revoke(shard, ahead.get(shard))
         shared = SharedVectors.between(self.target, takes)
         done: list[tuple[int, SyncReport, pl.DataFrame]] = []
         for shard in (*takes, *ahead):
@@ -587,15 +618,15 @@ class ModelStep(Step):
                 f" {self.waiting - len(shards)}{found})"
             )
 
-    def _revoke(self, shards: Sequence[str], ahead: Shards) -> None:
-        """Have revoked permissions leave search before any text is embedded."""
-        if enforced(self._collection):
-            revoked = 0
-            for shard in shards:
-                with self.alone(shard):
-                    revoked += revoke(self._collection, shard, ahead.get(shard))
-            if revoked:
-                self.stream.say(f"{self.model}: permissions revoked on {revoked} rows")
+    @property
+    def enforces_permissions(self) -> bool:
+        """Whether the model's collection has permissions that are on."""
+        return enforced(self._collection)
+
+    @override
+    def revoke(self, shard: str, ids: frozenset[str] | None) -> None:
+        if revoked := revoke(self._collection, shard, ids):
+            self.stream.say(f"{self.model}: {revoked} rows of shard {shard} shown to fewer")
 
     @property
     def _collection(self) -> ModelCollection:

@@ -50,7 +50,7 @@ class PartitionKey:
 
     def __init__(self, asset: str, *parts: str) -> None:
         for part in (asset, *parts):
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", part):
+            if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[0-9]+)?", part):
                 raise ConfigurationError(f"{part!r} cannot be part of a partition key in the lake.")
         object.__setattr__(self, "asset", asset)
         object.__setattr__(self, "parts", parts)

@@ -128,7 +128,7 @@ def value_of(kind: FieldType, raw: Any) -> Value | None:
     name, parse = _PARSERS[kind]
     try:
         value = parse(raw)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         value = None
     if value is None:
         raise ValueError(f"{str(raw)[:80]!r} is not {name}")

@@ -351,6 +351,6 @@ def metadata_rules(document: Any, where: str) -> MetadataRules:
         ConfigurationError: A field is unknown or invalid; the message says where.
     """
     try:
-        return MetadataRules.model_validate(document or {})
+        return MetadataRules.model_validate({} if document is None else document)
     except ValueError as error:
         raise ConfigurationError(f"{where}: {error}") from error
