@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from rag_assets.cli.cost import cost
+from rag_assets.cli.erase import erase
 from rag_assets.cli.models import models
 from rag_assets.cli.settings import settings
 from rag_assets.cli.sources import sources
@@ -51,7 +52,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, settings):
+for command in (status, cost, models, sources, erase, settings):
     main.add_command(command)
 
 
