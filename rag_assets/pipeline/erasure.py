@@ -20,7 +20,7 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Held, Lake, Partition, PartitionKey
 from rag_assets.adapters.lake.parts import KEY
 from rag_assets.adapters.source.source import Source
-from rag_assets.core.documents.removals import RemovalPolicy
+from rag_assets.core.documents.removals import Missing, RemovalPolicy
 from rag_assets.core.erasure import Looked, document_digest
 from rag_assets.core.errors import ErasureError
 from rag_assets.core.identity import shard_of
@@ -41,13 +41,19 @@ TEXT = "text_digest"
 LISTED = (
     "is still in the source. Delete it there first, or exclude it and wait for the next listing"
 )
-DOUBTED = (
-    "is missing from the source, but its removal is doubted: confirm it with `rag-assets sources"
-    " accept-removal` first"
-)
+MISSING = {
+    Missing.DOUBTED: "is missing from the source, but its removal is doubted: confirm it with"
+    " `rag-assets sources accept-removal` first",
+    Missing.WAITING: "is missing from the source with so many others that the next listing decides"
+    " whether this is doubted: repeat this after it",
+}
 EMPTY = (
     "There is nothing at all in the source, as if it were not mounted, so nothing is erased. If it"
     " is empty on purpose, put any file into it for as long as this takes."
+)
+COMPACTED = (
+    "Files that the compaction of {name} has replaced: a cluster deletes them after"
+    " dataCoord.gc.dropTolerance, three hours by default, and does not tell."
 )
 NOT_COMPACTED = (
     "Whether {name} has removed deleted rows from its files: the server takes no request to compact"
@@ -96,8 +102,7 @@ class Erasure:
             raise ErasureError(EMPTY)
         listed = self._listed()
         present = self.source.look_up(self.document_ids, listed)
-        doubted = listed.filter(pl.col("missing").is_not_null())
-        return dict.fromkeys(doubted[KEY], DOUBTED) | dict.fromkeys(present[KEY], LISTED)
+        return _missing(listed) | dict.fromkeys(present[KEY], LISTED)
 
     def _listed(self) -> pl.DataFrame:
         """Return what the listing has of the documents."""
@@ -151,12 +156,12 @@ class Erasure:
         collections = self.collections()
         self._refuse(self.refusals())
         look_up(self.lake, self.source, self.document_ids, self.index.shards, policy=self.policy)
-        self._refuse(dict.fromkeys(self._listed()[KEY], DOUBTED))
+        self._refuse(_missing(self._listed()))
         for shard, ids in self.by_shard.items():
             for key, table in self._tables(shard):
                 self.lake.update(partial(self._erase_rows, key, table, ids))
             self.lake.discard(self._objects(shard))
-        return [unknown for name in collections if (unknown := self._erase_from(name))]
+        return [self._erase_from(name) for name in collections]
 
     def _refuse(self, refused: Mapping[str, str]) -> None:
         if refused:
@@ -218,16 +223,15 @@ class Erasure:
         """Delete the documents' rows from a collection, and have them removed physically.
 
         Returns:
-            What is not known then, in a sentence; empty if nothing.
+            What is not known then, in a sentence.
         """
         store, model = self.index.store, self.index.store.info(collection).properties["model"]
         for shard, ids in self.by_shard.items():
             key = PartitionKey(Asset.COLLECTION, model, shard)
             self.lake.update(partial(self._delete_rows, collection, key, ids))
         store.flush(collection)
-        if store.compacted(collection, store.compact(collection)):
-            return ""
-        return NOT_COMPACTED.format(name=collection)
+        compacted = store.compacted(collection, store.compact(collection))
+        return (COMPACTED if compacted else NOT_COMPACTED).format(name=collection)
 
     def _delete_rows(self, collection: str, key: PartitionKey, ids: Set[str]) -> None:
         """Delete rows of documents; a run that is writing the shard is overtaken.
@@ -245,3 +249,9 @@ class Erasure:
         store.delete(collection, store.document_keys(collection, ids))
         if record.meta is not None:
             self.lake.commit(key, record.table, record.meta, token)
+
+
+def _missing(listed: pl.DataFrame) -> dict[str, str]:
+    """Return why documents that are missing from the source, but still listed, are not erased."""
+    missing = listed.filter(pl.col("missing").is_not_null())
+    return {id_: MISSING[Missing(kind)] for id_, kind in missing.select(KEY, "missing").iter_rows()}

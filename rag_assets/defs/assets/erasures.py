@@ -25,10 +25,6 @@ ELSEWHERE = (
     "Copies outside the platform: of the source, in backups, in replicas, in snapshots of volumes,"
     " and earlier versions of objects in a bucket that keeps them."
 )
-MILVUS_FILES = (
-    "Files of a Milvus cluster that a compaction has replaced: it deletes them after"
-    " dataCoord.gc.dropTolerance, three hours by default, and tells nobody."
-)
 VERSIONS = (
     "Data versions of before, in Dagster's history: with those of afterwards, they can confirm a"
     " guess of the exact document, but tell nothing of it."
@@ -88,7 +84,7 @@ def _certified(
             places=places(before, [*erasure.look(), *storage.look()]),
             issued_at=datetime.now(UTC).isoformat(timespec="seconds"),
             concurrent_runs=storage.concurrent_runs(context.run_id),
-            not_shown=(*unknown, *storage.not_shown, ELSEWHERE, MILVUS_FILES, VERSIONS),
+            not_shown=(*unknown, *storage.not_shown, ELSEWHERE, VERSIONS),
         )
         if certificate.complete:
             return certificate
