@@ -28,6 +28,7 @@ FLOW = {
     "live_alias": {"collection"},
     "ingestion_report": {"parsed_documents", "collection", "live_alias"},
     "cost_report": {"ingestion_report"},
+    "erasures": set(),
 }
 
 

@@ -81,8 +81,12 @@ class Traces:
         return any(self.found(text) for text in _texts(stored))
 
     def spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Return where traces are in the bytes of a text, each from its start to before its end."""
-        return [match.span() for match in self._in_bytes.finditer(data)]
+        """Return where the lines with traces are in a text, from a start to before an end each."""
+        lines = (
+            (data.rfind(b"\n", 0, match.start()) + 1, data.find(b"\n", match.end()))
+            for match in self._in_bytes.finditer(data)
+        )
+        return sorted({(start, end if end >= 0 else len(data)) for start, end in lines})
 
     def without(self, text: str) -> str:
         """Return a text in which every trace is replaced."""

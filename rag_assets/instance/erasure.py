@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
+from dagster._core.instance import RUNLESS_RUN_ID
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log import schema as events
@@ -59,7 +60,7 @@ class Database(NamedTuple):
 
     connect: Callable[[], AbstractContextManager[Connection]]
     columns: tuple[tuple[Table, str], ...]
-    shared: bool = True  # by all runs, so that rows are deleted from it
+    shared: bool = True  # by all runs, so that it has had rows of runs that were deleted
 
 
 @dataclass
@@ -120,11 +121,12 @@ class Storage:
                 path = _file(connection)
                 if erase and path:
                     connection.exec_driver_sql("PRAGMA secure_delete=ON")
-                changed = [
+                looks = [
                     self._column(connection, table, table.c[name], erase=erase)
                     for table, name in database.columns
                 ]
-            if erase and path and (any(changed) or database.shared):
+            rows_went = database.shared or any(look.found or not look.examined for look in looks)
+            if erase and path and rows_went:
                 _vacuum(path)
         for file in self._logs():
             self._log(file, erase=erase)
@@ -135,10 +137,9 @@ class Storage:
 
     def _column(
         self, connection: Connection, table: Table, column: Column[Any], *, erase: bool
-    ) -> int:
-        """Look through a column; return in how many rows something was found."""
-        counted = self._places.setdefault(table.name, Counted())
-        counted.examined += connection.execute(select(func.count()).select_from(table)).scalar_one()
+    ) -> Counted:
+        """Look through a column."""
+        total = connection.execute(select(func.count()).select_from(table)).scalar_one()
         candidates = or_(*(column.contains(form, autoescape=True) for form in self.traces.forms))
         rows = connection.execute(select(table.c.id, column).where(candidates)).all()
         found = 0
@@ -149,8 +150,10 @@ class Storage:
                 connection.execute(
                     update(table).where(table.c.id == number).values({column: scrubbed})
                 )
+        counted = self._places.setdefault(table.name, Counted())
+        counted.examined += total
         counted.found += found
-        return found
+        return Counted(total, found)
 
     def _scrubbed(self, stored: str) -> tuple[str, bool]:
         """Return a stored text without traces, and whether it has any, wherever in it."""
@@ -171,7 +174,7 @@ class Storage:
                 yield from folder.rglob(pattern)
 
     def _log(self, file: Path, *, erase: bool) -> None:
-        """Look through a file; overwrite traces in place, because a process may be writing it."""
+        """Look through a file; overwrite lines in place, because a process may be writing it."""
         counted = self._places.setdefault(OUTPUT, Counted())
         counted.examined += 1
         data = file.read_bytes()
@@ -199,7 +202,7 @@ def _databases(instance: dg.DagsterInstance) -> Iterator[Database]:
         instance.schedule_storage,
     )
     if isinstance(log, SqliteEventLogStorage):
-        for run_id in log.get_all_run_ids():
+        for run_id in (RUNLESS_RUN_ID, *log.get_all_run_ids()):  # the former is not among them
             yield Database(_connecting(log, run_id), EVENTS[:1], shared=False)
     if isinstance(log, SqlEventLogStorage):
         yield Database(log.index_connection, EVENTS)

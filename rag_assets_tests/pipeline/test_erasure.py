@@ -2,10 +2,8 @@
 
 import io
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -14,10 +12,10 @@ from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.errors import ErasureError, SourceError
 from rag_assets.core.identity import shard_of, text_digest
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS
 from rag_assets.pipeline.erasure import Erasure
 from rag_assets.pipeline.listing import accept_removal
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.crashes import CrashError, crash_at
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 
 SECRET = "mail/Wanda Zyblikiewicz.md"
@@ -209,39 +207,7 @@ def test_a_source_that_does_not_exist_erases_nothing(filled: Pipeline) -> None:
         erasure(filled).run()
 
 
-class CrashError(BaseException):
-    """The process is gone: nothing may catch it."""
-
-
-@contextmanager
-def crash_at(pipeline: Pipeline, boundary: int, *, after: bool) -> Iterator[Callable[[], int]]:
-    """Let an erasure die at its n-th step that changes anything, before or after it."""
-    begun = itertools.count()
-    steps = [0]
-
-    def dying(effect: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*args: Any, **kwargs: Any) -> Any:
-            number = next(begun)
-            steps[0] = number + 1
-            if number == boundary and not after:
-                raise CrashError
-            result = effect(*args, **kwargs)
-            if number == boundary:
-                raise CrashError
-            return result
-
-        return step
-
-    with pytest.MonkeyPatch.context() as patch:
-        objects, store = pipeline.lake._objects, pipeline.store
-        for owner, names in ((objects, ("put", "add", "delete")), (store, ("delete", "flush"))):
-            for name in names:
-                patch.setattr(owner, name, dying(getattr(owner, name)))
-        yield lambda: steps[0]
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("followed", [False, True], ids=["not followed", "followed"])
+@pytest.mark.parametrize(("after", "followed"), [(False, False), (True, True)])
 def test_an_erasure_killed_at_any_step_is_completed_by_the_next(
     filled: Pipeline, after: bool, followed: bool
 ) -> None:
@@ -273,8 +239,7 @@ def test_an_erasure_killed_at_any_step_is_completed_by_the_next(
 def test_checkpoints_and_corrupt_bytes_of_the_shard_go_too(filled: Pipeline) -> None:
     filled.remove(SECRET)
     shard, objects = shard_of(SECRET, filled.shards), filled.lake._objects
-    kept = filled.chunks().select(CHUNKS)
-    filled.lake.checkpoints.add(PartitionKey(Asset.PARSED_DOCUMENTS, shard), kept)
+    filled.lake.checkpoints.add(PartitionKey(Asset.PARSED_DOCUMENTS, shard), filled.chunks())
     objects.add(f"corrupt/chunks/{shard}.parquet.abc", TEXT.encode())
     objects.add(f"parts/unused_vectors/{WORDLLAMA}-old/{shard}/left.parquet", b"killed")
     assert {"lake: checkpoints", "lake: corrupt", "lake: unused_vectors"} <= found(

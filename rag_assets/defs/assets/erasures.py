@@ -83,7 +83,7 @@ def _certified(
             documents=tuple(sorted(map(document_digest, erasure.document_ids))),
             places=places(before, [*erasure.look(), *storage.look()]),
             issued_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            concurrent_runs=storage.concurrent_runs(context.run_id),
+            concurrent_runs=storage.concurrent_runs(context.run.run_id),
             not_shown=(*unknown, *storage.not_shown, ELSEWHERE, VERSIONS),
         )
         if certificate.complete:
