@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from rag_assets.core.erasure import ERASED, Traces
 from rag_assets.instance.erasure import Storage
-from rag_assets_tests.kubernetes.postgres import postgres_server
+from rag_assets_tests.kubernetes.postgres import Postgres, postgres_server
 
 ROOT = Path(__file__).parents[2]
 SECRET = "mail/Wanda Zyblikiewicz.md"
@@ -22,24 +22,30 @@ QUOTE = f"{SECRET} has a quokkafish"
 ROWS = dg.TableSchema([dg.TableColumn("document_id"), dg.TableColumn("title")])
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A database server, in a folder that its own user can reach."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with postgres_server(folder / "server") as server:
+            yield server
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(ROOT / "dagster.yaml", home)
     if request.param == "postgres":
-        folder = Path(tempfile.mkdtemp())
-        folder.chmod(0o755)  # PostgreSQL runs as another user, which cannot reach tmp_path
-        with postgres_server(folder / "server") as server:
-            address = {"hostname": "127.0.0.1", "port": server.port, "db_name": "dagster"}
-            login = {"username": "dagster", "password": server.password}
-            storage = {"storage": {"postgres": {"postgres_db": address | login}}}
-            (home / "dagster.yaml").write_text(yaml.safe_dump(storage))
-            with dg.DagsterInstance.from_config(str(home)) as created:
-                yield created
-        return
+        server = request.getfixturevalue("postgres")
+        address = {"hostname": "127.0.0.1", "port": server.port, "db_name": "dagster"}
+        login = {"username": "dagster", "password": server.password}
+        storage = {"storage": {"postgres": {"postgres_db": address | login}}}
+        (home / "dagster.yaml").write_text(yaml.safe_dump(storage))
     with dg.DagsterInstance.from_config(str(home)) as created:
         yield created
+        created.wipe()
 
 
 def table(*names: str) -> dg.TableMetadataValue:
