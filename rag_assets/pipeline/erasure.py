@@ -128,7 +128,17 @@ class Erasure:
                 )
                 for name in self.collections()
             ),
+            *self._look_for_imports(),
         ]
+
+    def _look_for_imports(self) -> list[Looked]:
+        """Look for files of bulk imports, of which there are none while no collection is filled."""
+        files = len(self._imports())
+        return [Looked("Milvus: import files", "files", files, files)] if files else []
+
+    def _imports(self) -> list[str]:
+        files = self.index.import_files
+        return files.left(self.collections()) if files else []
 
     def collections(self) -> list[str]:
         """Return the collections of the platform, of whatever model and role.
@@ -161,6 +171,8 @@ class Erasure:
             for key, table in self._tables(shard):
                 self.lake.update(partial(self._erase_rows, key, table, ids))
             self.lake.discard(self._objects(shard))
+        if (imports := self._imports()) and self.index.import_files:
+            self.index.import_files.remove(imports)
         return [self._erase_from(name) for name in collections]
 
     def _refuse(self, refused: Mapping[str, str]) -> None:

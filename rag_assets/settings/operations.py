@@ -20,7 +20,8 @@ class OperationSettings(Area):
 
     previews: bool = True
     """Whether materialisations, checks and messages in the UI show documents: ids, titles, excerpts
-    of their texts. If not, none of that gets into Dagster's event log.
+    of their texts. If not, none of that gets into Dagster's event log, except that an error of a
+    server may name a document.
     """
 
     webserver_url: LinkUrl = ""

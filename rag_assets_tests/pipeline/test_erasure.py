@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.lake.lake import PartitionKey
+from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.core.errors import ErasureError, SourceError
 from rag_assets.core.identity import shard_of, text_digest
 from rag_assets.core.names import Asset
@@ -16,6 +19,7 @@ from rag_assets.pipeline.erasure import Erasure
 from rag_assets.pipeline.listing import accept_removal
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.crashes import CrashError, crash_at
+from rag_assets_tests.support.lake_before import write_as_before
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 
 SECRET = "mail/Wanda Zyblikiewicz.md"
@@ -242,14 +246,34 @@ def test_checkpoints_and_corrupt_bytes_of_the_shard_go_too(filled: Pipeline) -> 
     filled.lake.checkpoints.add(PartitionKey(Asset.PARSED_DOCUMENTS, shard), filled.chunks())
     objects.add(f"corrupt/chunks/{shard}.parquet.abc", TEXT.encode())
     objects.add(f"parts/unused_vectors/{WORDLLAMA}-old/{shard}/left.parquet", b"killed")
-    assert {"lake: checkpoints", "lake: corrupt", "lake: unused_vectors"} <= found(
-        erasure(filled)
-    ).keys()
+    folder = filled.documents.parent / "lake" / "chunks"
+    (folder / ".tmp1").write_text(TEXT)  # a write of an hour ago, and one of now
+    (folder / ".tmp2").write_text(TEXT)
+    os.utime(folder / ".tmp1", times=(0, time.time() - 3600))
+    places = {"checkpoints", "corrupt", "unused_vectors", "incomplete files"}
+    assert {f"lake: {place}" for place in places} <= found(erasure(filled)).keys()
+
+    erasure(filled).run()
+
+    assert found(erasure(filled)) == {"lake: incomplete files": 1}  # whose writer may live
+    assert [path.name for path in folder.glob(".tmp*")] == [".tmp2"]
+    assert list(objects.list("checkpoints/")) == list(objects.list("corrupt/")) == []
+
+
+def test_files_of_a_bulk_import_that_was_killed_go_too(filled: Pipeline, tmp_path: Path) -> None:
+    filled.remove(SECRET)
+    folder = tmp_path / "imports"
+    filled.files = ImportFiles(str(folder), {})
+    assert "Milvus: import files" not in found(erasure(filled))
+    folder.mkdir()
+    (folder / f"{filled.collection}-abc.parquet").write_text(TEXT)
+    (folder / "of another platform.parquet").write_text(TEXT)
+    assert found(erasure(filled))["Milvus: import files"] == 1
 
     erasure(filled).run()
 
     assert found(erasure(filled)) == {}
-    assert list(objects.list("checkpoints/")) == list(objects.list("corrupt/")) == []
+    assert [path.name for path in folder.iterdir()] == ["of another platform.parquet"]
 
 
 def test_a_collection_that_is_being_filled_is_waited_for(
@@ -281,3 +305,19 @@ def test_rows_are_deleted_and_compacted_on_both_engines(on_both: Pipeline) -> No
     lite = "milvus_lite" in str(on_both.witness.get_server_version())
     [sentence] = unknown
     assert sentence.startswith("Whether" if lite else "Files that the compaction")
+
+
+def test_vectors_of_an_earlier_release_which_tell_no_document_are_erased(filled: Pipeline) -> None:
+    digests, embedded = digests_of(filled, SECRET), len(filled.embedder.embedded)
+    write_as_before(filled.lake, filled.embedder.spec)
+    filled.remove(SECRET)
+    assert found(erasure(filled))["lake: embeddings"] == 1
+
+    erasure(filled).run()
+
+    assert lake_with(filled, *WORDS, *digests) == {}
+    assert found(erasure(filled)) == {}
+    work = filled.run()
+    assert (work["embedding.computed"], work["sync.written"]) == (0, 0)
+    assert len(filled.embedder.embedded) == embedded
+    assert filled.indexed() == filled.expected()

@@ -6,20 +6,24 @@ What belongs here: what an object holds, by its bytes. What does not: erasing it
 import io
 import re
 from collections.abc import Collection, Iterable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from time import time
 
 import polars as pl
 
 from rag_assets.adapters.lake.checkpoints import FOLDER as CHECKPOINTS
 from rag_assets.adapters.lake.heads import each
-from rag_assets.adapters.lake.object_store import ObjectStore
+from rag_assets.adapters.lake.object_store import INCOMPLETE, FolderStore, ObjectStore
 from rag_assets.adapters.lake.part_store import FOLDER as PARTS
 from rag_assets.adapters.lake.partition import NO_PARQUET, decode_head
 from rag_assets.adapters.lake.parts import KEY, Head
 from rag_assets.adapters.lake.set_aside import CORRUPT
 
 PARQUET = ".parquet"
+DEAD = 600.0  # seconds; a writer that lives takes less for one object
 VECTORS_OF = "text_digest"
 NAMES = (KEY, "first", "last")  # columns with ids: of a table, and of a head
 
@@ -54,7 +58,25 @@ def held(objects: ObjectStore, shards: Set[str], ids: Collection[str]) -> list[H
     partitions = [path for path in paths if path.split("/")[0] not in (CHECKPOINTS, CORRUPT, PARTS)]
     heads = dict(zip(partitions, each(lambda path: _head(objects, path), partitions), strict=True))
     look = partial(_held, objects, heads, named_by(heads.values()), frozenset(ids))
-    return each(look, paths)
+    return [*each(look, paths), *_incomplete(objects)]
+
+
+def _incomplete(objects: ObjectStore) -> list[Held]:
+    """Return what writers to a folder have left when they died, or are writing, of any shard."""
+    if not isinstance(objects, FolderStore):
+        return []
+    return [
+        Held(str(path.relative_to(objects.root)), "incomplete files", found=True, loose=age > DEAD)
+        for path in objects.root.rglob(f"{INCOMPLETE}*")
+        if path.is_file() and (age := _age(path))
+    ]
+
+
+def _age(path: Path) -> float:
+    """Return the age of a file in seconds; 0 if it is gone."""
+    with suppress(FileNotFoundError):
+        return time() - path.stat().st_mtime
+    return 0.0
 
 
 def named_by(heads: Iterable[Head | None]) -> frozenset[str]:
