@@ -46,8 +46,8 @@ def erase(documents: tuple[str, ...], *, yes: bool) -> None:
         echo(f"Not shown: {sentence}")
     if certificate["concurrent_runs"]:
         echo(
-            f"{certificate['concurrent_runs']} other runs are in progress. If one has read the"
-            " documents before, it may write them again: repeat this when they have ended."
+            f"{certificate['concurrent_runs']} other runs are in progress. One that had read the"
+            " documents before may write them again: repeat this later to see that none has."
         )
     echo(f"Erased. Certificate {certificate['digest']}, at {certificate['issued_at']}.", bold=True)
 

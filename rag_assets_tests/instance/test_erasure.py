@@ -16,7 +16,7 @@ from rag_assets.instance.erasure import Storage
 from rag_assets_tests.kubernetes.postgres import Postgres, postgres_server
 
 ROOT = Path(__file__).parents[2]
-SECRET = "mail/Wanda Zyblikiewicz.md"
+SECRET = "mail/100% Wanda_\\ 'Ż' \"Zyblikiewicz\".md"  # what databases and JSON would escape
 WORDS = ("Zyblikiewicz", "quokkafish")
 QUOTE = f"{SECRET} has a quokkafish"
 ROWS = dg.TableSchema([dg.TableColumn("document_id"), dg.TableColumn("title")])
@@ -202,7 +202,7 @@ def test_logs_are_overwritten_in_place_because_processes_write_them(
         storage(instance, log.parent).erase()
 
         writing_process.write("two\n")
-    assert log.read_text() == f"one\n{'#' * len(f'read {SECRET}')}\ntwo\n"
+    assert log.read_text() == f"one\n{'#' * len(f'read {SECRET}'.encode())}\ntwo\n"
 
 
 def test_other_runs_in_progress_are_counted(instance: dg.DagsterInstance, run_id: str) -> None:

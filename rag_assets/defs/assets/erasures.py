@@ -91,7 +91,7 @@ def _certified(
     left = ", ".join(f"{place.place} ({place.left})" for place in certificate.places if place.left)
     raise ErasureError(
         f"Something of the documents is still found in {left}, probably because other runs are"
-        " writing it: repeat the job when they have ended."
+        " writing it: repeat the job a little later."
     )
 
 
