@@ -6,7 +6,7 @@ What does not: looking at places and erasing (`pipeline/erasure.py`, `instance/e
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 from urllib.parse import quote
@@ -67,7 +67,7 @@ class Traces:
         if isinstance(stored, str):
             return ERASED if texts and self.found(stored) else stored
         if isinstance(stored, list):
-            rows = (row for row in stored if not (texts and _is_row(row) and self.within(row)))
+            rows = (row for row in stored if not (texts and self._is_named_row(row)))
             return [self.scrubbed(row, texts=texts) for row in rows]
         if isinstance(stored, dict):
             return {
@@ -75,6 +75,9 @@ class Traces:
                 for key, value in stored.items()
             }
         return stored
+
+    def _is_named_row(self, stored: Any) -> bool:
+        return isinstance(stored, dict) and self.within(stored)
 
     def within(self, stored: Any) -> bool:
         """Whether any text in JSON has a trace."""
@@ -104,10 +107,6 @@ def _written(document_id: str) -> Iterator[tuple[str, bool]]:
         for stored in (form, escaped, json.dumps(escaped)[1:-1]):
             if stored:
                 yield stored, whole
-
-
-def _is_row(stored: Any) -> bool:
-    return isinstance(stored, dict)
 
 
 def _texts(stored: Any) -> Iterator[str]:
@@ -197,20 +196,12 @@ def document_digest(document_id: str) -> str:
     return text_digest(document_id)
 
 
-def places(before: Sequence[Looked], after: Sequence[Looked]) -> tuple[Place, ...]:
+def places(before: Iterable[Looked], after: Iterable[Looked]) -> tuple[Place, ...]:
     """Join two looks by place; one that is gone since has nothing left in it."""
-    first = {(look.place, look.unit): look for look in before}
-    last = {(look.place, look.unit): look for look in after}
-    return tuple(
-        Place(place, unit, _found(first, key), _examined(last, key), _found(last, key))
-        for key in {**first, **last}
-        for place, unit in [key]
-    )
-
-
-def _found(looks: Mapping[tuple[str, str], Looked], key: tuple[str, str]) -> int:
-    return looks[key].found if key in looks else 0
-
-
-def _examined(looks: Mapping[tuple[str, str], Looked], key: tuple[str, str]) -> int:
-    return looks[key].examined if key in looks else 0
+    first, last = ({(look.place, look.unit): look for look in looks} for looks in (before, after))
+    joined = []
+    for key in {**first, **last}:
+        nothing = Looked(*key, examined=0, found=0)
+        then, now = first.get(key, nothing), last.get(key, nothing)
+        joined.append(Place(*key, found=then.found, examined=now.examined, left=now.found))
+    return tuple(joined)

@@ -97,7 +97,7 @@ def test_an_id_is_not_found_within_other_words() -> None:
 
     assert not any(map(traces.found, ("data.md", "a.mdx", "reports", "areport", "")))
     assert traces.found("line\\na.md")  # an escaped line feed in quoted JSON
-    assert traces.spans(b"one\nread data.md and a.md, a.md\ndata.md\na.md") == [(4, 32), (41, 45)]
+    assert traces.spans(b"one\nread data.md and a.md, a.md\ndata.md\na.md") == [(4, 31), (40, 44)]
     assert traces.without("report on a.md") == f"{ERASED} on {ERASED}"
 
 
