@@ -12,14 +12,14 @@ from rich import box
 from rich.table import Table
 
 from rag_assets.cli import services
-from rag_assets.cli.terminal import SafeConsole, echo
+from rag_assets.cli.terminal import SafeConsole, echo, valid_text
 from rag_assets.core.erasure import Looked
 from rag_assets.core.errors import ErasureError
 from rag_assets.settings import load_settings
 
 
 @click.command()
-@click.argument("documents", metavar="DOCUMENT…", nargs=-1, required=True)
+@click.argument("documents", metavar="DOCUMENT…", nargs=-1, required=True, callback=valid_text)
 @click.option("--yes", is_flag=True, help="Skip the confirmation.")
 def erase(documents: tuple[str, ...], *, yes: bool) -> None:
     """Erase what is left of documents that are gone from the source, and certify it.
