@@ -14,7 +14,8 @@ import polars as pl
 
 from rag_assets.core.costs import CostReport
 from rag_assets.core.documents.removals import Doubt, missing_by_folder
-from rag_assets.core.errors import PromotionRefusedError
+from rag_assets.core.erasure import Looked, Traces
+from rag_assets.core.errors import ErasureError, PromotionRefusedError
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.estimate import Preview
 from rag_assets.core.models.gate import Finding
@@ -28,10 +29,14 @@ from rag_assets.defs.resources import (
     GateResource,
     IndexResource,
     ParserResource,
+    PrivacyResource,
     RetriesResource,
+    SourceResource,
     resolved,
 )
 from rag_assets.instance.costs import measured
+from rag_assets.instance.erasure import Storage
+from rag_assets.instance.event_log import CERTIFICATE, latest
 from rag_assets.instance.orchestrator import DagsterOrchestrator
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.report import Reporter
@@ -41,6 +46,8 @@ from rag_assets.models.promotion import Promotion
 from rag_assets.models.registry import ModelRegistry, read_records
 from rag_assets.models.status import read_statuses
 from rag_assets.pipeline.doubt import read_doubt
+from rag_assets.pipeline.erasure import Erasure
+from rag_assets.pipeline.erasure_records import request
 from rag_assets.pipeline.listing import read_files
 from rag_assets.settings import Settings
 
@@ -197,6 +204,42 @@ def doubted_removal(settings: Settings) -> tuple[Doubt | None, pl.DataFrame]:
     with resolved(settings, IndexResource).open() as index:
         doubt = read_doubt(index.lake)
         return doubt, missing_by_folder(read_files(index.lake, index.shards))
+
+
+@contextmanager
+def open_erasure(settings: Settings, document_ids: frozenset[str]) -> Iterator[Erasure]:
+    """Open the erasure of some documents."""
+    source = resolved(settings, SourceResource)
+    with resolved(settings, IndexResource).open() as index:
+        yield Erasure(index, source.open(), document_ids, source.removal_policy())
+
+
+def find(settings: Settings, document_ids: frozenset[str]) -> tuple[dict[str, str], list[Looked]]:
+    """Look for documents everywhere; return those that must not be erased, and what is found."""
+    traces, folders = Traces.of(document_ids), resolved(settings, PrivacyResource).log_folders()
+    with open_erasure(settings, document_ids) as erasure, dg.DagsterInstance.get() as instance:
+        refused = erasure.refusals()
+        storage = Storage(instance, traces, folders)
+        return refused, [*erasure.look(), *storage.look()] if not refused else []
+
+
+def erase(settings: Settings, document_ids: frozenset[str]) -> dict[str, Any]:
+    """Erase documents, by a run of the job; return the certificate.
+
+    Raises:
+        ErasureError: They could not be erased.
+    """
+    with resolved(settings, IndexResource).open() as index:
+        request(index.lake, document_ids)
+    _, error = run_step(Job.ERASE_DOCUMENTS, {})
+    if error:
+        raise ErasureError(error)
+    with dg.DagsterInstance.get() as instance:
+        issued = latest(instance, Asset.ERASURES)
+    if issued is None or CERTIFICATE not in issued.metadata:
+        raise ErasureError("The run has left no certificate: repeat this.")
+    certificate = issued.metadata[CERTIFICATE].value
+    return {**certificate, "digest": issued.metadata["rag_assets/digest"].value}
 
 
 def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:

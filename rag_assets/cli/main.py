@@ -6,22 +6,20 @@ which `services.py`, `demo.py` and `ingestion.py` do.
 
 import logging
 import sys
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from rag_assets.cli.cost import cost
+from rag_assets.cli.erase import erase
 from rag_assets.cli.models import models
 from rag_assets.cli.settings import settings
 from rag_assets.cli.sources import sources
 from rag_assets.cli.status import status
-from rag_assets.cli.terminal import SafeConsole, echo
+from rag_assets.cli.terminal import SafeConsole, echo, valid_text
 from rag_assets.core.display import masked, printable
-from rag_assets.core.documents.text import is_text
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.settings import load_settings
-
-Value = TypeVar("Value", str, tuple[str, ...])
 
 
 class _Group(click.Group):
@@ -34,14 +32,6 @@ class _Group(click.Group):
             raise click.ClickException(printable(masked(str(error)))) from error
 
 
-def _is_text(_: click.Context, parameter: click.Parameter, value: Value) -> Value:
-    """Refuse an argument whose bytes are not UTF-8; Python has lone surrogates in their place."""
-    if not is_text("".join(value)):
-        name = parameter.human_readable_name
-        raise click.BadParameter(f"{name} is not valid UTF-8. Check the terminal's encoding.")
-    return value
-
-
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="rag-assets")
 def main() -> None:
@@ -51,7 +41,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, settings):
+for command in (status, cost, models, sources, erase, settings):
     main.add_command(command)
 
 
@@ -90,7 +80,7 @@ def dev(port: int) -> None:
     "--question",
     "questions",
     multiple=True,
-    callback=_is_text,
+    callback=valid_text,
     help="Question to answer at the end; may be repeated.",
 )
 def demo(source: str | None, questions: tuple[str, ...]) -> None:
@@ -101,7 +91,7 @@ def demo(source: str | None, questions: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.argument("question", callback=_is_text)
+@click.argument("question", callback=valid_text)
 @click.option("-n", "--limit", default=5, show_default=True, help="Maximum number of results.")
 @click.option("--prefix", help="Prefix of the ids of documents to search.")
 @click.option(

@@ -4,7 +4,7 @@ What belongs here: making strangers' text harmless. What does not: what is print
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -13,6 +13,9 @@ from rich.text import Text
 from typing_extensions import override
 
 from rag_assets.core.display import printable
+from rag_assets.core.documents.text import is_text
+
+Value = TypeVar("Value", str, tuple[str, ...])
 
 
 class SafeConsole(Console):
@@ -39,3 +42,11 @@ class SafeConsole(Console):
 def echo(text: str, **style: Any) -> None:
     """Print a line; its style is that of `click.secho`."""
     click.secho(printable(text), **style)
+
+
+def valid_text(_: click.Context, parameter: click.Parameter, value: Value) -> Value:
+    """Refuse an argument whose bytes are not UTF-8; Python has lone surrogates in their place."""
+    if not is_text("".join(value)):
+        name = parameter.human_readable_name
+        raise click.BadParameter(f"{name} is not valid UTF-8. Check the terminal's encoding.")
+    return value

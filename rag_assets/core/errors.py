@@ -20,6 +20,7 @@
     ├── VectorStoreError          Milvus failed, is unreachable, or does not hold what was written
     ├── MoveRefusedError          a lifecycle step that the model's current role does not allow
     │   └── PromotionRefusedError    a collection is not fit to go live; lists every reason
+    ├── ErasureError             a document is not gone from the source, or cannot be erased now
     ├── AlertError                an alert was not delivered
     ├── SearchError               a query cannot be answered: no release, no model
     └── UnavailableError          a server is down or rate-limited. Mixed into the specific error,
@@ -152,6 +153,13 @@ class PromotionRefusedError(MoveRefusedError):
         super().__init__(message)
         self.findings = findings
         self.model = model
+
+
+class ErasureError(RagAssetsError):
+    """A document is not gone from the source, or something of it cannot be erased now.
+
+    The message stands in logs, so it names a document by digest.
+    """
 
 
 class AlertError(RagAssetsError):

@@ -19,6 +19,7 @@ class Asset:
     LIVE_ALIAS: Final = "live_alias"
     INGESTION_REPORT: Final = "ingestion_report"
     COST_REPORT: Final = "cost_report"
+    ERASURES: Final = "erasures"
 
 
 class Job:
@@ -35,6 +36,7 @@ class Job:
     EVALUATE_LIVE: Final = "evaluate_live"
     COMPACT: Final = "compact"
     REPORT: Final = "report"
+    ERASE_DOCUMENTS: Final = "erase_documents"
 
     REGISTER_MODEL: Final = "register_model"
     PREVIEW_BUILD: Final = "preview_build"

@@ -67,7 +67,7 @@ def listing_events(
 
 
 def documents_metadata(
-    report: ParsingReport, written: pl.DataFrame, timed: "Timing"
+    report: ParsingReport, written: pl.DataFrame, timed: "Timing", shows: previews.Shows
 ) -> dict[str, Any]:
     """Return metadata of a shard's parsed documents: what was done, and a preview of it."""
     return (
@@ -75,16 +75,23 @@ def documents_metadata(
         | timed.pace("documents", report.parsed)
         | {
             "dagster/partition_row_count": report.documents,
-            "rag_assets/preview": table(previews.documents(written)),
+            "rag_assets/preview": table(previews.documents(previews.shown(written, shows))),
         }
     )
 
 
 def chunks_metadata(
-    report: ChunkingReport, written: pl.DataFrame, limits: ChunkLimits, timed: "Timing"
+    report: ChunkingReport,
+    written: pl.DataFrame,
+    limits: ChunkLimits,
+    timed: "Timing",
+    shows: previews.Shows,
 ) -> dict[str, Any]:
     """Return metadata of a shard's chunks: what was done, a preview of it, and sizes."""
-    unchanged = report.chunks and written.is_empty()
+    shown = previews.shown(written, shows)
+    none = "No chunk has changed." if report.chunks and written.is_empty() else ""
+    if written.height and shown.is_empty():
+        none = previews.HIDDEN
     return (
         as_metadata(report)
         | timed.pace("documents", report.documents_chunked)
@@ -94,9 +101,7 @@ def chunks_metadata(
             "rag_assets/sizes": dg.MetadataValue.md(
                 previews.histogram(written["tokens"].to_list(), limits.tokens, "tokens")
             ),
-            "rag_assets/preview": dg.MetadataValue.md(
-                "No chunk has changed." if unchanged else previews.chunks(written)
-            ),
+            "rag_assets/preview": dg.MetadataValue.md(none or previews.chunks(shown)),
         }
     )
 
@@ -113,18 +118,22 @@ def embeddings_metadata(report: EmbeddingReport, timed: "Timing") -> dict[str, A
 
 
 def collection_metadata(
-    report: SyncReport, lags: pl.DataFrame, collection: str, timed: "Timing"
+    report: SyncReport,
+    lags: pl.DataFrame,
+    collection: str,
+    timed: "Timing",
+    shows: previews.Shows,
 ) -> dict[str, Any]:
     """Return metadata of a shard's rows in a collection: what was done, and the lags."""
     return (
         as_metadata(report)
         | timed.pace("rows", report.written)
-        | lag_metadata(lags)
+        | lag_metadata(lags, shows)
         | {"dagster/partition_row_count": report.rows, "rag_assets/collection": collection}
     )
 
 
-def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:
+def lag_metadata(lags: pl.DataFrame, shows: previews.Shows) -> dict[str, Any]:
     """Return lags [document_id, modified_at, lag_seconds], longest first, as metrics and table."""
     if lags.is_empty():
         return {}
@@ -132,7 +141,9 @@ def lag_metadata(lags: pl.DataFrame) -> dict[str, Any]:
         "rag_assets/lag_seconds_median": float(lags.select(pl.median("lag_seconds")).item()),
         "rag_assets/lag_seconds_max": float(lags.select(pl.max("lag_seconds")).item()),
         "rag_assets/lag_documents": lags.height,
-        LAGS: dg.MetadataValue.table(_records(lags.head(MAX_LAG_ROWS))),
+        LAGS: dg.MetadataValue.table(
+            _records(previews.without_names(lags.head(MAX_LAG_ROWS), shows))
+        ),
     }
 
 

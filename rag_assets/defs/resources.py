@@ -312,6 +312,21 @@ class AlertsResource(dg.ConfigurableResource["AlertsResource"]):
     source: str
 
 
+class PrivacyResource(dg.ConfigurableResource["PrivacyResource"]):
+    """What Dagster and logs may show of documents, and where logs are."""
+
+    previews: bool
+    home: str
+
+    def shows(self, _document_id: str) -> bool:
+        """Whether the UI may show a document: its id, its title, excerpts of its text."""
+        return self.previews
+
+    def log_folders(self) -> tuple[Path, ...]:
+        """Return the folders with logs of the embedded platform's services."""
+        return (Path(self.home) / "logs",)
+
+
 KINDS: dict[str, type[dg.ConfigurableResource[Any]]] = {
     "source": SourceResource,
     "parser": ParserResource,
@@ -323,6 +338,7 @@ KINDS: dict[str, type[dg.ConfigurableResource[Any]]] = {
     "retries": RetriesResource,
     "costs": CostsResource,
     "alerts": AlertsResource,
+    "privacy": PrivacyResource,
 }
 """The resources by the names under which assets, checks, jobs and sensors request them."""
 

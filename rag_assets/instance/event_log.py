@@ -34,6 +34,7 @@ MAX_PAGES = 10  # per report; the next report continues with the rest
 
 MODEL = "rag_assets/model"  # metadata of `live_alias`: the key of the model that became live
 LAGS = "rag_assets/lags"  # metadata of `collection`: the table of lags
+CERTIFICATE = "rag_assets/certificate"  # metadata of `erasures`: the certificate as JSON
 SPENDING = "rag_assets/spending"  # metadata of a report: the total so far
 _SPENDING = TypeAdapter(Spending)
 

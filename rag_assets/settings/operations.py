@@ -18,6 +18,12 @@ class OperationSettings(Area):
     alert_interval_seconds: float = Field(default=3600, ge=0)
     """Minimum interval between alerts for a job that keeps failing with the same error."""
 
+    previews: bool = True
+    """Whether materialisations, checks and messages in the UI show documents: ids, titles, excerpts
+    of their texts. If not, none of that gets into Dagster's event log, except that an error of a
+    server may name a document.
+    """
+
     webserver_url: LinkUrl = ""
     """URL of the Dagster UI, for links in alerts."""
 

@@ -10,7 +10,7 @@ What belongs here: reading and committing partitions. What does not: their objec
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,7 @@ import polars as pl
 
 from rag_assets.adapters.lake.checkpoints import Checkpoints
 from rag_assets.adapters.lake.heads import Heads, KnownMetas, each, or_error, twice
+from rag_assets.adapters.lake.held import Held, held
 from rag_assets.adapters.lake.manifest import Facts, bind_once
 from rag_assets.adapters.lake.memory import LakeMemory
 from rag_assets.adapters.lake.object_store import ObjectStore
@@ -45,6 +46,7 @@ from rag_assets.core.errors import (
 from rag_assets.core.tables import Schema, Table
 
 __all__ = [
+    "Held",
     "Input",
     "KnownMetas",
     "Lake",
@@ -137,7 +139,7 @@ class Lake:
             LakeError: It has other columns.
         """
         if opened.head is None:
-            return _only(opened.table, columns, ids)
+            return opened.only(columns, ids)
         with self._reading_parts(key, opened.token):
             return twice(partial(self._parts.rows, opened.head, schema, columns, ids))
 
@@ -300,13 +302,19 @@ class Lake:
             self._objects.delete(path)
         return meta
 
-    def compact(self, key: PartitionKey, table: Table) -> int:
+    def compact(self, key: PartitionKey, table: Table, *, forget: bool = False) -> int:
         """Fold the parts of a partition that are not full, and remove those that nothing names.
 
         A whole partition of an earlier release gets a head and parts. The content stays the same,
         and so does the state that others have recorded. No reader fails: parts stay for a while
         after they were folded. A part that no head names may be that of a commit to come, so it is
         removed once this head has been committed anew, which makes that commit fail.
+
+        Args:
+            key: The partition.
+            table: What it holds.
+            forget: Whether nothing is to be left of rows that it has no more: readers of an earlier
+                state then start over, and so does every commit that was prepared before.
 
         Returns:
             The number of parts folded and removed.
@@ -319,16 +327,26 @@ class Lake:
         if actual.meta is None:
             return 0
         with self._reading_parts(key, actual.token):
-            compacted = self._parts.compacted(key, table, actual)
+            compacted = self._parts.compacted(key, table, actual, forget=forget)
         if compacted is None:  # vectors of an earlier release, until they are written
             return 0
         head, meta = compacted
         unnamed = sorted({*listed} - head.named)
-        if head != actual.head or unnamed or self._parts.forgotten(head)[1]:
+        if head != actual.head or unnamed or self._parts.forgotten(head)[1] or forget:
             self._commit(key, replace(head, sweeps=head.sweeps + 1), meta, actual)
         for path in unnamed:
             self._objects.delete(path)
         return len(unnamed) + len(head.dropped.keys() - (actual.head or Head()).dropped.keys())
+
+    def held(self, shards: Set[str], ids: Collection[str]) -> list[Held]:
+        """Look at every object of some shards, of whatever asset, for documents; see `held.py`."""
+        return held(self._objects, shards, ids)
+
+    def discard(self, objects: Iterable[Held]) -> None:
+        """Delete objects that belong to no partition."""
+        for one in objects:
+            if one.loose:
+                self._objects.delete(one.path)
 
     def update(self, attempt: Callable[[], Result]) -> Result:
         """Run `attempt` (read, work, commit), and repeat it while another writer commits first.
@@ -379,10 +397,3 @@ class Lake:
 def problems(known: KnownMetas) -> list[str]:
     """Return why partitions could not be read, in sentences that name them."""
     return [str(state) for _, state in known.values() if isinstance(state, LakeError)]
-
-
-def _only(
-    table: pl.DataFrame, columns: list[str] | None, ids: Collection[str] | None
-) -> pl.DataFrame:
-    rows = table if ids is None else table.filter(pl.col(KEY).is_in(list(ids)))
-    return rows.select(columns) if columns else rows

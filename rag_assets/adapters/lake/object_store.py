@@ -39,6 +39,7 @@ from rag_assets.core.errors import (
     LakeUnavailableError,
 )
 
+INCOMPLETE = "."  # with which the names of files in a folder begin until they are complete
 UNREACHABLE = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH)
 
 
@@ -375,7 +376,7 @@ def _replace(path: Path, data: bytes) -> str:
     Returns:
         Its stamp.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=INCOMPLETE, delete=False) as file:
         try:
             file.write(data)
             file.flush()

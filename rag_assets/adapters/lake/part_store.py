@@ -170,9 +170,16 @@ class PartStore:
         return self._with(head, gone, self._write(key, table, rows))
 
     def compacted(
-        self, key: PartitionKey, table: Table, actual: Partition
+        self, key: PartitionKey, table: Table, actual: Partition, *, forget: bool
     ) -> tuple[Head, Meta] | None:
         """Write parts that are not full or partly dead together; give a whole partition parts.
+
+        Args:
+            key: The partition.
+            table: What it holds.
+            actual: The partition as it was read.
+            forget: Whether nothing is to be left of rows that it has no more: the fingerprints of
+                parts written anew, the log, which names documents, and parts kept for readers.
 
         Returns:
             The head, to be committed if it differs, and its metadata, whose state is the same as
@@ -182,7 +189,10 @@ class PartStore:
         assert meta is not None
         if head is not None:
             loose = to_compact(head.parts)
-            return (self.folded(key, head, table, nothing, loose) if loose else head), meta
+            keys = {part.keys for part in loose if part.keys and forget}
+            loose += [part for part in head.parts if part.keys in keys and part not in loose]
+            head = self.folded(key, head, table, nothing, loose) if loose else head
+            return (_without_past(head, meta) if forget else head), meta
         if actual.table[KEY].null_count():
             return None
         head, _ = self.replaced(key, table, actual, None, actual.table, meta=meta)
@@ -307,6 +317,12 @@ class PartStore:
         known = data if len(data) > GROUP_BYTES else rows.with_row_index(ROW)
         self._memory.keep(path, "", known, len(data))
         return Part(path, rows.height, len(data), ids[0], ids[-1])
+
+
+def _without_past(head: Head, meta: Meta) -> Head:
+    """Return a head that names no part of an earlier one, and in its log only the state."""
+    state = meta.as_input()
+    return replace(head, dropped={}, log=logged((), state, state, None))
 
 
 def _folder(key: PartitionKey) -> str:

@@ -11,14 +11,14 @@ What belongs here: bytes to tables and back. What does not: reading and committi
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
 from rag_assets.adapters.lake.object_store import StoredObject
-from rag_assets.adapters.lake.parts import Head, Input, footer_of, head_of
+from rag_assets.adapters.lake.parts import KEY, Head, Input, footer_of, head_of
 from rag_assets.core.errors import ConfigurationError, LakeCorruptionError, LakeError
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import ADDED, Schema, empty
@@ -143,6 +143,11 @@ class Partition:
     def token(self) -> str | None:
         """The token of this state, which a commit that replaces it has to name."""
         return self.stored.token if self.stored else None
+
+    def only(self, columns: list[str] | None, ids: Collection[str] | None) -> pl.DataFrame:
+        """Return columns of the rows of some documents; None stands for all."""
+        rows = self.table if ids is None else self.table.filter(pl.col(KEY).is_in(list(ids)))
+        return rows.select(columns) if columns else rows
 
     def since(self, state: Input | None) -> frozenset[str] | None:
         """Return the documents that changed since a state; None if any may have."""

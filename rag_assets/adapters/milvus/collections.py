@@ -4,9 +4,12 @@ What belongs here: requests about a whole collection. What does not: its fields 
 (`rows.py`), and requests about its rows (`store.py`).
 """
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from rag_assets.adapters.milvus.connection import BUILT_WITHIN, Connection
 from rag_assets.adapters.milvus.metadata import is_metadata, outdated
@@ -20,8 +23,13 @@ from rag_assets.adapters.milvus.rows import (
     labelled,
     lacking,
 )
+from rag_assets.adapters.waiting import logged_wait
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.spec import IndexSpec, Sparse
+
+logger = logging.getLogger(__name__)
+
+COMPACTION_POLL = 0.5  # seconds
 
 PERMISSIONS = "permissions"
 """The property of a collection that tells whether it was built for permissions."""
@@ -195,13 +203,39 @@ class Collections(Connection):
         self._call("drop_collection", name)
         self._types.pop(name, None)
 
-    def compact(self, name: str) -> None:
+    def compact(self, name: str) -> int:
         """Ask the server to merge small and half-deleted segments, which it does when it can.
 
         Milvus Lite ignores the request, as it compacts on its own.
+
+        Returns:
+            The number of the compaction, as `compacted` takes it.
         """
         self.info(name)  # because neither engine reports a missing collection
-        self._call("compact", name)
+        return int(self._call("compact", name))
+
+    def compacted(self, name: str, compaction: int) -> bool:
+        """Wait until a compaction has ended; return False if the server does not tell of any.
+
+        Raises:
+            VectorStoreError: It has not ended in time.
+        """
+        if compaction <= 0:
+            return False
+        until_completed = Retrying(
+            retry=retry_if_result(lambda state: state != "Completed"),
+            wait=wait_fixed(COMPACTION_POLL),
+            stop=stop_after_delay(BUILT_WITHIN),
+        )
+        try:
+            with logged_wait(logger, f"Milvus at {self._address}: compaction of {name}"):
+                until_completed(self._call, "get_compaction_state", compaction)
+        except RetryError:
+            raise VectorStoreError(
+                f"Milvus at {self._address} has not compacted {name!r} within"
+                f" {BUILT_WITHIN / 3600:g} h. Look at its data nodes, then retry."
+            ) from None
+        return True
 
     def _create_collection(
         self, name: str, dimension: int, sparse: Sparse, properties: dict[str, str]

@@ -1,6 +1,6 @@
 """Temporary files for Milvus's bulk import, in the storage that Milvus itself reads from."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,33 @@ class ImportFiles:
         self._in_bucket = address.scheme == S3
         in_bucket, local = f"{address.bucket}/{address.path}", Path(address.path).absolute()
         self._root = in_bucket.rstrip("/") if self._in_bucket else str(local)
+
+    def left(self, names: Collection[str]) -> list[str]:
+        """Return the files whose names begin with one of these, as killed runs leave them.
+
+        Raises:
+            VectorStoreError: The folder cannot be listed.
+        """
+        try:
+            self._fs.invalidate_cache()
+            paths = self._fs.ls(self._root, detail=False)
+        except FileNotFoundError:
+            return []
+        except S3_ERRORS as error:
+            raise VectorStoreError(f"Cannot list {self._root}: {error}.") from error
+        return [p for p in paths if p.rpartition("/")[2].startswith(tuple(names))]
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Delete files that were left.
+
+        Raises:
+            VectorStoreError: One cannot be deleted.
+        """
+        for path in paths:
+            try:
+                self._fs.rm_file(path)
+            except S3_ERRORS as error:
+                raise VectorStoreError(f"Cannot delete {path}: {error}.") from error
 
     @contextmanager
     def temporary_file(self, name: str, data: bytes) -> Iterator[str]:

@@ -259,8 +259,8 @@ def _refuse(rows: pl.DataFrame, bad: pl.Series, name: str, why: str) -> None:
     if bad.any():
         first = rows.filter(bad).row(0, named=True)
         raise VectorStoreError(
-            f"{name} of chunk {first['chunk_id']!r} (document {str(first['document_id'])[:200]!r})"
-            f" {why}; {bad.sum()} of {len(rows)} rows are affected. Nothing was written."
+            f"{name} of chunk {first['chunk_id']!r} {why}; {bad.sum()} of {len(rows)} rows"
+            " are affected. Nothing was written."
         )
 
 

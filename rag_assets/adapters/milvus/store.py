@@ -195,6 +195,12 @@ class MilvusStore(Collections):
             if new:
                 self._call("upsert", name, new)
 
+    def document_keys(self, name: str, ids: Collection[str]) -> list[str]:
+        """Return the keys of all rows of some documents, of any shard, with strong consistency."""
+        conditions = any_of("document_id", sorted(ids))
+        rows = (row for these in conditions for row in self._rows(name, these, ["chunk_id"]))
+        return [str(row["chunk_id"]) for row in rows]
+
     def vectors(self, name: str, chunk_ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """Read vectors by key, with strong consistency.
 

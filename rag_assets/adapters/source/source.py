@@ -158,6 +158,15 @@ class Source:
         files_by_id = _with_unique_ids(concat(tables, SOURCE_FILES), keys).sort("document_id")
         return Listing(files_by_id, window.after, upto, ordered, unlisted)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing at all in the source, as in an unmounted volume.
+
+        Raises:
+            SourceError: It does not exist or cannot be listed.
+        """
+        return not any(self._store.pages("", self._patterns.enters))
+
     def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
         """List these documents only; those that do not exist or are not selected are skipped.
 

@@ -5,7 +5,7 @@ by `MAX_BYTES`, whatever the partition contains.
 """
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -22,6 +22,25 @@ CELL = 160  # characters
 EXCERPT = 500
 BINS = 16
 WIDTH, HEIGHT, MARGIN = 480, 120, 18  # pixels of the histogram
+
+Shows = Callable[[str], bool]
+"""Whether the UI may show a document, by its id."""
+HIDDEN = "No preview: RAG_ASSETS_PREVIEWS is off."
+
+
+def shown(rows: pl.DataFrame, shows: Shows) -> pl.DataFrame:
+    """Return the rows of documents that the UI may show."""
+    return rows.filter(_are_shown(rows, shows))
+
+
+def without_names(rows: pl.DataFrame, shows: Shows) -> pl.DataFrame:
+    """Return all rows, without the ids of documents that the UI may not show."""
+    named = pl.when(_are_shown(rows, shows)).then("document_id").otherwise(pl.lit(""))
+    return rows.with_columns(document_id=named)
+
+
+def _are_shown(rows: pl.DataFrame, shows: Shows) -> pl.Series:
+    return pl.Series([shows(id_) for id_ in rows["document_id"]], dtype=pl.Boolean)
 
 
 def documents(parsed: pl.DataFrame) -> pl.DataFrame:

@@ -43,6 +43,7 @@ CPU_JOBS = frozenset(
         Job.RUN_CHECKS,
         Job.COMPACT,
         Job.REPORT,
+        Job.ERASE_DOCUMENTS,
         Job.REGISTER_MODEL,
         Job.BUILD_MODEL,
         Job.REBUILD_MODEL,

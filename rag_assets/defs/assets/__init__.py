@@ -8,6 +8,7 @@ from rag_assets.defs.assets.chunks import chunks
 from rag_assets.defs.assets.collection import collection
 from rag_assets.defs.assets.cost_report import cost_report
 from rag_assets.defs.assets.embeddings import embeddings
+from rag_assets.defs.assets.erasures import erasures
 from rag_assets.defs.assets.ingestion_report import ingestion_report
 from rag_assets.defs.assets.live_alias import live_alias
 from rag_assets.defs.assets.parsed_documents import parsed_documents
@@ -22,5 +23,6 @@ ALL = [
     live_alias,
     ingestion_report,
     cost_report,
+    erasures,
 ]
 """In the order of the flow."""

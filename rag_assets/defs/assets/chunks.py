@@ -6,7 +6,12 @@ import dagster as dg
 
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import chunks_metadata, timing
-from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
+from rag_assets.defs.resources import (
+    ChunkerResource,
+    IndexResource,
+    PrivacyResource,
+    SourceResource,
+)
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.chunking import chunk_shard
 
@@ -26,6 +31,7 @@ def chunks(
     source: SourceResource,
     index: IndexResource,
     chunker: ChunkerResource,
+    privacy: PrivacyResource,
 ) -> None:
     """Split the documents that changed."""
     splitter, lake = chunker.chunker(source.open()), index.open().lake
@@ -36,6 +42,7 @@ def chunks(
                 report, rows = chunk_shard(lake, splitter, shard)
             logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
             context.add_asset_metadata(
-                chunks_metadata(report, rows, splitter.limits, timed), partition_key=shard
+                chunks_metadata(report, rows, splitter.limits, timed, privacy.shows),
+                partition_key=shard,
             )
     errors.raise_if_all_failed()

@@ -9,7 +9,7 @@ import polars as pl
 from rag_assets.core.errors import SupersededInputError
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import collection_metadata, timing
-from rag_assets.defs.resources import IndexResource
+from rag_assets.defs.resources import IndexResource, PrivacyResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.instance.partitions import model_shard_key, shards_by_model
 from rag_assets.models.registry import ModelRegistry, model_run, require_maintained
@@ -33,7 +33,9 @@ Write = Callable[[ModelCollection, str], tuple[SyncReport, pl.DataFrame]]
     " ones are deleted, and rows are read back until nothing differs. A candidate's collection is"
     " first filled, then indexed and loaded, then read back.",
 )
-def collection(context: dg.AssetExecutionContext, index: IndexResource) -> None:
+def collection(
+    context: dg.AssetExecutionContext, index: IndexResource, privacy: PrivacyResource
+) -> None:
     """Bring the shards' rows in Milvus in sync."""
     errors = ShardErrors(context)
     with index.open() as opened:
@@ -46,7 +48,7 @@ def collection(context: dg.AssetExecutionContext, index: IndexResource) -> None:
             superseded = []
             for shard in shards:
                 with errors.of(model_shard_key(model, shard)):
-                    if not _written(context, target, shard, write):
+                    if not _written(context, target, shard, write, privacy):
                         superseded.append(shard)
             if superseded == shards:
                 raise SupersededInputError(
@@ -61,6 +63,7 @@ def _written(
     target: ModelCollection,
     shard: str,
     write: Write,
+    privacy: PrivacyResource,
 ) -> bool:
     """Write a shard and report it; return False if its chunks keep changing.
 
@@ -75,7 +78,8 @@ def _written(
         context.add_asset_metadata({"rag_assets/superseded": True}, partition_key=partition)
         return False
     context.add_asset_metadata(
-        collection_metadata(report, lags, target.name, timed), partition_key=partition
+        collection_metadata(report, lags, target.name, timed, privacy.shows),
+        partition_key=partition,
     )
     return True
 

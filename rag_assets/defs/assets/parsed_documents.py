@@ -5,7 +5,7 @@ import dagster as dg
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import documents_metadata, timing
-from rag_assets.defs.resources import IndexResource, ParserResource, SourceResource
+from rag_assets.defs.resources import IndexResource, ParserResource, PrivacyResource, SourceResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.parsing import parse_shard
 
@@ -24,6 +24,7 @@ def parsed_documents(
     source: SourceResource,
     index: IndexResource,
     parser: ParserResource,
+    privacy: PrivacyResource,
 ) -> None:
     """Parse the documents that changed."""
     lake = index.open().lake
@@ -35,6 +36,6 @@ def parsed_documents(
                 with timing() as timed:
                     report, rows = parse_shard(lake, documents, shard, parser.micro_batch)
                 context.add_asset_metadata(
-                    documents_metadata(report, rows, timed), partition_key=shard
+                    documents_metadata(report, rows, timed, privacy.shows), partition_key=shard
                 )
     errors.raise_if_all_failed()

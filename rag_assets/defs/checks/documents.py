@@ -13,10 +13,16 @@ from rag_assets.core.documents.quality import (
     tiny_texts,
 )
 from rag_assets.core.names import Asset, Check, Job
+from rag_assets.core.reports.previews import shown
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, concat
 from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards, unread
 from rag_assets.defs.metadata import table
-from rag_assets.defs.resources import ChunkerResource, IndexResource, ThresholdsResource
+from rag_assets.defs.resources import (
+    ChunkerResource,
+    IndexResource,
+    PrivacyResource,
+    ThresholdsResource,
+)
 from rag_assets.models.registry import read_records
 from rag_assets.pipeline.parsing import read_quarantined
 
@@ -27,11 +33,13 @@ from rag_assets.pipeline.parsing import read_quarantined
     description="Documents that could not be parsed: how many, for how long, and why. An error"
     " if their share exceeds RAG_ASSETS_MAX_QUARANTINE_RATE.",
 )
-def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.AssetCheckResult:
+def quarantine(
+    index: IndexResource, thresholds: ThresholdsResource, privacy: PrivacyResource
+) -> dg.AssetCheckResult:
     """List the documents that could not be parsed."""
     opened = index.open()
     rows, documents, problems = read_quarantined(opened.lake, opened.shards)
-    rate = rows.height / documents if documents else 0.0
+    rate, visible = rows.height / documents if documents else 0.0, shown(rows, privacy.shows)
     failed = bool(problems) or rate > thresholds.max_quarantine_rate
     age = datetime.now(UTC) - rows["since"].to_list()[0] if rows.height else timedelta()
     hours = max(0.0, age.total_seconds()) / 3600
@@ -48,9 +56,9 @@ def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.Asset
         metadata={
             "rag_assets/quarantined": rows.height,
             "rag_assets/rate": rate,
-            "rag_assets/worst": table(offenders(rows).head(MAX_ROWS)),
+            "rag_assets/worst": table(offenders(visible).head(MAX_ROWS)),
             "rag_assets/oldest_hours": hours,
-            "rag_assets/documents": table(rows.head(MAX_ROWS)),
+            "rag_assets/documents": table(visible.head(MAX_ROWS)),
         },
     )
 
@@ -63,7 +71,10 @@ def quarantine(index: IndexResource, thresholds: ThresholdsResource) -> dg.Asset
     " documents of which something is not in the text: a scanned page, an attachment, a chart.",
 )
 def text(
-    config: Scope, index: IndexResource, thresholds: ThresholdsResource
+    config: Scope,
+    index: IndexResource,
+    thresholds: ThresholdsResource,
+    privacy: PrivacyResource,
 ) -> dg.AssetCheckResult:
     """Find documents with hardly any text, and what is missing from the others."""
     opened, minimum = index.open(), thresholds.min_text_characters
@@ -79,9 +90,9 @@ def text(
         f" {tiny.height}. With something that is not in the text: {documents}." + unread(problems),
         metadata={
             "rag_assets/tiny": tiny.height,
-            "rag_assets/documents": table(tiny.head(MAX_ROWS)),
+            "rag_assets/documents": table(shown(tiny, privacy.shows).head(MAX_ROWS)),
             "rag_assets/incomplete": documents,
-            "rag_assets/omissions": table(lacking.head(MAX_ROWS)),
+            "rag_assets/omissions": table(shown(lacking, privacy.shows).head(MAX_ROWS)),
         },
     )
 
@@ -92,7 +103,7 @@ def text(
     description="Chunks that are blank or exceed the limits they were split with.",
 )
 def chunk_bounds(
-    config: Scope, index: IndexResource, chunker: ChunkerResource
+    config: Scope, index: IndexResource, chunker: ChunkerResource, privacy: PrivacyResource
 ) -> dg.AssetCheckResult:
     """Find chunks that exceed their limits."""
     version, limits, opened = chunker.version, chunker.limits(), index.open()
@@ -112,7 +123,7 @@ def chunk_bounds(
         metadata={
             "rag_assets/chunks": chunks.height,
             "rag_assets/out_of_bounds": exceeding.height,
-            "rag_assets/worst": table(exceeding.head(MAX_ROWS)),
+            "rag_assets/worst": table(shown(exceeding, privacy.shows).head(MAX_ROWS)),
         },
     )
 

@@ -5,9 +5,10 @@ import polars as pl
 
 from rag_assets.core.documents.removals import Doubt, missing_by_folder
 from rag_assets.core.names import Asset, Check
+from rag_assets.core.reports.previews import Shows, shown
 from rag_assets.defs.checks.scope import MAX_ROWS
 from rag_assets.defs.metadata import table
-from rag_assets.defs.resources import IndexResource
+from rag_assets.defs.resources import IndexResource, PrivacyResource
 from rag_assets.pipeline.doubt import read_doubt
 from rag_assets.pipeline.listing import read_files
 
@@ -19,16 +20,17 @@ from rag_assets.pipeline.listing import read_files
     " doubted: more than RAG_ASSETS_MAX_REMOVAL_SHARE of those listed. They stay in the index until"
     " they return or the removal is accepted.",
 )
-def removals(index: IndexResource) -> dg.AssetCheckResult:
+def removals(index: IndexResource, privacy: PrivacyResource) -> dg.AssetCheckResult:
     """Report a doubted removal."""
     opened = index.open()
-    return removals_result(read_doubt(opened.lake), read_files(opened.lake, opened.shards))
+    files = read_files(opened.lake, opened.shards)
+    return removals_result(read_doubt(opened.lake), files, privacy.shows)
 
 
-def removals_result(doubt: Doubt | None, files: pl.DataFrame) -> dg.AssetCheckResult:
+def removals_result(doubt: Doubt | None, files: pl.DataFrame, shows: Shows) -> dg.AssetCheckResult:
     """Return the result for a doubt, and the rows of `source_files`."""
-    folders = missing_by_folder(files)
-    missing = int(folders["missing"].sum())
+    folders = missing_by_folder(shown(files, shows))
+    missing = len(files) - files["missing"].null_count()
     waiting = f"{missing} documents are missing; the next listing of the whole source decides."
     return dg.AssetCheckResult(
         asset_key=Asset.SOURCE_FILES,

@@ -17,6 +17,7 @@ ALL: list[Any] = [
     upkeep.evaluate_live,
     upkeep.report,
     upkeep.compact,
+    upkeep.erase_documents,
     models.register_model,
     models.preview_build,
     models.build_model,

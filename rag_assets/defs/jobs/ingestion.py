@@ -6,7 +6,7 @@ from pydantic import Field
 from rag_assets.core.names import Asset, Job
 from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.jobs.selections import without_checks
-from rag_assets.defs.resources import IndexResource
+from rag_assets.defs.resources import IndexResource, PrivacyResource
 from rag_assets.pipeline.parsing import retry_quarantined as retry_in_shard
 
 ingest_documents = dg.define_asset_job(
@@ -37,7 +37,10 @@ class RetryConfig(dg.Config):
 
 @dg.op
 def mark_quarantined(
-    context: dg.OpExecutionContext, config: RetryConfig, index: IndexResource
+    context: dg.OpExecutionContext,
+    config: RetryConfig,
+    index: IndexResource,
+    privacy: PrivacyResource,
 ) -> None:
     """Mark quarantined documents, so that the source sensor requests another parse."""
     opened = index.open()
@@ -56,7 +59,9 @@ def mark_quarantined(
         f"{len(documents)} quarantined documents in {len(marked)} shards match {config.pattern!r}"
         " and will be parsed again by the next runs of the source sensor."
     )
-    context.add_output_metadata({"documents": len(documents), "first": documents[:100]})
+    context.add_output_metadata(
+        {"documents": len(documents), "first": [*filter(privacy.shows, documents[:100])]}
+    )
 
 
 @dg.job(name=Job.RETRY_QUARANTINED, hooks={note_failure})

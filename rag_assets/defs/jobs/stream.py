@@ -17,6 +17,7 @@ from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset, Job, Op
+from rag_assets.core.reports.previews import Shows
 from rag_assets.core.scheduling.lanes import InFlight
 from rag_assets.core.scheduling.stream import SUCCESSION_SECONDS, Life, Standing, relieved
 from rag_assets.defs.hooks import note_failure
@@ -32,6 +33,7 @@ from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
     ParserResource,
+    PrivacyResource,
     RetriesResource,
     SourceResource,
     StreamResource,
@@ -50,7 +52,7 @@ from rag_assets.pipeline.vectors import ModelRun
 
 logger = logging.getLogger(__name__)
 
-RESOURCES = ("source", "index", "parser", "chunker", "stream", "retries")
+RESOURCES = ("source", "index", "parser", "chunker", "stream", "retries", "privacy")
 LAKE_MEMORY = 1 << 28  # bytes of the lake's tables that are remembered
 LOOK_SECONDS = 10.0  # between two looks at the whole lake, if the source tells of its changes
 CHECK_SECONDS = 3.0  # between two looks at the other runs
@@ -67,6 +69,7 @@ def stream_changes(
     chunker: ChunkerResource,
     stream: StreamResource,
     retries: RetriesResource,
+    privacy: PrivacyResource,
 ) -> Iterator[dg.AssetMaterialization]:
     """Bring changes into the index as they arrive, until the run has had its time."""
     opened_source = source.open()
@@ -96,7 +99,7 @@ def stream_changes(
             limits=limits,
             feed=feed,
         )
-        reported = Reported(context, splitter, opened)
+        reported = Reported(context, splitter, opened, privacy.shows)
         with working:
             ends = Ending(context, stream.life(), retries.fingerprint, reported, working)
             for outcome in working.outcomes():
@@ -182,6 +185,7 @@ class Reported:
     context: dg.OpExecutionContext
     chunker: Chunker
     index: Index
+    shows: Shows
     count: int = 0
     active: float = field(default_factory=time.monotonic)
     spoken: float = field(default_factory=time.monotonic)
@@ -242,14 +246,14 @@ class Reported:
         report, rows, timed = written.report, written.rows, Timing(written.seconds)
         match written.key.asset:
             case Asset.PARSED_DOCUMENTS:
-                return documents_metadata(report, rows, timed)
+                return documents_metadata(report, rows, timed, self.shows)
             case Asset.CHUNKS:
-                return chunks_metadata(report, rows, self.chunker.limits, timed)
+                return chunks_metadata(report, rows, self.chunker.limits, timed, self.shows)
             case Asset.EMBEDDINGS:
                 return embeddings_metadata(report, timed)
             case _:
                 name = self.index.collection_name(written.key.parts[0])
-                return collection_metadata(report, rows, name, timed)
+                return collection_metadata(report, rows, name, timed, self.shows)
 
 
 @dataclass

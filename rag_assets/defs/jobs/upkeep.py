@@ -35,6 +35,15 @@ report = dg.define_asset_job(
     " cost_report. Changes nothing else.",
 )
 
+erase_documents = dg.define_asset_job(
+    Job.ERASE_DOCUMENTS,
+    selection=without_checks(Asset.ERASURES),
+    hooks={note_failure},
+    tags={Tag.WRITES: "models"},
+    description="Erase the documents that `rag-assets erase` has requested, and that are gone from"
+    " the source, from the lake, Milvus and Dagster's storage; certify it in the asset erasures.",
+)
+
 run_checks = dg.define_asset_job(
     Job.RUN_CHECKS,
     selection=dg.AssetSelection.all_asset_checks()

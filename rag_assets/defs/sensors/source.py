@@ -21,6 +21,7 @@ from rag_assets.core.documents.removals import Progress, RemovalPolicy
 from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Asset, Job, Sensor
 from rag_assets.core.reports.listing import ListingResult
+from rag_assets.core.reports.previews import Shows
 from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.stream import Patience
 from rag_assets.defs.checks.listing import removals_result as removals
@@ -29,7 +30,9 @@ from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
     ParserResource,
+    PrivacyResource,
     SourceResource,
+    resolved,
 )
 from rag_assets.defs.sensors.tick import Tick
 from rag_assets.pipeline.listing import list_source, look_up, read_files
@@ -66,6 +69,7 @@ def source_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefi
     """Return the sensor; it is running by default, and its interval is a setting."""
     known: KnownMetas = {}  # partition metadata, kept from tick to tick
     patience = Patience()
+    shows = resolved(settings, PrivacyResource).shows
 
     @dg.sensor(
         name=Sensor.SOURCE,
@@ -85,7 +89,8 @@ def source_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefi
     ) -> dg.SensorResult:
         tick, opened, files = Tick(context.instance, settings), index.open(), source.open()
         lake, shards = opened.lake, list(opened.shards)
-        listing = SourceListing(tick, lake, files, shards, source.removal_policy())
+        policy = source.removal_policy()
+        listing = SourceListing(tick, lake, files, shards, policy, shows)
         state = listing.go_on(listing.take_notifications(_state(context.cursor)))
         names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
         metas = tick.read_metas(lake, names, known)
@@ -125,6 +130,7 @@ class SourceListing:
     source: Source
     shards: list[str]
     policy: RemovalPolicy
+    shows: Shows
 
     def go_on(self, state: ListingState) -> ListingState:
         """List the next part of the source, if that is due; return the new state."""
@@ -148,11 +154,13 @@ class SourceListing:
         if warning := result.warning():
             tick.messages.append(warning)
         if result.doubt_changed:
-            tick.evaluate(removals(result.doubt, read_files(self.lake, self.shards)))
+            known = read_files(self.lake, self.shards)
+            tick.evaluate(removals(result.doubt, known, self.shows))
         spent = state.spent + time.monotonic() - started
         if result.upto is not None:
+            upto = f"up to {result.upto!r}" if self.shows(result.upto) else "a part of the source"
             tick.messages.append(
-                f"Listed up to {result.upto!r}; the next tick continues from there."
+                f"Listed {upto}; the next tick continues from there."
                 + (f" {result.missing} documents are missing so far." if result.missing else "")
             )
             return ListingState(result.upto, spent, progress=result.progress)

@@ -119,6 +119,13 @@ class World:
             assert since is None or changed <= since
         self.states[found.meta.as_input()] = self.rows
 
+    def check_forgotten(self) -> None:
+        """No object has anything of documents without rows, and none is there that is not named."""
+        gone = [id_ for id_ in IDS if not self.rows.get(id_)]
+        if self.lake().meta(KEY):
+            objects = self.lake().held(set(KEY.parts), gone)
+            assert not [one.path for one in objects if one.found]
+
     def read_again(self, *, deletes: bool) -> None:
         """Who has opened an earlier state reads that one, or is told that it is gone."""
         for opened, rows in self.readers:
@@ -131,7 +138,7 @@ class World:
 CHANGES = st.dictionaries(st.sampled_from(IDS), st.lists(st.integers(0, 9), max_size=3).map(tuple))
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["commit", "conflict", "everything", "compact", "whole", "open"]),
+        st.sampled_from(["commit", "conflict", "everything", "compact", "forget", "whole", "open"]),
         CHANGES,
         st.one_of(st.none(), st.tuples(st.integers(0, 6), st.booleans())),
     ),
@@ -161,6 +168,13 @@ def follow(world: World, step: Step) -> None:
                 lake.compact(KEY, TABLE)
             world.objects.dies_at = None
             assert world.lake().meta(KEY) == before
+        case "forget":
+            before = lake.meta(KEY)
+            with suppress(Died):
+                lake.compact(KEY, TABLE, forget=True)
+                world.check_forgotten()
+            world.objects.dies_at = None
+            assert world.lake().meta(KEY) == before
         case "whole" if actual.head is None:  # as an earlier release writes it
             world.objects.dies_at = None
             sums = TABLE.summed({}, table(world.rows), table({}))
@@ -181,7 +195,7 @@ def test_a_partition_equals_a_plain_table_after_any_sequence(
         for step in steps:
             follow(world, step)
             world.check()
-            world.read_again(deletes=not kept_seconds)
+            world.read_again(deletes=not kept_seconds or "forget" in {what for what, *_ in steps})
         leave_nothing_behind(world)
 
 

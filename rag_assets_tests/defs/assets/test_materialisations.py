@@ -6,9 +6,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from rag_assets.core.erasure import Traces
 from rag_assets.core.names import Job, Sensor, Tag
+from rag_assets.core.reports.previews import HIDDEN
+from rag_assets.instance.erasure import Storage
+from rag_assets.instance.event_log import recent_lags
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.filled import Fillings, Platform, fillings
+from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.filled import Fillings, Platform, by_sensors, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.ticking import Ticking, instance, launch
 
@@ -114,3 +119,31 @@ def test_a_wrong_input_in_the_launchpad_is_answered_with_what_to_do(
     ]
     assert not result.success
     assert any(re.search(answer, failure) for failure in failures), failures
+
+
+def hidden(platform: Platform) -> None:
+    """Fill a platform, edit a document, and evaluate all checks, with previews switched off."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("RAG_ASSETS_PREVIEWS", "false")
+        by_sensors(platform)
+        platform.put("secret a.md", document("edited").encode())
+        platform.put("empty b.md", b"x")
+        platform.settle()
+        checks = platform.sensor(Sensor.SOURCE).repository.get_job(Job.RUN_CHECKS)
+        assert checks.execute_in_process(instance=platform.instance).success
+
+
+def test_without_previews_no_document_is_named_or_quoted_in_the_event_log(
+    fillings: Fillings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("secret a.md", "empty b.md", "broken c.pdf")
+    platform = fillings(*names, fill=hidden).restored(monkeypatch)
+
+    looked = Storage(platform.instance, Traces.of([*names, "Section", "edited"])).look()
+
+    assert {look.place: look.found for look in looked if look.found} == {}
+    lags = recent_lags(platform.instance)
+    assert len(lags) > 0  # is measured all the same
+    records = platform.instance.fetch_materializations(dg.AssetKey("chunks"), limit=10).records
+    previews = [record.asset_materialization.metadata for record in records]  # type: ignore[union-attr]
+    assert {one["rag_assets/preview"].value for one in previews} <= {HIDDEN, "No chunks."}
