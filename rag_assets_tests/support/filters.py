@@ -53,7 +53,7 @@ TEXTS = [
     "per_cent",
     "new\nline",
     "tab\tand\rreturn",
-    "bell\x07, zero\0",
+    "bell\x07",
     "{brace}",
     "{0}",
     "$meta",
@@ -77,7 +77,9 @@ TIMES = [
     datetime(2026, 1, 31, 8, tzinfo=UTC) + timedelta(microseconds=1),
     datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 ]
-text = st.sampled_from(TEXTS) | st.text(max_size=5)
+text = st.sampled_from(TEXTS) | st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5
+)
 a_value: dict[FieldType, st.SearchStrategy[Any]] = {
     FieldType.STRING: text,
     FieldType.INTEGER: st.sampled_from(NUMBERS) | st.integers(MIN_INTEGER, MAX_INTEGER),

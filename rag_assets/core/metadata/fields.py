@@ -167,8 +167,9 @@ def _string(raw: Any) -> str | None:
     if isinstance(raw, bool) or not isinstance(raw, str | int | float | date):
         return None
     text = raw.isoformat() if isinstance(raw, date) else str(raw)
-    text.encode()  # a lone surrogate is an error
-    return text if len(text.encode()) <= MAX_STRING_BYTES else None
+    if "\0" in text or len(text.encode()) > MAX_STRING_BYTES:  # some indexes end strings at NUL
+        return None
+    return text
 
 
 def _integer(raw: Any) -> int | None:
@@ -212,13 +213,14 @@ def _strings(raw: Any) -> list[str] | None:
 
 
 _PARSERS: Mapping[FieldType, tuple[str, Callable[[Any], Value | None]]] = {
-    FieldType.STRING: (f"a string of at most {MAX_STRING_BYTES} bytes", _string),
+    FieldType.STRING: (f"a string of at most {MAX_STRING_BYTES} bytes, without NUL", _string),
     FieldType.INTEGER: ("an integer of 64 bits", _integer),
     FieldType.FLOAT: ("a finite number", _float),
     FieldType.BOOLEAN: ("a boolean: true or false", _boolean),
     FieldType.TIMESTAMP: ("a timestamp, such as 2026-01-31T08:00:00Z", _timestamp),
     FieldType.STRINGS: (
-        f"a list of at most {MAX_LIST_LENGTH} strings, each of at most {MAX_STRING_BYTES} bytes",
+        f"a list of at most {MAX_LIST_LENGTH} strings, each of at most {MAX_STRING_BYTES} bytes,"
+        " without NUL",
         _strings,
     ),
 }

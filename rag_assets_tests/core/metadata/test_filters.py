@@ -189,6 +189,7 @@ def test_python_refuses_what_would_silently_drop_a_part_of_a_filter() -> None:
         (F.approved_at > "yesterday", "not a timestamp, such as 2026-01-31T08:00:00Z"),
         (F.department == "x" * 1025, "not a string of at most 1024 bytes"),
         (F.department == "\ud800", "not a string"),
+        (F.department == "a\0b", "not a string of at most 1024 bytes, without NUL"),
         (F.department.starts_with("\ud800"), "no valid text"),
         (F.document_id == "\ud800", "no valid text"),
         (F.title == 1, "no valid text"),
