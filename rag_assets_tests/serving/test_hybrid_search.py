@@ -8,7 +8,8 @@ import torch
 from transformers import AutoTokenizer, XLMRobertaConfig, XLMRobertaModel
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
-from rag_assets.adapters.milvus.store import FUSED, RRF_K, MilvusStore
+from rag_assets.adapters.milvus.searches import FUSED, RRF_K
+from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.package_files import local_path
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.spec import Backend, ModelClass, ModelSpec, Sparse

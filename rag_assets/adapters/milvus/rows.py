@@ -267,7 +267,7 @@ def _refuse(rows: pl.DataFrame, bad: pl.Series, name: str, why: str) -> None:
 def _rows_per_request(rows: pl.DataFrame) -> int:
     """Return how many rows fit into a request, even if all are as large as the largest one."""
     lists = [pl.col(n).list.eval(pl.element().str.len_bytes()).list.sum()
-             for n, kind in rows.schema.items() if isinstance(kind, pl.List)]  # fmt: skip
+             for n, kind in rows.schema.items() if kind == pl.List(pl.String)]  # fmt: skip
     strings = pl.col(pl.String).str.len_bytes()
     texts = rows.select(pl.sum_horizontal(strings, *lists).max()).item()
     numbers = 8 * len(INTEGER_FIELDS) + 4 * rows[VECTOR_FIELD].to_numpy().shape[1]

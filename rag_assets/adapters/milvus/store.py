@@ -15,8 +15,7 @@ behaviour that all Milvus engines share; where they differ, the strictest one se
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -25,41 +24,28 @@ import numpy.typing as npt
 import polars as pl
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from rag_assets.adapters.milvus.collections import Collections
 from rag_assets.adapters.milvus.connection import BUILT_WITHIN
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.expressions import all_of, any_of, equals, has_prefix
+from rag_assets.adapters.milvus.expressions import any_of, equals
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.rows import (
-    HIT_FIELDS,
     SPARSE_FIELD,
     VECTOR_FIELD,
-    Hit,
-    hit,
     import_file,
     requests,
 )
+from rag_assets.adapters.milvus.searches import Searches
 from rag_assets.adapters.waiting import logged_wait
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.metadata.fields import PRINCIPALS
-from rag_assets.core.models.vectors import SparseVector
 
 logger = logging.getLogger(__name__)
 
 IMPORT_POLL = 0.5  # seconds
-RRF_K = 60  # the usual constant of reciprocal-rank fusion
 REWRITTEN_ROWS = 100  # of up to 64 kB each, in one request
-FUSED = 100  # minimum number of hits per ranking to fuse
-FILTERED_EF = 4_096
-"""First `ef` of a filtered search in Milvus Lite.
-
-With 20,000 rows, of which 0.1% match, it finds 98% of the nearest ten, and 64 would find 12%. It
-takes 22 instead of 12 milliseconds.
-"""
-MORE_EF = 8  # factor from one repetition to the next
 
 
-class MilvusStore(Collections):
+class MilvusStore(Searches):
     """A connection to a Milvus server; open it with `connect` and close it after use."""
 
     # Rows
@@ -213,98 +199,6 @@ class MilvusStore(Collections):
             found |= {row["chunk_id"]: np.asarray(row[VECTOR_FIELD], np.float32) for row in rows}
         return found
 
-    def search(
-        self,
-        name: str,
-        vector: npt.NDArray[np.float32],
-        limit: int,
-        *,
-        sparse: SparseVector | str | None = None,
-        document_prefix: str | None = None,
-        condition: str = "",
-        consistency: str = "Bounded",
-    ) -> list[Hit]:
-        """Find the chunks nearest to a vector, or by hybrid search.
-
-        Args:
-            name: The physical collection: an alias may move between two requests.
-            vector: float32 of shape (dimension,).
-            limit: Maximum number of hits.
-            sparse: For a hybrid collection: the question's sparse vector, or its text for BM25. The
-                score of a hit is then the reciprocal-rank fusion of both rankings: the sum of
-                1 / (60 + rank) (Cormack, Clarke and Buettcher 2009).
-            document_prefix: Only return chunks of documents whose id starts with this.
-            condition: Only return chunks that meet this (`expressions.py`). It is part of both
-                rankings of a hybrid search.
-            consistency: `Strong` includes every completed write; `Bounded` may miss those of the
-                last seconds.
-
-        Returns:
-            The hits, best first.
-
-        Raises:
-            CollectionMissingError: The collection was retired: resolve the release again.
-            VectorStoreError: The search failed.
-        """
-        condition = all_of(has_prefix("document_id", document_prefix or ""), condition)
-        find = partial(
-            self._nearest,
-            name,
-            np.asarray(vector, np.float32),
-            limit,
-            sparse=sparse,
-            condition=condition,
-            consistency=consistency,
-        )
-        if condition and self._is_lite:
-            return self._complete(name, find, limit, condition)
-        return find(ef=2 * max(FUSED if sparse else 32, limit))
-
-    def _nearest(
-        self,
-        name: str,
-        dense: npt.NDArray[np.float32],
-        limit: int,
-        *,
-        sparse: SparseVector | str | None,
-        condition: str,
-        consistency: str,
-        ef: int,
-    ) -> list[Hit]:
-        params = {"params": {"ef": ef}}
-        if sparse:
-            method, request = "hybrid_search", _fused(dense, sparse, limit, condition, params)
-        else:
-            method, request = "search", {"data": [dense], "anns_field": VECTOR_FIELD}
-            request |= {"filter": condition, "search_params": params}
-        answer = self._read(
-            name,
-            method,
-            limit=limit,
-            output_fields=self._hit_fields(name),
-            consistency_level=consistency,
-            **request,
-        )
-        return [hit(found, self.rules.field_set) for found in answer[0]]
-
-    def _hit_fields(self, name: str) -> list[str]:
-        """Return the fields of a collection that hits have."""
-        declared = (field.column for field in self.rules.field_set.values())
-        return [field for field in (*HIT_FIELDS, *declared) if field in self.field_types(name)]
-
-    def _complete(
-        self, name: str, find: Callable[..., list[Hit]], limit: int, condition: str
-    ) -> list[Hit]:
-        """Search with increasing effort, until as many rows are found as meet the condition."""
-        ef = max(FILTERED_EF, 2 * limit)
-        hits = find(ef=ef)
-        if len(hits) < limit:
-            desired, rows = min(limit, self._matching(name, condition)), self.count(name)
-            while len(hits) < desired and ef < rows:
-                ef *= MORE_EF
-                hits = find(ef=ef)
-        return hits
-
     # Aliases
 
     def alias_target(self, alias: str) -> str | None:
@@ -369,25 +263,6 @@ class MilvusStore(Collections):
                 " another client is updating this alias concurrently. Stop it, then retry."
             )
 
-    def _matching(self, name: str, condition: str) -> int:
-        """Return the number of rows that meet a condition, with strong consistency."""
-        return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
-
-    def _rows(self, name: str, condition: str, fields: list[str]) -> list[dict[str, Any]]:
-        """Return all rows that meet a condition, with strong consistency.
-
-        A single request without a limit gives a consistent view, which reading in pages would not.
-        """
-        return list(
-            self._read(
-                name,
-                "query",
-                filter=condition,
-                output_fields=fields,
-                consistency_level="Strong",
-            )
-        )
-
 
 def _of_shard(shard: str, ids: Collection[str] | None) -> list[str]:
     """Return the filters that select the rows of a shard, or of some of its documents."""
@@ -400,21 +275,3 @@ def _of_shard(shard: str, ids: Collection[str] | None) -> list[str]:
 def _plain(value: Any) -> Any:
     """Return a value that was read as it can be written; lists come back as protobuf's."""
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _fused(
-    dense: npt.NDArray[np.float32],
-    sparse: SparseVector | str,
-    limit: int,
-    condition: str,
-    params: dict[str, Any],
-) -> dict[str, Any]:
-    """Return the arguments of a hybrid search, which fuses two rankings."""
-    from pymilvus import AnnSearchRequest, RRFRanker  # noqa: PLC0415 - takes most of a second
-
-    depth = max(FUSED, limit)
-    rankings = [
-        AnnSearchRequest([dense], VECTOR_FIELD, params, depth, expr=condition),
-        AnnSearchRequest([sparse], SPARSE_FIELD, {}, depth, expr=condition),
-    ]
-    return {"reqs": rankings, "ranker": RRFRanker(RRF_K)}

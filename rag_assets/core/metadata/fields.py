@@ -25,6 +25,8 @@ MAX_STRING_BYTES = 1024
 MAX_LIST_LENGTH = 1024
 MIN_INTEGER, MAX_INTEGER = -(2**63) + 1, 2**63 - 1
 DECLARED = "meta_"  # what the names of declared fields begin with in Milvus
+KEYWORDS = frozenset({"and", "or", "not", "in"})
+"""Words of filters, which are no names."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 

@@ -4,7 +4,8 @@
     {"and": [{"field": "year", "operator": ">=", "value": 2024}, {"not": ...}]}
 
 In a text, `not` binds more tightly than `and`, and that more tightly than `or`. Values are those of
-JSON; a timestamp is a string. `str` gives the text of a filter.
+JSON, or strings in single quotes, which have no escapes; a timestamp is a string. `str` gives the
+text of a filter.
 
 What belongs here: reading those forms. What does not: whether a filter fits the fields
 (`filters.py`).
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from rag_assets.core.errors import SearchError
+from rag_assets.core.metadata.fields import KEYWORDS
 from rag_assets.core.metadata.filters import (
     MAX_NESTING,
     OF_LISTS,
@@ -28,11 +30,9 @@ from rag_assets.core.metadata.filters import (
     nested_too_deeply,
 )
 
-KEYWORDS = frozenset({"and", "or", "not", "in"})
-"""Names that no field can have in a text."""
-
 _OPERATORS = {str(one): one for one in Operator}
 _TOKEN = re.compile(r"\s*([^\W\d]\w*|[=!<>]=|[<>()\[\],]|)")
+_QUOTED = re.compile(r"\s*'([^']*)'")
 _SCALAR = re.compile(r'\s*(?=["\d-]|true\b|false\b)')
 
 
@@ -149,11 +149,14 @@ class _Text:
         return values
 
     def _value(self) -> Operand:
+        if quoted := _QUOTED.match(self._text, self._position):
+            self._position = quoted.end()
+            return quoted[1]
         begin = _SCALAR.match(self._text, self._position)
         try:
             value, end = _read_json(self._text, begin.end() if begin else len(self._text))
         except ValueError:
-            self._refuse('a value: a string in double quotes, such as "a", a number, true or false')
+            self._refuse('a value: a string in quotes, such as "a", a number, true or false')
         self._position = end
         return value  # type: ignore[no-any-return]  # a scalar, by how it begins
 

@@ -36,6 +36,7 @@ from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
 from rag_assets.core.metadata.fields import (
     BUILT_IN,
+    KEYWORDS,
     MAX_STRING_BYTES,
     NAME,
     PRINCIPALS,
@@ -51,7 +52,7 @@ from rag_assets.core.metadata.fields import Field as MetadataField
 EVERYONE = "*"
 """The principal that everyone is."""
 
-RESERVED = {*(one.name for one in BUILT_IN), PRINCIPALS.name, "document_id", "title"}
+RESERVED = {*(one.name for one in BUILT_IN), PRINCIPALS.name, "document_id", "title", *KEYWORDS}
 
 
 class Kind(StrEnum):
@@ -169,7 +170,10 @@ class MetadataRules(_Closed):
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:
         if taken := RESERVED.intersection(self.fields):
-            raise ValueError(f"{', '.join(sorted(taken))}: every document has these fields already")
+            raise ValueError(
+                f"{', '.join(sorted(taken))}: these names are taken, by fields that every document"
+                " has or words of filters"
+            )
         return self
 
     @cached_property

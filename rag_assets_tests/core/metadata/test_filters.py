@@ -90,14 +90,18 @@ def test_a_text_is_read_as_it_is_meant(text: str, written: Filter) -> None:
     assert repr(parse(text)) == repr(written)
 
 
+def test_a_text_in_single_quotes_is_taken_as_it_is() -> None:
+    assert parse("""a == 'b "c" \\d'""") == (F.a == 'b "c" \\d')
+
+
 @pytest.mark.parametrize(
     ("text", "place", "expected"),
     [
         ("", "character 1, at its end", "a field"),
         ("department", "character 11, at its end", "an operator: ==, !="),
         ("department = 1", "character 12, before '= 1'", "an operator"),
-        ("department == legal", "character 15, before 'legal'", "a string in double quotes"),
-        ("department == 'legal'", "character 15", "a string in double quotes"),
+        ("department == legal", "character 15, before 'legal'", "a string in quotes"),
+        ("department == 'legal", "character 15", "a string in quotes"),
         ('department == "legal', "character 15", "a value"),
         ("year == null", "character 9", "a value"),
         ("year == NaN", "character 9", "a value"),

@@ -124,7 +124,7 @@ def test_no_attribute_shows_a_document_to_anybody_it_does_not_name(raw: dict[str
     ("document", "message"),
     [
         ({"field": {}}, "field"),
-        ({"fields": {"size": {"type": "integer"}}}, "size: every document has"),
+        ({"fields": {"size": {"type": "integer"}}}, "size: these names are taken"),
         ({"fields": {"Year": {"type": "integer"}}}, "Year"),
         ({"fields": {"year": {"type": "number"}}}, "type"),
         ({"fields": {"year": {"type": "integer", "default": "x"}}}, "is not an integer"),
