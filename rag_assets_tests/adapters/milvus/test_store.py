@@ -131,7 +131,6 @@ def test_a_collection_is_described_with_its_properties(store: MilvusStore, name:
         ({"dimension": 8}, "field vector is FLOAT_VECTOR(4), not FLOAT_VECTOR(8)"),
         ({"properties": {"signature": "x"}}, "property signature is sha256:ab12, not x"),
         ({"properties": {"extra": "x"}}, "property extra is None, not x"),
-        ({"index": IndexSpec(metric=Metric.IP)}, "index metric_type is COSINE, not IP"),
     ],
 )
 def test_another_collection_of_the_same_name_is_refused(
@@ -141,6 +140,17 @@ def test_another_collection_of_the_same_name_is_refused(
     with pytest.raises(VectorStoreError) as caught:
         store.create(name, **desired)
     assert message in str(caught.value)
+
+
+def test_another_index_is_told_and_the_collection_used_as_it_is(
+    store: MilvusStore, name: str
+) -> None:
+    index = IndexSpec(metric=Metric.IP)
+
+    store.create(name, dimension=DIMENSION, properties=PROPERTIES, index=index)
+
+    assert store.outdated(name, index) == "metric_type is COSINE, not IP"
+    assert store.outdated(name, IndexSpec()) == ""
 
 
 def test_two_who_create_a_collection_at_once_both_get_it(store: MilvusStore) -> None:
@@ -351,7 +361,7 @@ def test_a_collection_of_an_earlier_release_is_written_and_searched_as_it_is(
     [hit] = store.search(old, np.ones(DIMENSION), 2, consistency="Strong")
 
     assert "last_page" not in store.field_types(old)
-    assert "the field language is missing" in store.outdated(old)
+    assert "the field language is missing" in store.outdated(old, IndexSpec())
     assert (hit.page, hit.last_page, hit.metadata) == (3, 3, {})
     store.drop(old)
 
