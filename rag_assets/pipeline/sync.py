@@ -25,14 +25,13 @@ from rag_assets.core.errors import (
 from rag_assets.core.identity import digest
 from rag_assets.core.models.spec import Sparse
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import COLLECTION, content_version
+from rag_assets.core.tables import COLLECTION, FILLED, content_version
 from rag_assets.pipeline.collection import ModelCollection, compared, with_vectors
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 WRITE_ROWS = 1000  # rows written between checks that this run is still the writer
-FILLED = "filled"  # data version of a shard that was written but not yet read back
 NAMED_DOCUMENTS = 1000  # changed documents of a shard; with more, all of its rows are read
 MAX_PASSES = 4  # reads of the rows after which a sync that still finds differences fails
 
