@@ -29,7 +29,7 @@ from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.display import has_credentials
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
 from rag_assets.core.documents.removals import RemovalPolicy
-from rag_assets.core.identity import shard_keys
+from rag_assets.core.layout import Layout
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Life
@@ -166,6 +166,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
         memory = LakeMemory(memory_bytes) if memory_bytes else None
         lake = Lake(open_object_store(self.lake, _options(self.lake_options)), memory)
         lake.bind(source=self.source, shards=str(self.shards))
+        layout = lake.layout or Layout(self.shards, self.shards)
         return Index(
             lake=lake,
             connect=partial(
@@ -175,7 +176,8 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
             load=self._load,
             alias=self.alias,
             source=self.source,
-            shards=shard_keys(self.shards),
+            shards=layout.keys,
+            begun_with=layout.begun_with,
             replicas=self.replicas,
             micro_batch=self.micro_batch,
             vector_grace_seconds=self.vector_grace_seconds,

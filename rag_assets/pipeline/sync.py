@@ -130,10 +130,9 @@ def _sync_documents_once(
             f"The chunks of shard {shard} have changed since some of its documents were embedded"
             f" with {target.spec.key}: their newer texts are embedded next."
         )
-    store = target.index.store
-    actual = store.document_rows(target.name, shard, ids)
-    change = compared(rows, actual)
-    total = store.count(target.name, shard) - actual.height + rows.height
+    actual = target.actual_rows(shard, ids)
+    change = compared(rows, actual, shard)
+    total = target.index.store.count(target.name, shard) - actual.height + rows.height
     if not change.nothing_to_do:
         writer = Writer(target, shard, str(uuid4()), record)
         writer.claim(total)

@@ -123,14 +123,14 @@ def _facts(found: StoredObject | None) -> dict[str, Any] | None:
 
 def _refuse_other_values(held: Facts, facts: Facts) -> None:
     layout = layout_of(held)
-    for name in held.keys() - {BEGUN_WITH, UNSPLIT}:
+    for name, value in held.items():
         given = facts.get(name)
         doubled = name == SHARDS and layout is not None and layout.accepts(int(given or 0))
-        if given == held[name] or doubled:
+        if given == value or doubled or name in (BEGUN_WITH, UNSPLIT):
             continue
         remedy = " The number of shards can only be doubled: `rag-assets shards double`."
         raise ConfigurationError(
-            f"This lake was filled with {name} = {held[name]}, but the setting is now {given}."
+            f"This lake was filled with {name} = {value}, but the setting is now {given}."
             " Documents would be lost or mixed up: use another lake and another alias, or restore"
             f" the setting.{remedy if name == SHARDS else ''}"
         )

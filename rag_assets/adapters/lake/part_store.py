@@ -221,11 +221,11 @@ class PartStore:
         """
         if not head.parts:
             return {}
-        part = head.parts[0]
-        data = self._read(part.path)
-        if data is None:
-            raise PartMissingError(f"{part.path} does not exist in the lake.")
-        return schema_of(data, part.path)
+        path = head.parts[0].path
+        stored = self._objects.get(path)
+        if stored is None:
+            raise PartMissingError(f"{path} does not exist in the lake.")
+        return schema_of(stored.data, path)
 
     def paths(self, key: PartitionKey) -> list[str]:
         """Return the paths of all parts of a partition, and of those below it."""

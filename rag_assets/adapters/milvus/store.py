@@ -130,20 +130,20 @@ class MilvusStore(Collections):
         return pl.DataFrame(rows, schema=schema)
 
     def document_rows(
-        self, name: str, shard: str, ids: Collection[str] | None = None
+        self, name: str, shards: Sequence[str], ids: Collection[str] | None = None
     ) -> pl.DataFrame:
-        """Read key, digest and document of a shard's rows, with strong consistency.
+        """Read key, digest, document and shard of the rows of shards, with strong consistency.
 
         Args:
             name: The physical collection.
-            shard: The shard.
-            ids: Its documents whose rows to read, if not all.
+            shards: The shards.
+            ids: Their documents whose rows to read, if not all.
 
         Returns:
-            One row per chunk with `chunk_id`, `row_digest` and `document_id` (String).
+            One row per chunk with `chunk_id`, `row_digest`, `document_id` and `shard` (String).
         """
-        schema = dict.fromkeys(("chunk_id", "row_digest", "document_id"), pl.String)
-        here = equals("shard", shard)
+        schema = dict.fromkeys(("chunk_id", "row_digest", "document_id", "shard"), pl.String)
+        [here] = any_of("shard", shards)
         conditions = (
             [here]
             if ids is None
