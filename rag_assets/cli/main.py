@@ -13,6 +13,7 @@ import click
 from rag_assets.cli.cost import cost
 from rag_assets.cli.models import models
 from rag_assets.cli.settings import settings
+from rag_assets.cli.shards import shards
 from rag_assets.cli.sources import sources
 from rag_assets.cli.status import status
 from rag_assets.cli.terminal import SafeConsole, echo
@@ -51,7 +52,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, settings):
+for command in (status, cost, models, sources, shards, settings):
     main.add_command(command)
 
 

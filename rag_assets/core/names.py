@@ -34,6 +34,7 @@ class Job:
     RUN_CHECKS: Final = "run_checks"
     EVALUATE_LIVE: Final = "evaluate_live"
     COMPACT: Final = "compact"
+    DOUBLE_SHARDS: Final = "double_shards"
     REPORT: Final = "report"
 
     REGISTER_MODEL: Final = "register_model"
@@ -55,6 +56,7 @@ class Op:
     CANCEL: Final = "cancel"
     RETIRE: Final = "retire"
     ACCEPT: Final = "accept"
+    DOUBLE: Final = "double"
     STREAM: Final = "stream_changes"
 
 
@@ -62,6 +64,7 @@ class Check:
     """Asset checks."""
 
     REMOVALS: Final = "removals"
+    SHARDS_OUTGROWN: Final = "shards_outgrown"
     QUARANTINE: Final = "quarantine"
     TEXT: Final = "text"
     CHUNK_BOUNDS: Final = "chunk_bounds"

@@ -77,7 +77,9 @@ def begin_doubling(lake: Lake, shards: int) -> bool:
 
 
 def split_shards(index: Index, targets: Sequence[ModelCollection]) -> Iterator[Half]:
-    """Split every shard in two, and record that it is done if all could be; yields each half.
+    """Split every shard in two, and record that it is done; yields each half.
+
+    Partitions that cannot be read are left: they are split when they can be opened.
 
     Args:
         index: The index, opened after the doubling.
@@ -91,15 +93,12 @@ def split_shards(index: Index, targets: Sequence[ModelCollection]) -> Iterator[H
     keys: list[tuple[str, ...]] = [(asset,) for asset in DOCUMENT_TABLES]
     keys += [(asset, model) for asset in OF_MODELS for model in sorted(models[asset])]
     written = [target for target in targets if target.exists and not target.filling]
-    progress, problems = Progress(logger, "split", half, "shards"), 0
+    progress = Progress(logger, "split", half, "shards")
     for pair in zip(index.shards[:half], index.shards[half:], strict=True):
         for shard in pair:
-            done = _half(index, shard, keys, written)
-            problems += bool(done.problem)
-            yield done
+            yield _half(index, shard, keys, written)
         progress.add(1)
-    if not problems:
-        index.lake.finish_doubling()
+    index.lake.finish_doubling()
 
 
 def _half(

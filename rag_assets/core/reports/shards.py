@@ -3,9 +3,12 @@
 What belongs here: judging counts. What does not: counting (`pipeline/doubling.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+
+ROWS_PER_SECOND = 1_000  # split in the lake and written to Milvus; docs/scaling.md says what of
+SHARD_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,34 @@ class Distribution:
             f" RAG_ASSETS_MAX_SHARD_DOCUMENTS ({limit:,}): double them with"
             " `rag-assets shards double`."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class DoublingPreview:
+    """What doubling the shards would do.
+
+    Attributes:
+        now: How documents are distributed now.
+        rows: Collection → number of its rows.
+        unfinished: Whether this is about finishing a doubling that has begun.
+    """
+
+    now: Distribution
+    rows: Mapping[str, int]
+    unfinished: bool = False
+
+    @property
+    def shards(self) -> int:
+        """The number of shards there will be."""
+        return len(self.now.documents) * (1 if self.unfinished else 2)
+
+    @property
+    def rewritten(self) -> Mapping[str, int]:
+        """Collection → about how many of its rows are written again, without being embedded."""
+        return {name: rows // 2 for name, rows in self.rows.items()}
+
+    @property
+    def seconds(self) -> float:
+        """About how long it takes."""
+        rewriting = sum(self.rewritten.values()) / ROWS_PER_SECOND
+        return self.shards * SHARD_SECONDS + rewriting

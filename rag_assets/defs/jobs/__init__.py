@@ -5,7 +5,7 @@ What belongs here: jobs and their ops. What does not: when they run (`schedules.
 
 from typing import Any
 
-from rag_assets.defs.jobs import ingestion, models, upkeep
+from rag_assets.defs.jobs import ingestion, models, shards, upkeep
 
 ALL: list[Any] = [
     ingestion.ingest_documents,
@@ -17,6 +17,7 @@ ALL: list[Any] = [
     upkeep.evaluate_live,
     upkeep.report,
     upkeep.compact,
+    shards.double_shards,
     models.register_model,
     models.preview_build,
     models.build_model,

@@ -25,6 +25,7 @@ from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.stream import Patience
 from rag_assets.defs.checks.listing import removals_result as removals
 from rag_assets.defs.jobs.ingestion import ingest_documents
+from rag_assets.defs.jobs.shards import double_shards
 from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
@@ -69,7 +70,7 @@ def source_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefi
 
     @dg.sensor(
         name=Sensor.SOURCE,
-        jobs=[ingest_documents, stream],
+        jobs=[ingest_documents, stream, double_shards],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds new, changed and deleted documents in the source and requests runs over"
@@ -89,9 +90,11 @@ def source_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefi
         state = listing.go_on(listing.take_notifications(_state(context.cursor)))
         names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
         metas = tick.read_metas(lake, names, known)
+        stale = stale_documents(metas, shards, parser.version, chunker.version, time.time())
+        tick.finish_doubling(lake)
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
-            stale_documents(metas, shards, parser.version, chunker.version, time.time()),
+            tick.of_layout(stale, opened),
             shards,
             stream_changes=settings.stream_documents,
             unit="documents",
