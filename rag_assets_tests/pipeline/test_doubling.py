@@ -103,11 +103,13 @@ def test_two_doublings_in_a_row(filled: Pipeline) -> None:
 
 def test_a_doubling_that_is_done_is_not_done_again(filled: Pipeline) -> None:
     doubled(filled, 4)
-    written = filled.lake_objects() if hasattr(filled, "lake_objects") else None
+    filled.bind(2)
 
-    assert not begin_doubling(filled.lake, 4)
-    assert finished(filled) == 0
-    assert written is None or filled.lake_objects() == written
+    with crash_at(filled, -1) as writes:
+        assert not begin_doubling(filled.lake, 4)
+        assert finished(filled) == 0
+
+    assert writes() == 0
 
 
 def test_shards_can_only_be_doubled_and_one_doubling_at_a_time(filled: Pipeline) -> None:

@@ -145,7 +145,7 @@ class Splits:
             source = PartitionKey(asset, key.parts[-1])
             self.settle(source)
             now = self.heads.read(source.path, DOCUMENT_TABLES[asset].schema)
-            if now.meta and now.since(upstream[asset]) == frozenset():
+            if now.meta and now.head and now.head.is_like(upstream[asset]):
                 upstream[asset] = now.meta.as_input()
         return upstream
 

@@ -5,7 +5,7 @@ What belongs here: jobs and their ops. What does not: when they run (`schedules.
 
 from typing import Any
 
-from rag_assets.defs.jobs import ingestion, models, shards, upkeep
+from rag_assets.defs.jobs import ingestion, models, upkeep
 
 ALL: list[Any] = [
     ingestion.ingest_documents,
@@ -17,7 +17,6 @@ ALL: list[Any] = [
     upkeep.evaluate_live,
     upkeep.report,
     upkeep.compact,
-    shards.double_shards,
     models.register_model,
     models.preview_build,
     models.build_model,
@@ -28,4 +27,4 @@ ALL: list[Any] = [
     models.restore_alias,
     models.retire_model,
 ]
-"""All jobs but `stream`, which is created with its resources."""
+"""All jobs but `stream` and `double_shards`, which are created with their resources."""

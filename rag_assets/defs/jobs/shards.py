@@ -4,7 +4,8 @@ What belongs here: what the run reports to Dagster. What does not: the work
 (`pipeline/doubling.py`), and the command that starts it (`cli/shards.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -85,14 +86,22 @@ def _code(context: dg.OpExecutionContext, key: PartitionKey, meta: Meta) -> str:
     return meta.code_version if key.asset == Asset.CHUNKS else context.run_id
 
 
-@dg.job(
-    name=Job.DOUBLE_SHARDS,
-    hooks={note_failure},
-    tags={Tag.WRITES: "shards"},
-    description="Split every shard in two, in the lake and in Milvus, without parsing or embedding"
-    " anything. Queries and edits go on. What was interrupted, the source sensor has finished."
-    " `rag-assets shards double` shows a preview first.",
-)
-def double_shards() -> None:
-    """Double the shards."""
-    double()
+def double_shards_job(
+    resources: Mapping[str, dg.ConfigurableResource[Any]],
+) -> dg.JobDefinition:
+    """Return the job with its resource, which it is bound to here as the job `stream` is."""
+
+    @dg.job(
+        name=Job.DOUBLE_SHARDS,
+        hooks={note_failure},
+        tags={Tag.WRITES: "shards"},
+        resource_defs={"index": resources["index"]},
+        description="Split every shard in two, in the lake and in Milvus, without parsing or"
+        " embedding anything. Queries and edits go on. What was interrupted, the source sensor has"
+        " finished. `rag-assets shards double` shows a preview first.",
+    )
+    def double_shards() -> None:
+        """Double the shards."""
+        double()
+
+    return double_shards

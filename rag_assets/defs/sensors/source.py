@@ -25,7 +25,6 @@ from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.stream import Patience
 from rag_assets.defs.checks.listing import removals_result as removals
 from rag_assets.defs.jobs.ingestion import ingest_documents
-from rag_assets.defs.jobs.shards import double_shards
 from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
@@ -63,14 +62,16 @@ class ListingState:
     progress: Progress = field(default_factory=Progress)
 
 
-def source_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefinition:
+def source_sensor(
+    settings: Settings, stream: dg.JobDefinition, doubling: dg.JobDefinition
+) -> dg.SensorDefinition:
     """Return the sensor; it is running by default, and its interval is a setting."""
     known: KnownMetas = {}  # partition metadata, kept from tick to tick
     patience = Patience()
 
     @dg.sensor(
         name=Sensor.SOURCE,
-        jobs=[ingest_documents, stream, double_shards],
+        jobs=[ingest_documents, stream, doubling],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds new, changed and deleted documents in the source and requests runs over"
