@@ -171,8 +171,8 @@ class Tick:
     def of_layout(self, stale: Sequence[StaleShard], index: Index) -> Sequence[StaleShard]:
         """Return the stale shards that runs may be requested over, after a doubling of the shards.
 
-        While it goes on, what is stale as a whole is left to it. What the code location does not
-        know of yet waits until it is loaded again.
+        While it goes on, all but edits is left to it. What the code location does not know of yet
+        waits until it is loaded again.
         """
         known, unsplit = self.settings.shards, index.lake.unsplit
         messages = [f"The job {Job.DOUBLE_SHARDS} is splitting the shards."] if unsplit else []
@@ -182,9 +182,8 @@ class Tick:
                 f" it had {known}: reload the code location. The others wait."
             )
         self.messages.extend(message for message in messages if message not in self.messages)
-        ready = [
-            shard for shard in stale if shard.position < known and not (unsplit and shard.whole)
-        ]
+        edited = [s for s in stale if not unsplit or (s.edits and not s.whole)]
+        ready = [shard for shard in edited if shard.position < known]
         if len(ready) < len(stale):
             self.behind.append("the shards")
         return ready
