@@ -2,13 +2,15 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rag_assets.adapters.lake.lake import PartitionKey
-from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.errors import ConfigurationError, ReshardedError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.tables import DOCUMENT_TABLES
 from rag_assets.pipeline.audit import damages
@@ -16,6 +18,8 @@ from rag_assets.pipeline.doubling import begin_doubling, read_distribution, spli
 from rag_assets.pipeline.staleness import ROWS_COMPARED, read_metas, stale_documents, stale_rows
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline
+from rag_assets_tests.support.streaming import feed_of, streaming
+from rag_assets_tests.support.waiting import awaited
 
 NOTHING = {
     "parsing.parsed": 0,
@@ -169,3 +173,109 @@ def test_a_doubling_killed_at_any_write_is_completed(filled: Pipeline, part: int
         boundary += 3
     assert len(filled.embedder.embedded) == embedded
     assert_doubled(filled, shards)
+
+
+def edit(pipeline: Pipeline, round_: int) -> None:
+    """Add, change and delete documents, of shards old and new."""
+    for number in range(3):
+        pipeline.write(f"new {round_} {number}.md", document(f"new {round_} {number}"))
+    pipeline.write(f"{3 + round_}.md", document(f"edit {round_}"))
+    pipeline.remove(f"{7 + round_}.md")
+
+
+def test_edits_while_it_runs_come_through(filled: Pipeline) -> None:
+    begin_doubling(filled.lake, 4)
+    filled.bind(2)
+    halves = split_shards(filled.index, [filled.target()])
+
+    for round_ in range(4):
+        edit(filled, round_)
+        filled.run()
+        assert filled.indexed() == filled.expected()
+        next(halves)
+    assert list(halves) == []
+
+    filled.run()
+    assert_doubled(filled, 4)
+
+
+def test_edits_come_through_a_stream_while_it_runs(filled: Pipeline) -> None:
+    begin_doubling(filled.lake, 4)
+    filled.bind(2)
+    with streaming(filled, feed=feed_of(filled)):
+        for round_, _ in enumerate(split_shards(filled.index, [filled.target()])):
+            edit(filled, round_)
+        awaited(lambda: filled.indexed() == filled.expected(), "the index to be in sync")
+
+    filled.run()
+    assert_doubled(filled, 4)
+
+
+def test_a_process_that_began_before_cannot_list_parse_or_write(filled: Pipeline) -> None:
+    old = replace(filled)
+    doubled(filled, 4)
+    filled.write("3.md", document("edited"))
+    filled.run()
+
+    for work in (old.list_all, old.parse_and_chunk_all, old.embed_all, old.sync_all):
+        with pytest.raises(ReshardedError, match="start it again"):
+            work()
+
+    assert_doubled(filled, 4)
+
+
+def test_a_document_that_vanishes_between_split_and_sync_leaves_no_orphan(
+    filled: Pipeline,
+) -> None:
+    begin_doubling(filled.lake, 4)
+    filled.bind(2)
+    moving = [i for i in filled.indexed() if shard_of(i, filled.shards) in filled.shards[2:]]
+    filled.remove(moving[0])
+    filled.list_all()
+    filled.parse_and_chunk_all()
+    filled.embed_all()
+
+    assert finished(filled) > 0
+
+    assert_doubled(filled, 4)
+
+
+def test_queries_find_every_document_at_every_moment(
+    filled: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = filled.indexed()
+    moments = 0
+
+    def looking(effect: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            nonlocal moments
+            result = effect(*args, **kwargs)
+            assert filled.indexed() == before
+            moments += 1
+            return result
+
+        return step
+
+    for name in ("upsert", "delete"):
+        monkeypatch.setattr(filled.store, name, looking(getattr(filled.store, name)))
+    begin_doubling(filled.lake, 4)
+    finished(filled)
+
+    assert moments > 0
+
+
+def test_a_doubling_killed_on_the_full_engine_is_completed_milvus_full(
+    tmp_path: Path, milvus_full: str
+) -> None:
+    with Pipeline.create(tmp_path, milvus_full) as pipeline:
+        pipeline.bind(2)
+        pipeline.fill(12)
+        pipeline.promote()
+        begin_doubling(pipeline.lake, 4)
+        pipeline.bind(2)
+        for boundary in (5, 40, 44, 48):
+            with suppress(CrashError), crash_at(pipeline, boundary):
+                finished(pipeline)
+            assert pipeline.indexed() == pipeline.expected()
+        finished(pipeline)
+        assert_doubled(pipeline, 4)

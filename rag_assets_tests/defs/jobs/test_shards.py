@@ -19,6 +19,8 @@ __all__ = ["filled", "fillings"]
 DOUBLED = shard_keys(6)
 MOVING = next(f"{n}.md" for n in range(99) if shard_of(f"{n}.md", DOUBLED) in DOUBLED[3:])
 
+STAYING = next(f"{n}.md" for n in range(99) if shard_of(f"{n}.md", DOUBLED) in DOUBLED[:3])
+
 
 def double(filled: Platform, shards: int = 6) -> dg.ExecuteInProcessResult:
     return launch(
@@ -116,8 +118,10 @@ def test_it_is_not_requested_again_while_it_runs(filled: Platform) -> None:
 
 
 def test_edits_go_on_meanwhile(filled: Platform) -> None:
+    filled.put(STAYING)
+    filled.settle()
     begin()
-    filled.put("a.md", b"# Edited\n\nWhile the shards are split.\n")
+    filled.put(STAYING, b"# Edited\n\nWhile the shards are split.\n")
     source = filled.sensor(Sensor.SOURCE)
 
     requested = source.tick()
