@@ -320,3 +320,21 @@ def test_what_a_lake_began_with_and_has_are_accepted_and_nothing_else(store: Mem
     for other in (3, 1, 4 * BEGUN):
         with pytest.raises(ConfigurationError, match="shards double"):
             lake_of(store, other)
+
+
+@pytest.mark.parametrize("damaged", ["chunks/s001.parquet", "parts/chunks/s001/"])
+def test_a_damaged_partition_is_set_aside_and_so_are_its_halves(
+    store: MemoryStore, damaged: str
+) -> None:
+    [path] = [path for path in store.objects if path.startswith(damaged)]
+    store.objects[path] = (b"garbage", "garbage")
+
+    lake = doubled(store)
+    visit(lake)
+
+    table = DOCUMENT_TABLES["chunks"]
+    for shard in ("s001", "s003"):
+        assert lake.read(PartitionKey("chunks", shard), table.schema).meta is None
+    for shard in ("s000", "s002"):
+        assert lake.read(PartitionKey("chunks", shard), table.schema).meta
+    assert lake.meta(PartitionKey("embeddings", "model", "s003"))
