@@ -7,8 +7,9 @@ import dagster as dg
 
 from rag_assets.defs import assets, checks, jobs, sensors
 from rag_assets.defs.catalog import Catalog
+from rag_assets.defs.jobs.shards import double_shards_job
 from rag_assets.defs.jobs.stream import stream_job
-from rag_assets.defs.resources import ChunkerResource, build_resources, resolved
+from rag_assets.defs.resources import ChunkerResource, at_present, build_resources, resolved
 from rag_assets.defs.schedules import schedules
 from rag_assets.instance.launchers.heartbeat import executor
 from rag_assets.settings import load_settings
@@ -16,16 +17,16 @@ from rag_assets.settings import load_settings
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """Return all definitions; reads the environment and the tokenizer's file."""
-    settings = load_settings()
-    catalog = Catalog(settings, resolved(settings, ChunkerResource).version)
+    """Return all definitions; reads the environment, the tokenizer's file and the lake's layout."""
+    settings, layout = at_present(load_settings())
+    catalog = Catalog(settings, resolved(settings, ChunkerResource).version, layout.keys)
     resources = build_resources(settings)
-    stream = stream_job(resources)
+    stream, doubling = stream_job(resources), double_shards_job(resources)
     return dg.Definitions(
         assets=catalog.configured(assets.ALL),
         asset_checks=checks.ALL,
-        jobs=[*jobs.ALL, stream],
-        sensors=sensors.configured(settings, stream),
+        jobs=[*jobs.ALL, stream, doubling],
+        sensors=sensors.configured(settings, stream, doubling),
         schedules=schedules(settings),
         resources=resources,
         executor=executor,

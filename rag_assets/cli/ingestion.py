@@ -16,11 +16,11 @@ from rag_assets.core.costs import CostReport
 from rag_assets.core.documents.removals import Doubt, missing_by_folder
 from rag_assets.core.erasure import Looked, Traces
 from rag_assets.core.errors import ErasureError, PromotionRefusedError
-from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.estimate import Preview
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset, Job, Tag
 from rag_assets.core.reports.report import ModelStatus, Report
+from rag_assets.core.reports.shards import DoublingPreview
 from rag_assets.definitions import definitions
 from rag_assets.defs.metadata import GATE_TABLE
 from rag_assets.defs.resources import (
@@ -32,6 +32,7 @@ from rag_assets.defs.resources import (
     PrivacyResource,
     RetriesResource,
     SourceResource,
+    at_present,
     resolved,
 )
 from rag_assets.instance.costs import measured
@@ -43,8 +44,9 @@ from rag_assets.instance.report import Reporter
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.models.live import read_live
 from rag_assets.models.promotion import Promotion
-from rag_assets.models.registry import ModelRegistry, read_records
+from rag_assets.models.registry import ModelRegistry, maintained_collections, read_records
 from rag_assets.models.status import read_statuses
+from rag_assets.pipeline.doubling import read_distribution
 from rag_assets.pipeline.doubt import read_doubt
 from rag_assets.pipeline.erasure import Erasure
 from rag_assets.pipeline.erasure_records import request
@@ -63,11 +65,12 @@ def ingest(settings: Settings) -> Metrics:
     Returns:
         Asset → metric → sum over the asset's partitions.
     """
-    model, shards = settings.model, shard_keys(settings.shards)
+    model = settings.model
     with dg.DagsterInstance.get() as instance:
         with open_lifecycle(instance, settings) as life:
             life.register(model)
             life.build(model, concurrent=True)
+            shards = life.index.shards
         metrics = run_job(Job.INGEST_DOCUMENTS, shards)
         rows = [str(model_shard_key(model, shard)) for shard in shards]
         metrics |= run_job(Job.INDEX_CHUNKS, rows)
@@ -193,6 +196,7 @@ def report(settings: Settings) -> Report:
 
 def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
     """Return the state of ingestion, on an open instance."""
+    settings, _ = at_present(settings)
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
     parser = resolved(settings, ParserResource)
     with resolved(settings, IndexResource).open() as index:
@@ -244,9 +248,21 @@ def erase(settings: Settings, document_ids: frozenset[str]) -> dict[str, Any]:
 
 def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:
     """Evaluate the cost model with this instance's measurements; `given` overrides them."""
+    settings, _ = at_present(settings)
     inputs = replace(resolved(settings, CostsResource).inputs(), given=given)
     with dg.DagsterInstance.get() as instance:
         return inputs.evaluate(measured(instance, resolved(settings, IndexResource).open()))
+
+
+def doubling_preview(settings: Settings) -> DoublingPreview:
+    """Return what doubling the shards would do."""
+    with resolved(settings, IndexResource).open() as index:
+        written = [target for target in maintained_collections(index) if target.exists]
+        return DoublingPreview(
+            read_distribution(index),
+            {target.name: index.store.count(target.name) for target in written},
+            unfinished=index.lake.unsplit,
+        )
 
 
 def preview(settings: Settings, model: str, tokens_per_second: float) -> Preview:

@@ -14,6 +14,7 @@ from rag_assets.cli.cost import cost
 from rag_assets.cli.erase import erase
 from rag_assets.cli.models import models
 from rag_assets.cli.settings import settings
+from rag_assets.cli.shards import shards
 from rag_assets.cli.sources import sources
 from rag_assets.cli.status import status
 from rag_assets.cli.terminal import SafeConsole, echo, valid_text
@@ -41,7 +42,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, erase, settings):
+for command in (status, cost, models, sources, shards, erase, settings):
     main.add_command(command)
 
 

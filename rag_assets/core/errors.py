@@ -11,6 +11,7 @@
     │       └── DocumentTooLargeError   it is larger than the limit, which only reading it showed
     ├── LakeError                 a lake object cannot be read or written
     │   ├── LakeCorruptionError      an object's bytes are damaged; a partition is rebuilt
+    │   ├── ReshardedError           the lake has more shards by now than this process knows of
     │   ├── StaleInputError          an input is missing or out of date
     │   │   └── SupersededInputError    an input has changed since; a run for it will follow
     │   └── CommitConflictError      another writer committed first: read again and retry
@@ -99,6 +100,10 @@ class LakeCorruptionError(LakeError):
 
 class LakeUnavailableError(LakeError, UnavailableError):
     """The lake's store does not respond."""
+
+
+class ReshardedError(LakeError):
+    """The lake's shards have been doubled since this process began; a new one can go on."""
 
 
 class StaleInputError(LakeError):

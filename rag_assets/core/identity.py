@@ -23,16 +23,30 @@ def digest(*parts: str | bytes) -> str:
     return blake2b(b"".join(framed), digest_size=DIGEST_BYTES).hexdigest()
 
 
-def shard_keys(count: int) -> list[str]:
-    """Return the partition keys of the shards in order: `s000`, `s001` and so on."""
-    width = max(3, len(str(count - 1)))
+def shard_keys(count: int, begun_with: int | None = None) -> list[str]:
+    """Return the partition keys of the shards in order: `s000`, `s001` and so on.
+
+    Args:
+        count: Their number.
+        begun_with: The number before it was doubled for the first time, which decides on the width
+            of all keys: none changes when there are more.
+    """
+    width = max(3, len(str((begun_with or count) - 1)))
     return [f"s{number:0{width}d}" for number in range(count)]
+
+
+def shard_number(document_id: str, count: int) -> int:
+    """Return the number of a document's shard, from 0.
+
+    With twice as many shards, the documents of shard n are in n and n + count, and nowhere else.
+    """
+    number = int.from_bytes(blake2b(document_id.encode(), digest_size=8).digest(), "big")
+    return number % count
 
 
 def shard_of(document_id: str, keys: Sequence[str]) -> str:
     """Return the shard that a document belongs to, whichever lane processes it."""
-    number = int.from_bytes(blake2b(document_id.encode(), digest_size=8).digest(), "big")
-    return keys[number % len(keys)]
+    return keys[shard_number(document_id, len(keys))]
 
 
 def text_digest(text: str) -> str:

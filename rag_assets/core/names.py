@@ -35,6 +35,7 @@ class Job:
     RUN_CHECKS: Final = "run_checks"
     EVALUATE_LIVE: Final = "evaluate_live"
     COMPACT: Final = "compact"
+    DOUBLE_SHARDS: Final = "double_shards"
     REPORT: Final = "report"
     ERASE_DOCUMENTS: Final = "erase_documents"
 
@@ -59,6 +60,7 @@ class Op:
     CANCEL: Final = "cancel"
     RETIRE: Final = "retire"
     ACCEPT: Final = "accept"
+    DOUBLE: Final = "double"
     STREAM: Final = "stream_changes"
 
 
@@ -66,6 +68,7 @@ class Check:
     """Asset checks."""
 
     REMOVALS: Final = "removals"
+    SHARDS_OUTGROWN: Final = "shards_outgrown"
     QUARANTINE: Final = "quarantine"
     TEXT: Final = "text"
     METADATA: Final = "metadata"

@@ -118,6 +118,9 @@ COLLECTION: Schema = {
     "followed_since": pl.Datetime("us", "UTC"),  # when the shard was first in sync
 }
 
+FILLED = "filled"
+"""Data version of a shard in `collection` that was written but not yet read back."""
+
 MODELS: Schema = {
     "key": pl.String(),
     "signature": pl.String(),  # of the spec it was registered with
@@ -211,15 +214,19 @@ DOCUMENT_TABLES = {
 
 def embeddings_table(spec: ModelSpec) -> Table:
     """Return the table of `embeddings` for a model: a vector for each text of each document."""
-    schema = {"document_id": pl.String()} | vectors_schema(spec)
-    return Table(schema, ("document_id", "text_digest"), lookup="text_digest")
+    return table_of_vectors({"document_id": pl.String()} | vectors_schema(spec))
 
 
 def unused_vectors_table(spec: ModelSpec) -> Table:
     """Return the table of the vectors of a model whose texts their document has no more."""
     schema = embeddings_table(spec).schema | {"unused_since": pl.Datetime("us", "UTC")}
-    version = ("document_id", "text_digest", "unused_since")
-    return Table(schema, version, lookup="text_digest")
+    return table_of_vectors(schema)
+
+
+def table_of_vectors(schema: Schema) -> Table:
+    """Return the table of vectors with these columns, in use or not."""
+    version = [name for name in ("document_id", "text_digest", "unused_since") if name in schema]
+    return Table(schema, tuple(version), lookup="text_digest")
 
 
 def empty(schema: Schema) -> pl.DataFrame:

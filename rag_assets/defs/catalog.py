@@ -39,10 +39,17 @@ COLUMNS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Configures assets by the settings; the chunker's version includes its limits."""
+    """Configures assets by the settings.
+
+    Attributes:
+        settings: The settings.
+        chunker_version: Version of the chunker, which includes its limits.
+        shards: All shards, in order.
+    """
 
     settings: Settings
     chunker_version: str
+    shards: Sequence[str]
 
     def configured(self, assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         """Return assets with their partitions, backfill policies and presentation."""
@@ -79,7 +86,7 @@ class Catalog:
             warn, fail = settings.fresh_within
             policy = dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=warn)
             presented = presented.replace_attributes(freshness_policy=policy)
-        return presented.replace_attributes(partitions_def=partitions_of(name, settings.shards))
+        return presented.replace_attributes(partitions_def=partitions_of(name, self.shards))
 
     def _metadata(self, name: str, parents: Sequence[str]) -> dict[str, Any]:
         milvus = without_credentials(self.settings.milvus_uri)

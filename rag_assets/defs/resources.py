@@ -6,6 +6,7 @@ variable. What does not: the objects opened (`pipeline/index.py`, `adapters/`).
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.lake.lake import Lake, LakeMemory
+from rag_assets.adapters.lake.manifest import read_layout
 from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
@@ -29,7 +31,8 @@ from rag_assets.adapters.yaml_files import find_model_spec, read_metadata_rules
 from rag_assets.core.display import has_credentials
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
 from rag_assets.core.documents.removals import RemovalPolicy
-from rag_assets.core.identity import shard_keys
+from rag_assets.core.errors import RagAssetsError
+from rag_assets.core.layout import Layout
 from rag_assets.core.metadata.rules import Kind
 from rag_assets.core.models.spec import ModelSpec, original_key
 from rag_assets.core.scheduling.retries import RetryPolicy
@@ -41,6 +44,12 @@ from rag_assets.pipeline.document_parser import DocumentParser, parsed_version
 from rag_assets.pipeline.index import Index
 from rag_assets.settings import Settings, is_secret, variable
 
+logger = logging.getLogger(__name__)
+
+QUICKLY = {
+    "config_kwargs": {"connect_timeout": 5, "read_timeout": 5, "retries": {"max_attempts": 1}}
+}
+"""Options of an S3 lake while definitions are loaded, which must not wait for it."""
 MODELS_IN_MEMORY = 4  # of one process: the live one, a candidate, the previous one, and a spare
 
 Resource = TypeVar("Resource", bound=dg.ConfigurableResource[Any])
@@ -182,6 +191,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
         lake = Lake(open_object_store(self.lake, _options(self.lake_options)), memory)
         lake.bind(source=self.source, shards=str(self.shards))
         rules = read_metadata_rules(self.metadata_file)
+        layout = lake.layout or Layout(self.shards, self.shards)
         return Index(
             lake=lake,
             connect=partial(
@@ -195,13 +205,28 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
             load=self._load,
             alias=self.alias,
             source=self.source,
-            shards=shard_keys(self.shards),
+            shards=layout.keys,
+            begun_with=layout.begun_with,
             replicas=self.replicas,
             micro_batch=self.micro_batch,
             vector_grace_seconds=self.vector_grace_seconds,
             open_import_files=self._import_files,
             rules=rules,
         )
+
+    def layout(self) -> Layout:
+        """Return the shards that the lake has; those of the settings if it is new or unreachable.
+
+        Raises nothing: definitions are loaded while the lake is down too.
+        """
+        configured = Layout(self.shards, self.shards)
+        try:
+            options = {**QUICKLY, **_options(self.lake_options)}
+            found = read_layout(open_object_store(self.lake, options))
+        except RagAssetsError as error:
+            logger.warning("The number of shards is taken from RAG_ASSETS_SHARDS. %s", error)
+            return configured
+        return found if found and found.accepts(self.shards) else configured
 
     def _load(self, spec: ModelSpec) -> Embedder:
         return _embedder(
@@ -247,6 +272,7 @@ class ThresholdsResource(dg.ConfigurableResource["ThresholdsResource"]):
     """Thresholds of the asset checks."""
 
     max_quarantine_rate: float
+    max_shard_documents: int
     min_text_characters: int
     max_lag_seconds: float
     min_retrieval_recall: float
@@ -351,6 +377,12 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
         if is_secret(Settings.model_fields[name]) or has_credentials(str(getattr(settings, name)))
     }
     return {name: _configured(settings, kind, variables) for name, kind in KINDS.items()}
+
+
+def at_present(settings: Settings) -> tuple[Settings, Layout]:
+    """Return the settings with the number of shards that the lake has by now, and its layout."""
+    layout = resolved(settings, IndexResource).layout()
+    return settings.model_copy(update={"shards": layout.shards}), layout
 
 
 def resolved(settings: Settings, kind: type[Resource]) -> Resource:

@@ -8,16 +8,15 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Asset, Partition
 
 
-def partitions_of(asset: str, shards: int) -> dg.PartitionsDefinition[str] | None:
+def partitions_of(asset: str, shards: Sequence[str]) -> dg.PartitionsDefinition[str] | None:
     """Return the partitions of an asset, in order of their shards; None if it has none.
 
     With both dimensions, the shards of one model are a contiguous range.
     """
-    by_shard = dg.StaticPartitionsDefinition(shard_keys(shards))
+    by_shard = dg.StaticPartitionsDefinition(shards)
     if asset in (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS):
         return by_shard
     if asset in (Asset.EMBEDDINGS, Asset.COLLECTION):

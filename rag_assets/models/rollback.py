@@ -80,7 +80,7 @@ _BEHIND = {"document_id": pl.String(), "modified_at": pl.Datetime("us", "UTC")}
 def _documents_behind(target: ModelCollection, shard: str) -> pl.DataFrame:
     """Return the documents whose chunks differ from the rows; a deleted one has no time."""
     chunks = target.index.lake.read(PartitionKey(Asset.CHUNKS, shard), CHUNKS).table
-    rows = target.index.store.document_rows(target.name, shard)
+    rows = target.actual_rows(shard)
     on = ["chunk_id", "row_digest"]
     missing = chunks.join(rows, on=on, how="anti").select(*_BEHIND)
     extra = rows.join(chunks, on=on, how="anti").select(

@@ -19,6 +19,7 @@ from rag_assets.core.errors import (
     StaleInputError,
     SupersededInputError,
 )
+from rag_assets.core.identity import shard_of
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.pipeline.index import Index
@@ -182,10 +183,29 @@ class ModelCollection:
         self, shard: str, rows: pl.DataFrame, ids: Collection[str] | None = None
     ) -> Diff:
         """Compare desired with actual rows of a shard in Milvus, of some documents or of all."""
+        layout = self.index.layout
+        if ids is None and layout.shards == layout.begun_with:
+            actual = self.index.store.shard_rows(self.name, shard)
+            return compared(rows, actual.with_columns(shard=pl.lit(shard)), shard)
+        return compared(rows, self.actual_rows(shard, ids), shard)
+
+    def actual_rows(
+        self, shard: str, ids: Collection[str] | None = None, *, principals: bool = False
+    ) -> pl.DataFrame:
+        """Read the rows in Milvus of a shard's documents, of some or of all.
+
+        After a doubling, they may still be there under the shard from which this one was split,
+        and that shard has rows of this one's documents.
+
+        Returns:
+            As `MilvusStore.document_rows`.
+        """
+        keys = self.index.shards
+        lineage = [keys[number] for number in self.index.layout.lineage(keys.index(shard))]
         store = self.index.store
-        if ids is None:
-            return compared(rows, store.shard_rows(self.name, shard))
-        return compared(rows, store.document_rows(self.name, shard, ids))
+        rows = store.document_rows(self.name, lineage, ids, principals=principals)
+        here = [i for i in rows["document_id"].unique() if shard_of(i, keys) == shard]
+        return rows.filter(pl.col("document_id").is_in(here))
 
     @property
     def _run(self) -> ModelRun:
@@ -193,10 +213,11 @@ class ModelCollection:
         return ModelRun(self.index, self.spec)
 
 
-def compared(rows: pl.DataFrame, actual: pl.DataFrame) -> Diff:
-    """Compare desired with actual rows, both with `chunk_id` and `row_digest`."""
-    desired, found = (table.select("chunk_id", "row_digest") for table in (rows, actual))
-    return diff(desired, found, key="chunk_id", same=["row_digest"])
+def compared(rows: pl.DataFrame, actual: pl.DataFrame, shard: str) -> Diff:
+    """Compare desired rows of a shard with actual ones, as `actual_rows` returns them."""
+    desired = rows.select("chunk_id", "row_digest", shard=pl.lit(shard))
+    found = actual.select("chunk_id", "row_digest", "shard")
+    return diff(desired, found, key="chunk_id", same=["row_digest", "shard"])
 
 
 def with_vectors(rows: pl.DataFrame, vectors: pl.DataFrame, shard: str) -> pl.DataFrame:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rag_assets.adapters.lake.lake import Lake, Meta
+from rag_assets.core.documents.metrics import quarantined
 from rag_assets.core.documents.outcomes import Outcomes, has_outcomes
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.documents.unreadable import as_seen
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES, Schema
-from rag_assets.pipeline.parsing import quarantined
 from rag_assets.pipeline.staleness import Metas, read_metas
 
 PARTITIONED = (

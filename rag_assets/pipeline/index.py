@@ -16,6 +16,7 @@ from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import StaleInputError
+from rag_assets.core.layout import Layout
 from rag_assets.core.metadata.rules import MetadataRules
 from rag_assets.core.models.spec import ModelSpec, collection_name
 from rag_assets.core.names import Asset
@@ -35,6 +36,7 @@ class Index:
         alias: The Milvus alias that names the live collection, and the prefix of collections.
         source: URL of the source; a collection belongs to one source.
         shards: All shards, in order.
+        begun_with: Their number before they were doubled for the first time; 0 if they never were.
         replicas: Number of in-memory replicas with which Milvus loads a collection.
         micro_batch: Number of texts embedded between checkpoints.
         vector_grace_seconds: How long vectors of texts that no chunk has any more are kept.
@@ -49,6 +51,7 @@ class Index:
     alias: str
     source: str
     shards: Sequence[str]
+    begun_with: int = 0
     replicas: int = 1
     micro_batch: int = 256
     vector_grace_seconds: float = 604_800
@@ -93,6 +96,11 @@ class Index:
     ) -> pl.DataFrame:
         """Read a shard's chunks, or those of some documents, in the state that was opened."""
         return self.lake.rows(PartitionKey(Asset.CHUNKS, shard), CHUNKS, opened, ids, columns)
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the shards."""
+        return Layout(len(self.shards), self.begun_with or len(self.shards))
 
     def collection_name(self, model: str) -> str:
         """Return the name of a model's collection."""

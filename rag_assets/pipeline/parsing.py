@@ -18,15 +18,13 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, PartitionKey
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.document import Outcome
+from rag_assets.core.documents.metrics import parsed_metrics, quarantined
 from rag_assets.core.documents.outcomes import Outcomes, has_outcomes, recounted
-from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.documents.unreadable import (
     RETRY_AT,
     UNREADABLE,
     as_listed,
-    as_seen,
     marked,
-    retry_metrics,
     with_last_readable,
 )
 from rag_assets.core.errors import StaleInputError
@@ -124,11 +122,6 @@ def _retry_once(lake: Lake, shard: str, pattern: str) -> list[str]:
     rows = marked(actual.table, ids).filter(pl.col("document_id").is_in(ids))
     lake.replace(key, PARSED_DOCUMENTS_TABLE, actual, ids, rows, meta=meta)
     return ids
-
-
-def quarantined(parsed: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of documents whose present problem counts as quarantined, as it is seen."""
-    return as_seen(parsed).filter(pl.col("outcome").is_in([o for o in Outcome if o.quarantined]))
 
 
 def read_quarantined(lake: Lake, shards: Sequence[str]) -> tuple[pl.DataFrame, int, list[str]]:
@@ -255,11 +248,7 @@ def _metrics(
             return recounted(own.meta.metrics, before, after)
         rest = rows(columns=COUNTED).filter(~pl.col("document_id").is_in(list(touched)))
         after = pl.concat([rest, after.select(COUNTED)])
-    return {
-        **Quarantine.of(quarantined(after)).as_metrics(),
-        **Outcomes.of(as_seen(after)).as_metrics(),
-        **retry_metrics(after),
-    }
+    return parsed_metrics(after)
 
 
 def _parse_missing(

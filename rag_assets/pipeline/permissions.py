@@ -73,7 +73,7 @@ def _revoke_once(target: ModelCollection, shard: str, ids: Collection[str] | Non
         return 0
     columns = ["document_id", "principals"]
     desired = target.index.chunks(shard, chunks, ids, columns).unique("document_id")
-    found = target.index.store.row_principals(target.name, shard, ids)
+    found = target.actual_rows(shard, ids, principals=True)
     rows = _compared(found, desired.with_columns(exists=True))
     gone = rows.filter(pl.col("exists").is_null())["chunk_id"].to_list()
     shown = rows.filter(pl.col("exists") & pl.col("shown"))
@@ -105,7 +105,7 @@ def permission_differences(target: ModelCollection, shard: str) -> PermissionDif
         raise
     except LakeError:
         return None
-    found = target.index.store.row_principals(target.name, shard)
+    found = target.actual_rows(shard, principals=True)
     rows = _compared(found, documents.select("document_id", "principals"))
     return PermissionDifferences(
         rows.height, int(rows["shown"].sum()), int((rows["hidden"] & ~rows["shown"]).sum())
@@ -113,7 +113,7 @@ def permission_differences(target: ModelCollection, shard: str) -> PermissionDif
 
 
 def _compared(found: pl.DataFrame, desired: pl.DataFrame) -> pl.DataFrame:
-    """Add `allowed`, `shown` and `hidden` to rows [chunk_id, document_id, principals].
+    """Add `allowed`, `shown` and `hidden` to rows [chunk_id, document_id, principals, …].
 
     What nobody may see any more, because its document is not desired, is shown if anybody sees it.
     """

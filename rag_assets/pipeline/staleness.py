@@ -16,7 +16,7 @@ from rag_assets.core.identity import digest
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.lanes import StaleShard
-from rag_assets.pipeline.sync import FILLED
+from rag_assets.core.tables import FILLED
 
 Metas = Mapping[str, Mapping[tuple[str, ...], Meta]]
 """Asset → parts of the partition key → partition metadata."""

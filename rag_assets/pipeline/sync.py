@@ -25,14 +25,13 @@ from rag_assets.core.errors import (
 from rag_assets.core.identity import digest
 from rag_assets.core.models.spec import Sparse
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import COLLECTION, content_version
+from rag_assets.core.tables import COLLECTION, FILLED, content_version
 from rag_assets.pipeline.collection import ModelCollection, compared, with_vectors
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 WRITE_ROWS = 1000  # rows written between checks that this run is still the writer
-FILLED = "filled"  # data version of a shard that was written but not yet read back
 NAMED_DOCUMENTS = 1000  # changed documents of a shard; with more, all of its rows are read
 MAX_PASSES = 4  # reads of the rows after which a sync that still finds differences fails
 
@@ -131,10 +130,9 @@ def _sync_documents_once(
             f"The chunks of shard {shard} have changed since some of its documents were embedded"
             f" with {target.spec.key}: their newer texts are embedded next."
         )
-    store = target.index.store
-    actual = store.document_rows(target.name, shard, ids)
-    change = compared(rows, actual)
-    total = store.count(target.name, shard) - actual.height + rows.height
+    actual = target.actual_rows(shard, ids)
+    change = compared(rows, actual, shard)
+    total = target.index.store.count(target.name, shard) - actual.height + rows.height
     if not change.nothing_to_do:
         writer = Writer(target, shard, str(uuid4()), record)
         writer.claim(total)

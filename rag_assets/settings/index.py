@@ -21,7 +21,10 @@ class StorageSettings(Area):
     """fsspec options for the lake, as JSON."""
 
     shards: int = Field(default=8, gt=0, le=10_000)
-    """Number of shards; fixed once the lake is in use. Aim for 500 to 2,000 documents per shard."""
+    """Number of shards that a new lake begins with. One that is in use has its own number, which
+    can only be doubled (`rag-assets shards double`); this setting can then stay as it is. Aim for
+    500 to 2,000 documents per shard.
+    """
 
 
 class MilvusSettings(Area):

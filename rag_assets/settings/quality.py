@@ -54,6 +54,11 @@ class CheckSettings(Area):
     share is an error.
     """
 
+    max_shard_documents: int = Field(default=10_000, gt=0)
+    """Maximum number of documents per shard, on average; above it, the check `shards_outgrown`
+    warns.
+    """
+
     min_text_characters: int = Field(default=40, ge=0)
     """Minimum length of a parsed document's text; the check `text` lists shorter ones."""
 

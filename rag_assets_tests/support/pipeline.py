@@ -85,6 +85,7 @@ class Pipeline:
     witness: MilvusClient
     limits: ChunkLimits = LIMITS
     shards: list[str] = field(default_factory=lambda: shard_keys(3))
+    begun_with: int = 0
     micro_batch: int = 16
     files: ImportFiles | None = None
     rules: MetadataRules = field(default_factory=MetadataRules)
@@ -143,6 +144,7 @@ class Pipeline:
             alias=self.alias,
             source=str(self.documents),
             shards=self.shards,
+            begun_with=self.begun_with,
             micro_batch=self.micro_batch,
             open_import_files=lambda: self.files,
             rules=self.rules,
@@ -163,6 +165,13 @@ class Pipeline:
 
     def registry(self) -> ModelRegistry:
         return ModelRegistry(self.index)
+
+    def bind(self, shards: int) -> None:
+        """Bind the lake to its settings, as a process that starts does."""
+        self.lake = Lake(self.lake._objects)
+        self.lake.bind(source=str(self.documents), shards=str(shards))
+        assert self.lake.layout
+        self.shards, self.begun_with = self.lake.layout.keys, self.lake.layout.begun_with
 
     def fill(self, documents: int) -> None:
         """Write so many documents, and build the model over them."""

@@ -50,6 +50,12 @@ class Checkpoints:
                 self._objects.delete(path)
         return concat(tables, schema)
 
+    def copy(self, key: PartitionKey, to: PartitionKey) -> None:
+        """Copy the checkpoints of a partition to another, into which it is split."""
+        for path in self._objects.list(_folder(key)):
+            if found := self._objects.get(path):
+                self._objects.add(f"{_folder(to)}{path.rpartition('/')[2]}", found.data)
+
     def partitions(self) -> set[tuple[str, ...]]:
         """Return (asset, *parts) of the partitions that have checkpoints."""
         return {tuple(path.split("/")[1:-1]) for path in self._objects.list(f"{FOLDER}/")}

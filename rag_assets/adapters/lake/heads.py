@@ -18,6 +18,7 @@ from rag_assets.adapters.lake.memory import LakeMemory
 from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
 from rag_assets.adapters.lake.partition import (
     REBUILT,
+    ROWS_OF,
     Footer,
     Meta,
     Partition,
@@ -109,7 +110,7 @@ class Heads:
             LakeCorruptionError: It is damaged.
         """
         if known := self._remembered(path):
-            return Footer(known.meta, {}, known.changes)
+            return Footer(known.meta, known.facts, known.changes)
 
         def read() -> Footer | None:
             tail = read_tail(self._objects, path)
@@ -141,7 +142,8 @@ class Heads:
         """Return the settings recorded in the partitions; None if there are no partitions."""
         paths = self._partitions()
         footers = each(lambda path: or_error(lambda: self.footer(path)), paths)
-        recorded = {tuple(sorted(f.facts.items())) for f in footers if isinstance(f, Footer)}
+        found = (f.facts.items() for f in footers if isinstance(f, Footer))
+        recorded = {tuple(sorted(i for i in items if i[0] != ROWS_OF)) for items in found}
         return [dict(facts) for facts in recorded if facts] if paths else None
 
     def recorded_changes(self, path: str, data: bytes) -> int:

@@ -5,26 +5,24 @@ inputs, then commit on the token of that first read. Whoever committed before yo
 no newer than yours; whoever commits after it makes your commit fail, and `update` starts over. So
 an older input never overwrites a newer one, and no clock is involved.
 
-What belongs here: reading and committing partitions. What does not: their objects (`heads.py`,
-`part_store.py`), and work that is not committed (`checkpoints.py`).
+What belongs here: reading and committing partitions. What does not: opening them (`binding.py`),
+their objects (`heads.py`, `part_store.py`), and work that is not committed (`checkpoints.py`).
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 import polars as pl
 
-from rag_assets.adapters.lake.checkpoints import Checkpoints
-from rag_assets.adapters.lake.heads import Heads, KnownMetas, each, or_error, twice
+from rag_assets.adapters.lake.binding import BoundLake
+from rag_assets.adapters.lake.heads import KnownMetas, each, or_error, twice
 from rag_assets.adapters.lake.held import Held, held
-from rag_assets.adapters.lake.manifest import Facts, bind_once
 from rag_assets.adapters.lake.memory import LakeMemory
-from rag_assets.adapters.lake.object_store import ObjectStore
-from rag_assets.adapters.lake.part_store import PartMissingError, PartStore
+from rag_assets.adapters.lake.part_store import reading_parts
 from rag_assets.adapters.lake.partition import (
     Meta,
     Partition,
@@ -33,15 +31,11 @@ from rag_assets.adapters.lake.partition import (
     encode,
     encode_head,
     parts_of,
-    remedy,
 )
 from rag_assets.adapters.lake.parts import KEY, Head, Input
-from rag_assets.adapters.lake.set_aside import set_aside
 from rag_assets.core.errors import (
     CommitConflictError,
-    LakeCorruptionError,
     LakeError,
-    OvertakenError,
 )
 from rag_assets.core.tables import Schema, Table
 
@@ -65,30 +59,8 @@ ATTEMPTS = 8
 MEMORY = 32 << 20  # bytes of heads and parts that a process remembers if nothing else is said
 
 
-class Lake:
+class Lake(BoundLake):
     """All partitions of all assets in one object store."""
-
-    def __init__(self, objects: ObjectStore, memory: LakeMemory | None = None) -> None:
-        self._objects = objects
-        remembered = memory or LakeMemory(MEMORY)
-        self._heads = Heads(objects, remembered, stays=memory is not None)
-        self._parts = PartStore(objects, remembered)
-        self.checkpoints = Checkpoints(objects, self._heads)
-        self._facts: Facts = {}  # recorded with every commit, so that a lost manifest can be told
-
-    def bind(self, **facts: str) -> None:
-        """Record the settings that the lake depends on (source, shards), or check that they match.
-
-        The first time, the store is probed: see `probe.py`.
-
-        Raises:
-            ConfigurationError: The lake was filled with other values, or its store would lose
-                commits.
-            LakeCorruptionError: The manifest is lost, and the lake's partitions do not tell with
-                which values it was filled.
-        """
-        self.update(lambda: bind_once(self._objects, facts, self._heads.recorded_facts))
-        self._facts = facts
 
     def read(
         self,
@@ -110,18 +82,9 @@ class Lake:
             LakeError: It cannot be read, or has other columns.
         """
         while True:
-            opened = self._heads.read(key.path, schema, columns if ids is None else None)
+            opened = self._opened(key, schema, columns if ids is None else None)
             with suppress(CommitConflictError):
                 return replace(opened, table=self.rows(key, schema, opened, ids, columns))
-
-    def open(self, key: PartitionKey, schema: Schema) -> Partition:
-        """Read a partition without its rows, which `rows` reads from this state.
-
-        Raises:
-            LakeCorruptionError: The object is damaged.
-            LakeError: It cannot be read, or has other columns.
-        """
-        return self._heads.read(key.path, schema)
 
     def rows(
         self,
@@ -140,7 +103,7 @@ class Lake:
         """
         if opened.head is None:
             return opened.only(columns, ids)
-        with self._reading_parts(key, opened.token):
+        with reading_parts(self._objects, key, opened.token):
             return twice(partial(self._parts.rows, opened.head, schema, columns, ids))
 
     def find(
@@ -153,20 +116,8 @@ class Lake:
         """
         if opened.head is None:
             return opened.table.filter(pl.col(table.lookup).is_in(values.implode()))
-        with self._reading_parts(key, opened.token):
+        with reading_parts(self._objects, key, opened.token):
             return twice(partial(self._parts.find, opened.head, table, values))
-
-    @contextmanager
-    def _reading_parts(self, key: PartitionKey, token: str | None) -> Iterator[None]:
-        """Tell whether a part is missing because a newer head names others, or is lost."""
-        try:
-            yield
-        except PartMissingError as error:
-            if self.token(key) != token:
-                raise CommitConflictError(f"{key.path} was changed by another writer.") from error
-            raise LakeCorruptionError(key.path, f"{error} {remedy(key.path)}") from error
-        except LakeCorruptionError as error:
-            raise LakeCorruptionError(key.path, f"{error} {remedy(key.path)}") from error
 
     def read_all(
         self,
@@ -198,15 +149,6 @@ class Lake:
         sound = {shard: part for shard, part in found.items() if isinstance(part, Partition)}
         return sound, [str(error) for error in found.values() if isinstance(error, LakeError)]
 
-    def meta(self, key: PartitionKey) -> Meta | None:
-        """Read only the metadata of a partition (the Parquet footer); None if it does not exist.
-
-        Raises:
-            LakeCorruptionError: The footer is damaged.
-        """
-        footer = self._heads.footer(key.path)
-        return footer.meta if footer else None
-
     def metas(self, asset: str, known: KnownMetas) -> dict[tuple[str, ...], Meta]:
         """Read the metadata of all partitions of an asset, by the parts of their keys.
 
@@ -229,7 +171,7 @@ class Lake:
         stored = self._objects.get(key.path)
         head = decode_head(stored.data, key.path) if stored else None
         if stored and head:
-            with self._reading_parts(key, stored.token):
+            with reading_parts(self._objects, key, stored.token):
                 twice(partial(self._parts.check, head))
 
     def token(self, key: PartitionKey) -> str | None:
@@ -248,7 +190,8 @@ class Lake:
         """
         stored = self._objects.put(key.path, encode(table, meta, self._facts), on)
         metrics = {**meta.metrics, "rows": table.height}
-        written = Partition(table, replace(meta, metrics=metrics), stored, meta.changes)
+        meta = replace(meta, metrics=metrics)
+        written = Partition(table, meta, stored, meta.changes, facts=self._facts)
         self._heads.remember(key.path, written)
         return stored.token
 
@@ -287,7 +230,7 @@ class Lake:
                 raise CommitConflictError(f"{key.path} was changed by another writer.")
             others = whole.table.filter(~pl.col(KEY).is_in(list(ids)))
             ids, rows = None, pl.concat([others, rows])
-        with self._reading_parts(key, actual.token):
+        with reading_parts(self._objects, key, actual.token):
             head, written = self._parts.replaced(key, table, actual, ids, rows, meta=meta)
         return self._commit(key, head, written, actual)
 
@@ -296,8 +239,8 @@ class Lake:
         head, forgotten = self._parts.forgotten(head)
         meta = replace(meta, metrics={**meta.metrics, "rows": head.rows})
         stored = self._objects.put(key.path, encode_head(head, meta, self._facts), actual.token)
-        nothing = actual.table.clear()
-        self._heads.remember(key.path, Partition(nothing, meta, stored, meta.changes, head))
+        written = Partition(actual.table.clear(), meta, stored, meta.changes, head, self._facts)
+        self._heads.remember(key.path, written)
         for path in forgotten:
             self._objects.delete(path)
         return meta
@@ -323,10 +266,10 @@ class Lake:
             CommitConflictError: Another writer committed first.
         """
         listed = self._parts.paths(key)
-        actual = self._heads.read(key.path, table.schema)
+        actual = self._opened(key, table.schema)
         if actual.meta is None:
             return 0
-        with self._reading_parts(key, actual.token):
+        with reading_parts(self._objects, key, actual.token):
             compacted = self._parts.compacted(key, table, actual, forget=forget)
         if compacted is None:  # vectors of an earlier release, until they are written
             return 0
@@ -347,41 +290,6 @@ class Lake:
         for one in objects:
             if one.loose:
                 self._objects.delete(one.path)
-
-    def update(self, attempt: Callable[[], Result]) -> Result:
-        """Run `attempt` (read, work, commit), and repeat it while another writer commits first.
-
-        Attempts that were overtaken in the middle do not count: each has done part of the work.
-
-        A partition that turns out to be corrupt is set aside, and then reads as one that does not
-        exist: the attempt that owns it rebuilds it; one that needs it as its input fails.
-
-        Raises:
-            CommitConflictError: The last attempt failed too; another run keeps writing to the
-                partition.
-            LakeCorruptionError: A damaged object cannot be rebuilt.
-        """
-        conflicts, aside = 0, set[str]()
-        while True:
-            try:
-                return attempt()
-            except OvertakenError:
-                conflicts = 0
-            except CommitConflictError:
-                conflicts += 1
-                if conflicts == ATTEMPTS:
-                    raise
-            except LakeCorruptionError as error:
-                if error.path in aside or not self.set_aside(error.path):
-                    raise
-                aside.add(error.path)
-
-    def set_aside(self, path: str) -> bool:
-        """Set a corrupt partition aside, so that it is rebuilt; return False if it cannot be.
-
-        See `set_aside.py`.
-        """
-        return set_aside(path, self._objects, self._heads, self._parts, self._facts)
 
     def remove(self, asset: str, *parts: str) -> None:
         """Delete all partitions whose keys begin with these parts, with their checkpoints.

@@ -12,6 +12,7 @@ from typing import Any
 from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
 from rag_assets.adapters.lake.probe import probe
 from rag_assets.core.errors import ConfigurationError, LakeCorruptionError
+from rag_assets.core.layout import MAX_SHARDS, Layout
 
 logger = logging.getLogger(__name__)
 
@@ -19,11 +20,25 @@ Facts = Mapping[str, str]
 
 MANIFEST = "manifest.json"
 PROBED = "probed"  # the addresses at which the store was probed: a lake may be moved to another
+SHARDS = "shards"
+BEGUN_WITH = "begun_with"  # number of shards before they were doubled; absent if they never were
+UNSPLIT = "unsplit"  # number of shards before the doubling that is not finished; absent otherwise
+
+
+def layout_of(facts: Facts) -> Layout | None:
+    """Return the layout that facts name; None if they name none."""
+    shards = facts.get(SHARDS)
+    return Layout(int(shards), int(facts.get(BEGUN_WITH, shards))) if shards else None
+
+
+def read_layout(objects: ObjectStore) -> Layout | None:
+    """Return the layout of the lake at present; None if it has no manifest yet."""
+    return layout_of(_facts(objects.get(MANIFEST)) or {})
 
 
 def bind_once(
     objects: ObjectStore, facts: Facts, recorded: Callable[[], Collection[Facts] | None]
-) -> None:
+) -> Facts:
     """Compare the facts with the manifest, and write it if it is missing or not probed yet.
 
     Args:
@@ -31,6 +46,9 @@ def bind_once(
         facts: The settings that the lake depends on.
         recorded: Returns the facts in the footers of the partitions, which stand in for a lost
             manifest; None if there are no partitions.
+
+    Returns:
+        The facts of the lake: of the settings, with as many shards as there are by now.
 
     Raises:
         ConfigurationError: The lake was filled with other values, or the store is unsuitable.
@@ -43,15 +61,55 @@ def bind_once(
         found = objects.get(MANIFEST)
         held = _facts(found)
     if held is None:
-        _refuse_unless_recorded(objects, facts, recorded(), lost=found is None)
-        held = {}
+        held = _recorded(objects, facts, recorded(), lost=found is None)
     probed = held.pop(PROBED, [])
     _refuse_other_values(held, facts)
+    bound = {**facts, **held}
     if objects.address not in probed:
         probe(objects)
-        manifest = dict(facts) | {PROBED: sorted({*probed, objects.address})}
-        data = json.dumps(manifest, sort_keys=True).encode()
-        objects.put(MANIFEST, data, found.token if found else None)
+        _write(objects, bound | {PROBED: sorted({*probed, objects.address})}, found)
+    return bound
+
+
+def double(objects: ObjectStore) -> None:
+    """Record twice as many shards; which partitions are not split yet, they record themselves.
+
+    Raises:
+        ConfigurationError: The doubling before is not finished, or there would be too many.
+        CommitConflictError: Another process has written the manifest since.
+    """
+    found = objects.get(MANIFEST)
+    held = _facts(found) or {}
+    layout = layout_of(held)
+    if layout is None or UNSPLIT in held:
+        raise ConfigurationError(
+            "The shards cannot be doubled: the lake is not in use yet, or the doubling before is"
+            " not finished. Wait for the job double_shards, or run it again."
+        )
+    if layout.doubled.shards > MAX_SHARDS:
+        raise ConfigurationError(
+            f"The lake has {layout.shards} shards and cannot have more than {MAX_SHARDS}: use"
+            " several lakes, each with its own prefix of the source and alias."
+        )
+    doubled = {SHARDS: str(layout.doubled.shards), BEGUN_WITH: str(layout.begun_with)}
+    _write(objects, held | doubled | {UNSPLIT: str(layout.shards)}, found)
+
+
+def finish_doubling(objects: ObjectStore) -> None:
+    """Record that all partitions have been split.
+
+    Raises:
+        CommitConflictError: Another process has written the manifest since.
+    """
+    found = objects.get(MANIFEST)
+    held = _facts(found) or {}
+    if held.pop(UNSPLIT, None):
+        _write(objects, held, found)
+
+
+def _write(objects: ObjectStore, held: Mapping[str, Any], found: StoredObject | None) -> None:
+    data = json.dumps(dict(held), sort_keys=True).encode()
+    objects.put(MANIFEST, data, found.token if found else None)
 
 
 def _facts(found: StoredObject | None) -> dict[str, Any] | None:
@@ -64,26 +122,37 @@ def _facts(found: StoredObject | None) -> dict[str, Any] | None:
 
 
 def _refuse_other_values(held: Facts, facts: Facts) -> None:
+    layout = layout_of(held)
     for name, value in held.items():
-        if facts.get(name) != value:
-            raise ConfigurationError(
-                f"This lake was filled with {name} = {value}, but the setting is now"
-                f" {facts.get(name)}. Documents would be lost or mixed up: use another lake and"
-                " another alias, or restore the setting."
-            )
+        given = facts.get(name)
+        doubled = name == SHARDS and layout is not None and layout.accepts(int(given or 0))
+        if given == value or doubled or name in (BEGUN_WITH, UNSPLIT):
+            continue
+        remedy = " The number of shards can only be doubled: `rag-assets shards double`."
+        raise ConfigurationError(
+            f"This lake was filled with {name} = {value}, but the setting is now {given}."
+            " Documents would be lost or mixed up: use another lake and another alias, or restore"
+            f" the setting.{remedy if name == SHARDS else ''}"
+        )
 
 
-def _refuse_unless_recorded(
+def _recorded(
     objects: ObjectStore, facts: Facts, recorded: Collection[Facts] | None, *, lost: bool
-) -> None:
-    """Refuse a lake that has partitions and no manifest, unless they were written with `facts`."""
+) -> dict[str, Any]:
+    """Return what partitions record in place of a manifest; nothing for a new lake.
+
+    A lake that has partitions and no manifest is refused unless they were written with `facts`.
+    """
     if recorded is None and lost:
-        return  # a new lake
-    for held in recorded or ():
-        _refuse_other_values(held, facts)
+        return {}
     if recorded:
+        now = max(recorded, key=lambda held: int(held.get(SHARDS, 0)))
+        grown = {name: now[name] for name in (SHARDS, BEGUN_WITH) if name in now}
+        for held in recorded:
+            _refuse_other_values({**held, **grown}, facts)
         logger.warning("%s/%s was lost or damaged; written anew", objects.address, MANIFEST)
-        return
+        before = min(recorded, key=lambda held: int(held.get(SHARDS, 0))).get(SHARDS)
+        return {**now, **({UNSPLIT: before} if before != now.get(SHARDS) else {})}
     restored = json.dumps(dict(facts), sort_keys=True)
     raise LakeCorruptionError(
         MANIFEST,

@@ -5,7 +5,8 @@ What belongs here: the objects below `parts/`. What does not: which parts there 
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
 from uuid import uuid4
@@ -26,6 +27,8 @@ from rag_assets.adapters.lake.partition import (
     damage,
     decode_rows,
     encode_part,
+    remedy,
+    schema_of,
 )
 from rag_assets.adapters.lake.parts import (
     KEY,
@@ -41,7 +44,7 @@ from rag_assets.adapters.lake.parts import (
     to_compact,
     to_fold,
 )
-from rag_assets.core.errors import LakeCorruptionError, LakeError
+from rag_assets.core.errors import CommitConflictError, LakeCorruptionError, LakeError
 from rag_assets.core.tables import Schema, Table, concat, empty
 
 FOLDER = "parts"
@@ -219,6 +222,21 @@ class PartStore:
         dropped = {path: at for path, at in newest if at > since}
         return replace(head, dropped=dropped), sorted(head.dropped.keys() - dropped.keys())
 
+    def schema(self, head: Head) -> Schema:
+        """Return the columns of a partition's parts; none if it has no parts.
+
+        Raises:
+            PartMissingError: The head has been replaced since.
+            LakeCorruptionError: The part is damaged; the error's path is the part's.
+        """
+        if not head.parts:
+            return {}
+        path = head.parts[0].path
+        stored = self._objects.get(path)
+        if stored is None:
+            raise PartMissingError(f"{path} does not exist in the lake.")
+        return schema_of(stored.data, path)
+
     def paths(self, key: PartitionKey) -> list[str]:
         """Return the paths of all parts of a partition, and of those below it."""
         return list(self._objects.list(f"{_folder(key)}/"))
@@ -323,6 +341,20 @@ def _without_past(head: Head, meta: Meta) -> Head:
     """Return a head that names no part of an earlier one, and in its log only the state."""
     state = meta.as_input()
     return replace(head, dropped={}, log=logged((), state, state, None))
+
+
+@contextmanager
+def reading_parts(objects: ObjectStore, key: PartitionKey, token: str | None) -> Iterator[None]:
+    """Tell whether a part is missing because a newer head names others, or is lost."""
+    try:
+        yield
+    except PartMissingError as error:
+        now = objects.get(key.path)
+        if (now.token if now else None) != token:
+            raise CommitConflictError(f"{key.path} was changed by another writer.") from error
+        raise LakeCorruptionError(key.path, f"{error} {remedy(key.path)}") from error
+    except LakeCorruptionError as error:
+        raise LakeCorruptionError(key.path, f"{error} {remedy(key.path)}") from error
 
 
 def _folder(key: PartitionKey) -> str:

@@ -24,6 +24,9 @@ from rag_assets.core.names import Asset
 from rag_assets.core.tables import ADDED, Schema, empty
 
 META_KEY = "rag_assets"
+ROWS_OF = (
+    "rows_of"  # fact of a partition that is being split: the shards that its rows are still of
+)
 MAGIC = b"PAR1"
 GROUP_BYTES = 512 << 10  # of a group of a part's rows in memory, about: what is read of it at least
 GROUPS = 8  # of a part at most: each adds to its footer
@@ -131,6 +134,7 @@ class Partition:
         stored: The object; None if it does not exist.
         changes: The number of changes that led to this state.
         head: What it consists of; None if it does not exist or is whole.
+        facts: As in `Footer`.
     """
 
     table: pl.DataFrame
@@ -138,6 +142,7 @@ class Partition:
     stored: StoredObject | None
     changes: int = 0
     head: Head | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def token(self) -> str | None:
@@ -213,6 +218,12 @@ def encode_set_aside(
     return _parquet(head.table, footer | {"head": footer_of(head)})
 
 
+def with_facts(data: bytes, facts: Mapping[str, str]) -> bytes:
+    """Return the object of a partition with other facts, of whatever asset, otherwise the same."""
+    footer = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[META_KEY])
+    return _parquet(pl.read_parquet(io.BytesIO(data)), footer | {"lake": dict(facts)})
+
+
 def decode(
     stored: StoredObject, schema: Schema, path: str, columns: list[str] | None = None
 ) -> Partition:
@@ -226,7 +237,7 @@ def decode(
     """
     footer = decode_footer(stored.data, path)
     expected = {name: schema[name] for name in columns or schema}
-    nothing = Partition(empty(expected), footer.meta, stored, footer.changes)
+    nothing = Partition(empty(expected), footer.meta, stored, footer.changes, facts=footer.facts)
     if footer.head is not None:
         return replace(nothing, head=_head(stored.data, footer.head, path))
     if footer.meta is None:
@@ -328,6 +339,18 @@ def check_footer(data: bytes, path: str) -> dict[str, str]:
     """
     try:
         return pl.read_parquet_metadata(io.BytesIO(data))
+    except NO_PARQUET as error:
+        raise _corrupt(path, error) from error
+
+
+def schema_of(data: bytes, path: str) -> Schema:
+    """Return the columns of a Parquet file.
+
+    Raises:
+        LakeCorruptionError: It is damaged.
+    """
+    try:
+        return dict(pl.read_parquet_schema(io.BytesIO(data)))
     except NO_PARQUET as error:
         raise _corrupt(path, error) from error
 

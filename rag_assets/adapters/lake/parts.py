@@ -169,6 +169,11 @@ class Head:
         later = self.log[states.index(state) + 1 :]
         return frozenset(id_ for commit in later for id_ in commit.document_ids)
 
+    def is_like(self, state: Input) -> bool:
+        """Whether no document has changed since the partition was last in a state."""
+        at = max((n for n, commit in enumerate(self.log) if commit.state == state), default=None)
+        return at is not None and not any(commit.document_ids for commit in self.log[at + 1 :])
+
     def holding(self, ids: Collection[str]) -> list[Part]:
         """Return the parts that may have rows of some documents."""
         ordered = sorted(ids)

@@ -7,14 +7,16 @@ corrupt (`partition.py`), and rebuilding it, which its asset does.
 import logging
 from contextlib import suppress
 
-from rag_assets.adapters.lake.heads import Heads
+from rag_assets.adapters.lake.heads import Heads, or_error
 from rag_assets.adapters.lake.manifest import Facts
 from rag_assets.adapters.lake.object_store import ObjectStore, content_token
 from rag_assets.adapters.lake.part_store import PartStore
 from rag_assets.adapters.lake.partition import (
     REBUILT,
+    Footer,
     asset_of,
     damage,
+    decode_footer,
     decode_head,
     encode_set_aside,
     remedy,
@@ -52,6 +54,9 @@ def set_aside(
             return True
         sound = tuple(part for part in head.parts if part.path not in bad)
         rest = Head(sound, dropped=head.dropped, sweeps=head.sweeps)
+    footer = or_error(lambda: decode_footer(found.data, path))
+    if isinstance(footer, Footer) and footer.facts:  # if it is not split yet, its stand-in will be
+        facts = footer.facts
     kept = [_kept(objects, bad_path, *why) for bad_path, why in bad.items()]
     changes = heads.recorded_changes(path, found.data) + 1
     stand_in = encode_set_aside(

@@ -124,41 +124,36 @@ class MilvusStore(Searches):
         return pl.DataFrame(rows, schema=schema)
 
     def document_rows(
-        self, name: str, shard: str, ids: Collection[str] | None = None
+        self,
+        name: str,
+        shards: Sequence[str],
+        ids: Collection[str] | None = None,
+        *,
+        principals: bool = False,
     ) -> pl.DataFrame:
-        """Read key, digest and document of a shard's rows, with strong consistency.
+        """Read key, digest, document and shard of the rows of shards, with strong consistency.
 
         Args:
             name: The physical collection.
-            shard: The shard.
-            ids: Its documents whose rows to read, if not all.
+            shards: The shards.
+            ids: Their documents whose rows to read, if not all.
+            principals: Whether to read who may see them, too.
 
         Returns:
-            One row per chunk with `chunk_id`, `row_digest` and `document_id` (String).
+            One row per chunk with `chunk_id`, `row_digest`, `document_id` and `shard` (String), and
+            `principals` (List(String)) if asked for.
         """
-        schema = dict.fromkeys(("chunk_id", "row_digest", "document_id"), pl.String)
-        conditions = _of_shard(shard, ids)
+        keys = ("chunk_id", "row_digest", "document_id", "shard")
+        schema: dict[str, pl.DataType] = dict.fromkeys(keys, pl.String())
+        if principals:
+            schema[PRINCIPALS.column] = pl.List(pl.String())
+        conditions = _of_shards(shards, ids)
         rows = [row for one in conditions for row in self._rows(name, one, list(schema))]
-        return pl.DataFrame(rows, schema=schema)
+        return pl.DataFrame([{n: _plain(row[n]) for n in schema} for row in rows], schema=schema)
 
     def has_permissions(self, name: str) -> bool:
         """Whether a collection stores who may see its rows."""
         return PRINCIPALS.column in self.field_types(name)
-
-    def row_principals(
-        self, name: str, shard: str, ids: Collection[str] | None = None
-    ) -> pl.DataFrame:
-        """Read who may see a shard's rows, or those of some documents, with strong consistency.
-
-        Returns:
-            One row per chunk with `chunk_id`, `document_id` (String) and `principals`
-            (List(String)).
-        """
-        texts = pl.String()
-        schema = {"chunk_id": texts, "document_id": texts, PRINCIPALS.column: pl.List(texts)}
-        conditions = _of_shard(shard, ids)
-        rows = [row for one in conditions for row in self._rows(name, one, list(schema))]
-        return pl.DataFrame([{n: _plain(row[n]) for n in schema} for row in rows], schema=schema)
 
     def show_to(
         self, name: str, principals: Mapping[str, list[str]], *, computed_sparse: bool = False
@@ -264,9 +259,9 @@ class MilvusStore(Searches):
             )
 
 
-def _of_shard(shard: str, ids: Collection[str] | None) -> list[str]:
-    """Return the filters that select the rows of a shard, or of some of its documents."""
-    here = equals("shard", shard)
+def _of_shards(shards: Sequence[str], ids: Collection[str] | None) -> list[str]:
+    """Return the filters that select the rows of shards, or of some of their documents."""
+    [here] = any_of("shard", shards)
     if ids is None:
         return [here]
     return [f"{here} and {these}" for these in any_of("document_id", sorted(ids))]

@@ -42,6 +42,7 @@ CPU_JOBS = frozenset(
         Job.AUDIT,
         Job.RUN_CHECKS,
         Job.COMPACT,
+        Job.DOUBLE_SHARDS,
         Job.REPORT,
         Job.ERASE_DOCUMENTS,
         Job.REGISTER_MODEL,

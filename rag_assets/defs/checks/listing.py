@@ -8,7 +8,8 @@ from rag_assets.core.names import Asset, Check
 from rag_assets.core.reports.previews import Shows, shown
 from rag_assets.defs.checks.scope import MAX_ROWS
 from rag_assets.defs.metadata import table
-from rag_assets.defs.resources import IndexResource, PrivacyResource
+from rag_assets.defs.resources import IndexResource, PrivacyResource, ThresholdsResource
+from rag_assets.pipeline.doubling import read_distribution
 from rag_assets.pipeline.doubt import read_doubt
 from rag_assets.pipeline.listing import read_files
 
@@ -25,6 +26,28 @@ def removals(index: IndexResource, privacy: PrivacyResource) -> dg.AssetCheckRes
     opened = index.open()
     files = read_files(opened.lake, opened.shards)
     return removals_result(read_doubt(opened.lake), files, privacy.shows)
+
+
+@dg.asset_check(
+    name=Check.SHARDS_OUTGROWN,
+    asset=Asset.SOURCE_FILES,
+    description="Whether shards have more documents than RAG_ASSETS_MAX_SHARD_DOCUMENTS on"
+    " average: then listings, runs over a shard and its memory are larger than they need to be.",
+)
+def shards_outgrown(index: IndexResource, thresholds: ThresholdsResource) -> dg.AssetCheckResult:
+    """Warn when there should be more shards."""
+    found = read_distribution(index.open())
+    warning = found.outgrown(thresholds.max_shard_documents)
+    return dg.AssetCheckResult(
+        passed=not warning,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=warning or found.summary,
+        metadata={
+            "rag_assets/shards": len(found.documents),
+            "rag_assets/documents_per_shard": found.mean,
+            "rag_assets/largest_shard": max(found.documents),
+        },
+    )
 
 
 def removals_result(doubt: Doubt | None, files: pl.DataFrame, shows: Shows) -> dg.AssetCheckResult:

@@ -29,4 +29,4 @@ ALL: list[Any] = [
     models.restore_alias,
     models.retire_model,
 ]
-"""All jobs but `stream`, which is created with its resources."""
+"""All jobs but `stream` and `double_shards`, which are created with their resources."""

@@ -7,6 +7,7 @@ What belongs here: what the run reports to Dagster, and when it ends. What does 
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import dagster as dg
 
 from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.adapters.parsing.parser import parser_version
-from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.errors import ConfigurationError, LakeError
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset, Job, Op
 from rag_assets.core.reports.previews import Shows
@@ -278,6 +279,9 @@ class Ending:
             tell(instance, run_id, Standing.READY)
             self.context.log.info("Streaming.")
         self._looked = now
+        with suppress(LakeError):
+            if self.working.lake.resharded:
+                return "the shards have been doubled"
         newer = StandingRuns.read(instance).newer_than(run_id, self.configured)
         if reason := relieved(newer, self.configured):
             return reason

@@ -12,10 +12,12 @@ from rag_assets.defs.sensors.source import source_sensor
 from rag_assets.settings import Settings
 
 
-def configured(settings: Settings, stream: dg.JobDefinition) -> list[dg.SensorDefinition]:
-    """Return all sensors; those of ingestion request the job `stream`, at a configured interval."""
+def configured(
+    settings: Settings, stream: dg.JobDefinition, doubling: dg.JobDefinition
+) -> list[dg.SensorDefinition]:
+    """Return all sensors; those of ingestion request these jobs, at a configured interval."""
     return [
-        source_sensor(settings, stream),
+        source_sensor(settings, stream, doubling),
         index_sensor(settings, stream),
         alert_failed_runs,
         alert_failed_checks,

@@ -101,7 +101,7 @@ def _reconcile(
         stale = _due(stale, target, metas[Asset.COLLECTION])
     tick.request_runs(
         Job.INDEX_CHUNKS,
-        stale,
+        tick.of_layout(stale, index),
         [str(model_shard_key(model, shard)) for shard in shards],
         stream_changes=tick.settings.stream_chunks,
         unit=f"chunks for {model}",

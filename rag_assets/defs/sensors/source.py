@@ -65,7 +65,9 @@ class ListingState:
     progress: Progress = field(default_factory=Progress)
 
 
-def source_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefinition:
+def source_sensor(
+    settings: Settings, stream: dg.JobDefinition, doubling: dg.JobDefinition
+) -> dg.SensorDefinition:
     """Return the sensor; it is running by default, and its interval is a setting."""
     known: KnownMetas = {}  # partition metadata, kept from tick to tick
     patience = Patience()
@@ -73,7 +75,7 @@ def source_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefi
 
     @dg.sensor(
         name=Sensor.SOURCE,
-        jobs=[ingest_documents, stream],
+        jobs=[ingest_documents, stream, doubling],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Finds new, changed and deleted documents in the source and requests runs over"
@@ -94,9 +96,11 @@ def source_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefi
         state = listing.go_on(listing.take_notifications(_state(context.cursor)))
         names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
         metas = tick.read_metas(lake, names, known)
+        stale = stale_documents(metas, shards, parser.version, chunker.version, time.time())
+        tick.finish_doubling(lake)
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
-            stale_documents(metas, shards, parser.version, chunker.version, time.time()),
+            tick.of_layout(stale, opened),
             shards,
             stream_changes=settings.stream_documents,
             unit="documents",

@@ -28,10 +28,11 @@ from rag_assets.instance.freshness import heartbeats
 from rag_assets.instance.launchers.starting import fail_lost_starts, sees_processes
 from rag_assets.instance.runs import is_in_flight, last_run, read_runs, request
 from rag_assets.instance.standing import StandingRuns, request_standing
+from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.staleness import read_metas
 from rag_assets.settings import Settings
 
-SECONDS_TO_MOVE = 60  # minimum time from a run that moved the alias to the next request
+SECONDS_TO_MOVE = 60  # minimum time from a run that moved the alias, or split, to the next request
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,40 @@ class Tick:
             self.settings.retry_max_seconds,
             self.settings.fingerprint,
         )
+
+    def of_layout(self, stale: Sequence[StaleShard], index: Index) -> Sequence[StaleShard]:
+        """Return the stale shards that runs may be requested over, after a doubling of the shards.
+
+        While it goes on, all but edits is left to it. What the code location does not know of yet
+        waits until it is loaded again.
+        """
+        known, unsplit = self.settings.shards, index.lake.unsplit
+        messages = [f"The job {Job.DOUBLE_SHARDS} is splitting the shards."] if unsplit else []
+        if known < len(index.shards):
+            messages.append(
+                f"The lake has {len(index.shards)} shards, and this code location was loaded when"
+                f" it had {known}: reload the code location. The others wait."
+            )
+        self.messages.extend(message for message in messages if message not in self.messages)
+        edited = [s for s in stale if not unsplit or (s.edits and not s.whole)]
+        ready = [shard for shard in edited if shard.position < known]
+        if len(ready) < len(stale):
+            self.behind.append("the shards")
+        return ready
+
+    def finish_doubling(self, lake: Lake) -> None:
+        """Request that a doubling of the shards that was interrupted is finished."""
+        if not lake.unsplit or is_in_flight(self.instance, Job.DOUBLE_SHARDS):
+            return
+        last, ended_at = last_run(self.instance, Job.DOUBLE_SHARDS)
+        if not remaining(ended_at + SECONDS_TO_MOVE, SECONDS_TO_MOVE, time.time()):
+            self.requests.append(
+                dg.RunRequest(
+                    run_key=f"{Job.DOUBLE_SHARDS} after {last or 'no run'}",
+                    job_name=Job.DOUBLE_SHARDS,
+                    tags={Tag.SOURCE: self.settings.source},
+                )
+            )
 
     def request_alias(self, job: str, key: str, reason: str, **config: Any) -> None:
         """Request a run that moves the live alias, unless one is in flight or was just requested.

@@ -1,0 +1,78 @@
+"""`rag-assets shards`: how documents are distributed over the shards, and doubling them.
+
+What belongs here: options, the confirmation and output. What does not: running the job
+(`ingestion.py`).
+"""
+
+import click
+from rich.table import Table
+
+from rag_assets.cli import services
+from rag_assets.cli.terminal import SafeConsole, echo
+from rag_assets.core.errors import RagAssetsError
+from rag_assets.core.names import Job, Op
+from rag_assets.core.reports.shards import DoublingPreview
+from rag_assets.settings import Settings, load_settings
+
+RELOAD = (
+    "Reload the code location (Deployment, Reload; in a cluster restart its deployment), so that"
+    " the UI and the sensors know of the new shards."
+)
+
+
+@click.group()
+def shards() -> None:
+    """Show the shards, and double them."""
+
+
+@shards.command()
+def show() -> None:
+    """Show how many documents the shards have."""
+    settings = load_settings()
+    now = _preview(settings).now
+    echo(now.summary)
+    if warning := now.outgrown(settings.max_shard_documents):
+        echo(warning, fg="yellow")
+
+
+@shards.command()
+@click.option("--yes", is_flag=True, help="Skip the confirmation.")
+def double(yes: bool) -> None:
+    """Split every shard in two, while queries and edits go on.
+
+    Nothing is parsed or embedded. It may be interrupted: the source sensor or this command, when it
+    is repeated, finishes it.
+    """
+    from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - slow to import
+
+    preview = _preview(load_settings())
+    _show(preview)
+    if preview.unfinished:
+        echo("The shards have been doubled, but not all are split yet. This is finished now.")
+    elif not yes:
+        click.confirm(f"Double the shards to {preview.shards:,}?", abort=True)
+    _, error = run_step(Job.DOUBLE_SHARDS, {Op.DOUBLE: {"shards": preview.shards}})
+    if error:
+        raise RagAssetsError(error)
+    echo(f"There are {preview.shards:,} shards. {RELOAD}")
+
+
+def _preview(settings: Settings) -> DoublingPreview:
+    from rag_assets.cli.ingestion import doubling_preview  # noqa: PLC0415 - slow to import
+
+    services.use_instance(settings)
+    return doubling_preview(settings)
+
+
+def _show(preview: DoublingPreview) -> None:
+    table = Table("", "now", "afterwards")
+    now = preview.now
+    table.add_row("shards", f"{len(now.documents):,}", f"{preview.shards:,}")
+    after = now.total / preview.shards
+    table.add_row("documents per shard, on average", f"{now.mean:,.0f}", f"{after:,.0f}")
+    for name, rows in preview.rows.items():
+        written = f"about {preview.rewritten[name]:,} written again"
+        table.add_row(f"rows in {name}", f"{rows:,}", written)
+    console = SafeConsole()
+    console.print(table)
+    console.print(f"It takes about {preview.seconds / 60:,.0f} min. Queries and edits go on.")
