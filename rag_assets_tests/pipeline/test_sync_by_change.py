@@ -86,9 +86,9 @@ def test_all_rows_are_compared_after_a_run_that_died_while_it_wrote(
 def read(method: str, reads: list[str]) -> Callable[..., object]:
     actual = getattr(MilvusStore, method)
 
-    def noting(*args: object) -> object:
+    def noting(*args: object, **options: object) -> object:
         reads.append(method)
-        return actual(*args)
+        return actual(*args, **options)
 
     return noting
 
