@@ -21,6 +21,14 @@ class Asset:
     COST_REPORT: Final = "cost_report"
 
 
+SOURCES: Final = "sources"
+
+
+def source_asset(name: str) -> tuple[str, str]:
+    """Return the key of the external asset that stands for a declared source."""
+    return SOURCES, name
+
+
 class Job:
     """Jobs; `core/scheduling/pods.py` lists those that need a GPU."""
 
@@ -29,6 +37,11 @@ class Job:
     RETRY_QUARANTINED: Final = "retry_quarantined"
     ACCEPT_REMOVAL: Final = "accept_removal"
     STREAM: Final = "stream"
+
+    ADD_SOURCE: Final = "add_source"
+    PAUSE_SOURCE: Final = "pause_source"
+    RESUME_SOURCE: Final = "resume_source"
+    REMOVE_SOURCE: Final = "remove_source"
 
     AUDIT: Final = "audit"
     RUN_CHECKS: Final = "run_checks"
@@ -56,11 +69,16 @@ class Op:
     RETIRE: Final = "retire"
     ACCEPT: Final = "accept"
     STREAM: Final = "stream_changes"
+    ADD_SOURCE: Final = "add"
+    PAUSE_SOURCE: Final = "pause"
+    RESUME_SOURCE: Final = "resume"
+    REMOVE_SOURCE: Final = "remove"
 
 
 class Check:
     """Asset checks."""
 
+    SOURCES: Final = "sources"
     REMOVALS: Final = "removals"
     QUARANTINE: Final = "quarantine"
     TEXT: Final = "text"

@@ -36,6 +36,13 @@ DOUBTS: Schema = {
     "listed": pl.Int64(),
     "since": pl.Datetime("us", "UTC"),
     "digest": pl.String(),
+    "source": pl.String(),  # null in those of an earlier release, of the one source
+}
+
+SOURCES: Schema = {
+    "name": pl.String(),
+    "url": pl.String(),  # which may not change
+    "state": pl.String(),  # a SourceState
 }
 
 HEADINGS = pl.List(pl.Struct({"level": pl.Int64(), "title": pl.String(), "start": pl.Int64()}))
@@ -110,6 +117,7 @@ ADDED = {
     *("missing", "parts", "omissions", "problem", "retry_at", "last_page"),
     *("unreadable", "unreadable_version", "unreadable_since"),
     "document_id",  # of vectors
+    "source",  # of doubts
 }
 """Columns that earlier releases did not write: they are null in their partitions."""
 

@@ -4,7 +4,7 @@ What belongs here: turning reports, tables and metrics into what the UI shows. W
 meaning of columns (`catalog.py`), and the texts of reports (`core/reports/`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -18,7 +18,7 @@ from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
-from rag_assets.core.reports.listing import ListingReport, ListingResult
+from rag_assets.core.reports.listing import ListingReport
 from rag_assets.instance.event_log import LAGS
 from rag_assets.pipeline.chunking import ChunkingReport
 from rag_assets.pipeline.embedding import EmbeddingReport
@@ -49,19 +49,23 @@ def listing_metadata(report: ListingReport) -> dict[str, Any]:
 
 
 def listing_events(
-    result: ListingResult,
+    versions: Mapping[str, str], reports: Mapping[str, ListingReport]
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """Yield a materialisation and an observation of each shard whose listing changed.
 
     Materialisations, because the listing has been written, and because the UI determines the
     staleness of an asset that can be materialised by nothing else.
+
+    Args:
+        versions: Shard → data version, for the shards whose listing changed.
+        reports: Shard → report.
     """
-    for shard, version in result.versions.items():
+    for shard, version in versions.items():
         for event in (dg.AssetMaterialization, dg.AssetObservation):
             yield event(
                 Asset.SOURCE_FILES,
                 partition=shard,
-                metadata=listing_metadata(result.reports[shard]),
+                metadata=listing_metadata(reports[shard]),
                 tags={"dagster/data_version": version},
             )
 
@@ -81,9 +85,16 @@ def documents_metadata(
 
 
 def chunks_metadata(
-    report: ChunkingReport, written: pl.DataFrame, limits: ChunkLimits, timed: "Timing"
+    report: ChunkingReport,
+    written: pl.DataFrame,
+    limits: ChunkLimits,
+    timed: "Timing",
+    shown: Callable[[pl.DataFrame], pl.DataFrame],
 ) -> dict[str, Any]:
-    """Return metadata of a shard's chunks: what was done, a preview of it, and sizes."""
+    """Return metadata of a shard's chunks: what was done, a preview of it, and sizes.
+
+    The preview is of the rows that may be `shown`.
+    """
     unchanged = report.chunks and written.is_empty()
     return (
         as_metadata(report)
@@ -95,7 +106,7 @@ def chunks_metadata(
                 previews.histogram(written["tokens"].to_list(), limits.tokens, "tokens")
             ),
             "rag_assets/preview": dg.MetadataValue.md(
-                "No chunk has changed." if unchanged else previews.chunks(written)
+                "No chunk has changed." if unchanged else previews.chunks(shown(written))
             ),
         }
     )

@@ -1,8 +1,8 @@
-"""Listing: the documents in the source, one listing per shard (`source_files`).
+"""Listing: the documents in the sources, one listing per shard (`source_files`).
 
-What belongs here: comparing the source with the listings in the lake, and committing them. What
-does not: how a kind of source is listed (`adapters/source/`), when (`defs/sensors/source.py`), and
-which removals are doubted (`core/documents/removals.py`).
+What belongs here: comparing a source with the listings in the lake, and committing them. What
+does not: how a kind of source is listed (`adapters/source/`), when (`turns.py`), which removals are
+doubted (`core/documents/removals.py`), and removals that somebody asks for (`removals.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -14,13 +14,12 @@ from datetime import UTC, datetime
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
-from rag_assets.adapters.source.source import WHOLE, Source, Window
+from rag_assets.adapters.source.source import WHOLE, Source, Window, outside
 from rag_assets.core.diffs import changed, diff
 from rag_assets.core.documents.keys import key_problem
 from rag_assets.core.documents.removals import (
     DOUBTED,
     Doubt,
-    Missing,
     Progress,
     RemovalPolicy,
     Verdict,
@@ -31,8 +30,9 @@ from rag_assets.core.documents.removals import (
     kept_rows,
     next_doubt,
 )
+from rag_assets.core.documents.source_ids import belongs_to, key_of
 from rag_assets.core.documents.unreadable import UNREADABLE
-from rag_assets.core.errors import CommitConflictError, SourceError
+from rag_assets.core.errors import CommitConflictError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
@@ -73,11 +73,21 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The listings of some shards, read before the source is."""
+    """The listings of some shards, read before the source is.
+
+    Attributes:
+        lake: Where they are.
+        all_shards: All shards, in order.
+        partitions: The listings, of all sources.
+        source: The name of the source that is listed.
+        ids: The documents of each shard that were read, if not all.
+    """
 
     lake: Lake
     all_shards: Shards
     partitions: dict[str, Partition]
+    source: str
+    ids: Mapping[str, Set[str]] | None = None
 
     @classmethod
     def read(
@@ -85,10 +95,11 @@ class Listed:
         lake: Lake,
         shards: Shards,
         all_shards: Shards,
+        source: str,
         ids: Mapping[str, Set[str]] | None = None,
     ) -> "Listed":
         """Read the listings from the lake, or only those of some documents of each shard."""
-        return cls(lake, all_shards, _stored(lake, shards, ids))
+        return cls(lake, all_shards, _stored(lake, shards, ids), source, ids)
 
     @property
     def part(self) -> float:
@@ -97,8 +108,9 @@ class Listed:
 
     @property
     def files(self) -> pl.DataFrame:
-        """The documents listed."""
-        return pl.concat([partition.table for partition in self.partitions.values()])
+        """The documents of the source that are listed."""
+        tables = [partition.table for partition in self.partitions.values()]
+        return pl.concat(tables).filter(belongs_to(self.source))
 
     def has(self, document_id: str) -> bool:
         """Whether a document belongs to one of the shards."""
@@ -111,17 +123,43 @@ class Listed:
         nothing = seen.files.clear()
 
         def commit(shard: str) -> None:
+            here = replace(seen, files=found.get(shard, nothing))
             with suppress(CommitConflictError):
-                here = replace(seen, files=found.get(shard, nothing))
-                self._commit(shard, here, verdict, result)
+                self._commit_again(shard, here, verdict, result)
 
         with ThreadPoolExecutor(CONCURRENT_COMMITS) as threads:
             list(threads.map(commit, self.partitions))  # re-raises an error of any of them
         return result
 
-    def _commit(self, shard: str, seen: Seen, verdict: Verdict, result: ListingResult) -> None:
-        """Commit a shard's listing if it changed, and add it to the result."""
+    def _commit_again(
+        self, shard: str, seen: Seen, verdict: Verdict, result: ListingResult
+    ) -> None:
+        """Commit a shard's listing, also if other sources' documents are committed meanwhile.
+
+        What was seen of this source is still as new as anything in the lake then.
+        """
         actual = self.partitions[shard]
+        before = self._own(actual)
+        while True:
+            try:
+                return self._commit(shard, actual, seen, verdict, result)
+            except CommitConflictError:
+                actual = _stored(self.lake, [shard], self.ids)[shard]
+                if not self._own(actual).equals(before):
+                    raise
+
+    def _own(self, partition: Partition) -> pl.DataFrame:
+        return partition.table.filter(belongs_to(self.source)).sort("document_id")
+
+    def _commit(
+        self,
+        shard: str,
+        actual: Partition,
+        seen: Seen,
+        verdict: Verdict,
+        result: ListingResult,
+    ) -> None:
+        """Commit a shard's listing if it changed, and add it to the result."""
         before, files = actual.table.filter(seen.covered), seen.files
         if not files.equals(before):
             kept = kept_rows(_gone(before, seen), verdict)
@@ -147,6 +185,9 @@ class Listed:
         added = change.make.join(before, on="document_id", how="anti")["document_id"]
         result.added.update(added)
         result.edited.update({*change.make["document_id"], *change.removed} - set(added))
+        rest = actual.table.filter(belongs_to(self.source) & ~seen.covered)
+        result.listed[shard] = rest.height + files.height
+        result.absent[shard] = rest["missing"].count() + files["missing"].count()
         totals = meta.metrics
         if not SOURCE_FILES_TABLE.sums.keys() <= totals.keys():  # of an earlier release
             totals = {**SOURCE_FILES_TABLE.summed({}, actual.table, before.clear()), **totals}
@@ -170,7 +211,7 @@ def list_source(
     policy: RemovalPolicy = POLICY,
     progress: Progress = BEGINNING,
 ) -> ListingResult:
-    """List the source, or a window of it, and commit the listing of each shard that changed.
+    """List a source, or a window of it, and commit the listing of each shard that changed.
 
     The commit rule applies per shard: read the stored listing first, then the source. A shard that
     another writer commits in between is listed again. Outside of the window, the stored listing is
@@ -187,7 +228,7 @@ def list_source(
     """
 
     def attempt(missing: Shards) -> ListingResult:
-        listed = Listed.read(lake, missing, all_shards)
+        listed = Listed.read(lake, missing, all_shards, source.name)
         known = listed.files
         listing = source.listing(known, listed.has, window)
         seen = Seen(
@@ -204,7 +245,7 @@ def list_source(
             return _commit_end(listed, seen, policy, begun)
         return _commit_window(listed, source, seen, policy, begun)
 
-    return _attempts(lake, shards, attempt)
+    return attempts(lake, shards, attempt)
 
 
 def look_up(
@@ -216,7 +257,7 @@ def look_up(
     policy: RemovalPolicy = POLICY,
     progress: Progress = BEGINNING,
 ) -> ListingResult:
-    """Update the listing of just these documents; those no longer in the source are removed.
+    """Update the listing of just these documents of a source; those no longer in it are removed.
 
     A notification only tells that a document may have changed. Its content is not used, because it
     may be late, repeated or out of order: the source is queried instead. A removal that would be
@@ -224,64 +265,31 @@ def look_up(
     """
     by_shard: dict[str, set[str]] = {}
     for document_id in document_ids:
-        if key_problem(document_id):  # only a listing can tell what such a name stands for
+        if key_problem(key_of(document_id)):  # only a listing can tell what such a name stands for
             continue
         by_shard.setdefault(shard_of(document_id, all_shards), set()).add(document_id)
 
     def attempt(missing: Shards) -> ListingResult:
-        listed = Listed.read(lake, missing, all_shards, by_shard)
+        listed = Listed.read(lake, missing, all_shards, source.name, by_shard)
         known = listed.files
         ids = {document_id for shard in missing for document_id in by_shard[shard]}
         seen = Seen(source.look_up(ids, known), pl.col("document_id").is_in(sorted(ids)))
         fresh, _ = counts(_gone(known, seen))
         before = progress
         if progress.removed + fresh > policy.documents:
-            before = _begun(progress, read_files(lake, all_shards).filter(~DOUBTED))
+            own = belongs_to(source.name) & ~DOUBTED
+            before = _begun(progress, read_files(lake, all_shards).filter(own))
         return listed.commit(seen, judge_part(policy, before, fresh), progress)
 
-    return _attempts(lake, sorted(by_shard), attempt)
+    return attempts(lake, sorted(by_shard), attempt)
 
 
 def read_files(lake: Lake, shards: Shards) -> pl.DataFrame:
     """Return all rows of `source_files`, with those of documents that are missing."""
-    return Listed.read(lake, shards, shards).files
+    return pl.concat([partition.table for partition in _stored(lake, shards, None).values()])
 
 
-def accept_removal(lake: Lake, source: Source, shards: Shards, digest: str = "") -> ListingResult:
-    """Remove the documents that are doubted, except those that have returned in the meantime.
-
-    What went missing since is not removed: the next listing judges it by itself.
-
-    Args:
-        lake: Where the listings are.
-        source: The source, which is listed again.
-        shards: All shards.
-        digest: Digest of the removal that was looked at; empty for the one there is now.
-
-    Raises:
-        SourceError: Another removal is doubted now, or the source cannot be listed.
-    """
-    doubt = read_doubt(lake)
-    if doubt is None:
-        return ListingResult()
-    if digest not in ("", doubt.digest):
-        raise SourceError(
-            f"The removal has changed since it was looked at, so nothing was removed."
-            f" {doubt.sentence}"
-        )
-    accepted = Verdict(Missing.WAITING, None)
-
-    def attempt(missing: Shards) -> ListingResult:
-        listed = Listed.read(lake, missing, shards)
-        found = source.listing(listed.files, listed.has).files
-        returned = found.join(listed.files.filter(DOUBTED), on="document_id", how="semi")
-        return listed.commit(Seen(returned, DOUBTED), accepted, BEGINNING)
-
-    result = _attempts(lake, shards, attempt)
-    return replace(result, doubt_changed=record_doubt(lake, None))
-
-
-def _attempts(
+def attempts(
     lake: Lake, shards: Shards, attempt: Callable[[Shards], ListingResult]
 ) -> ListingResult:
     """Attempt until every shard is committed: again for those that another run has committed."""
@@ -310,6 +318,8 @@ def _merged(results: Sequence[ListingResult]) -> ListingResult:
         reports=reports,
         versions=versions,
         progress=progress,
+        listed={shard: n for one in results for shard, n in one.listed.items()},
+        absent={shard: n for one in results for shard, n in one.absent.items()},
         added={document_id for one in results for document_id in one.added},
         edited={document_id for one in results for document_id in one.edited},
     )
@@ -338,11 +348,10 @@ def _commit_end(
 ) -> ListingResult:
     """Commit a listing of the whole source, or its last window; record the removal it doubts."""
     # What is still marked outside of this window was not found by the windows before it either.
-    marked = pl.col("missing").is_not_null()
-    for folder in seen.unlisted:
-        marked &= ~pl.col("document_id").str.starts_with(folder)
+    source = listed.source
+    marked = belongs_to(source) & pl.col("missing").is_not_null() & outside(source, seen.unlisted)
     seen = replace(seen, covered=seen.covered | marked)
-    gone, before = _gone(listed.files, seen), read_doubt(listed.lake)
+    gone, before = _gone(listed.files, seen), read_doubt(listed.lake, source)
     verdict = judge(policy, progress, *counts(gone), before)
     kept = kept_rows(gone, verdict).sort("document_id")
     now = Doubt(
@@ -351,10 +360,11 @@ def _commit_end(
         listed=progress.listed or 0,
         since=datetime.now(UTC),
         digest=content_version(kept, ["document_id"]),
+        source=source,
     )
     doubt = next_doubt(verdict, before, now)
     result = listed.commit(seen, verdict, progress)
-    return replace(result, doubt=doubt, doubt_changed=record_doubt(listed.lake, doubt))
+    return replace(result, doubt=doubt, doubt_changed=record_doubt(listed.lake, doubt, source))
 
 
 def _stored(lake: Lake, shards: Shards, ids: Mapping[str, Set[str]] | None) -> dict[str, Partition]:

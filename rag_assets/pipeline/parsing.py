@@ -19,8 +19,7 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Input, Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.parsing.parser import is_supported, parse
 from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.source.interface import SourceDocument
-from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.interface import DocumentReader, SourceDocument
 from rag_assets.core.diffs import diff
 from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
@@ -88,14 +87,14 @@ class DocumentParser:
     """Reads documents from the source and parses them concurrently.
 
     Attributes:
-        source: The source.
+        source: The source, or all sources.
         pool: The parser processes.
         workers: Number of batches read and parsed at once.
         version: Version of the parser.
         rereading: The delays between attempts to read a document that cannot be read.
     """
 
-    source: Source
+    source: DocumentReader
     pool: ParserPool
     workers: int
     version: str

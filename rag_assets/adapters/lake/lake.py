@@ -74,10 +74,17 @@ class Lake:
         self.checkpoints = Checkpoints(objects, self._heads)
         self._facts: Facts = {}  # recorded with every commit, so that a lost manifest can be told
 
-    def bind(self, **facts: str) -> None:
+    def bind(self, keeps: Collection[str] = (), **facts: str) -> Facts:
         """Record the settings that the lake depends on (source, shards), or check that they match.
 
         The first time, the store is probed: see `probe.py`.
+
+        Args:
+            keeps: Names of the facts of which the lake keeps the first value, whatever it is now.
+            facts: The settings.
+
+        Returns:
+            The settings that the lake was filled with.
 
         Raises:
             ConfigurationError: The lake was filled with other values, or its store would lose
@@ -85,8 +92,9 @@ class Lake:
             LakeCorruptionError: The manifest is lost, and the lake's partitions do not tell with
                 which values it was filled.
         """
-        self.update(lambda: bind_once(self._objects, facts, self._heads.recorded_facts))
-        self._facts = facts
+        recorded = self._heads.recorded_facts
+        self._facts = self.update(lambda: bind_once(self._objects, facts, recorded, keeps))
+        return self._facts
 
     def read(
         self,
@@ -186,11 +194,13 @@ class Lake:
         shards: Sequence[str],
         schema: Schema,
         ids: Collection[str] | None = None,
+        columns: list[str] | None = None,
     ) -> tuple[dict[str, Partition], list[str]]:
         """Read the partitions of several shards; also return why others cannot be read."""
 
         def read(shard: str) -> Partition | LakeError:
-            return or_error(lambda: self.read(PartitionKey(asset, shard), schema, ids=ids))
+            key = PartitionKey(asset, shard)
+            return or_error(lambda: self.read(key, schema, columns, ids))
 
         found = dict(zip(shards, each(read, shards), strict=True))
         sound = {shard: part for shard, part in found.items() if isinstance(part, Partition)}

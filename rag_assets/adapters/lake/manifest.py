@@ -22,8 +22,11 @@ PROBED = "probed"  # the addresses at which the store was probed: a lake may be 
 
 
 def bind_once(
-    objects: ObjectStore, facts: Facts, recorded: Callable[[], Collection[Facts] | None]
-) -> None:
+    objects: ObjectStore,
+    facts: Facts,
+    recorded: Callable[[], Collection[Facts] | None],
+    keeps: Collection[str] = (),
+) -> Facts:
     """Compare the facts with the manifest, and write it if it is missing or not probed yet.
 
     Args:
@@ -31,6 +34,10 @@ def bind_once(
         facts: The settings that the lake depends on.
         recorded: Returns the facts in the footers of the partitions, which stand in for a lost
             manifest; None if there are no partitions.
+        keeps: Names of the facts of which the lake keeps the first value, whatever it is now.
+
+    Returns:
+        The facts that the lake is filled with.
 
     Raises:
         ConfigurationError: The lake was filled with other values, or the store is unsuitable.
@@ -43,8 +50,11 @@ def bind_once(
         found = objects.get(MANIFEST)
         held = _facts(found)
     if held is None:
-        _refuse_unless_recorded(objects, facts, recorded(), lost=found is None)
+        written = recorded()
+        facts = _with_kept(facts, keeps, written or ())
+        _refuse_unless_recorded(objects, facts, written, lost=found is None)
         held = {}
+    facts = _with_kept(facts, keeps, [held])
     probed = held.pop(PROBED, [])
     _refuse_other_values(held, facts)
     if objects.address not in probed:
@@ -52,6 +62,11 @@ def bind_once(
         manifest = dict(facts) | {PROBED: sorted({*probed, objects.address})}
         data = json.dumps(manifest, sort_keys=True).encode()
         objects.put(MANIFEST, data, found.token if found else None)
+    return facts
+
+
+def _with_kept(facts: Facts, keeps: Collection[str], held: Collection[Facts]) -> Facts:
+    return {**facts, **{name: one[name] for one in held for name in keeps if name in one}}
 
 
 def _facts(found: StoredObject | None) -> dict[str, Any] | None:

@@ -114,6 +114,11 @@ class MilvusStore(Collections):
         condition = "" if shard is None else equals("shard", shard)
         return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
 
+    def count_below(self, name: str, prefix: str) -> int:
+        """Return the number of rows of documents whose ids begin so, with strong consistency."""
+        rows = self._rows(name, has_prefix("document_id", prefix), ["count(*)"])
+        return int(rows[0]["count(*)"])
+
     def count_outside(self, name: str, shards: Sequence[str]) -> int:
         """Return the number of rows outside these shards, with strong consistency."""
         condition = f"shard not in {json.dumps(list(shards))}"

@@ -1,10 +1,11 @@
-"""The source: a bucket or folder of documents, at any fsspec URL.
+"""A source: a bucket or folder of documents, at any fsspec URL.
 
 What belongs here: listing and reading documents, with the configured patterns and limits applied.
-What does not: the requests to each kind of store (`stores.py`).
+What does not: the requests to each kind of store (`stores.py`), and several sources together
+(`sources.py`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,10 +15,22 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from rag_assets.adapters.source.interface import SourceDocument, SourceFile, SourceStore
+from rag_assets.adapters.source.interface import (
+    ReadResult,
+    SourceDocument,
+    SourceFile,
+    SourceStore,
+)
 from rag_assets.adapters.source.patterns import Patterns
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.keys import key_problem
+from rag_assets.core.documents.source_ids import (
+    DEFAULT,
+    belongs_to,
+    document_id,
+    key_of,
+    keys_in,
+)
 from rag_assets.core.errors import (
     DocumentGoneError,
     DocumentTooLargeError,
@@ -35,7 +48,7 @@ class Window:
     """The part of the source that one listing covers. Only a source listed in order has parts.
 
     Attributes:
-        after: Only document ids after this one are listed; empty to list from the start.
+        after: Only keys after this one are listed; empty to list from the start.
         objects: Maximum number of objects, rounded up to whole pages; None for no limit.
         seconds: Maximum duration, rounded up to whole pages; None for no limit.
     """
@@ -53,15 +66,16 @@ class Listing:
     """The documents in a window.
 
     Attributes:
+        source: The name of the source.
         files: A table with the schema `SOURCE_FILES`, sorted by document_id.
-        after: Only document ids after this one are covered.
-        upto: The last document id that the listing covers; None if it reached the end of the
-            source.
-        ordered: Whether the source returned the documents in the order of their ids.
+        after: Only keys after this one are covered.
+        upto: The last key that the listing covers; None if it reached the end of the source.
+        ordered: Whether the source returned the documents in the order of their keys.
         unlisted: Folder, with a slash at its end, → why it could not be listed. The listing does
             not cover what is in it.
     """
 
+    source: str
     files: pl.DataFrame
     after: str
     upto: str | None
@@ -70,25 +84,39 @@ class Listing:
 
     def covers(self) -> pl.Expr:
         """Select the rows that the listing covers."""
-        covered = pl.col("document_id") > self.after
+        covered = belongs_to(self.source) & outside(self.source, self.unlisted)
+        if self.after:
+            covered &= keys_in(self.source) > self.after
         if self.upto is not None:
-            covered &= pl.col("document_id") <= self.upto
-        for folder in self.unlisted:
-            covered &= ~pl.col("document_id").str.starts_with(folder)
+            covered &= keys_in(self.source) <= self.upto
         return covered
 
 
+def outside(source: str, folders: Iterable[str]) -> pl.Expr:
+    """Select the rows of a source's documents that are in none of these folders."""
+    selected = pl.lit(value=True)
+    for folder in folders:
+        selected &= ~keys_in(source).str.starts_with(folder)
+    return selected
+
+
 class Source:
-    """A store with the configured patterns and limits applied."""
+    """A store with the configured patterns and limits applied.
+
+    Attributes:
+        name: Its name, which the ids of its documents begin with.
+    """
 
     def __init__(
         self,
         store: SourceStore,
         *,
+        name: str = DEFAULT,
         include: Iterable[str] = ("**",),
         exclude: Iterable[str] = (),
         max_bytes: int,
     ) -> None:
+        self.name = name
         self._store = store
         self._patterns = Patterns(include, exclude)
         self._max_bytes = max_bytes
@@ -101,8 +129,9 @@ class Source:
     ) -> Listing:
         """List the source, or the part of it in a window, page by page.
 
-        A window is a range of ids, so it needs a source that is listed in their order. Some servers
-        list folder by folder, or in no order at all: then the whole source is listed at once.
+        A window is a range of keys, so it needs a source that is listed in their order. Some
+        servers list folder by folder, or in no order at all: then the whole source is listed at
+        once.
 
         Args:
             known: An earlier listing, so that unchanged files need not be hashed again.
@@ -128,16 +157,16 @@ class Source:
             if not ordered and window != WHOLE:
                 return self.listing(known, desired)
             unlisted |= {file.prefix: file.problem for file in page if file.is_folder}
-            files = [f for f in page if self._selects(f) and desired(f.document_id)]
+            files = [f for f in page if self._selects(f) and desired(self._id(f))]
             for file in files:
-                keys.setdefault(file.document_id, set()).add(file.key)
+                keys.setdefault(self._id(file), set()).add(file.key)
             tables.append(self._table(files, known_rows))
             seen, last = seen + len(page), ids[-1]
             if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):
                 upto = last
                 break
         files_by_id = _with_unique_ids(concat(tables, SOURCE_FILES), keys).sort("document_id")
-        return Listing(files_by_id, window.after, upto, ordered, unlisted)
+        return Listing(self.name, files_by_id, window.after, upto, ordered, unlisted)
 
     def look_up(self, document_ids: Iterable[str], known: pl.DataFrame) -> pl.DataFrame:
         """List these documents only; those that do not exist or are not selected are skipped.
@@ -149,7 +178,11 @@ class Source:
             SourceError: The store cannot be reached or refused the request.
         """
         keys = sorted(
-            {key for key in document_ids if not key_problem(key) and self._patterns.select(key)}
+            {
+                key
+                for key in map(key_of, document_ids)
+                if not key_problem(key) and self._patterns.select(key)
+            }
         )
         files = [file for file in self._map(self._store.file, keys) if file is not None]
         return self._table(files, _by_id(known))
@@ -162,11 +195,9 @@ class Source:
             DocumentUnreadableError: This document cannot be read.
             SourceError: The store cannot be reached or refused the request.
         """
-        return self._store.read(document_id, self._max_bytes)
+        return self._store.read(key_of(document_id), self._max_bytes)
 
-    def read_all(
-        self, document_ids: Sequence[str]
-    ) -> dict[str, SourceDocument | DocumentGoneError | DocumentUnreadableError]:
+    def read_all(self, document_ids: Sequence[str]) -> dict[str, ReadResult]:
         """Fetch documents, several at a time, by id; in place of a missing one is the error.
 
         Raises:
@@ -174,9 +205,7 @@ class Source:
         """
         return dict(self._map(self._read_or_error, document_ids))
 
-    def _read_or_error(
-        self, document_id: str
-    ) -> tuple[str, SourceDocument | DocumentGoneError | DocumentUnreadableError]:
+    def _read_or_error(self, document_id: str) -> tuple[str, ReadResult]:
         try:
             return document_id, self.read(document_id)
         except (DocumentGoneError, DocumentUnreadableError) as error:
@@ -191,7 +220,19 @@ class Source:
 
     def uri(self, document_id: str) -> str:
         """Return the URI of a document."""
-        return self._store.uri(document_id)
+        return self._store.uri(key_of(document_id))
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield the key and size of every selected object, without reading any.
+
+        Raises:
+            SourceError: As for `listing`.
+        """
+        for page in self._store.pages("", self._patterns.enters):
+            yield from ((file.prefix, file.size) for file in page if self._selects(file))
+
+    def _id(self, file: SourceFile) -> str:
+        return document_id(self.name, file.document_id)
 
     def _selects(self, file: SourceFile) -> bool:
         return not file.is_folder and self._patterns.select(file.key)
@@ -204,17 +245,18 @@ class Source:
         problem, error = self._problem(file)
         version, stamp = file.version, None
         if problem is None and version is None:
-            version, stamp, problem, error = self._hashed(file, known().get(file.document_id))
+            version, stamp, problem, error = self._hashed(file, known().get(self._id(file)))
         version = version or f"{file.size}-{file.modified_at.timestamp()}"
-        return (file.document_id, version, file.size, file.modified_at, stamp, problem, error, None)
+        return (self._id(file), version, file.size, file.modified_at, stamp, problem, error, None)
 
     def _problem(self, file: SourceFile) -> tuple[Outcome | None, str | None]:
         if problem := key_problem(file.key):
             return Outcome.INVALID_KEY, problem
         if file.size > self._max_bytes:
+            field = "max_document_bytes of the source"
+            limit = "RAG_ASSETS_MAX_DOCUMENT_BYTES" if self.name == DEFAULT else field
             return Outcome.TOO_LARGE, (
-                f"{file.size} bytes; the limit is {self._max_bytes}"
-                " (RAG_ASSETS_MAX_DOCUMENT_BYTES)."
+                f"{file.size} bytes; the limit is {self._max_bytes} ({limit})."
             )
         if file.problem:
             return Outcome.UNREADABLE, file.problem

@@ -6,7 +6,7 @@ import dagster as dg
 
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import chunks_metadata, timing
-from rag_assets.defs.resources import ChunkerResource, IndexResource, SourceResource
+from rag_assets.defs.resources import ChunkerResource, IndexResource, SourcesResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.chunking import chunk_shard
 
@@ -23,12 +23,14 @@ logger = logging.getLogger(__name__)
 )
 def chunks(
     context: dg.AssetExecutionContext,
-    source: SourceResource,
+    sources: SourcesResource,
     index: IndexResource,
     chunker: ChunkerResource,
 ) -> None:
     """Split the documents that changed."""
-    splitter, lake = chunker.chunker(source.open()), index.open().lake
+    opened = index.open()
+    documents = sources.open(opened)
+    splitter, lake = chunker.chunker(documents), opened.lake
     errors = ShardErrors(context)
     for shard in context.partition_keys:
         with errors.of(shard):
@@ -36,6 +38,7 @@ def chunks(
                 report, rows = chunk_shard(lake, splitter, shard)
             logger.info("chunks/%s: %d new, %d kept", shard, report.new, report.kept)
             context.add_asset_metadata(
-                chunks_metadata(report, rows, splitter.limits, timed), partition_key=shard
+                chunks_metadata(report, rows, splitter.limits, timed, documents.shown),
+                partition_key=shard,
             )
     errors.raise_if_all_failed()

@@ -5,7 +5,7 @@ import dagster as dg
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import documents_metadata, timing
-from rag_assets.defs.resources import IndexResource, ParserResource, SourceResource
+from rag_assets.defs.resources import IndexResource, ParserResource, SourcesResource
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.parsing import parse_shard
 
@@ -21,20 +21,21 @@ from rag_assets.pipeline.parsing import parse_shard
 )
 def parsed_documents(
     context: dg.AssetExecutionContext,
-    source: SourceResource,
+    sources: SourcesResource,
     index: IndexResource,
     parser: ParserResource,
 ) -> None:
     """Parse the documents that changed."""
-    lake = index.open().lake
+    opened = index.open()
+    lake, source = opened.lake, sources.open(opened)
     with parser.open() as pool:
-        documents = parser.documents(source.open(), pool)
+        documents = parser.documents(source, pool)
         errors = ShardErrors(context)
         for shard in context.partition_keys:
             with errors.of(shard):
                 with timing() as timed:
                     report, rows = parse_shard(lake, documents, shard, parser.micro_batch)
                 context.add_asset_metadata(
-                    documents_metadata(report, rows, timed), partition_key=shard
+                    documents_metadata(report, source.shown(rows), timed), partition_key=shard
                 )
     errors.raise_if_all_failed()
