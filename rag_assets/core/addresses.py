@@ -82,18 +82,13 @@ def check_address(url: str) -> str:
     if _PASSWORD.match(url):
         raise ValueError(
             "the URL contains a password, and is shown in the UI and stored with the data; set the"
-            " password in the options, which are never shown"
+            " password in the options (of a setting: …_OPTIONS), which are never shown"
         )
     try:
         parse_address(url)
     except ConfigurationError as error:
         raise ValueError(str(error)) from error
     return url
-
-
-def is_bucket(url: str) -> bool:
-    """Whether an address, which may be invalid, is that of an S3 bucket."""
-    return SCHEMES.get(url.partition(":")[0].lower()) == S3
 
 
 def _bucket(rest: str) -> Address:

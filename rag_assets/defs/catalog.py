@@ -24,6 +24,9 @@ from rag_assets.instance.partitions import partitions_of
 from rag_assets.settings import Settings
 
 MAX_KINDS = 3  # that Dagster allows
+KINDS = {"gs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
+"""Scheme of a source's URL → kind of asset, for the icon; by default the same."""
+
 VECTOR = {VECTOR_FIELD: "array of float32", SPARSE_FIELD: "sparse vector"}
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     Asset.SOURCE_FILES: SOURCE_FILES,
@@ -69,7 +72,7 @@ class Catalog:
             source_asset(name),
             description=spec.description or f"The documents at {spec.url}.",
             group_name=SOURCES,
-            kinds={parse_address(spec.url).scheme},
+            kinds={_kind(spec)},
             owners=self.settings.owners,
             tags={Tag.SOURCE: name, "rag_assets/alias": self.settings.alias},
             metadata={"dagster/uri": spec.url},
@@ -94,7 +97,7 @@ class Catalog:
             owners=settings.owners, tags=tags, metadata=self._metadata(name, parents)
         )
         if name == Asset.SOURCE_FILES:
-            kinds = {parse_address(one.url).scheme for one in self.source_specs.values()}
+            kinds = set(map(_kind, self.source_specs.values()))
             presented = presented.replace_attributes(kinds=set(sorted(kinds)[:MAX_KINDS]))
             if settings.sources_file:
                 deps = [dg.AssetKey(source_asset(name)) for name in self.source_specs]
@@ -120,6 +123,11 @@ class Catalog:
             metadata["dagster/column_schema"] = column_schema(COLUMNS[name], origins)
             metadata["dagster/column_lineage"] = column_lineage(origins)
         return metadata
+
+
+def _kind(source: SourceSpec) -> str:
+    scheme = parse_address(source.url).scheme
+    return KINDS.get(scheme, scheme)
 
 
 def column_schema(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rag_assets.cli.ingestion import doubted_removal, run_job
+from rag_assets.cli.ingestion import doubted_removals, run_job
 from rag_assets.cli.main import main
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Job
@@ -45,16 +45,17 @@ def test_a_mass_removal_is_accepted_after_it_was_shown(ingested: Settings) -> No
     status = CliRunner().invoke(main, ["status"]).output
     assert "4 of 5 documents (80%) have been missing" in " ".join(status.split())
     shown = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
-    assert (shown["doubt"]["documents"], shown["metrics"]["missing"]) == (4, 4)
+    [doubt] = shown["doubts"]
+    assert (doubt["documents"], shown["metrics"]["missing"]) == (4, 4)
     declined = accept_removal(answers="n\n")
     assert declined.exit_code == 1
     assert "4 of 5 documents (80%) have been missing from the source since" in " ".join(
         declined.output.split()
     )
-    assert doubted_removal(ingested)[0] is not None
+    assert doubted_removals(ingested)
     accepted = accept_removal(answers="y\n")
 
     assert accepted.exit_code == 0, accepted.output
     assert "4 documents will be removed by the next runs." in accepted.output
-    assert doubted_removal(ingested)[0] is None
+    assert not doubted_removals(ingested)
     assert ingest_documents(ingested) == 1

@@ -23,12 +23,16 @@ from rag_assets.adapters.parsing.parser import parse, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.sources import Sources
 from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document, chunker_version
+from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
+from rag_assets.core.sources.records import SourceRecord, SourceRecords
+from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 from rag_assets.defs.resources import GateResource, resolved
 from rag_assets.models.promotion import Promotion, Release
@@ -122,6 +126,15 @@ class Pipeline:
             self.witness.drop_alias(self.alias)
         for member in self.family.values():
             self.store.drop(member.collection)
+
+    @property
+    def sources(self) -> Sources:
+        """All sources, which are this one."""
+        spec = SourceSpec(url=str(self.documents))
+        records = SourceRecords({DEFAULT: SourceRecord(DEFAULT, spec.url)})
+        sources = Sources({DEFAULT: spec}, records)
+        sources._opened[DEFAULT] = self.source
+        return sources
 
     @property
     def index(self) -> Index:

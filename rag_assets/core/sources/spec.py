@@ -10,7 +10,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 from rag_assets.core.addresses import FILE, check_address, parse_address
 from rag_assets.core.documents.removals import RemovalPolicy
@@ -27,7 +35,7 @@ HARMLESS = frozenset({"anon", "cloud", "google_default"})
 
 _NAME: TypeAdapter[str] = TypeAdapter(SourceName)
 
-Url = Annotated[str, AfterValidator(check_address), Field(min_length=1)]
+Url = Annotated[str, StringConstraints(min_length=1), AfterValidator(check_address)]
 
 
 class SourceSpec(BaseModel):
