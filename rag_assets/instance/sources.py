@@ -28,6 +28,8 @@ COLUMNS = ["document_id", "outcome", "size", "error", "judged_at", "unreadable",
 
 def read_listings(instance: dg.DagsterInstance) -> dict[str, ListingState]:
     """Return the states of the listings of the sources, after the source sensor's last tick."""
+    if instance.schedule_storage is None:  # an instance that is not kept, which has no sensors
+        return {}
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         data = state.instigator_data
         if state.name == Sensor.SOURCE and isinstance(data, SensorInstigatorData):
