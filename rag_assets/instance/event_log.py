@@ -96,8 +96,8 @@ def recent_lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None =
 
 def recent_lags_by_source(instance: dg.DagsterInstance) -> dict[str, pl.Series]:
     """Return the lags of recent changes in seconds, by the source of the document."""
-    by_source = _lags(instance).group_by(source=sources_of()).agg("lag_seconds")
-    return dict(by_source.rows())
+    by_source = _lags(instance).group_by(source=sources_of())
+    return {str(name): rows["lag_seconds"] for (name,), rows in by_source}
 
 
 def _lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None = None) -> pl.DataFrame:
