@@ -59,8 +59,17 @@ def streaming(
     in_flight: Sequence[InFlight] = (),
 ) -> Iterator[Streaming]:
     """Stream to the collections of some models of one platform."""
+    stream = stream_of(*models, limits=limits, in_flight=in_flight)
+    stream.open_feed = lambda _: feed
+    with running_stream(stream) as running:
+        yield running
+
+
+def stream_of(
+    *models: Pipeline, limits: Limits = LIMITS, in_flight: Sequence[InFlight] = ()
+) -> Stream:
     first = models[0]
-    stream = Stream(
+    return Stream(
         lake=first.lake,
         sources=first.sources,
         shards=first.shards,
@@ -69,8 +78,12 @@ def streaming(
         targets=lambda: [model.model_run() for model in models],
         in_flight=lambda _: in_flight,
         limits=limits,
-        open_feed=lambda _: feed,
     )
+
+
+@contextmanager
+def running_stream(stream: Stream) -> Iterator[Streaming]:
+    """Run a stream, and expect it not to fail."""
     running = Streaming(stream)
     reader = threading.Thread(target=running.read)
     with stream:
