@@ -47,8 +47,8 @@ from rag_assets.models.promotion import Promotion
 from rag_assets.models.registry import ModelRegistry, read_records
 from rag_assets.models.status import read_statuses
 from rag_assets.pipeline.doubt import read_doubts
-from rag_assets.pipeline.listing import read_files
 from rag_assets.pipeline.sources import Holdings, holdings
+from rag_assets.pipeline.stored_listings import read_files
 from rag_assets.settings import Settings
 
 Metrics = dict[str, dict[str, float]]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
@@ -31,25 +32,23 @@ from rag_assets.core.documents.removals import (
     next_doubt,
 )
 from rag_assets.core.documents.source_ids import belongs_to, key_of
-from rag_assets.core.documents.unreadable import UNREADABLE
 from rag_assets.core.errors import CommitConflictError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
 from rag_assets.core.tables import (
-    PARSED_DOCUMENTS,
-    SOURCE_FILES,
     SOURCE_FILES_TABLE,
     content_version,
 )
 from rag_assets.pipeline.doubt import read_doubt, record_doubt
+from rag_assets.pipeline.stored_listings import Shards, read_files, read_listings
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
+COMMITS = "commits:"  # prefix of metrics: the number of commits to a partition by source
 
 SAME = ["version", "problem"]  # columns whose change requires parsing the document again
 POLICY = RemovalPolicy()
-Shards = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +72,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The listings of some shards, read before the source is.
+    """The listings of some shards, of all sources, read before the source is.
 
-    Attributes:
-        lake: Where they are.
-        all_shards: All shards, in order.
-        partitions: The listings, of all sources.
-        source: The name of the source that is listed.
-        ids: The documents of each shard that were read, if not all.
+    `ids` are the documents of each shard that were read, if not all.
     """
 
     lake: Lake
@@ -99,7 +93,7 @@ class Listed:
         ids: Mapping[str, Set[str]] | None = None,
     ) -> "Listed":
         """Read the listings from the lake, or only those of some documents of each shard."""
-        return cls(lake, all_shards, _stored(lake, shards, ids), source, ids)
+        return cls(lake, all_shards, read_listings(lake, shards, ids), source, ids)
 
     @property
     def part(self) -> float:
@@ -136,20 +130,25 @@ class Listed:
     ) -> None:
         """Commit a shard's listing, also if other sources' documents are committed meanwhile.
 
-        What was seen of this source is still as new as anything in the lake then.
+        If nothing was committed of this source, what was seen is as new as anything in the lake.
         """
-        actual = self.partitions[shard]
-        before = self._own(actual)
+        actual = before = self.partitions[shard]
         while True:
             try:
                 return self._commit(shard, actual, seen, verdict, result)
             except CommitConflictError:
-                actual = _stored(self.lake, [shard], self.ids)[shard]
-                if not self._own(actual).equals(before):
+                actual = read_listings(self.lake, [shard], self.ids)[shard]
+                if self._commits(actual) != self._commits(before):
                     raise
 
-    def _own(self, partition: Partition) -> pl.DataFrame:
-        return partition.table.filter(belongs_to(self.source)).sort("document_id")
+    def _commits(self, partition: Partition) -> float:
+        metrics = partition.meta.metrics if partition.meta else {}
+        return metrics.get(COMMITS + self.source, 0.0)
+
+    def _with_this_commit(self, actual: Partition) -> dict[str, float]:
+        metrics = actual.meta.metrics if actual.meta else {}
+        counts = {name: n for name, n in metrics.items() if name.startswith(COMMITS)}
+        return counts | {COMMITS + self.source: self._commits(actual) + 1}
 
     def _commit(
         self,
@@ -178,7 +177,12 @@ class Listed:
                 actual,
                 ids,
                 rows,
-                meta=Meta("", LISTING_VERSION, changes=actual.changes + change.size),
+                meta=Meta(
+                    data_version="",
+                    code_version=LISTING_VERSION,
+                    changes=actual.changes + change.size,
+                    metrics=self._with_this_commit(actual),
+                ),
             )
             if actual.meta is None or meta.data_version != actual.meta.data_version:
                 result.versions[shard] = meta.data_version
@@ -284,11 +288,6 @@ def look_up(
     return attempts(lake, sorted(by_shard), attempt)
 
 
-def read_files(lake: Lake, shards: Shards) -> pl.DataFrame:
-    """Return all rows of `source_files`, with those of documents that are missing."""
-    return pl.concat([partition.table for partition in _stored(lake, shards, None).values()])
-
-
 def attempts(
     lake: Lake, shards: Shards, attempt: Callable[[Shards], ListingResult]
 ) -> ListingResult:
@@ -309,17 +308,15 @@ def attempts(
 def _merged(results: Sequence[ListingResult]) -> ListingResult:
     """Return the first attempt's result with the shards of all."""
     first = results[0] if results else ListingResult()
-    reports = {shard: report for one in results for shard, report in one.reports.items()}
-    versions = {shard: version for one in results for shard, version in one.versions.items()}
-    removed = sum(report.removed for report in reports.values())
-    progress = Progress(first.progress.listed, first.progress.removed + removed)
+    by_shard: dict[str, Any] = {
+        name: {shard: value for one in results for shard, value in getattr(one, name).items()}
+        for name in ("reports", "versions", "listed", "absent")
+    }
+    removed = sum(report.removed for report in by_shard["reports"].values())
     return replace(
         first,
-        reports=reports,
-        versions=versions,
-        progress=progress,
-        listed={shard: n for one in results for shard, n in one.listed.items()},
-        absent={shard: n for one in results for shard, n in one.absent.items()},
+        **by_shard,
+        progress=Progress(first.progress.listed, first.progress.removed + removed),
         added={document_id for one in results for document_id in one.added},
         edited={document_id for one in results for document_id in one.edited},
     )
@@ -365,35 +362,6 @@ def _commit_end(
     doubt = next_doubt(verdict, before, now)
     result = listed.commit(seen, verdict, progress)
     return replace(result, doubt=doubt, doubt_changed=record_doubt(listed.lake, doubt, source))
-
-
-def _stored(lake: Lake, shards: Shards, ids: Mapping[str, Set[str]] | None) -> dict[str, Partition]:
-    """Read the stored listings; in place of one that was lost, what was parsed of the shard.
-
-    A listing of a part of the source would otherwise drop the shard's other documents.
-    """
-    stored = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES, ids)
-    lost = [shard for shard, partition in stored.items() if partition.meta is None]
-    parsed, _ = lake.read_sound(Asset.PARSED_DOCUMENTS, lost, PARSED_DOCUMENTS)
-    return stored | {
-        shard: _as_listed(stored[shard], partition)
-        for shard, partition in parsed.items()
-        if partition.meta is not None
-    }
-
-
-def _as_listed(lost: Partition, parsed: Partition) -> Partition:
-    """Return the listing that documents were parsed from, without stamps: they are read again."""
-    assert parsed.meta is not None
-    null, listed = pl.lit(None, pl.String), pl.col("problem").is_not_null()
-    rows = parsed.table.with_columns(
-        stamp=null,
-        missing=null,
-        version=pl.when(UNREADABLE).then("unreadable_version").otherwise("version"),
-        error=pl.when(listed).then(pl.coalesce("unreadable", "error")),
-    )
-    used = parsed.meta.upstream[Asset.SOURCE_FILES].changes
-    return replace(lost, table=rows.select(list(SOURCE_FILES)), changes=max(lost.changes, used) + 1)
 
 
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:

@@ -14,7 +14,8 @@ from rag_assets.core.errors import SourceError
 from rag_assets.core.reports.listing import BEGINNING, ListingResult
 from rag_assets.core.tables import SOURCE_FILES, empty
 from rag_assets.pipeline.doubt import read_doubt, record_doubt
-from rag_assets.pipeline.listing import Listed, Seen, Shards, attempts
+from rag_assets.pipeline.listing import Listed, Seen, attempts
+from rag_assets.pipeline.stored_listings import Shards
 
 
 def accept_removal(lake: Lake, source: Source, shards: Shards, digest: str = "") -> ListingResult:

@@ -20,9 +20,9 @@ from rag_assets.core.sources.records import SourceRecord, SourceRecords, SourceS
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import CHUNKS, SOURCES, content_version
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import read_files
 from rag_assets.pipeline.removals import remove_files
 from rag_assets.pipeline.staleness import ROWS_COMPARED, read_metas, stale_rows
+from rag_assets.pipeline.stored_listings import read_files
 
 _KEY = PartitionKey("sources", "registry")
 

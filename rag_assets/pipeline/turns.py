@@ -20,7 +20,7 @@ from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.source.source import WHOLE, Source, Window
 from rag_assets.adapters.source.sources import Sources, queue_of
 from rag_assets.core.documents.source_ids import document_id
-from rag_assets.core.errors import LakeError, SourceError
+from rag_assets.core.errors import ConfigurationError, LakeError, SourceError
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.sources.turns import ListingState
@@ -130,7 +130,7 @@ class Turns:
                 progress=turn.state.progress,
             )
             feed.acknowledge(hint)
-        except SourceError as error:
+        except (SourceError, ConfigurationError) as error:
             return _saying(turn, f"{error} Changes will be found by listing.")
         if hint.messages:
             named = f"{len(hint.messages)} notifications named {len(hint.keys)}"
@@ -174,8 +174,8 @@ class Round:
         if background is None:
             return Turn(name, state, messages=(state.problem,))
         if background.is_alive():
-            problem = f"The source has not answered for {background.age:.0f} s."
-            return Turn(name, state.failed(problem, time.time()), messages=(problem,))
+            told = f"It is being listed for {background.age:.0f} s, and no other source waits."
+            return Turn(name, replace(state, late=True), messages=(told,))
         del self._late[name]
         if background.turn is not None:
             return background.turn

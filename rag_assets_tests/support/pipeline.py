@@ -41,8 +41,9 @@ from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import embed_shards
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import list_source, read_files
+from rag_assets.pipeline.listing import list_source
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
+from rag_assets.pipeline.stored_listings import read_files
 from rag_assets.pipeline.sync import prepare
 from rag_assets.pipeline.vectors import ModelRun
 from rag_assets.settings import Settings

@@ -17,9 +17,9 @@ from rag_assets.core.names import Asset
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.sources.turns import ListingState
 from rag_assets.core.tables import PARSED_DOCUMENTS
-from rag_assets.pipeline.listing import read_files
 from rag_assets.pipeline.parsing import DocumentParser, parse_shard
 from rag_assets.pipeline.sources import read_records
+from rag_assets.pipeline.stored_listings import read_files
 from rag_assets.pipeline.turns import Round, Turn, Turns
 
 BOUND = "the sources of a lake"

@@ -35,6 +35,7 @@ class ListingState:
         listed_at: When a listing has last ended, in seconds since the epoch; 0 if none has.
         failures: Number of listings that have failed since.
         problem: Why the last one failed; empty if it did not.
+        late: Whether it takes so long that ticks do not wait for it.
     """
 
     after: str = ""
@@ -46,6 +47,12 @@ class ListingState:
     listed_at: float = 0.0
     failures: int = 0
     problem: str = ""
+    late: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the source could be listed, and is not waited for."""
+        return not self.problem and not self.late
 
     def wait(self, now: float) -> float:
         """Return how long to wait with the next listing, or its next part, in seconds."""

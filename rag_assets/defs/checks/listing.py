@@ -12,7 +12,7 @@ from rag_assets.defs.metadata import table
 from rag_assets.defs.resources import IndexResource, SourcesResource
 from rag_assets.instance.sources import source_problems
 from rag_assets.pipeline.doubt import read_doubts
-from rag_assets.pipeline.listing import read_files
+from rag_assets.pipeline.stored_listings import read_files
 
 
 @dg.asset_check(

@@ -29,10 +29,10 @@ from rag_assets.defs.sensors.tick import Tick
 from rag_assets.models.registry import maintained_collections
 from rag_assets.pipeline.doubt import read_doubts
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import read_files
 from rag_assets.pipeline.removals import remove_files
 from rag_assets.pipeline.sources import forget_removed
 from rag_assets.pipeline.staleness import stale_documents
+from rag_assets.pipeline.stored_listings import read_files
 from rag_assets.pipeline.turns import Round, Turns
 from rag_assets.settings import Settings
 
@@ -144,13 +144,12 @@ class SourceListing:
     def send_heartbeats(self, states: Mapping[str, ListingState]) -> None:
         """Send the heartbeats of the listings, and of each source that is listed or paused."""
         active = self.sources.active
-        problems = problems_of(states)
-        if not active or any(name not in problems for name in active):
+        alive = [name for name in active if states[name].alive]
+        if alive or not active:
             self.tick.heartbeat(Asset.SOURCE_FILES)
         if self.tick.settings.sources_file:
-            for name in active:
-                if name in states and name not in problems:
-                    self.tick.source_heartbeat(name, "Listed.")
+            for name in alive:
+                self.tick.source_heartbeat(name, "Listed.")
             for name in self.sources.records.in_state(SourceState.PAUSED):
                 self.tick.source_heartbeat(name, "Paused.")
 
