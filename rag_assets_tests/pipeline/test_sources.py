@@ -4,10 +4,13 @@ import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from rag_assets.adapters.lake.lake import Meta
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.sources import Sources
 from rag_assets.core.documents.document import Outcome
@@ -16,9 +19,10 @@ from rag_assets.core.errors import ConfigurationError, SourceUnavailableError
 from rag_assets.core.reports.listing import together
 from rag_assets.core.sources.records import SourceRecords, SourceState
 from rag_assets.core.sources.spec import SourceSpec
+from rag_assets.core.tables import DOUBTS
 from rag_assets.pipeline import sources as records
 from rag_assets.pipeline import turns
-from rag_assets.pipeline.doubt import read_doubts, record_doubt
+from rag_assets.pipeline.doubt import DOUBT, read_doubts, record_doubt
 from rag_assets.pipeline.listing import list_source
 from rag_assets.pipeline.removals import remove_files
 from rag_assets_tests.support.s3_proxy import HTML, Fault, S3Proxy, faulty_bucket, proxy
@@ -406,3 +410,37 @@ def test_an_unreadable_object_of_one_source_is_one_row(two: Several) -> None:
     outcomes = dict(two.parsed().select("document_id", "outcome").rows())
     assert outcomes["hr//a.md"] == outcomes["wiki//a.md"] == Outcome.PARSED
     assert outcomes["hr//broken.pdf"] != Outcome.PARSED
+
+
+def test_a_named_source_is_listed_in_windows_of_its_keys(
+    two: Several, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_assets.adapters.source.interface.PAGE", 2)
+    two.objects = 2
+    for number in range(5):
+        (two.home / "hr" / f"{number}.md").write_text(f"# {number}\n")
+
+    afters = []
+    for _ in range(4):
+        two.turns()
+        afters.append(two.states["hr"].after)
+    assert afters == ["1.md", "3.md", "a.md", ""]
+    assert two.listed() == {"hr//a.md", "wiki//a.md", *(f"hr//{number}.md" for number in range(5))}
+    (two.home / "hr" / "0.md").unlink()
+    (two.home / "hr" / "4.md").unlink()
+    for _ in range(3):
+        two.turns()
+
+    assert two.listed() == {"hr//a.md", "wiki//a.md", "hr//1.md", "hr//2.md", "hr//3.md"}
+
+
+def test_a_doubt_of_an_earlier_release_is_that_of_the_default_source(platform: Several) -> None:
+    earlier = {name: dtype for name, dtype in DOUBTS.items() if name != "source"}
+    row = (3, 0, 4, datetime(2026, 1, 1, tzinfo=UTC), "digest")
+    table = pl.DataFrame([row], schema=earlier, orient="row")
+    platform.lake.commit(DOUBT, table, Meta("", ""), None)
+
+    [(name, doubt)] = read_doubts(platform.lake).items()
+
+    assert (name, doubt.source, doubt.documents) == ("default", "default", 3)
+    assert "from the source since" in doubt.sentence

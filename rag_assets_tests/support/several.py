@@ -37,6 +37,7 @@ class Several:
     states: Mapping[str, ListingState] = field(default_factory=dict)
     rounds: Round = field(default_factory=Round)
     seconds: float = 20.0
+    objects: int = 1000
 
     def __post_init__(self) -> None:
         self.lake = Lake(open_object_store(str(self.home / "lake")))
@@ -54,7 +55,9 @@ class Several:
     def turns(self) -> list[Turn]:
         """Do what a tick does, without waiting after failures."""
         sources = self.sources()
-        turns = Turns(self.lake, sources, SHARDS, 1000, self.seconds, take_notifications=False)
+        turns = Turns(
+            self.lake, sources, SHARDS, self.objects, self.seconds, take_notifications=False
+        )
         taken = self.rounds.run(turns, sources.active, self.states)
         self.states = {turn.source: turn.state for turn in taken}
         return taken
