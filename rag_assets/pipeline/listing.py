@@ -72,7 +72,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The listings of some shards, of all sources, read before the source is.
+    """The listings of a source in some shards, read before the source is.
 
     `ids` are the documents of each shard that were read, if not all.
     """
@@ -93,7 +93,8 @@ class Listed:
         ids: Mapping[str, Set[str]] | None = None,
     ) -> "Listed":
         """Read the listings from the lake, or only those of some documents of each shard."""
-        return cls(lake, all_shards, read_listings(lake, shards, ids), source, ids)
+        partitions = _of_source(source, read_listings(lake, shards, ids))
+        return cls(lake, all_shards, partitions, source, ids)
 
     @property
     def part(self) -> float:
@@ -137,7 +138,8 @@ class Listed:
             try:
                 return self._commit(shard, actual, seen, verdict, result)
             except CommitConflictError:
-                actual = read_listings(self.lake, [shard], self.ids)[shard]
+                stored = read_listings(self.lake, [shard], self.ids)
+                actual = _of_source(self.source, stored)[shard]
                 if self._commits(actual) != self._commits(before):
                     raise
 
@@ -362,6 +364,17 @@ def _commit_end(
     doubt = next_doubt(verdict, before, now)
     result = listed.commit(seen, verdict, progress)
     return replace(result, doubt=doubt, doubt_changed=record_doubt(listed.lake, doubt, source))
+
+
+def _of_source(source: str, stored: Mapping[str, Partition]) -> dict[str, Partition]:
+    """Drop the rows of other sources, unless a partition was lost and is to be written whole."""
+    own = belongs_to(source)
+    return {
+        shard: replace(partition, table=partition.table.filter(own))
+        if partition.meta
+        else partition
+        for shard, partition in stored.items()
+    }
 
 
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:

@@ -113,8 +113,9 @@ class SourceListing:
         for turn in taken:
             self.tick.messages.extend(map(self._told(turn.source), turn.messages))
         removed = [remove_files(lake, name, shards) for name in self.removing]
-        known = {name: s for name, s in states.items() if name in self.sources.records.records}
-        after = known | {turn.source: turn.state for turn in taken}
+        paused = self.sources.records.in_state(SourceState.PAUSED)
+        after = {n: ListingState(listed_at=states[n].listed_at) for n in paused if n in states}
+        after |= {turn.source: turn.state for turn in taken}
         return after, [*(result for turn in taken for result in turn.results), *removed]
 
     def evaluate_checks(
