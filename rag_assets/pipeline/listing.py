@@ -147,10 +147,11 @@ class Listed:
         metrics = partition.meta.metrics if partition.meta else {}
         return metrics.get(COMMITS + self.source, 0.0)
 
-    def _with_this_commit(self, actual: Partition) -> dict[str, float]:
+    def _next_meta(self, actual: Partition, changes: int) -> Meta:
         metrics = actual.meta.metrics if actual.meta else {}
         counts = {name: n for name, n in metrics.items() if name.startswith(COMMITS)}
-        return counts | {COMMITS + self.source: self._commits(actual) + 1}
+        counts[COMMITS + self.source] = self._commits(actual) + 1
+        return Meta("", LISTING_VERSION, changes=actual.changes + changes, metrics=counts)
 
     def _commit(
         self,
@@ -179,12 +180,7 @@ class Listed:
                 actual,
                 ids,
                 rows,
-                meta=Meta(
-                    data_version="",
-                    code_version=LISTING_VERSION,
-                    changes=actual.changes + change.size,
-                    metrics=self._with_this_commit(actual),
-                ),
+                meta=self._next_meta(actual, change.size),
             )
             if actual.meta is None or meta.data_version != actual.meta.data_version:
                 result.versions[shard] = meta.data_version
