@@ -19,7 +19,7 @@ UNIT = $(wildcard rag_assets_tests/test_*.py) \
 COMPILE = $(BIN)/uv pip compile setup.py --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-header --no-annotate --override requirements/overrides.txt
 
-.PHONY: demo check test dev lint types layers unit lock chromium postgresql clean
+.PHONY: demo check test dev lint types layers unit lock clouds chromium postgresql clean
 
 demo: $(VENV)/.ready
 	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)') \
@@ -68,6 +68,16 @@ lock:
 .venv-milvus/.ready:
 	$(PYTHON) -m venv .venv-milvus
 	.venv-milvus/bin/python -m pip install --quiet 'setuptools<70' milvus==2.3.5
+	touch $@
+
+# The contract of sources on emulators of Google Cloud Storage and Azure, with what only they need.
+clouds: $(VENV)/.ready .clouds/.ready
+	$(BIN)/pytest -W default rag_assets_tests/clouds/contract.py
+
+.clouds/.ready:
+	$(BIN)/python -m pip install --quiet --target .clouds/python \
+	  'gcsfs>=2026.9' 'adlfs>=2026.8' 'gcp-storage-emulator>=2026.7'
+	npm install --silent --prefix .clouds azurite@3
 	touch $@
 
 # For the chart's tests, which are skipped without it.

@@ -61,6 +61,8 @@ setup(
     ],
     extras_require={
         "flagembedding": ["FlagEmbedding>=1.4.2,<1.5", "torch>=2.6,<3", "transformers<5.24"],
+        "gcs": ["gcsfs>=2026.9"],  # sources on Google Cloud Storage
+        "azure": ["adlfs>=2026.8"],  # sources on Azure Blob Storage
         "kubernetes": [
             "dagster-postgres>=0.29.27,<0.30",
             "sqlalchemy>=2,<2.1",  # with 2.1 dagster-postgres 0.29 fails

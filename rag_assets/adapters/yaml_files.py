@@ -1,4 +1,4 @@
-"""YAML (or JSON) files that users write: model specs, metadata, queries, cost assumptions.
+"""YAML (or JSON) files that users write: sources, metadata, models, queries, cost assumptions.
 
 What belongs here: the typed reader, and the structure of each file. What does not: the rules for
 their content (`core/`).
@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import override
 
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.metadata.rules import MetadataRules, metadata_rules
 from rag_assets.core.models.retrieval import LabelledQuery
 from rag_assets.core.models.spec import ModelSpec, model_specs, original_key
+from rag_assets.core.sources.spec import SourceSpec, source_specs
 
 Content = TypeVar("Content")
 
@@ -32,6 +34,19 @@ _QUERIES = TypeAdapter(list[_Query])
 _MAPPING = TypeAdapter(dict[str, Any])
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that occurs twice in a mapping, of which YAML would take the last one."""
+
+    @override
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := {name for name in names if names.count(name) > 1 and name != "<<"}:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{', '.join(sorted(twice))} occurs twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path, content: TypeAdapter[Content], expected: str) -> Content:
     """Return a file's content, of a type whose description completes "expected …" in messages.
 
@@ -39,7 +54,8 @@ def read_yaml(path: Path, content: TypeAdapter[Content], expected: str) -> Conte
         ConfigurationError: The file is missing, is not YAML, or its content has another type.
     """
     try:
-        return content.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        return content.validate_python(yaml.load(text, Loader=_Loader))
     except OSError as error:
         raise ConfigurationError(f"Cannot read {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -70,6 +86,28 @@ def _state(path: Path) -> tuple[int, ...]:
 def _model_specs(path: Path, _state: tuple[int, ...]) -> dict[str, ModelSpec]:
     """Read the file in this state, once: a process that stays asks for the specs all the time."""
     return model_specs(read_yaml(path, _ANY, "model specs"), str(path))
+
+
+def read_source_specs(
+    path: Path, defaults: Mapping[str, Any] | None = None
+) -> dict[str, SourceSpec]:
+    """Return the declared sources by name, in the file's order.
+
+    Args:
+        path: The file.
+        defaults: Values of fields that a source does not state.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or a source is invalid; the message
+            says where.
+    """
+    return source_specs(_sources(path, _state(path)), str(path), defaults)
+
+
+@lru_cache(maxsize=8)
+def _sources(path: Path, _state: tuple[int, ...]) -> Any:
+    """Read the file in this state, once, as `_model_specs`."""
+    return read_yaml(path, _ANY, "sources")
 
 
 def find_model_spec(path: Path, key: str) -> ModelSpec:

@@ -12,15 +12,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from rag_assets.adapters.source.sources import open_source
 from rag_assets.core.costs import CostReport
 from rag_assets.core.documents.removals import Doubt, missing_by_folder
+from rag_assets.core.documents.source_ids import belongs_to
 from rag_assets.core.erasure import Looked, Traces
-from rag_assets.core.errors import ErasureError, PromotionRefusedError
+from rag_assets.core.errors import ConfigurationError, ErasureError, PromotionRefusedError
 from rag_assets.core.models.estimate import Preview
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset, Job, Tag
-from rag_assets.core.reports.report import ModelStatus, Report
+from rag_assets.core.reports.report import ModelStatus, Report, SourceStatus
 from rag_assets.core.reports.shards import DoublingPreview
+from rag_assets.core.sources.survey import Survey
+from rag_assets.core.tables import SOURCE_FILES, empty
 from rag_assets.definitions import definitions
 from rag_assets.defs.metadata import GATE_TABLE
 from rag_assets.defs.resources import (
@@ -31,7 +35,7 @@ from rag_assets.defs.resources import (
     ParserResource,
     PrivacyResource,
     RetriesResource,
-    SourceResource,
+    SourcesResource,
     at_present,
     resolved,
 )
@@ -41,16 +45,18 @@ from rag_assets.instance.event_log import CERTIFICATE, latest
 from rag_assets.instance.orchestrator import DagsterOrchestrator
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.report import Reporter
+from rag_assets.instance.sources import source_statuses
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.models.live import read_live
 from rag_assets.models.promotion import Promotion
 from rag_assets.models.registry import ModelRegistry, maintained_collections, read_records
 from rag_assets.models.status import read_statuses
 from rag_assets.pipeline.doubling import read_distribution
-from rag_assets.pipeline.doubt import read_doubt
+from rag_assets.pipeline.doubt import read_doubts
 from rag_assets.pipeline.erasure import Erasure
 from rag_assets.pipeline.erasure_records import request
-from rag_assets.pipeline.listing import read_files
+from rag_assets.pipeline.sources import Holdings, holdings
+from rag_assets.pipeline.stored_listings import read_files
 from rag_assets.settings import Settings
 
 Metrics = dict[str, dict[str, float]]
@@ -200,22 +206,61 @@ def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
     parser = resolved(settings, ParserResource)
     with resolved(settings, IndexResource).open() as index:
-        return Reporter(instance, index, retries.policy(), parser.version, chunker.version).read()
+        sources = resolved(settings, SourcesResource).open(index)
+        return Reporter(
+            instance, index, sources, retries.policy(), parser.version, chunker.version
+        ).read()
 
 
-def doubted_removal(settings: Settings) -> tuple[Doubt | None, pl.DataFrame]:
-    """Return the removal that is doubted, if there is one, and the folders it concerns."""
+def doubted_removals(settings: Settings) -> list[tuple[Doubt, pl.DataFrame]]:
+    """Return the removals that are doubted, each with the folders it concerns."""
     with resolved(settings, IndexResource).open() as index:
-        doubt = read_doubt(index.lake)
-        return doubt, missing_by_folder(read_files(index.lake, index.shards))
+        doubts = read_doubts(index.lake)
+        files = read_files(index.lake, index.shards) if doubts else empty(SOURCE_FILES)
+        return [
+            (doubt, missing_by_folder(files.filter(belongs_to(name))))
+            for name, doubt in doubts.items()
+        ]
+
+
+def sources_now(settings: Settings) -> list[SourceStatus]:
+    """Return the status of every source."""
+    with dg.DagsterInstance.get() as instance, resolved(settings, IndexResource).open() as index:
+        sources = resolved(settings, SourcesResource).open(index)
+        return source_statuses(instance, index.lake, index.shards, sources)
+
+
+def survey(settings: Settings, name: str) -> Survey:
+    """Return what a declared source would add.
+
+    Raises:
+        ConfigurationError: It is not declared, or its credentials are refused.
+        SourceError: It cannot be listed.
+    """
+    specs = resolved(settings, SourcesResource).specs()
+    if name not in specs:
+        known = ", ".join(specs) or "none"
+        raise ConfigurationError(f"There is no source {name!r}; declared are: {known}.")
+    return Survey.of(open_source(name, specs[name]).files())
+
+
+def held_of(settings: Settings, name: str) -> Holdings:
+    """Return what the index has of a source.
+
+    Raises:
+        MoveRefusedError: It has not been added.
+        VectorStoreError: Milvus is unreachable.
+    """
+    with resolved(settings, IndexResource).open() as index:
+        resolved(settings, SourcesResource).open(index).records.remove(name)
+        return holdings(index, name, read_records(index.lake).maintained)
 
 
 @contextmanager
 def open_erasure(settings: Settings, document_ids: frozenset[str]) -> Iterator[Erasure]:
     """Open the erasure of some documents."""
-    source = resolved(settings, SourceResource)
     with resolved(settings, IndexResource).open() as index:
-        yield Erasure(index, source.open(), document_ids, source.removal_policy())
+        yield Erasure(index, resolved(settings, SourcesResource).open(index), document_ids)
 
 
 def find(settings: Settings, document_ids: frozenset[str]) -> tuple[dict[str, str], list[Looked]]:

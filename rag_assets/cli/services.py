@@ -78,7 +78,7 @@ def prepare_home(settings: Settings) -> Path:
     dagster_home = settings.home.resolve() / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(project_file("dagster.yaml"), dagster_home / "dagster.yaml")
-    if not settings.source_url:
+    if not settings.source_url and not settings.sources_file:
         (settings.home.resolve() / "documents").mkdir(exist_ok=True)
     return dagster_home
 

@@ -1,53 +1,153 @@
-"""`rag-assets sources`: what is asked of an operator about the source.
+"""`rag-assets sources`: what is asked of an operator about the sources.
 
 What belongs here: options, confirmations and output. What does not: running the jobs
 (`ingestion.py`).
 """
 
+import time
+from collections.abc import Iterable
+
 import click
+import polars as pl
+from rich import box
 from rich.table import Table
 
 from rag_assets.cli import services
 from rag_assets.cli.terminal import SafeConsole, echo
+from rag_assets.core.documents.removals import Doubt
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job, Op
-from rag_assets.settings import load_settings
+from rag_assets.core.reports.sections import source_table
+from rag_assets.settings import Settings, load_settings
 
-MAX_FOLDERS = 15
+MAX_ROWS = 15
+MIB = 1 << 20
+
+YES = click.option("--yes", is_flag=True, help="Skip the confirmation.")
 
 
 @click.group()
 def sources() -> None:
-    """Decide about the source of documents."""
+    """Add, pause and remove sources of documents."""
+
+
+@sources.command("list")
+def list_sources() -> None:
+    """Show every source that is declared or has been added."""
+    from rag_assets.cli.ingestion import sources_now  # noqa: PLC0415 - slow to import
+
+    columns, rows = source_table(sources_now(_settings()), time.time())
+    _print_table(columns, rows)
+
+
+@sources.command()
+@click.argument("name")
+@YES
+def add(name: str, *, yes: bool) -> None:
+    """Add the source NAME, which the sources file declares."""
+    from rag_assets.cli.ingestion import survey  # noqa: PLC0415
+
+    found = survey(_settings(), name)
+    documents, size = sum(found.documents.values()), sum(found.bytes.values())
+    rows = [
+        (extension, f"{count:,}", f"{found.bytes[extension] / MIB:,.1f}")
+        for extension, count in found.documents.items()
+    ]
+    _print_table(("extension", "documents", "MiB"), rows[:MAX_ROWS])
+    if len(rows) > MAX_ROWS:
+        echo(f"{len(rows) - MAX_ROWS} more extensions.")
+    echo(f"{name} has {documents:,} documents, {size / MIB:,.1f} MiB.")
+    if not yes:
+        click.confirm("Add them to the index?", abort=True)
+    _run(Job.ADD_SOURCE, Op.ADD_SOURCE, source=name)
+    echo(f"{name} has been added; the source sensor lists it from now on.")
+
+
+@sources.command()
+@click.argument("name")
+def pause(name: str) -> None:
+    """Stop listing the source NAME; its documents stay in the index."""
+    _settings()
+    _run(Job.PAUSE_SOURCE, Op.PAUSE_SOURCE, source=name)
+    echo(f"{name} is paused.")
+
+
+@sources.command()
+@click.argument("name")
+def resume(name: str) -> None:
+    """List the paused source NAME again."""
+    _settings()
+    _run(Job.RESUME_SOURCE, Op.RESUME_SOURCE, source=name)
+    echo(f"{name} is active; the source sensor lists it from now on.")
+
+
+@sources.command()
+@click.argument("name")
+@YES
+def remove(name: str, *, yes: bool) -> None:
+    """Remove the source NAME and all of its documents from the index.
+
+    The bucket or folder itself is not touched.
+    """
+    from rag_assets.cli.ingestion import held_of  # noqa: PLC0415
+
+    held = held_of(_settings(), name)
+    echo(f"The index has {held.documents:,} documents of {name}, in {held.chunks:,} chunks.")
+    for collection, rows in held.rows.items():
+        echo(f"{collection}: {rows:,} rows of {name}.")
+    if not yes:
+        click.confirm(f"Remove all of them, and the source {name}?", abort=True)
+    _run(Job.REMOVE_SOURCE, Op.REMOVE_SOURCE, source=name)
+    echo(f"{name} is being removed: the next runs delete its documents everywhere.")
 
 
 @sources.command("accept-removal")
-@click.option("--yes", is_flag=True, help="Skip the confirmation.")
-def accept_removal(yes: bool) -> None:
-    """Confirm that documents missing from the source were removed on purpose.
+@click.option("--source", "name", default="", help="Name of the source, if not all.")
+@YES
+def accept_removal(name: str, *, yes: bool) -> None:
+    """Confirm that documents missing from a source were removed on purpose.
 
     So many are missing that they have been kept in the index. This is confirmed once, for these
     documents: what goes missing later is doubted again.
     """
-    from rag_assets.cli.ingestion import doubted_removal, run_step  # noqa: PLC0415 - slow to import
+    from rag_assets.cli.ingestion import doubted_removals  # noqa: PLC0415
 
-    settings = load_settings()
-    services.use_instance(settings)
-    doubt, folders = doubted_removal(settings)
-    if doubt is None:
+    doubted = doubted_removals(_settings())
+    chosen = [one for one in doubted if name in ("", one[0].source)]
+    if not chosen:
         echo("No removal is doubted, so there is nothing to accept.")
-        return
-    table = Table("folder", "missing", "listed")
-    for row in folders.head(MAX_FOLDERS).iter_rows():
-        table.add_row(*map(str, row))
-    console = SafeConsole()
-    console.print(doubt.sentence)
-    console.print(table)
-    if folders.height > MAX_FOLDERS:
-        console.print(f"{folders.height - MAX_FOLDERS} more folders are in the check `removals`.")
+    for doubt, folders in chosen:
+        _accept(doubt, folders, yes=yes)
+
+
+def _accept(doubt: Doubt, folders: pl.DataFrame, *, yes: bool) -> None:
+    SafeConsole().print(doubt.sentence)
+    rows = [tuple(map(str, row)) for row in folders.head(MAX_ROWS).iter_rows()]
+    _print_table(("folder", "missing", "listed"), rows)
+    if folders.height > MAX_ROWS:
+        echo(f"{folders.height - MAX_ROWS} more folders are in the check `removals`.")
     if not yes:
         click.confirm(f"Remove these {doubt.documents} documents from the index?", abort=True)
-    _, error = run_step(Job.ACCEPT_REMOVAL, {Op.ACCEPT: {"digest": doubt.digest}})
+    _run(Job.ACCEPT_REMOVAL, Op.ACCEPT, source=doubt.source, digest=doubt.digest)
+    echo(f"{doubt.documents} documents will be removed by the next runs.")
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    services.use_instance(settings)
+    return settings
+
+
+def _run(job: str, op: str, **config: str) -> None:
+    from rag_assets.cli.ingestion import run_step  # noqa: PLC0415
+
+    _, error = run_step(job, {op: config})
     if error:
         raise RagAssetsError(error)
-    echo(f"{doubt.documents} documents will be removed by the next runs.")
+
+
+def _print_table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    SafeConsole().print(table)

@@ -21,6 +21,7 @@ FILE, S3 = "file", "s3"
 SCHEMES = {"file": FILE, "local": FILE, "s3": S3, "s3a": S3}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(?P<slashes>/+)(?P<rest>.*)", re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9._-]+")
+_PASSWORD = re.compile(r"[^/?#]*://[^/?#]*:[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,22 @@ def parse_address(url: str) -> Address:
             return _other(scheme, url, rest)
 
 
-def is_bucket(url: str) -> bool:
-    """Whether an address, which may be invalid, is that of an S3 bucket."""
-    return SCHEMES.get(url.partition(":")[0].lower()) == S3
+def check_address(url: str) -> str:
+    """Return an address of a settings or sources file, if it is valid.
+
+    Raises:
+        ValueError: It is not, or contains a password.
+    """
+    if _PASSWORD.match(url):
+        raise ValueError(
+            "the URL contains a password, and is shown in the UI and stored with the data; set the"
+            " password in the options (of a setting: …_OPTIONS), which are never shown"
+        )
+    try:
+        parse_address(url)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return url
 
 
 def _bucket(rest: str) -> Address:

@@ -22,6 +22,14 @@ class Asset:
     ERASURES: Final = "erasures"
 
 
+SOURCES: Final = "sources"
+
+
+def source_asset(name: str) -> tuple[str, str]:
+    """Return the key of the external asset that stands for a declared source."""
+    return SOURCES, name
+
+
 class Job:
     """Jobs; `core/scheduling/pods.py` lists those that need a GPU."""
 
@@ -30,6 +38,11 @@ class Job:
     RETRY_QUARANTINED: Final = "retry_quarantined"
     ACCEPT_REMOVAL: Final = "accept_removal"
     STREAM: Final = "stream"
+
+    ADD_SOURCE: Final = "add_source"
+    PAUSE_SOURCE: Final = "pause_source"
+    RESUME_SOURCE: Final = "resume_source"
+    REMOVE_SOURCE: Final = "remove_source"
 
     AUDIT: Final = "audit"
     RUN_CHECKS: Final = "run_checks"
@@ -62,11 +75,16 @@ class Op:
     ACCEPT: Final = "accept"
     DOUBLE: Final = "double"
     STREAM: Final = "stream_changes"
+    ADD_SOURCE: Final = "add"
+    PAUSE_SOURCE: Final = "pause"
+    RESUME_SOURCE: Final = "resume"
+    REMOVE_SOURCE: Final = "remove"
 
 
 class Check:
     """Asset checks."""
 
+    SOURCES: Final = "sources"
     REMOVALS: Final = "removals"
     SHARDS_OUTGROWN: Final = "shards_outgrown"
     QUARANTINE: Final = "quarantine"

@@ -38,6 +38,13 @@ DOUBTS: Schema = {
     "listed": pl.Int64(),
     "since": pl.Datetime("us", "UTC"),
     "digest": pl.String(),
+    "source": pl.String(),  # null in those of an earlier release, of the one source
+}
+
+SOURCES: Schema = {
+    "name": pl.String(),
+    "url": pl.String(),  # which may not change
+    "state": pl.String(),  # a SourceState
 }
 
 HEADINGS = pl.List(pl.Struct({"level": pl.Int64(), "title": pl.String(), "start": pl.Int64()}))
@@ -136,6 +143,7 @@ ADDED = {
     *("describes", "attributes", "properties", *METADATA),
     *("size", "source", "format", "language"),  # of chunks
     "document_id",  # of vectors
+    "source",  # of doubts
 }
 """Columns that earlier releases did not write: they are null in their partitions."""
 

@@ -15,16 +15,21 @@ import polars as pl
 from rag_assets.adapters.milvus.errors import without_credentials
 from rag_assets.adapters.milvus.metadata import columns
 from rag_assets.adapters.milvus.rows import ROW_FIELDS, SPARSE_FIELD, VECTOR_FIELD
-from rag_assets.core.addresses import is_bucket
+from rag_assets.core.addresses import parse_address
 from rag_assets.core.columns import MEANINGS, Column, lineage
 from rag_assets.core.metadata.fields import FieldSet
-from rag_assets.core.names import Asset
+from rag_assets.core.names import SOURCES, Asset, Tag, source_asset
 from rag_assets.core.scheduling.pods import work_of
+from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.instance.partitions import partitions_of
 from rag_assets.settings import Settings
 
 METADATA = tuple(field.column for field in columns(FieldSet()))
+MAX_KINDS = 3  # that Dagster allows
+KINDS = {"gs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
+"""Scheme of a source's URL → kind of asset, for the icon; by default the same."""
+
 VECTOR = {VECTOR_FIELD: "array of float32", SPARSE_FIELD: "sparse vector"}
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     Asset.SOURCE_FILES: SOURCE_FILES,
@@ -50,6 +55,7 @@ class Catalog:
     settings: Settings
     chunker_version: str
     shards: Sequence[str]
+    source_specs: Mapping[str, SourceSpec]
 
     def configured(self, assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         """Return assets with their partitions, backfill policies and presentation."""
@@ -66,6 +72,29 @@ class Catalog:
                 for presented in (asset.map_asset_specs(self.presented) for asset in assets)
             ]
 
+    def sources(self) -> list[dg.AssetSpec]:
+        """Return the external assets that stand for the sources that a file declares."""
+        if not self.settings.sources_file:  # then `source_files` stands for the one source
+            return []
+        return [self._source(name, spec) for name, spec in self.source_specs.items()]
+
+    def _source(self, name: str, spec: SourceSpec) -> dg.AssetSpec:
+        return dg.AssetSpec(
+            source_asset(name),
+            description=spec.description or f"The documents at {spec.url}.",
+            group_name=SOURCES,
+            kinds={_kind(spec)},
+            owners=self.settings.owners,
+            tags={Tag.SOURCE: name, "rag_assets/alias": self.settings.alias},
+            metadata={"dagster/uri": spec.url},
+            freshness_policy=self._freshness,
+        )
+
+    @property
+    def _freshness(self) -> dg.FreshnessPolicy:
+        warn, fail = self.settings.fresh_within
+        return dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=warn)
+
     def presented(self, spec: dg.AssetSpec) -> dg.AssetSpec:
         """Return an asset's spec with everything that the UI can show."""
         name, settings = spec.key.to_user_string(), self.settings
@@ -74,18 +103,20 @@ class Catalog:
             "rag_assets/runs_on": str(work_of("", [name])),
         }
         parents = [dep.asset_key.to_user_string() for dep in spec.deps]
+        parents = [parent for parent in parents if parent in COLUMNS]
         presented = spec.merge_attributes(
             owners=settings.owners, tags=tags, metadata=self._metadata(name, parents)
         )
         if name == Asset.SOURCE_FILES:
-            kind = "s3" if is_bucket(settings.source) else "file"  # for the icon
-            presented = presented.replace_attributes(kinds={kind})
+            kinds = set(map(_kind, self.source_specs.values()))
+            presented = presented.replace_attributes(kinds=set(sorted(kinds)[:MAX_KINDS]))
+            if settings.sources_file:
+                deps = [dg.AssetKey(source_asset(name)) for name in self.source_specs]
+                presented = presented.replace_attributes(deps=deps)
         if name == Asset.CHUNKS:
             presented = presented.replace_attributes(code_version=self.chunker_version)
         if name in (Asset.SOURCE_FILES, Asset.COLLECTION):  # docs/adr/0005 explains why these
-            warn, fail = settings.fresh_within
-            policy = dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=warn)
-            presented = presented.replace_attributes(freshness_policy=policy)
+            presented = presented.replace_attributes(freshness_policy=self._freshness)
         return presented.replace_attributes(partitions_def=partitions_of(name, self.shards))
 
     def _metadata(self, name: str, parents: Sequence[str]) -> dict[str, Any]:
@@ -103,6 +134,11 @@ class Catalog:
             metadata["dagster/column_schema"] = column_schema(COLUMNS[name], origins)
             metadata["dagster/column_lineage"] = column_lineage(origins)
         return metadata
+
+
+def _kind(source: SourceSpec) -> str:
+    scheme = parse_address(source.url).scheme
+    return KINDS.get(scheme, scheme)
 
 
 def column_schema(

@@ -18,7 +18,7 @@ from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
-from rag_assets.core.reports.listing import ListingReport, ListingResult
+from rag_assets.core.reports.listing import ListingReport
 from rag_assets.instance.event_log import LAGS
 from rag_assets.pipeline.chunking import ChunkingReport
 from rag_assets.pipeline.embedding import EmbeddingReport
@@ -49,19 +49,23 @@ def listing_metadata(report: ListingReport) -> dict[str, Any]:
 
 
 def listing_events(
-    result: ListingResult,
+    versions: Mapping[str, str], reports: Mapping[str, ListingReport]
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """Yield a materialisation and an observation of each shard whose listing changed.
 
     Materialisations, because the listing has been written, and because the UI determines the
     staleness of an asset that can be materialised by nothing else.
+
+    Args:
+        versions: Shard → data version, for the shards whose listing changed.
+        reports: Shard → report.
     """
-    for shard, version in result.versions.items():
+    for shard, version in versions.items():
         for event in (dg.AssetMaterialization, dg.AssetObservation):
             yield event(
                 Asset.SOURCE_FILES,
                 partition=shard,
-                metadata=listing_metadata(result.reports[shard]),
+                metadata=listing_metadata(reports[shard]),
                 tags={"dagster/data_version": version},
             )
 

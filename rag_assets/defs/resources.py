@@ -24,24 +24,28 @@ from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.parsing.parser import Rules, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.source.feeds import ChangeFeed, open_feed
-from rag_assets.adapters.source.source import Source
-from rag_assets.adapters.source.stores import open_store
-from rag_assets.adapters.yaml_files import find_model_spec, read_metadata_rules
+from rag_assets.adapters.source.sources import Sources
+from rag_assets.adapters.yaml_files import (
+    find_model_spec,
+    read_metadata_rules,
+    read_source_specs,
+)
 from rag_assets.core.display import has_credentials
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
-from rag_assets.core.documents.removals import RemovalPolicy
+from rag_assets.core.documents.source_ids import DEFAULT, source_of
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.layout import Layout
-from rag_assets.core.metadata.rules import Kind
+from rag_assets.core.metadata.by_source import RulesBySource, rules_by_source
 from rag_assets.core.models.spec import ModelSpec, original_key
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Life
+from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.instance.costs import CONFIGURED, CostInputs
 from rag_assets.models.gate import GatePolicy
 from rag_assets.pipeline.chunking import Chunker
 from rag_assets.pipeline.document_parser import DocumentParser, parsed_version
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.sources import read_records
 from rag_assets.settings import Settings, is_secret, variable
 
 logger = logging.getLogger(__name__)
@@ -55,9 +59,10 @@ MODELS_IN_MEMORY = 4  # of one process: the live one, a candidate, the previous 
 Resource = TypeVar("Resource", bound=dg.ConfigurableResource[Any])
 
 
-class SourceResource(dg.ConfigurableResource["SourceResource"]):
-    """The bucket or folder of documents."""
+class SourcesResource(dg.ConfigurableResource["SourcesResource"]):
+    """The buckets and folders of documents: those that a file declares, or the one of settings."""
 
+    sources_file: str
     source: str
     source_options: str
     include: list[str]
@@ -65,23 +70,34 @@ class SourceResource(dg.ConfigurableResource["SourceResource"]):
     max_document_bytes: int
     max_removal_share: float
     max_removal_documents: int
+    list_interval_seconds: float
+    events_queue_url: str
+    events_options: str
     metadata_file: str
 
-    def removal_policy(self) -> RemovalPolicy:
-        """Return which removals are doubted."""
-        return RemovalPolicy(self.max_removal_share, self.max_removal_documents)
+    def specs(self) -> dict[str, SourceSpec]:
+        """Return the declared sources by name; the file is read anew if it has changed.
 
-    def open(self) -> Source:
-        """Open the source, without a request yet."""
-        kinds = read_metadata_rules(self.metadata_file).kinds
-        return Source(
-            open_store(self.source, _options(self.source_options)),
-            include=self.include,
-            exclude=self.exclude,
-            max_bytes=self.max_document_bytes,
-            sidecars=Kind.SIDECAR in kinds,
-            attributes=kinds,
+        Raises:
+            ConfigurationError: The file cannot be read, or is invalid.
+        """
+        defaults = {name: getattr(self, name) for name in SOURCE_DEFAULTS}
+        if self.sources_file:
+            return read_source_specs(Path(self.sources_file), defaults)
+        one = SourceSpec(
+            url=self.source,
+            options=_options(self.source_options),
+            events_queue_url=self.events_queue_url,
+            events_options=_options(self.events_options),
+            **defaults,
         )
+        return {DEFAULT: one}
+
+    def open(self, index: Index) -> Sources:
+        """Open the sources that have been added to an index, without a request yet."""
+        specs = self.specs()
+        records = read_records(index.lake, specs, index.source)
+        return Sources(specs, records, index.rules.kinds)
 
 
 class ParserResource(dg.ConfigurableResource["ParserResource"]):
@@ -96,6 +112,7 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
     retry_initial_seconds: float
     reread_max_seconds: float
     metadata_file: str
+    sources_file: str
 
     @property
     def rereading(self) -> RetryPolicy:
@@ -109,8 +126,14 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
     @property
     def version(self) -> str:
         """The version of parsed documents, which changes whenever they may become others."""
-        rules = read_metadata_rules(self.metadata_file)
-        return parsed_version(parser_version(self.rules()), rules)
+        return parsed_version(parser_version(self.rules()), self.metadata)
+
+    @property
+    def metadata(self) -> RulesBySource:
+        """The rules for metadata of each source; the files are read anew if they have changed."""
+        specs = read_source_specs(Path(self.sources_file)) if self.sources_file else {}
+        declared = {name: spec.metadata for name, spec in specs.items()}
+        return rules_by_source(read_metadata_rules(self.metadata_file), declared)
 
     def open(self) -> ParserPool:
         """Return a pool; use it as a context manager."""
@@ -121,15 +144,15 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
             rules=self.rules(),
         )
 
-    def documents(self, source: Source, pool: ParserPool) -> DocumentParser:
-        """Return what reads and parses the documents of a source."""
+    def documents(self, sources: Sources, pool: ParserPool) -> DocumentParser:
+        """Return what reads and parses the documents of the sources."""
         return DocumentParser(
-            source,
+            sources,
             pool,
             self.parse_workers,
             parser_version(self.rules()),
             self.rereading,
-            read_metadata_rules(self.metadata_file),
+            self.metadata,
         )
 
 
@@ -149,15 +172,16 @@ class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
         """The chunker's version, which changes whenever a document would be split differently."""
         return _chunker_version(self.limits(), self.tokenizer)
 
-    def chunker(self, source: Source) -> Chunker:
-        """Return what splits the documents of a source."""
+    def chunker(self, sources: Sources) -> Chunker:
+        """Return what splits the documents of the sources."""
         count = TokenCount(self.tokenizer)
-        return Chunker(self.limits(), count, source.uri, self.version)
+        return Chunker(self.limits(), count, sources.uri, self.version)
 
 
 class IndexResource(dg.ConfigurableResource["IndexResource"]):
     """The lake, Milvus and the model specs."""
 
+    sources_file: str
     source: str
     shards: int
     lake: str
@@ -189,7 +213,9 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
         """
         memory = LakeMemory(memory_bytes) if memory_bytes else None
         lake = Lake(open_object_store(self.lake, _options(self.lake_options)), memory)
-        lake.bind(source=self.source, shards=str(self.shards))
+        # With a file, it is each source that is bound to its URL; a lake of one source stays its.
+        keeps = ("source",) if self.sources_file else ()
+        facts = lake.bind(keeps, source=self.source, shards=str(self.shards))
         rules = read_metadata_rules(self.metadata_file)
         layout = lake.layout or Layout(self.shards, self.shards)
         return Index(
@@ -204,7 +230,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
             find_spec=partial(find_model_spec, Path(self.models_file)),
             load=self._load,
             alias=self.alias,
-            source=self.source,
+            source=facts["source"],
             shards=layout.keys,
             begun_with=layout.begun_with,
             replicas=self.replicas,
@@ -279,11 +305,8 @@ class ThresholdsResource(dg.ConfigurableResource["ThresholdsResource"]):
 
 
 class StreamResource(dg.ConfigurableResource["StreamResource"]):
-    """The standing stream run: what it takes, where it hears of changes, and its life."""
+    """The standing stream run: what it takes, and its life."""
 
-    source: str
-    events_queue_url: str
-    events_options: str
     stream_documents: int
     stream_chunks: int
     stream_idle_seconds: float
@@ -294,10 +317,6 @@ class StreamResource(dg.ConfigurableResource["StreamResource"]):
     def life(self) -> Life:
         """Return the limits of one run."""
         return Life(self.stream_run_seconds, self.stream_run_events, self.stream_idle_seconds)
-
-    def open_feed(self) -> ChangeFeed | None:
-        """Open the feed of changes, if the source has one."""
-        return open_feed(self.source, self.events_queue_url, _options(self.events_options))
 
 
 class RetriesResource(dg.ConfigurableResource["RetriesResource"]):
@@ -342,19 +361,36 @@ class PrivacyResource(dg.ConfigurableResource["PrivacyResource"]):
     """What Dagster and logs may show of documents, and where logs are."""
 
     previews: bool
+    sources_file: str
     home: str
 
-    def shows(self, _document_id: str) -> bool:
-        """Whether the UI may show a document: its id, its title, excerpts of its text."""
-        return self.previews
+    def shows(self, document_id: str) -> bool:
+        """Whether the UI may show a document: its id, its title, excerpts of its text.
+
+        The documents of a source that is not declared are not shown.
+        """
+        if not self.previews or not self.sources_file:
+            return self.previews
+        spec = read_source_specs(Path(self.sources_file)).get(source_of(document_id))
+        return spec is not None and spec.previews
 
     def log_folders(self) -> tuple[Path, ...]:
         """Return the folders with logs of the embedded platform's services."""
         return (Path(self.home) / "logs",)
 
 
+SOURCE_DEFAULTS = (
+    "include",
+    "exclude",
+    "max_document_bytes",
+    "max_removal_share",
+    "max_removal_documents",
+    "list_interval_seconds",
+)
+"""The settings that hold for every source that does not state another value."""
+
 KINDS: dict[str, type[dg.ConfigurableResource[Any]]] = {
-    "source": SourceResource,
+    "sources": SourcesResource,
     "parser": ParserResource,
     "chunker": ChunkerResource,
     "index": IndexResource,

@@ -19,6 +19,7 @@ from dagster._core.definitions.data_version import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from rag_assets.core.documents.source_ids import sources_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.spending import Spending, Spent
 from rag_assets.instance.partitions import split_model_shard
@@ -69,14 +70,14 @@ class RunProcess:
     noted_at: float
 
 
-def latest(instance: dg.DagsterInstance, asset: str) -> Materialization | None:
+def latest(instance: dg.DagsterInstance, asset: str | Sequence[str]) -> Materialization | None:
     """Return an asset's latest materialisation, if there is one."""
     return next(iter(recent(instance, asset, 1)), None)
 
 
 def recent(
     instance: dg.DagsterInstance,
-    asset: str,
+    asset: str | Sequence[str],
     limit: int,
     *,
     partitions: Sequence[str] | None = None,
@@ -91,17 +92,28 @@ def recent_lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None =
 
     Only those of some partitions of `collection`, if given.
     """
+    return _lags(instance, partitions)["lag_seconds"]
+
+
+def recent_lags_by_source(instance: dg.DagsterInstance) -> dict[str, pl.Series]:
+    """Return the lags of recent changes in seconds, by the source of the document."""
+    by_source = _lags(instance).group_by(source=sources_of())
+    return {str(name): rows["lag_seconds"] for (name,), rows in by_source}
+
+
+def _lags(instance: dg.DagsterInstance, partitions: Sequence[str] | None = None) -> pl.DataFrame:
     tables = [
         event.metadata.get(LAGS)
         for event in recent(instance, Asset.COLLECTION, LAG_EVENTS, partitions=partitions)
     ]
-    lags = [
-        float(str(row.data["lag_seconds"]))
+    rows = [
+        (str(row.data["document_id"]), float(str(row.data["lag_seconds"])))
         for table in tables
         if isinstance(table, dg.TableMetadataValue)
         for row in table.records
     ]
-    return pl.Series(lags, dtype=pl.Float64)
+    schema = {"document_id": pl.String, "lag_seconds": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def tokens_per_second(instance: dg.DagsterInstance, model: str) -> float:

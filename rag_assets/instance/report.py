@@ -12,20 +12,30 @@ from time import time
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType
 
+from rag_assets.adapters.source.sources import Sources
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Job
-from rag_assets.core.reports.report import Lags, ModelStatus, Report, SensorState, Stage, stage
+from rag_assets.core.reports.report import (
+    Lags,
+    ModelStatus,
+    Report,
+    SensorState,
+    SourceStatus,
+    Stage,
+    stage,
+)
 from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.core.scheduling.retries import RetryPolicy, waiting
 from rag_assets.instance import event_log
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.runs import read_runs
+from rag_assets.instance.sources import source_statuses
 from rag_assets.models.live import read_live
 from rag_assets.models.registry import read_records
 from rag_assets.models.status import model_status
 from rag_assets.pipeline.counts import LakeCounts
-from rag_assets.pipeline.doubt import read_doubt
+from rag_assets.pipeline.doubt import read_doubts
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.staleness import stale_documents, stale_rows
 
@@ -61,6 +71,7 @@ class Reporter:
 
     instance: dg.DagsterInstance
     index: Index
+    sources: Sources
     retries: RetryPolicy
     parser_version: str
     chunker_version: str
@@ -87,9 +98,15 @@ class Reporter:
             spending=event_log.spending(self.instance),
             sensors=tuple(_sensors(self.instance)),
             milvus=milvus.problem,
-            doubt=read_doubt(self.index.lake),
+            doubts=tuple(read_doubts(self.index.lake).values()),
+            sources=tuple(self._sources()),
             serving=milvus.serving,
         )
+
+    def _sources(self) -> list[SourceStatus]:
+        if not self.sources.several:  # then the report is that of the one source
+            return []
+        return source_statuses(self.instance, self.index.lake, self.index.shards, self.sources)
 
     def _milvus(self, counts: LakeCounts) -> MilvusState:
         rows: dict[str, int] = {}

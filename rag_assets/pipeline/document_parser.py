@@ -6,7 +6,7 @@ shard are parsed, and the commit (`parsing.py`), and their metadata (`metadata.p
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,16 +15,15 @@ import polars as pl
 from rag_assets.adapters.parsing.language import with_language
 from rag_assets.adapters.parsing.parser import is_supported, parse
 from rag_assets.adapters.parsing.worker import ParserPool
-from rag_assets.adapters.source.interface import SourceDocument
-from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.interface import DocumentReader, SourceDocument
 from rag_assets.core.documents.batches import batches
 from rag_assets.core.documents.document import Outcome, ParsedDocument
 from rag_assets.core.documents.properties import as_json
 from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableError
 from rag_assets.core.identity import digest
-from rag_assets.core.metadata.rules import MetadataRules
+from rag_assets.core.metadata.by_source import RulesBySource
 from rag_assets.core.scheduling.retries import RetryPolicy
-from rag_assets.pipeline.metadata import NOTHING, Describer
+from rag_assets.pipeline.metadata import Describer
 
 Row = dict[str, Any]
 
@@ -36,7 +35,7 @@ class DocumentParser:
     """Reads documents from the source and parses them concurrently.
 
     Attributes:
-        source: The source.
+        source: The source, or all sources.
         pool: The parser processes.
         workers: Number of batches read and parsed at once.
         version: Version of the parser.
@@ -44,12 +43,12 @@ class DocumentParser:
         rules: The rules for metadata.
     """
 
-    source: Source
+    source: DocumentReader
     pool: ParserPool
     workers: int
     version: str
     rereading: RetryPolicy = REREADING
-    rules: MetadataRules = NOTHING
+    rules: RulesBySource = field(default_factory=RulesBySource)
 
     @property
     def code_version(self) -> str:
@@ -113,9 +112,9 @@ class DocumentParser:
         }
 
 
-def parsed_version(parser: str, rules: MetadataRules) -> str:
+def parsed_version(parser: str, rules: RulesBySource) -> str:
     """Return the version of partitions of a parser's version and rules for metadata."""
-    return parser if rules == NOTHING else f"{parser}+{rules.version[:8]}"
+    return parser if rules.nothing else f"{parser}+{rules.version[:8]}"
 
 
 def _outcome(error: DocumentUnreadableError) -> Outcome:

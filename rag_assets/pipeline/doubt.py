@@ -1,7 +1,7 @@
-"""Doubt: the removal that a listing doubts, as the lake keeps it until it is judged again.
+"""Doubts: the removals that listings doubt, as the lake keeps them until they are judged again.
 
-What belongs here: reading and recording it. What does not: which removals are doubted
-(`core/documents/removals.py`), and what is then done (`listing.py`).
+What belongs here: reading and recording them, one for each source. What does not: which removals
+are doubted (`core/documents/removals.py`), and what is then done (`listing.py`).
 """
 
 from dataclasses import asdict
@@ -10,30 +10,39 @@ import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.core.documents.removals import Doubt
+from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.tables import DOUBTS, content_version
 
 DOUBT = PartitionKey("removals", "doubted")
 
 
-def read_doubt(lake: Lake) -> Doubt | None:
-    """Return the removal that is doubted, if there is one."""
-    return _doubt(lake.read(DOUBT, DOUBTS))
+def read_doubts(lake: Lake) -> dict[str, Doubt]:
+    """Return the removals that are doubted, by source."""
+    return _doubts(lake.read(DOUBT, DOUBTS))
 
 
-def record_doubt(lake: Lake, doubt: Doubt | None) -> bool:
-    """Record what is doubted now; return whether that has changed."""
+def read_doubt(lake: Lake, source: str = DEFAULT) -> Doubt | None:
+    """Return the removal that is doubted of a source, if there is one."""
+    return read_doubts(lake).get(source)
+
+
+def record_doubt(lake: Lake, doubt: Doubt | None, source: str = DEFAULT) -> bool:
+    """Record what is doubted of a source now; return whether that has changed."""
 
     def attempt() -> bool:
         actual = lake.read(DOUBT, DOUBTS)
-        if _doubt(actual) == doubt:
+        doubts = _doubts(actual)
+        if doubts.get(source) == doubt:
             return False
-        table = pl.DataFrame([asdict(doubt)] if doubt else [], schema=DOUBTS)
+        others = [one for name, one in doubts.items() if name != source]
+        rows = [asdict(one) for one in [*others, *([doubt] if doubt else [])]]
+        table = pl.DataFrame(rows, schema=DOUBTS).sort("source")
         lake.commit(DOUBT, table, Meta(content_version(table, DOUBTS), ""), actual.token)
         return True
 
     return lake.update(attempt)
 
 
-def _doubt(actual: Partition) -> Doubt | None:
-    rows = actual.table.rows(named=True)
-    return Doubt(**rows[0]) if rows else None
+def _doubts(actual: Partition) -> dict[str, Doubt]:
+    rows = actual.table.with_columns(pl.col("source").fill_null(DEFAULT)).rows(named=True)
+    return {row["source"]: Doubt(**row) for row in rows}

@@ -19,12 +19,14 @@ import polars as pl
 
 from rag_assets.adapters.lake.lake import Held, Lake, Partition, PartitionKey
 from rag_assets.adapters.lake.parts import KEY
-from rag_assets.adapters.source.source import Source
-from rag_assets.core.documents.removals import Missing, RemovalPolicy
+from rag_assets.adapters.source.sources import Sources
+from rag_assets.core.documents.removals import Missing
+from rag_assets.core.documents.source_ids import source_of
 from rag_assets.core.erasure import Looked, document_digest
 from rag_assets.core.errors import ErasureError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
+from rag_assets.core.sources.records import SourceState
 from rag_assets.core.tables import (
     CHUNKS,
     COLLECTION,
@@ -35,12 +37,13 @@ from rag_assets.core.tables import (
 )
 from rag_assets.pipeline.compaction import VECTORS
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import POLICY, look_up
+from rag_assets.pipeline.listing import look_up
 
 TEXT = "text_digest"
 LISTED = (
     "is still in the source. Delete it there first, or exclude it and wait for the next listing"
 )
+REMOVING = "belongs to a source that is being removed. Repeat this when that is done"
 MISSING = {
     Missing.DOUBTED: "is missing from the source, but its removal is doubted: confirm it with"
     " `rag-assets sources accept-removal` first",
@@ -67,15 +70,13 @@ class Erasure:
 
     Attributes:
         index: The lake and Milvus.
-        source: The source, from which they have to be gone.
+        sources: The sources, from which they have to be gone.
         document_ids: The documents.
-        policy: Which removals are doubted.
     """
 
     index: Index
-    source: Source
+    sources: Sources
     document_ids: frozenset[str]
-    policy: RemovalPolicy = POLICY
 
     @property
     def lake(self) -> Lake:
@@ -95,14 +96,37 @@ class Erasure:
         """Return the documents that must not be erased, each with why, in half a sentence.
 
         Raises:
-            SourceError: The source cannot be reached.
+            SourceError: A source cannot be reached.
+            ConfigurationError: A source is not declared any more, and has not been removed.
             ErasureError: There is nothing in the source.
         """
-        if self.source.is_empty:
-            raise ErasureError(EMPTY)
+        refused: dict[str, str] = {}
+        for name, ids in self.by_source.items():
+            if self.sources.records.state(name) is SourceState.REMOVING:
+                refused |= dict.fromkeys(ids, REMOVING)
         listed = self._listed()
-        present = self.source.look_up(self.document_ids, listed)
-        return _missing(listed) | dict.fromkeys(present[KEY], LISTED)
+        for name, ids in self._present.items():
+            source = self.sources.source(name)
+            if source.is_empty:
+                raise ErasureError(EMPTY)
+            refused |= dict.fromkeys(source.look_up(ids, listed)[KEY], LISTED)
+        return _missing(listed) | refused
+
+    @cached_property
+    def by_source(self) -> Mapping[str, frozenset[str]]:
+        """Source → its documents."""
+        names = {source_of(document_id) for document_id in self.document_ids}
+        return {
+            name: frozenset(i for i in self.document_ids if source_of(i) == name)
+            for name in sorted(names)
+        }
+
+    @property
+    def _present(self) -> Mapping[str, frozenset[str]]:
+        """The documents of sources that there are; those of others are gone with their source."""
+        records = self.sources.records
+        gone = (SourceState.NOT_ADDED, SourceState.REMOVING)
+        return {n: ids for n, ids in self.by_source.items() if records.state(n) not in gone}
 
     def _listed(self) -> pl.DataFrame:
         """Return what the listing has of the documents."""
@@ -165,7 +189,10 @@ class Erasure:
         """
         collections = self.collections()
         self._refuse(self.refusals())
-        look_up(self.lake, self.source, self.document_ids, self.index.shards, policy=self.policy)
+        for name, ids in self._present.items():
+            policy = self.sources.specs[name].removal_policy
+            source = self.sources.source(name)
+            look_up(self.lake, source, ids, self.index.shards, policy=policy)
         self._refuse(_missing(self._listed()))
         for shard, ids in self.by_shard.items():
             for key, table in self._tables(shard):

@@ -1,8 +1,8 @@
-"""Listing: the documents in the source, one listing per shard (`source_files`).
+"""Listing: the documents in the sources, one listing per shard (`source_files`).
 
-What belongs here: comparing the source with the listings in the lake, and committing them. What
-does not: how a kind of source is listed (`adapters/source/`), when (`defs/sensors/source.py`), and
-which removals are doubted (`core/documents/removals.py`).
+What belongs here: comparing a source with the listings in the lake, and committing them. What
+does not: how a kind of source is listed (`adapters/source/`), when (`turns.py`), which removals are
+doubted (`core/documents/removals.py`), and removals that somebody asks for (`removals.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -10,17 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
-from rag_assets.adapters.source.source import WHOLE, Source, Window
+from rag_assets.adapters.source.source import WHOLE, Source, Window, outside
 from rag_assets.core.diffs import changed, diff
 from rag_assets.core.documents.keys import key_problem
 from rag_assets.core.documents.removals import (
     DOUBTED,
     Doubt,
-    Missing,
     Progress,
     RemovalPolicy,
     Verdict,
@@ -31,27 +31,26 @@ from rag_assets.core.documents.removals import (
     kept_rows,
     next_doubt,
 )
-from rag_assets.core.documents.unreadable import UNREADABLE
-from rag_assets.core.errors import CommitConflictError, SourceError
+from rag_assets.core.documents.source_ids import belongs_to, key_of
+from rag_assets.core.errors import CommitConflictError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
 from rag_assets.core.tables import (
-    PARSED_DOCUMENTS,
-    SOURCE_FILES,
     SOURCE_FILES_TABLE,
     content_version,
 )
 from rag_assets.pipeline.doubt import read_doubt, record_doubt
+from rag_assets.pipeline.stored_listings import Shards, read_files, read_listings
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16
+COMMITS = "commits:"  # prefix of metrics: the number of commits to a partition by source
 
 SAME = ["version", "problem", "attributes"]  # columns whose change is a change of the document
 DOCUMENTS = pl.col("describes").is_null()  # selects the rows that are not of sidecars
 ABOUT = pl.coalesce("describes", "document_id").alias("document_id")
 POLICY = RemovalPolicy()
-Shards = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The listings of some shards, read before the source is."""
+    """The listings of a source in some shards, read before the source is.
+
+    `ids` are the documents of each shard that were read, if not all.
+    """
 
     lake: Lake
     all_shards: Shards
     partitions: dict[str, Partition]
+    source: str
+    ids: Mapping[str, Set[str]] | None = None
 
     @classmethod
     def read(
@@ -87,10 +91,12 @@ class Listed:
         lake: Lake,
         shards: Shards,
         all_shards: Shards,
+        source: str,
         ids: Mapping[str, Set[str]] | None = None,
     ) -> "Listed":
         """Read the listings from the lake, or only those of some documents of each shard."""
-        return cls(lake, all_shards, _stored(lake, shards, ids))
+        partitions = _of_source(source, read_listings(lake, shards, ids))
+        return cls(lake, all_shards, partitions, source, ids)
 
     @property
     def part(self) -> float:
@@ -99,8 +105,9 @@ class Listed:
 
     @property
     def files(self) -> pl.DataFrame:
-        """The documents listed."""
-        return pl.concat([partition.table for partition in self.partitions.values()])
+        """The documents of the source that are listed."""
+        tables = [partition.table for partition in self.partitions.values()]
+        return pl.concat(tables).filter(belongs_to(self.source))
 
     def has(self, document_id: str) -> bool:
         """Whether a document belongs to one of the shards."""
@@ -113,17 +120,50 @@ class Listed:
         nothing = seen.files.clear()
 
         def commit(shard: str) -> None:
+            here = replace(seen, files=found.get(shard, nothing))
             with suppress(CommitConflictError):
-                here = replace(seen, files=found.get(shard, nothing))
-                self._commit(shard, here, verdict, result)
+                self._commit_again(shard, here, verdict, result)
 
         with ThreadPoolExecutor(CONCURRENT_COMMITS) as threads:
             list(threads.map(commit, self.partitions))  # re-raises an error of any of them
         return result
 
-    def _commit(self, shard: str, seen: Seen, verdict: Verdict, result: ListingResult) -> None:
+    def _commit_again(
+        self, shard: str, seen: Seen, verdict: Verdict, result: ListingResult
+    ) -> None:
+        """Commit a shard's listing, also if other sources' documents are committed meanwhile.
+
+        If nothing was committed of this source, what was seen is as new as anything in the lake.
+        """
+        actual = before = self.partitions[shard]
+        while True:
+            try:
+                return self._commit(shard, actual, seen, verdict, result)
+            except CommitConflictError:
+                stored = read_listings(self.lake, [shard], self.ids)
+                actual = _of_source(self.source, stored)[shard]
+                if self._commits(actual) != self._commits(before):
+                    raise
+
+    def _commits(self, partition: Partition) -> float:
+        metrics = partition.meta.metrics if partition.meta else {}
+        return metrics.get(COMMITS + self.source, 0.0)
+
+    def _next_meta(self, actual: Partition, changes: int) -> Meta:
+        metrics = actual.meta.metrics if actual.meta else {}
+        counts = {name: n for name, n in metrics.items() if name.startswith(COMMITS)}
+        counts[COMMITS + self.source] = self._commits(actual) + 1
+        return Meta("", LISTING_VERSION, changes=actual.changes + changes, metrics=counts)
+
+    def _commit(
+        self,
+        shard: str,
+        actual: Partition,
+        seen: Seen,
+        verdict: Verdict,
+        result: ListingResult,
+    ) -> None:
         """Commit a shard's listing if it changed, and add it to the result."""
-        actual = self.partitions[shard]
         before, files = actual.table.filter(seen.covered), seen.files
         if not files.equals(before):
             kept = kept_rows(_gone(before, seen), verdict)
@@ -142,7 +182,7 @@ class Listed:
                 actual,
                 ids,
                 rows,
-                meta=Meta("", LISTING_VERSION, changes=actual.changes + change.size),
+                meta=self._next_meta(actual, change.size),
             )
             if actual.meta is None or meta.as_input() != actual.meta.as_input():
                 result.versions[shard] = meta.data_version
@@ -152,6 +192,10 @@ class Listed:
         result.added.update(added)
         changes = pl.concat([change.make, gone]).select(ABOUT)["document_id"]
         result.edited.update(set(changes) - set(added))
+        rest = actual.table.filter(belongs_to(self.source) & ~seen.covered & DOCUMENTS)
+        now = files.filter(DOCUMENTS)
+        result.listed[shard] = rest.height + now.height
+        result.absent[shard] = rest["missing"].count() + now["missing"].count()
         totals = meta.metrics
         if not SOURCE_FILES_TABLE.sums.keys() <= totals.keys():  # of an earlier release
             totals = {**SOURCE_FILES_TABLE.summed({}, actual.table, before.clear()), **totals}
@@ -176,7 +220,7 @@ def list_source(
     policy: RemovalPolicy = POLICY,
     progress: Progress = BEGINNING,
 ) -> ListingResult:
-    """List the source, or a window of it, and commit the listing of each shard that changed.
+    """List a source, or a window of it, and commit the listing of each shard that changed.
 
     The commit rule applies per shard: read the stored listing first, then the source. A shard that
     another writer commits in between is listed again. Outside of the window, the stored listing is
@@ -193,7 +237,7 @@ def list_source(
     """
 
     def attempt(missing: Shards) -> ListingResult:
-        listed = Listed.read(lake, missing, all_shards)
+        listed = Listed.read(lake, missing, all_shards, source.name)
         known = listed.files
         listing = source.listing(known, listed.has, window)
         seen = Seen(
@@ -210,7 +254,7 @@ def list_source(
             return _commit_end(listed, seen, policy, begun)
         return _commit_window(listed, source, seen, policy, begun)
 
-    return _attempts(lake, shards, attempt)
+    return attempts(lake, shards, attempt)
 
 
 def look_up(
@@ -222,7 +266,7 @@ def look_up(
     policy: RemovalPolicy = POLICY,
     progress: Progress = BEGINNING,
 ) -> ListingResult:
-    """Update the listing of just these documents; those no longer in the source are removed.
+    """Update the listing of just these documents of a source; those no longer in it are removed.
 
     A notification only tells that a document may have changed. Its content is not used, because it
     may be late, repeated or out of order: the source is queried instead. A removal that would be
@@ -230,65 +274,27 @@ def look_up(
     """
     by_shard: dict[str, set[str]] = {}
     for document_id in document_ids:
-        if key_problem(document_id):  # only a listing can tell what such a name stands for
+        if key_problem(key_of(document_id)):  # only a listing can tell what such a name stands for
             continue
         shard = shard_of(source.about(document_id), all_shards)
         by_shard.setdefault(shard, set()).add(document_id)
 
     def attempt(missing: Shards) -> ListingResult:
-        listed = Listed.read(lake, missing, all_shards, by_shard)
+        listed = Listed.read(lake, missing, all_shards, source.name, by_shard)
         known = listed.files
         ids = {document_id for shard in missing for document_id in by_shard[shard]}
         seen = Seen(source.look_up(ids, known), pl.col("document_id").is_in(sorted(ids)))
         fresh, _ = counts(_gone(known, seen))
         before = progress
         if progress.removed + fresh > policy.documents:
-            before = _begun(progress, read_files(lake, all_shards).filter(~DOUBTED))
+            own = belongs_to(source.name) & ~DOUBTED
+            before = _begun(progress, read_files(lake, all_shards).filter(own))
         return listed.commit(seen, judge_part(policy, before, fresh), progress)
 
-    return _attempts(lake, sorted(by_shard), attempt)
+    return attempts(lake, sorted(by_shard), attempt)
 
 
-def read_files(lake: Lake, shards: Shards) -> pl.DataFrame:
-    """Return all rows of `source_files`, with those of documents that are missing."""
-    return Listed.read(lake, shards, shards).files
-
-
-def accept_removal(lake: Lake, source: Source, shards: Shards, digest: str = "") -> ListingResult:
-    """Remove the documents that are doubted, except those that have returned in the meantime.
-
-    What went missing since is not removed: the next listing judges it by itself.
-
-    Args:
-        lake: Where the listings are.
-        source: The source, which is listed again.
-        shards: All shards.
-        digest: Digest of the removal that was looked at; empty for the one there is now.
-
-    Raises:
-        SourceError: Another removal is doubted now, or the source cannot be listed.
-    """
-    doubt = read_doubt(lake)
-    if doubt is None:
-        return ListingResult()
-    if digest not in ("", doubt.digest):
-        raise SourceError(
-            f"The removal has changed since it was looked at, so nothing was removed."
-            f" {doubt.sentence}"
-        )
-    accepted = Verdict(Missing.WAITING, None)
-
-    def attempt(missing: Shards) -> ListingResult:
-        listed = Listed.read(lake, missing, shards)
-        found = source.listing(listed.files, listed.has).files
-        returned = found.join(listed.files.filter(DOUBTED), on="document_id", how="semi")
-        return listed.commit(Seen(returned, DOUBTED), accepted, BEGINNING)
-
-    result = _attempts(lake, shards, attempt)
-    return replace(result, doubt_changed=record_doubt(lake, None))
-
-
-def _attempts(
+def attempts(
     lake: Lake, shards: Shards, attempt: Callable[[Shards], ListingResult]
 ) -> ListingResult:
     """Attempt until every shard is committed: again for those that another run has committed."""
@@ -308,15 +314,15 @@ def _attempts(
 def _merged(results: Sequence[ListingResult]) -> ListingResult:
     """Return the first attempt's result with the shards of all."""
     first = results[0] if results else ListingResult()
-    reports = {shard: report for one in results for shard, report in one.reports.items()}
-    versions = {shard: version for one in results for shard, version in one.versions.items()}
-    removed = sum(report.removed for report in reports.values())
-    progress = Progress(first.progress.listed, first.progress.removed + removed)
+    by_shard: dict[str, Any] = {
+        name: {shard: value for one in results for shard, value in getattr(one, name).items()}
+        for name in ("reports", "versions", "listed", "absent")
+    }
+    removed = sum(report.removed for report in by_shard["reports"].values())
     return replace(
         first,
-        reports=reports,
-        versions=versions,
-        progress=progress,
+        **by_shard,
+        progress=Progress(first.progress.listed, first.progress.removed + removed),
         added={document_id for one in results for document_id in one.added},
         edited={document_id for one in results for document_id in one.edited},
     )
@@ -345,11 +351,10 @@ def _commit_end(
 ) -> ListingResult:
     """Commit a listing of the whole source, or its last window; record the removal it doubts."""
     # What is still marked outside of this window was not found by the windows before it either.
-    marked = pl.col("missing").is_not_null()
-    for folder in seen.unlisted:
-        marked &= ~pl.col("document_id").str.starts_with(folder)
+    source = listed.source
+    marked = belongs_to(source) & pl.col("missing").is_not_null() & outside(source, seen.unlisted)
     seen = replace(seen, covered=seen.covered | marked)
-    gone, before = _gone(listed.files, seen), read_doubt(listed.lake)
+    gone, before = _gone(listed.files, seen), read_doubt(listed.lake, source)
     verdict = judge(policy, progress, *counts(gone), before)
     kept = kept_rows(gone, verdict).sort("document_id")
     now = Doubt(
@@ -358,41 +363,22 @@ def _commit_end(
         listed=progress.listed or 0,
         since=datetime.now(UTC),
         digest=content_version(kept, ["document_id"]),
+        source=source,
     )
     doubt = next_doubt(verdict, before, now)
     result = listed.commit(seen, verdict, progress)
-    return replace(result, doubt=doubt, doubt_changed=record_doubt(listed.lake, doubt))
+    return replace(result, doubt=doubt, doubt_changed=record_doubt(listed.lake, doubt, source))
 
 
-def _stored(lake: Lake, shards: Shards, ids: Mapping[str, Set[str]] | None) -> dict[str, Partition]:
-    """Read the stored listings; in place of one that was lost, what was parsed of the shard.
-
-    A listing of a part of the source would otherwise drop the shard's other documents.
-    """
-    stored = lake.read_all(Asset.SOURCE_FILES, shards, SOURCE_FILES, ids)
-    lost = [shard for shard, partition in stored.items() if partition.meta is None]
-    parsed, _ = lake.read_sound(Asset.PARSED_DOCUMENTS, lost, PARSED_DOCUMENTS)
-    return stored | {
-        shard: _as_listed(stored[shard], partition)
-        for shard, partition in parsed.items()
-        if partition.meta is not None
+def _of_source(source: str, stored: Mapping[str, Partition]) -> dict[str, Partition]:
+    """Drop the rows of other sources, unless a partition was lost and is to be written whole."""
+    own = belongs_to(source)
+    return {
+        shard: replace(partition, table=partition.table.filter(own))
+        if partition.meta
+        else partition
+        for shard, partition in stored.items()
     }
-
-
-def _as_listed(lost: Partition, parsed: Partition) -> Partition:
-    """Return the listing that documents were parsed from, without stamps: they are read again."""
-    assert parsed.meta is not None
-    null, listed = pl.lit(None, pl.String), pl.col("problem").is_not_null()
-    rows = parsed.table.with_columns(
-        stamp=null,
-        missing=null,
-        describes=null,
-        attributes=null,
-        version=pl.when(UNREADABLE).then("unreadable_version").otherwise("version"),
-        error=pl.when(listed).then(pl.coalesce("unreadable", "error")),
-    )
-    used = parsed.meta.upstream[Asset.SOURCE_FILES].changes
-    return replace(lost, table=rows.select(list(SOURCE_FILES)), changes=max(lost.changes, used) + 1)
 
 
 def _by_shard(listing: pl.DataFrame, all_shards: Shards) -> dict[str, pl.DataFrame]:

@@ -15,17 +15,17 @@ from typing import Any
 
 import polars as pl
 
-from rag_assets.adapters.source.interface import SourceDocument
-from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.interface import DocumentReader, SourceDocument
+from rag_assets.core.documents.source_ids import key_of
 from rag_assets.core.errors import DocumentGoneError, DocumentTooLargeError
 from rag_assets.core.identity import digest
-from rag_assets.core.metadata.rules import Kind, MetadataRules, Origins, describe
+from rag_assets.core.metadata.by_source import RulesBySource
+from rag_assets.core.metadata.rules import Kind, Origins, describe
 from rag_assets.core.metadata.sidecars import MAX_BYTES, SUFFIX, sidecar_attributes
 from rag_assets.core.tables import HAS_TEXT, METADATA, PARSED_DOCUMENTS, SOURCE_FILES, concat
 
 Row = dict[str, Any]
 
-NOTHING = MetadataRules()
 RETRY_AFTER = timedelta(minutes=5)  # until a sidecar that could not be read is read again
 COMPUTED = [*METADATA, "retry_at"]
 
@@ -52,12 +52,12 @@ class Describer:
     """Computes the metadata of documents.
 
     Attributes:
-        source: The source, from which sidecars are read.
+        source: The source, or all sources, from which sidecars are read.
         rules: The rules.
     """
 
-    source: Source
-    rules: MetadataRules = field(default_factory=MetadataRules)
+    source: DocumentReader
+    rules: RulesBySource = field(default_factory=RulesBySource)
 
     def desired(self, rows: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
         """Return [document_id, desired_version, listed_sidecar, attributes] of rows with text.
@@ -77,8 +77,8 @@ class Describer:
             .join(sidecars, on="document_id", how="left", maintain_order="left")
         )
         versions = [
-            self._version(attributes, sidecar)
-            for attributes, sidecar in known.select("attributes", "listed_sidecar").iter_rows()
+            self._version(*row)
+            for row in known.select("document_id", "attributes", "listed_sidecar").iter_rows()
         ]
         return known.with_columns(desired_version=pl.Series(versions, dtype=pl.String))
 
@@ -111,30 +111,31 @@ class Describer:
                 problems[Kind(name)] = found
             else:
                 values[Kind(name)] = found
-        metadata = describe(self.rules, Origins(row["document_id"], values, problems))
+        rules, key = self.rules.of(row["document_id"]), key_of(row["document_id"])
+        metadata = describe(rules, Origins(key, values, problems))
         errors = list(metadata.problems)
         if sidecar.unread and sidecar.content:
             errors.append(
                 f"{row['document_id']}{SUFFIX}: {sidecar.problem} Its last content holds."
             )
-        off = self.rules == NOTHING
+        version = self._version(row["document_id"], row["attributes"], sidecar.version or None)
         retry = now + RETRY_AFTER if sidecar.unread else None
         return {
             "document_id": row["document_id"],
             "sidecar": sidecar.content,
             "sidecar_version": sidecar.version or None,
-            "metadata": None if off else metadata.json,
-            "principals": list(metadata.principals) if self.rules.permissions else None,
+            "metadata": None if self.rules.nothing else metadata.json,
+            "principals": list(metadata.principals) if rules.permissions else None,
             "metadata_error": "; ".join(errors) or None,
-            "metadata_version": self._version(row["attributes"], sidecar.version or None),
+            "metadata_version": version,
             "retry_at": row["retry_at"] if row["unreadable"] is not None else retry,
         }
 
-    def _version(self, attributes: str | None, sidecar: str | None) -> str | None:
+    def _version(self, document_id: str, attributes: str | None, sidecar: str | None) -> str | None:
         """Return the version of metadata of these inputs; what it says of itself is the row's."""
-        if self.rules == NOTHING:
+        if self.rules.nothing:
             return None
-        return digest(self.rules.version, attributes or "", sidecar or "")
+        return digest(self.rules.of(document_id).version, attributes or "", sidecar or "")
 
     def _sidecars(self, rows: list[Row]) -> dict[str, Sidecar]:
         """Return the sidecars of documents, of which only those that changed are read."""

@@ -1,9 +1,9 @@
-"""The stream: changes as they arrive, from the source to every collection, in one process.
+"""The stream: changes as they arrive, from the sources to every collection, in one process.
 
 The way of a change, each step in a thread of its own, so that none waits for a slower one:
 
-    intake ──▶ documents ──▶ one per model
-    look up    parse, split  embed, sync
+    one per source ──▶ documents ──▶ one per model
+    look up            parse, split  embed, sync
 
 Each step is told shards, and works on what is stale in them, with the functions that runs use. What
 it is told is a hint: the state is in the lake. So whatever is told twice is done once, whatever is
@@ -28,9 +28,8 @@ import polars as pl
 from typing_extensions import override
 
 from rag_assets.adapters.lake.lake import KnownMetas, Lake, Meta, PartitionKey
-from rag_assets.adapters.source.feeds import ChangeFeed, Hint
-from rag_assets.adapters.source.source import Source
-from rag_assets.core.documents.removals import RemovalPolicy
+from rag_assets.adapters.source.feeds import ChangeFeed
+from rag_assets.adapters.source.sources import Sources, feed_of
 from rag_assets.core.errors import (
     ConfigurationError,
     RagAssetsError,
@@ -39,16 +38,16 @@ from rag_assets.core.errors import (
 )
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
-from rag_assets.core.reports.listing import BEGINNING, ListingResult
+from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.lanes import InFlight, LanePolicy, StaleShard
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Shards, Waiting, merged, taken
-from rag_assets.core.tables import PARSED_DOCUMENTS
+from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.document_parser import DocumentParser
 from rag_assets.pipeline.embedding import SharedVectors, embed_documents, embed_shard
-from rag_assets.pipeline.listing import list_source, look_up
+from rag_assets.pipeline.intake import Intake, StreamThread
 from rag_assets.pipeline.parsing import parse_shard
 from rag_assets.pipeline.permissions import enforced, revoke
 from rag_assets.pipeline.staleness import (
@@ -64,10 +63,6 @@ from rag_assets.pipeline.vectors import ModelRun
 logger = logging.getLogger(__name__)
 
 DOCUMENTS_COMPARED = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
-BACKLOG = 3  # hints after each other behind which there are more
-OBJECTS_A_SECOND = 20_000  # that a listing finds, as long as none has been timed
-PROGRESS_SECONDS = 60.0  # for which removals add up before they may be doubted
-LONG_LISTING = 2.0  # seconds; a longer listing is left to the source sensor, which makes windows
 JOIN_SECONDS = 30.0  # for a step to finish its batch
 
 
@@ -116,7 +111,6 @@ class Limits:
         chunks: Maximum number of changed chunks of a model that are streamed at once.
         look_seconds: Interval of the looks at the whole lake, and of short listings.
         micro_batch: Number of documents parsed between checkpoints.
-        removals: Which removals are doubted.
         retries: The delays after failures.
     """
 
@@ -124,7 +118,6 @@ class Limits:
     chunks: int
     look_seconds: float
     micro_batch: int
-    removals: RemovalPolicy
     retries: RetryPolicy
 
     def lanes(self, changes: int, shards: int) -> LanePolicy:
@@ -138,7 +131,7 @@ class Stream:
 
     Attributes:
         lake: The lake.
-        source: The source.
+        sources: The sources.
         shards: All shards, in order.
         parser: Reads and parses documents.
         chunker: Splits documents.
@@ -146,32 +139,37 @@ class Stream:
             every look.
         in_flight: Returns the runs over partitions of a stage: `""` or a model.
         limits: The settings.
-        feed: Hints about changes, if the source gives any; else it is listed.
+        open_feed: Opens the feed of a source's changes, if it has one; else the source is listed.
+        update_sources: Has `sources` follow their declarations and records; called in every look.
     """
 
     lake: Lake
-    source: Source
+    sources: Sources
     shards: Sequence[str]
     parser: DocumentParser
     chunker: Chunker
     targets: Callable[[], Sequence[ModelRun]]
     in_flight: Callable[[str], Sequence[InFlight]]
     limits: Limits
-    feed: ChangeFeed | None = None
+    open_feed: Callable[[SourceSpec], ChangeFeed | None] = feed_of
+    update_sources: Callable[[], None] = lambda: None
 
     stop: threading.Event = field(default_factory=threading.Event)
     _outcomes: SimpleQueue[Outcome] = field(default_factory=SimpleQueue)
     _known: KnownMetas = field(default_factory=dict)
     _models: dict[str, "ModelStep"] = field(default_factory=dict)
+    _intakes: dict[str, Intake] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
-        self._documents, self._intake = DocumentStep(self), Intake(self)
+        self._documents = DocumentStep(self)
         self._documents.start()
-        self._intake.start()
+        self._update_intakes()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.stop.set()
+        for intake in self._intakes.values():
+            intake.end()
         until = time.monotonic() + JOIN_SECONDS
         for step in self._steps:
             step.wake()
@@ -197,7 +195,7 @@ class Stream:
         """
         due, failures = 0.0, 0
         while True:
-            for thread in (*self._steps, self._intake):
+            for thread in (*self._steps, *self._intakes.values()):
                 if thread.failure is not None:
                     raise thread.failure
             if time.monotonic() >= due:
@@ -225,6 +223,8 @@ class Stream:
         """Compare the whole lake, and have the steps work on what they take."""
         metas = read_metas(self.lake, {*DOCUMENTS_COMPARED, *ROWS_COMPARED}, self._known)
         self._update_models()
+        self.update_sources()
+        self._update_intakes()
         for step in self._steps:
             stale = step.stale(metas, self.shards)
             takes = taken(stale, self.in_flight(step.model), step.lanes) if stale else ()
@@ -240,6 +240,17 @@ class Stream:
                 self._models[model] = ModelStep(self, target)
                 self._models[model].start()
             self._models[model].target = target
+
+    def _update_intakes(self) -> None:
+        """Start an intake for each active source; end those of others, or of other declarations."""
+        sources = self.sources
+        specs = {name: sources.specs[name] for name in sources.listed}
+        for name, intake in list(self._intakes.items()):
+            if specs.get(name) != intake.spec:
+                self._intakes.pop(name).end()
+        for name in specs.keys() - self._intakes.keys():
+            self._intakes[name] = Intake(name, specs[name], self)
+            self._intakes[name].start()
 
     def listed(self, result: ListingResult, edited: Set[str], added: Set[str]) -> None:
         """Take note of listings that changed, and of documents to work on."""
@@ -286,124 +297,7 @@ class Stream:
         self._outcomes.put(Batch(sentence))
 
 
-class _Thread(threading.Thread):
-    """A thread whose failure is raised where the outcomes are read."""
-
-    def __init__(self, name: str, stream: Stream) -> None:
-        super().__init__(name=name, daemon=True)
-        self.stream = stream
-        self.failure: BaseException | None = None
-
-    @override
-    def run(self) -> None:
-        try:
-            self.work()
-        except BaseException as error:
-            self.failure = error
-
-    def work(self) -> None:
-        """Work until the stream stops."""
-        raise NotImplementedError
-
-
-class Intake(_Thread):
-    """Looks changed documents up in the source, and commits their listings."""
-
-    def __init__(self, stream: Stream) -> None:
-        super().__init__("intake", stream)
-        self._progress, self._since = BEGINNING, time.monotonic()
-        self._listing_seconds = 0.0
-        self._more = 0
-
-    @override
-    def work(self) -> None:
-        stream, failures = self.stream, 0
-        while not stream.stop.is_set():
-            try:
-                for hint in self._hints():
-                    self._follow(hint)
-                    failures = 0
-            except ConfigurationError:
-                raise
-            except RagAssetsError as error:
-                failures += 1
-                wait = stream.limits.retries.delay(failures)
-                stream.say(f"{error} Until then, listings find what changes: {wait:.0f} s.")
-                stream.stop.wait(wait)
-
-    def _hints(self) -> Iterator[Hint]:
-        stream = self.stream
-        if stream.feed is not None:
-            yield from stream.feed.hints(stream.stop, stream.limits.documents)
-        while not stream.stop.wait(stream.limits.look_seconds):
-            yield Hint(list_all=True)
-
-    def _follow(self, hint: Hint) -> None:
-        stream = self.stream
-        self._more = self._more + 1 if hint.more else 0
-        behind = self._more >= BACKLOG  # edits would wait for all that came before them
-        result = self._list() if hint.list_all or behind else None
-        if result is None and hint.document_ids:
-            result = self._look_up(hint.document_ids)
-        if result is not None:
-            self._pass_on(result, hint.document_ids, new=not behind)
-        if hint.messages and stream.feed is not None:
-            stream.feed.acknowledge(hint)
-        if hint.unreadable:
-            stream.say(f"{hint.unreadable} notifications are in an unknown format.")
-
-    def _look_up(self, document_ids: frozenset[str]) -> ListingResult:
-        stream = self.stream
-        if time.monotonic() - self._since > PROGRESS_SECONDS:
-            self._progress, self._since = BEGINNING, time.monotonic()
-        result = look_up(
-            stream.lake,
-            stream.source,
-            document_ids,
-            stream.shards,
-            policy=stream.limits.removals,
-            progress=self._progress,
-        )
-        self._progress = result.progress
-        return result
-
-    def _list(self) -> ListingResult | None:
-        """List the whole source, if that is quick; otherwise the source sensor does it."""
-        stream = self.stream
-        if not self._listing_seconds:
-            metas = stream.lake.metas(Asset.SOURCE_FILES, {})
-            documents = sum(meta.metrics.get("rows", 0.0) for meta in metas.values())
-            self._listing_seconds = documents / OBJECTS_A_SECOND
-        if self._listing_seconds > LONG_LISTING:
-            return None
-        started = time.monotonic()
-        policy = stream.limits.removals
-        result = list_source(
-            stream.lake, stream.source, stream.shards, stream.shards, policy=policy
-        )
-        self._listing_seconds = time.monotonic() - started
-        return result
-
-    def _pass_on(self, result: ListingResult, told: Set[str], *, new: bool) -> None:
-        """Pass on what changed, and what was told of but has been listed by another process.
-
-        Of the latter, what has never been parsed is only passed on if `new`.
-        """
-        stream, told = self.stream, frozenset(map(self.stream.source.about, told))
-        others = told - result.edited - result.added
-        shards = sorted({shard_of(document_id, stream.shards) for document_id in others})
-        sound, _ = stream.lake.read_sound(Asset.PARSED_DOCUMENTS, shards, PARSED_DOCUMENTS, others)
-        known = {i for partition in sound.values() for i in partition.table["document_id"]}
-        parsed = others & known
-        added = result.added | (others - parsed) if new else result.added
-        try:
-            stream.revoke(result.edited | parsed)
-        except UnavailableError as error:
-            stream.say(f"Revoked permissions: {error} The steps try again.")
-        stream.listed(result, result.edited | parsed, added)
-
-
-class Step(_Thread):
+class Step(StreamThread):
     """One step of the stream: shards wait in front of it, and it works on all of them at once.
 
     Attributes:

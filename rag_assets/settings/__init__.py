@@ -1,4 +1,4 @@
-"""The settings of one platform: one source, one lake, one alias.
+"""The settings of one platform: its sources, one lake, one alias.
 
 What belongs here: every setting with its default, bounds and description, in a file by area, and
 the one place that reads the environment (`environment.py`). What does not: what a setting is used

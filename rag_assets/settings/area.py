@@ -1,18 +1,15 @@
 """What all settings have in common: their variable, and whether they are secret."""
 
-import re
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rag_assets.core.addresses import parse_address
+from rag_assets.core.addresses import check_address
 from rag_assets.core.display import without_credentials
-from rag_assets.core.errors import ConfigurationError
 
 PREFIX = "RAG_ASSETS_"
-PASSWORD = re.compile(r"[^/?#]*://[^/?#]*:[^/?#]*@")
 
 
 class Area(BaseSettings):
@@ -41,20 +38,7 @@ def meaning(field: FieldInfo) -> str:
     return " ".join((field.description or "").split())
 
 
-def _store_url(url: str) -> str:
-    if PASSWORD.match(url):
-        raise ValueError(
-            "the URL contains a password, and is shown in the UI and stored with the data; set the"
-            " password in the options of the same name, …_OPTIONS, which are never shown"
-        )
-    try:
-        parse_address(url)
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from error
-    return url
-
-
-StoreUrl = Annotated[str, AfterValidator(_store_url)]
+StoreUrl = Annotated[str, AfterValidator(check_address)]
 """An address of documents or data, see `core/addresses.py`, or empty. It is shown and stored, so a
 password in it is refused.
 """

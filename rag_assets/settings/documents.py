@@ -1,15 +1,22 @@
 """Settings of the source and of the work on its documents."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from rag_assets.settings.area import Area, StoreUrl
+from rag_assets.core.documents.source_ids import DEFAULT
+from rag_assets.settings.area import Area, StoreUrl, variable
 
 
 class SourceSettings(Area):
     """Source."""
+
+    sources_file: Path | None = None
+    """Path of the YAML file that declares several sources (docs/sources.md). The other settings of
+    this area are then the defaults of each of them, except for its URL, options and queue, which
+    may not be set. Empty: one source, of these settings.
+    """
 
     source_url: StoreUrl = ""
     """URL or path of the bucket or folder to index, for instance s3://bucket/prefix, taken as it is
@@ -52,6 +59,21 @@ class SourceSettings(Area):
 
     events_options: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Arguments of botocore's SQS client, as JSON, for instance a region_name."""
+
+    @model_validator(mode="after")
+    def _declared_in_one_place(self) -> Self:
+        given = [name for name in OF_ONE_SOURCE if getattr(self, name)]
+        if self.sources_file and given:
+            raise ValueError(
+                f"{' and '.join(map(variable, given))} may not be set together with"
+                f" {variable('sources_file')}: declare that source in the file, under the name"
+                f" `{DEFAULT}` if it is the one that the lake has been filled from"
+            )
+        return self
+
+
+OF_ONE_SOURCE = ("source_url", "source_options", "events_queue_url", "events_options")
+"""The settings that a sources file replaces."""
 
 
 class DocumentSettings(Area):

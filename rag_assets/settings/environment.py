@@ -55,7 +55,7 @@ class Settings(
     CheckSettings,
     OperationSettings,
 ):
-    """The settings of one platform: one source, one lake, one alias."""
+    """The settings of one platform: its sources, one lake, one alias."""
 
     @property
     def fingerprint(self) -> str:
@@ -69,11 +69,14 @@ class Settings(
         options = json.dumps([getattr(self, name) for name in HIDDEN])
         hidden = digest(options, *values, *_contents(self.metadata_file))[:4]
         visible = masked(self.model_dump_json(exclude=set(HIDDEN)))  # secrets are masked in it
+        visible += _content(self.sources_file)
         return f"{digest(visible)[:12]}-{hidden}"
 
     @property
     def source(self) -> str:
-        """URL of the source, with the default filled in."""
+        """URL of the source, with the default filled in; a name for all, if there are several."""
+        if self.sources_file:
+            return f"the sources of {self.lake}"
         return self.source_url or (self.home.resolve() / "documents").as_uri()
 
     @property
@@ -89,6 +92,14 @@ def _contents(*paths: Path | None) -> list[bytes]:
 
 AREAS = tuple(base for base in Settings.__bases__ if issubclass(base, Area))
 """The areas, in the order in which they are shown."""
+
+
+def _content(path: Path | None) -> str:
+    """Return what the sources file says; nothing if it cannot be read, which is said elsewhere."""
+    try:
+        return path.read_text(errors="replace") if path else ""
+    except OSError:
+        return ""
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -108,7 +119,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(
-            f"{variable('.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors()
+            ": ".join([*(variable(".".join(map(str, e["loc"]))) for _ in e["loc"][:1]), e["msg"]])
+            for e in error.errors()
         )
         raise ConfigurationError(f"Invalid settings: {problems}.") from None
     except SettingsError as error:

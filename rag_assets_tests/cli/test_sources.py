@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
-from rag_assets.cli.ingestion import doubted_removal, run_job
+from rag_assets.cli.ingestion import doubted_removals, run_job
 from rag_assets.cli.main import main
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Job
@@ -45,16 +46,91 @@ def test_a_mass_removal_is_accepted_after_it_was_shown(ingested: Settings) -> No
     status = CliRunner().invoke(main, ["status"]).output
     assert "4 of 5 documents (80%) have been missing" in " ".join(status.split())
     shown = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
-    assert (shown["doubt"]["documents"], shown["metrics"]["missing"]) == (4, 4)
+    [doubt] = shown["doubts"]
+    assert (doubt["documents"], shown["metrics"]["missing"]) == (4, 4)
     declined = accept_removal(answers="n\n")
     assert declined.exit_code == 1
     assert "4 of 5 documents (80%) have been missing from the source since" in " ".join(
         declined.output.split()
     )
-    assert doubted_removal(ingested)[0] is not None
+    assert doubted_removals(ingested)
     accepted = accept_removal(answers="y\n")
 
     assert accepted.exit_code == 0, accepted.output
     assert "4 documents will be removed by the next runs." in accepted.output
-    assert doubted_removal(ingested)[0] is None
+    assert not doubted_removals(ingested)
     assert ingest_documents(ingested) == 1
+
+
+def sources(*arguments: str, answers: str = "") -> str:
+    result = CliRunner().invoke(main, ["sources", *arguments], input=answers)
+    declined = result.exit_code == 1 and "Aborted" in result.output
+    assert result.exit_code == 0 or declined, result.output
+    return result.output
+
+
+@pytest.fixture
+def declared(ingested: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A second source beside that of the platform: a folder with two documents."""
+    hr = tmp_path / "hr"
+    hr.mkdir()
+    (hr / "a.md").write_text("# Holidays\n\nEverybody has thirty days of holidays.\n")
+    (hr / "b.PDF").write_bytes(b"%PDF-1.7\nno document")
+    file = {"default": {"url": ingested.source}, "hr": {"url": str(hr)}}
+    path = tmp_path / "sources.yaml"
+    path.write_text(yaml.safe_dump({"sources": file}))
+    monkeypatch.setenv("RAG_ASSETS_SOURCES_FILE", str(path))
+    return hr
+
+
+def test_a_source_is_added_paused_and_removed_after_a_preview(declared: Path) -> None:
+    before = sources("list")
+    declined = sources("add", "hr", answers="n\n")
+    still = sources("list")
+    added = sources("add", "hr", answers="y\n")
+    ingest_documents(load_settings())
+    listed = sources("list")
+
+    assert "not added" in before
+    assert str(declared) in before
+    assert "hr has 2 documents" in declined
+    assert ".pdf" in declined
+    assert still == before
+    assert "hr has been added" in added
+    assert [line.split()[:5] for line in listed.splitlines() if line.split()[:1] == ["hr"]] == [
+        ["hr", "active", "2", "1", "1"]
+    ]
+    assert "hr is paused" in sources("pause", "hr")
+    assert "hr is active" in sources("resume", "hr")
+    preview = sources("remove", "hr", answers="n\n")
+    assert "The index has 2 documents of hr, in 1 chunks." in preview
+    assert "rows of hr" in preview
+    assert "hr is being removed" in sources("remove", "hr", "--yes")
+    assert "removing" in sources("list")
+    assert ingest_documents(load_settings()) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("add", "wiki"), "There is no source 'wiki'; declared are: default, hr."),
+        (("pause", "hr"), "has not been added"),
+        (("remove", "hr"), "has not been added"),
+    ],
+)
+@pytest.mark.usefixtures("declared")
+def test_a_command_that_makes_no_sense_says_so(arguments: tuple[str, ...], says: str) -> None:
+    result = CliRunner().invoke(main, ["sources", *arguments])
+
+    assert result.exit_code == 1
+    assert says in " ".join(result.output.split())
+
+
+@pytest.mark.usefixtures("declared")
+def test_the_status_has_a_section_by_source() -> None:
+    sources("add", "hr", "--yes")
+    shown = CliRunner().invoke(main, ["status"]).output
+    as_json = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
+
+    assert "Sources" in shown
+    assert [one["name"] for one in as_json["sources"]] == ["default", "hr"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_assets.core.addresses import Address, is_bucket, parse_address
+from rag_assets.core.addresses import Address, parse_address
 from rag_assets.core.errors import ConfigurationError
 
 
@@ -76,9 +76,3 @@ def test_what_is_left_over_is_refused_without_showing_it(url: str, reason: str) 
 def test_other_schemes_are_left_to_their_file_system() -> None:
     for url in ("memory://docs", "abfs://container@account/x", "simplecache::s3://b/x#1"):
         assert parse_address(url).path == url
-    assert [is_bucket(u) for u in ("s3://b", "S3A://b", "/s3", "gs://b")] == [
-        True,
-        True,
-        False,
-        False,
-    ]

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rag_assets.core.models.spec import IndexSpec, ModelSpec
+from rag_assets.core.sources.spec import SourceSpec, source_specs
 from rag_assets.instance.orchestrator import CANCEL_TIMEOUT
 from rag_assets.settings import HIDDEN, Settings
 from rag_assets_tests.kubernetes.helm import (
@@ -32,6 +33,7 @@ OF_OTHERS = {"ServiceMonitor"}  # no kind of Kubernetes's own
 OWN = {  # settings that the chart makes itself, or that hold secrets
     *(
         "home",
+        "sources_file",
         "models_file",
         "metadata_file",
         "milvus_token",
@@ -297,6 +299,8 @@ REFUSED = {
         "milvus_uri",
     ),
     "a source on a disk": ({"settings": {"source_url": "file:///documents"}}, "source_url"),
+    "a source and sources": ({"sources": {"hr": {"url": "s3://hr"}}}, "source_url"),
+    "an unknown field of a source": ({"sources": {"hr": {"ulr": "s3://hr"}}}, "ulr"),
     "a moving image": ({"image": {"tag": "latest"}}, "tag"),
     "no image tag": ({"image": {"tag": ""}}, "image"),
     "no secret of PostgreSQL": ({"postgres": {"existingSecret": ""}}, "existingSecret"),
@@ -348,9 +352,26 @@ def test_the_schema_knows_all_settings_and_fields_of_models() -> None:
     assert (
         SCHEMA["properties"]["settings"]["properties"].keys() == Settings.model_fields.keys() - OWN
     )
+    sources = SCHEMA["properties"]["sources"]["additionalProperties"]["properties"]
+    assert sources.keys() == SourceSpec.model_fields.keys()
     spec = SCHEMA["properties"]["models"]["additionalProperties"]["properties"]
     assert spec.keys() == ModelSpec.model_fields.keys() - {"key"}
     assert spec["index"]["properties"].keys() == IndexSpec.model_fields.keys()
+
+
+def test_several_sources_are_declared_in_a_file_that_the_pods_have() -> None:
+    values = example("gpu")
+    del values["settings"]["source_url"]
+    values["sources"] = {"hr": {"url": "s3://hr", "options": {"key": "${HR_KEY}"}}}
+    manifests = render(values)
+
+    content = one(manifests, "ConfigMap", "-sources")["data"]["sources.yaml"]
+    path = one(manifests, "ConfigMap", "-settings")["data"]["RAG_ASSETS_SOURCES_FILE"]
+
+    assert source_specs(yaml.safe_load(content), path)["hr"].options == {"key": "${HR_KEY}"}
+    code = one(manifests, "Deployment", "-code")["spec"]["template"]["spec"]
+    [mount] = [m for m in code["containers"][0]["volumeMounts"] if m["name"] == "sources"]
+    assert path.startswith(f"{mount['mountPath']}/")
 
 
 def test_every_value_is_in_the_schema_with_its_default() -> None:

@@ -29,7 +29,7 @@ TEXT = f"# Wanda\n\n## Quokkafish\n\nThe quokkafish is vermillonesque.\n\n{SHARE
 
 
 def erasure(pipeline: Pipeline, *ids: str) -> Erasure:
-    return Erasure(pipeline.index, pipeline.source, frozenset(ids or (SECRET,)))
+    return Erasure(pipeline.index, pipeline.sources, frozenset(ids or (SECRET,)))
 
 
 def found(one: Erasure) -> dict[str, int]:

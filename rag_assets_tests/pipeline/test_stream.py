@@ -15,7 +15,7 @@ from rag_assets.core.identity import shard_of
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.lanes import InFlight, Lane
-from rag_assets.pipeline import stream
+from rag_assets.pipeline import intake
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import CountingEmbedder, Pipeline, live_on, wordllama_spec
 from rag_assets_tests.support.streaming import LIMITS, feed_of, streaming
@@ -190,7 +190,7 @@ def test_behind_a_backlog_of_hints_the_source_is_listed(live: Pipeline) -> None:
 def test_a_source_that_is_long_to_list_is_looked_up_behind_a_backlog(
     live: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "OBJECTS_A_SECOND", 0.1)
+    monkeypatch.setattr(intake, "OBJECTS_A_SECOND", 0.1)
     feed = Behind(["8.md", "9.md", "10.md", "11.md", "3.md"])
     with streaming(live, feed=feed, limits=replace(LIMITS, look_seconds=600)):
         live.write("3.md", "# Edited\n\nIts hint comes last.\n")

@@ -19,7 +19,8 @@ from rag_assets.adapters.source.source import WHOLE, Source, Window
 from rag_assets.core.documents.removals import Progress, RemovalPolicy
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.reports.listing import BEGINNING, ListingResult
-from rag_assets.pipeline.listing import POLICY, list_source, read_files
+from rag_assets.pipeline.listing import POLICY, list_source
+from rag_assets.pipeline.stored_listings import read_files
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 SHARDS = shard_keys(4)

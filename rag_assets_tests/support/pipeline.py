@@ -23,13 +23,18 @@ from rag_assets.adapters.parsing.parser import parse, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.source import Source
+from rag_assets.adapters.source.sources import Sources
 from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document, chunker_version
+from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.identity import shard_keys
+from rag_assets.core.metadata.by_source import RulesBySource
 from rag_assets.core.metadata.rules import Kind, MetadataRules
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
+from rag_assets.core.sources.records import SourceRecord, SourceRecords
+from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 from rag_assets.defs.resources import GateResource, resolved
 from rag_assets.models.promotion import Promotion, Release
@@ -39,9 +44,9 @@ from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.document_parser import DocumentParser
 from rag_assets.pipeline.embedding import embed_shards
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import list_source, read_files
-from rag_assets.pipeline.metadata import NOTHING
+from rag_assets.pipeline.listing import list_source
 from rag_assets.pipeline.parsing import parse_shard
+from rag_assets.pipeline.stored_listings import read_files
 from rag_assets.pipeline.sync import prepare
 from rag_assets.pipeline.vectors import ModelRun
 from rag_assets.settings import Settings
@@ -102,12 +107,13 @@ class Pipeline:
         milvus_uri: str,
         *,
         alias: str | None = None,
-        rules: MetadataRules = NOTHING,
+        rules: MetadataRules | None = None,
     ) -> Iterator["Pipeline"]:
         """Open the platform in a folder; without an alias, collections are dropped at the end."""
         documents = folder / "documents"
         documents.mkdir(exist_ok=True)
         pool = ParserPool(workers=2, timeout_seconds=30, memory_bytes=1_000_000_000)
+        rules = rules or MetadataRules()
         with MilvusStore.connect(milvus_uri, rules=rules) as store, pool:
             created = cls(
                 documents=documents,
@@ -133,6 +139,15 @@ class Pipeline:
             self.witness.drop_alias(self.alias)
         for member in self.family.values():
             self.store.drop(member.collection)
+
+    @property
+    def sources(self) -> Sources:
+        """All sources, which are this one."""
+        spec = SourceSpec(url=str(self.documents))
+        records = SourceRecords({DEFAULT: SourceRecord(DEFAULT, spec.url)})
+        sources = Sources({DEFAULT: spec}, records, self.rules.kinds)
+        sources._opened[DEFAULT] = self.source
+        return sources
 
     @property
     def index(self) -> Index:
@@ -213,7 +228,9 @@ class Pipeline:
         return ModelCollection(self.index, self.embedder.spec)
 
     def parser(self) -> DocumentParser:
-        return DocumentParser(self.source, self.pool, 2, parser_version(), rules=self.rules)
+        return DocumentParser(
+            self.source, self.pool, 2, parser_version(), rules=RulesBySource(self.rules)
+        )
 
     def chunker(self) -> Chunker:
         count = TokenCount(Settings().tokenizer)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rag_assets.adapters.source.feeds import ChangeFeed, FolderFeed
-from rag_assets.core.documents.removals import RemovalPolicy
 from rag_assets.core.scheduling.lanes import InFlight
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.pipeline.stream import Batch, Limits, Outcome, Stream, Written
@@ -18,7 +17,6 @@ LIMITS = Limits(
     chunks=100,
     look_seconds=0.5,
     micro_batch=16,
-    removals=RemovalPolicy(),
     retries=RetryPolicy(initial_delay=0.2, max_delay=1),
 )
 
@@ -61,18 +59,31 @@ def streaming(
     in_flight: Sequence[InFlight] = (),
 ) -> Iterator[Streaming]:
     """Stream to the collections of some models of one platform."""
+    stream = stream_of(*models, limits=limits, in_flight=in_flight)
+    stream.open_feed = lambda _: feed
+    with running_stream(stream) as running:
+        yield running
+
+
+def stream_of(
+    *models: Pipeline, limits: Limits = LIMITS, in_flight: Sequence[InFlight] = ()
+) -> Stream:
     first = models[0]
-    stream = Stream(
+    return Stream(
         lake=first.lake,
-        source=first.source,
+        sources=first.sources,
         shards=first.shards,
         parser=first.parser(),
         chunker=first.chunker(),
         targets=lambda: [model.model_run() for model in models],
         in_flight=lambda _: in_flight,
         limits=limits,
-        feed=feed,
     )
+
+
+@contextmanager
+def running_stream(stream: Stream) -> Iterator[Streaming]:
+    """Run a stream, and expect it not to fail."""
     running = Streaming(stream)
     reader = threading.Thread(target=running.read)
     with stream:

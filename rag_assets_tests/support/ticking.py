@@ -39,8 +39,9 @@ class Ticking:
 
     def tick(self, *, list_now: bool = True) -> dg.SensorResult:
         if list_now and self.sensor.name == "source_sensor" and self.cursor:
-            state = json.loads(self.cursor)
-            self.cursor = json.dumps(state | {"due": 0})
+            listings = json.loads(self.cursor).get("sources", {})
+            due = {name: state | {"due": 0} for name, state in listings.items()}
+            self.cursor = json.dumps({"sources": due})
         settings, required = load_settings(), self.sensor.required_resource_keys
         context = dg.build_sensor_context(
             instance=self.instance,

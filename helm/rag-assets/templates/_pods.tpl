@@ -57,6 +57,9 @@ models and weights, is not there before it.
 {{- define "rag-assets.dataVolumes" -}}
 {{- $full := include "rag-assets.fullname" . }}
 {{- include "rag-assets.volumes" . }}
+{{- if .Values.sources }}
+- {name: sources, configMap: {name: {{ $full }}-sources}}
+{{- end }}
 {{- if .Values.models }}
 - {name: model-specs, configMap: {name: {{ $full }}-models}}
 {{- end }}
@@ -72,6 +75,9 @@ models and weights, is not there before it.
 
 {{- define "rag-assets.dataMounts" -}}
 {{- include "rag-assets.mounts" . }}
+{{- if .Values.sources }}
+- {name: sources, mountPath: /etc/rag-assets/sources, readOnly: true}
+{{- end }}
 {{- if .Values.models }}
 - {name: model-specs, mountPath: /etc/rag-assets/models, readOnly: true}
 {{- end }}

@@ -4,7 +4,7 @@ What belongs here: binding a lake to its settings, doubling its shards, and open
 does not: their rows and commits (`lake.py`), and how they are split (`splits.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from rag_assets.adapters.lake.checkpoints import Checkpoints
@@ -47,11 +47,18 @@ class BoundLake:
         self._splits: Splits | None = None
         self.unsplit = False  # whether a doubling of the shards was not finished when it was bound
 
-    def bind(self, **facts: str) -> None:
+    def bind(self, keeps: Collection[str] = (), **facts: str) -> Facts:
         """Record the settings that the lake depends on (source, shards), or check that they match.
 
         The first time, the store is probed: see `probe.py`. From then on, partitions that are not
         of the lake's present layout are split when they are opened: see `splits.py`.
+
+        Args:
+            keeps: Names of the facts of which the lake keeps the first value, whatever it is now.
+            facts: The settings.
+
+        Returns:
+            The settings that the lake was filled with.
 
         Raises:
             ConfigurationError: The lake was filled with other values, or its store would lose
@@ -60,13 +67,14 @@ class BoundLake:
                 which values it was filled.
         """
         recorded = self._heads.recorded_facts
-        bound = self.update(lambda: bind_once(self._objects, facts, recorded))
+        bound = self.update(lambda: bind_once(self._objects, facts, recorded, keeps))
         self.unsplit = UNSPLIT in bound
         self._facts = {name: value for name, value in bound.items() if name != UNSPLIT}
         if layout := self.layout:
             self._splits = Splits(
                 self._objects, self._heads, self._parts, self.checkpoints, self._facts, layout
             )
+        return self._facts
 
     @property
     def layout(self) -> Layout | None:

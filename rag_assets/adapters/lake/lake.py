@@ -139,11 +139,13 @@ class Lake(BoundLake):
         shards: Sequence[str],
         schema: Schema,
         ids: Collection[str] | None = None,
+        columns: list[str] | None = None,
     ) -> tuple[dict[str, Partition], list[str]]:
         """Read the partitions of several shards; also return why others cannot be read."""
 
         def read(shard: str) -> Partition | LakeError:
-            return or_error(lambda: self.read(PartitionKey(asset, shard), schema, ids=ids))
+            key = PartitionKey(asset, shard)
+            return or_error(lambda: self.read(key, schema, columns, ids))
 
         found = dict(zip(shards, each(read, shards), strict=True))
         sound = {shard: part for shard, part in found.items() if isinstance(part, Partition)}

@@ -37,7 +37,10 @@ def read_layout(objects: ObjectStore) -> Layout | None:
 
 
 def bind_once(
-    objects: ObjectStore, facts: Facts, recorded: Callable[[], Collection[Facts] | None]
+    objects: ObjectStore,
+    facts: Facts,
+    recorded: Callable[[], Collection[Facts] | None],
+    keeps: Collection[str] = (),
 ) -> Facts:
     """Compare the facts with the manifest, and write it if it is missing or not probed yet.
 
@@ -46,6 +49,7 @@ def bind_once(
         facts: The settings that the lake depends on.
         recorded: Returns the facts in the footers of the partitions, which stand in for a lost
             manifest; None if there are no partitions.
+        keeps: Names of the facts of which the lake keeps the first value, whatever it is now.
 
     Returns:
         The facts of the lake: of the settings, with as many shards as there are by now.
@@ -61,7 +65,10 @@ def bind_once(
         found = objects.get(MANIFEST)
         held = _facts(found)
     if held is None:
-        held = _recorded(objects, facts, recorded(), lost=found is None)
+        written = recorded()
+        facts = _with_kept(facts, keeps, written or ())
+        held = _recorded(objects, facts, written, lost=found is None)
+    facts = _with_kept(facts, keeps, [held])
     probed = held.pop(PROBED, [])
     _refuse_other_values(held, facts)
     bound = {**facts, **held}
@@ -110,6 +117,10 @@ def finish_doubling(objects: ObjectStore) -> None:
 def _write(objects: ObjectStore, held: Mapping[str, Any], found: StoredObject | None) -> None:
     data = json.dumps(dict(held), sort_keys=True).encode()
     objects.put(MANIFEST, data, found.token if found else None)
+
+
+def _with_kept(facts: Facts, keeps: Collection[str], held: Collection[Facts]) -> Facts:
+    return {**facts, **{name: one[name] for one in held for name in keeps if name in one}}
 
 
 def _facts(found: StoredObject | None) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from rag_assets.adapters.milvus.connection import BUILT_WITHIN
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.expressions import any_of, equals
+from rag_assets.adapters.milvus.expressions import any_of, equals, has_prefix
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.rows import (
     SPARSE_FIELD,
@@ -108,6 +108,11 @@ class MilvusStore(Searches):
         """Return the number of rows of one shard or of all, with strong consistency."""
         condition = "" if shard is None else equals("shard", shard)
         return self._matching(name, condition)
+
+    def count_below(self, name: str, prefix: str) -> int:
+        """Return the number of rows of documents whose ids begin so, with strong consistency."""
+        rows = self._rows(name, has_prefix("document_id", prefix), ["count(*)"])
+        return int(rows[0]["count(*)"])
 
     def count_outside(self, name: str, shards: Sequence[str]) -> int:
         """Return the number of rows outside these shards, with strong consistency."""

@@ -41,14 +41,14 @@ class Hint:
     """Documents that may have changed.
 
     Attributes:
-        document_ids: Their ids, which need not exist.
+        keys: Their keys in the source, which need not exist.
         messages: The messages that named them, to be acknowledged.
         unreadable: Number of messages in an unknown format.
-        list_all: Whether something changed that ids cannot tell: a folder was moved into place.
+        list_all: Whether something changed that keys cannot tell: a folder was moved into place.
         more: Whether there may be more hints already.
     """
 
-    document_ids: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
     messages: tuple[Message, ...] = ()
     unreadable: int = 0
     list_all: bool = False

@@ -1,12 +1,13 @@
 """What every kind of store offers: pages of a listing, and the bytes of a document."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
 from rag_assets.core.documents.keys import valid_text
+from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
 from rag_assets.core.metadata.rules import Kind
 
 SETTLES_AFTER = timedelta(seconds=2)
@@ -59,6 +60,9 @@ class SourceDocument:
     version: str
 
 
+ReadResult = SourceDocument | DocumentGoneError | DocumentUnreadableError
+"""A document, or why it is not there."""
+
 Pages = Iterator[list[SourceFile]]
 
 
@@ -110,6 +114,18 @@ class SourceStore(Protocol):
 
     def uri(self, key: str) -> str:
         """Return the URI of an object, for people."""
+        ...
+
+
+class DocumentReader(Protocol):
+    """Reads documents by their ids: a source, or all sources together."""
+
+    def about(self, document_id: str) -> str:
+        """Return the document that an id belongs to: itself or, of a sidecar, what it describes."""
+        ...
+
+    def read_all(self, document_ids: Sequence[str]) -> dict[str, ReadResult]:
+        """Fetch documents, several at a time, by id; in place of a missing one is the error."""
         ...
 
 

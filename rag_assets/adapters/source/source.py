@@ -1,11 +1,12 @@
-"""The source: a bucket or folder of documents, at any fsspec URL.
+"""A source: a bucket or folder of documents, at any fsspec URL.
 
 What belongs here: listing and reading documents, with the configured patterns and limits applied.
-What does not: the requests to each kind of store (`stores.py`).
+What does not: the requests to each kind of store (`stores.py`), and several sources together
+(`sources.py`).
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,10 +16,22 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from rag_assets.adapters.source.interface import SourceDocument, SourceFile, SourceStore
+from rag_assets.adapters.source.interface import (
+    ReadResult,
+    SourceDocument,
+    SourceFile,
+    SourceStore,
+)
 from rag_assets.adapters.source.patterns import Patterns
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.keys import key_problem
+from rag_assets.core.documents.source_ids import (
+    DEFAULT,
+    belongs_to,
+    document_id,
+    key_of,
+    keys_in,
+)
 from rag_assets.core.errors import (
     DocumentGoneError,
     DocumentTooLargeError,
@@ -39,7 +52,7 @@ class Window:
     """The part of the source that one listing covers. Only a source listed in order has parts.
 
     Attributes:
-        after: Only document ids after this one are listed; empty to list from the start.
+        after: Only keys after this one are listed; empty to list from the start.
         objects: Maximum number of objects, rounded up to whole pages; None for no limit.
         seconds: Maximum duration, rounded up to whole pages; None for no limit.
     """
@@ -57,15 +70,16 @@ class Listing:
     """The documents in a window.
 
     Attributes:
+        source: The name of the source.
         files: A table with the schema `SOURCE_FILES`, sorted by document_id.
-        after: Only document ids after this one are covered.
-        upto: The last document id that the listing covers; None if it reached the end of the
-            source.
-        ordered: Whether the source returned the documents in the order of their ids.
+        after: Only keys after this one are covered.
+        upto: The last key that the listing covers; None if it reached the end of the source.
+        ordered: Whether the source returned the documents in the order of their keys.
         unlisted: Folder, with a slash at its end, → why it could not be listed. The listing does
             not cover what is in it.
     """
 
+    source: str
     files: pl.DataFrame
     after: str
     upto: str | None
@@ -74,21 +88,34 @@ class Listing:
 
     def covers(self) -> pl.Expr:
         """Select the rows that the listing covers."""
-        covered = pl.col("document_id") > self.after
+        covered = belongs_to(self.source) & outside(self.source, self.unlisted)
+        if self.after:
+            covered &= keys_in(self.source) > self.after
         if self.upto is not None:
-            covered &= pl.col("document_id") <= self.upto
-        for folder in self.unlisted:
-            covered &= ~pl.col("document_id").str.starts_with(folder)
+            covered &= keys_in(self.source) <= self.upto
         return covered
 
 
+def outside(source: str, folders: Iterable[str]) -> pl.Expr:
+    """Select the rows of a source's documents that are in none of these folders."""
+    selected = pl.lit(value=True)
+    for folder in folders:
+        selected &= ~keys_in(source).str.starts_with(folder)
+    return selected
+
+
 class Source:
-    """A store with the configured patterns and limits applied."""
+    """A store with the configured patterns and limits applied.
+
+    Attributes:
+        name: Its name, which the ids of its documents begin with.
+    """
 
     def __init__(
         self,
         store: SourceStore,
         *,
+        name: str = DEFAULT,
         include: Iterable[str] = ("**",),
         exclude: Iterable[str] = (),
         max_bytes: int,
@@ -99,12 +126,14 @@ class Source:
 
         Args:
             store: The store.
+            name: The source's name.
             include: Glob patterns of the documents to list.
             exclude: Glob patterns of those to skip.
             max_bytes: Maximum size of a document.
             sidecars: Whether there are sidecars; otherwise an object of such a name is a document.
             attributes: What to fetch with each object, of `object` metadata and `tag`s.
         """
+        self.name = name
         self._store = store
         self._sidecars = sidecars
         self._attributes = frozenset(attributes) & store.attribute_kinds
@@ -119,8 +148,9 @@ class Source:
     ) -> Listing:
         """List the source, or the part of it in a window, page by page.
 
-        A window is a range of ids, so it needs a source that is listed in their order. Some servers
-        list folder by folder, or in no order at all: then the whole source is listed at once.
+        A window is a range of keys, so it needs a source that is listed in their order. Some
+        servers list folder by folder, or in no order at all: then the whole source is listed at
+        once.
 
         Args:
             known: An earlier listing, so that unchanged files need not be hashed again.
@@ -147,16 +177,16 @@ class Source:
             if not ordered and window != WHOLE:
                 return self.listing(known, desired)
             unlisted |= {file.prefix: file.problem for file in page if file.is_folder}
-            files = [f for f in page if self._selects(f) and desired(self.about(f.document_id))]
+            files = [f for f in page if self._selects(f) and desired(self.about(self._id(f)))]
             for file in files:
-                keys.setdefault(file.document_id, set()).add(file.key)
+                keys.setdefault(self._id(file), set()).add(file.key)
             tables.append(self._table(files, known_rows))
             seen, last = seen + len(page), ids[-1]
             if _reached(window.objects, seen) or _reached(window.seconds, monotonic() - started):
                 upto = last
                 break
         files_by_id = _with_unique_ids(concat(tables, SOURCE_FILES), keys).sort("document_id")
-        return Listing(files_by_id, window.after, upto, ordered, unlisted)
+        return Listing(self.name, files_by_id, window.after, upto, ordered, unlisted)
 
     @property
     def is_empty(self) -> bool:
@@ -177,7 +207,11 @@ class Source:
             SourceError: The store cannot be reached or refused the request.
         """
         keys = sorted(
-            {key for key in document_ids if not key_problem(key) and self._selects_key(key)}
+            {
+                key
+                for key in map(key_of, document_ids)
+                if not key_problem(key) and self._selects_key(key)
+            }
         )
         files = [file for file in self._map(self._store.file, keys) if file is not None]
         return self._table(files, _by_id(known))
@@ -190,11 +224,9 @@ class Source:
             DocumentUnreadableError: This document cannot be read.
             SourceError: The store cannot be reached or refused the request.
         """
-        return self._store.read(document_id, self._max_bytes)
+        return self._store.read(key_of(document_id), self._max_bytes)
 
-    def read_all(
-        self, document_ids: Sequence[str]
-    ) -> dict[str, SourceDocument | DocumentGoneError | DocumentUnreadableError]:
+    def read_all(self, document_ids: Sequence[str]) -> dict[str, ReadResult]:
         """Fetch documents, several at a time, by id; in place of a missing one is the error.
 
         Raises:
@@ -202,9 +234,7 @@ class Source:
         """
         return dict(self._map(self._read_or_error, document_ids))
 
-    def _read_or_error(
-        self, document_id: str
-    ) -> tuple[str, SourceDocument | DocumentGoneError | DocumentUnreadableError]:
+    def _read_or_error(self, document_id: str) -> tuple[str, ReadResult]:
         try:
             return document_id, self.read(document_id)
         except (DocumentGoneError, DocumentUnreadableError) as error:
@@ -219,7 +249,19 @@ class Source:
 
     def uri(self, document_id: str) -> str:
         """Return the URI of a document."""
-        return self._store.uri(document_id)
+        return self._store.uri(key_of(document_id))
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield the key and size of every selected object, without reading any.
+
+        Raises:
+            SourceError: As for `listing`.
+        """
+        for page in self._store.pages("", self._patterns.enters):
+            yield from ((file.prefix, file.size) for file in page if self._selects(file))
+
+    def _id(self, file: SourceFile) -> str:
+        return document_id(self.name, file.document_id)
 
     def about(self, document_id: str) -> str:
         """Return the document that an id belongs to: itself or, of a sidecar, what it describes."""
@@ -267,19 +309,20 @@ class Source:
         problem, error = self._problem(file)
         version, stamp = file.version, None
         if problem is None and version is None:
-            version, stamp, problem, error = self._hashed(file, known().get(file.document_id))
+            version, stamp, problem, error = self._hashed(file, known().get(self._id(file)))
         version = version or f"{file.size}-{file.modified_at.timestamp()}"
-        about = self._described(file.document_id)
-        state = (file.document_id, version, file.size, file.modified_at, stamp, problem, error)
-        return (*state, None, about, None)
+        name = self._id(file)
+        state = (name, version, file.size, file.modified_at, stamp, problem, error)
+        return (*state, None, self._described(name), None)
 
     def _problem(self, file: SourceFile) -> tuple[Outcome | None, str | None]:
         if problem := key_problem(file.key):
             return Outcome.INVALID_KEY, problem
         if file.size > self._max_bytes:
+            field = "max_document_bytes of the source"
+            limit = "RAG_ASSETS_MAX_DOCUMENT_BYTES" if self.name == DEFAULT else field
             return Outcome.TOO_LARGE, (
-                f"{file.size} bytes; the limit is {self._max_bytes}"
-                " (RAG_ASSETS_MAX_DOCUMENT_BYTES)."
+                f"{file.size} bytes; the limit is {self._max_bytes} ({limit})."
             )
         if file.problem:
             return Outcome.UNREADABLE, file.problem

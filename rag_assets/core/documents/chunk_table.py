@@ -8,6 +8,7 @@ import polars as pl
 
 from rag_assets.core.documents.chunking import Chunk, ChunkLimits, TokenCounter, chunk_document
 from rag_assets.core.documents.document import Heading, Page
+from rag_assets.core.documents.source_ids import sources_of
 from rag_assets.core.identity import chunk_ids, digest, text_digest
 from rag_assets.core.tables import CHUNKS, shortened
 
@@ -89,7 +90,7 @@ def chunk_table(
 def described(documents: pl.DataFrame) -> pl.DataFrame:
     """Return parsed documents with the columns `DESCRIBED`."""
     extension = pl.col("document_id").str.to_lowercase().str.extract(r"[^/]\.([^./]+)$")
-    return documents.with_columns(source=pl.lit("default"), format=extension.fill_null(""))
+    return documents.with_columns(source=sources_of(), format=extension.fill_null(""))
 
 
 def with_row_digests(table: pl.DataFrame) -> pl.DataFrame:

@@ -27,6 +27,7 @@ from typing import Any
 
 import polars as pl
 
+from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.names import Job
 
 
@@ -85,6 +86,7 @@ class Doubt:
         listed: Documents listed when it was doubted.
         since: When it was first doubted.
         digest: Digest of the ids of the missing documents.
+        source: Name of the source.
     """
 
     documents: int
@@ -92,6 +94,7 @@ class Doubt:
     listed: int
     since: datetime
     digest: str
+    source: str = DEFAULT
 
     @property
     def share(self) -> float:
@@ -101,9 +104,10 @@ class Doubt:
     @property
     def sentence(self) -> str:
         """What is doubted, and what to do about it."""
+        source = "the source" if self.source == DEFAULT else f"the source {self.source}"
         return (
             f"{self.documents:,} of {self.listed:,} documents ({self.share:.0%}) have been missing"
-            f" from the source since {self.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC. They stay in"
+            f" from {source} since {self.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC. They stay in"
             " the index, because so many may be missing by mistake. If the source is incomplete,"
             " restore it; if they were deleted or excluded on purpose, run the job"
             f" {Job.ACCEPT_REMOVAL} (`rag-assets sources accept-removal`)."

@@ -1,7 +1,7 @@
-"""What a listing of the source found and changed, by shard."""
+"""What a listing of a source found and changed, by shard."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from rag_assets.core.documents.removals import Doubt, Progress
@@ -12,7 +12,10 @@ EXAMPLES = 3  # folders named in a message
 
 @dataclass(frozen=True, slots=True)
 class ListingReport:
-    """Documents of one shard, and how its listing changed; `missing` ones are still listed."""
+    """Documents of one shard, and how its listing changed; `missing` ones are still listed.
+
+    The totals are of all sources, the changes of those that were listed.
+    """
 
     documents: int
     added: int
@@ -29,14 +32,16 @@ class ListingResult:
     Attributes:
         reports: Shard → report, for every shard listed.
         versions: Shard → data version, for shards whose listing changed.
-        upto: The last document id listed; None if the end was reached.
-        ordered: Whether the source returned the documents in the order of their ids.
+        upto: The last key listed; None if the end was reached.
+        ordered: Whether the source returned the documents in the order of their keys.
         progress: The listing so far, for its next window.
         unlisted: Folder → why it could not be listed; what is known of its documents is kept.
         doubt: The removal that is doubted, if the listing was of the whole source.
         doubt_changed: Whether the doubt began, changed or ended.
         added: Documents that were not listed before.
         edited: Documents that were, and have changed or are gone.
+        listed: Shard → number of the source's documents, including those that are missing.
+        absent: Shard → number of those that are missing from the source but still listed.
     """
 
     reports: dict[str, ListingReport] = field(default_factory=dict)
@@ -49,6 +54,8 @@ class ListingResult:
     doubt_changed: bool = False
     added: set[str] = field(default_factory=set)
     edited: set[str] = field(default_factory=set)
+    listed: dict[str, int] = field(default_factory=dict)
+    absent: dict[str, int] = field(default_factory=dict)
 
     def warning(self) -> str:
         """Return a sentence about the folders that could not be listed; empty if none."""
@@ -63,10 +70,29 @@ class ListingResult:
 
     @property
     def documents(self) -> int:
-        """The number of documents listed, including those that are missing."""
-        return sum(report.documents for report in self.reports.values())
+        """The number of the source's documents, including those that are missing."""
+        return sum(self.listed.values())
 
     @property
     def missing(self) -> int:
         """The number of documents that are missing from the source but still listed."""
-        return sum(report.missing for report in self.reports.values())
+        return sum(self.absent.values())
+
+
+def together(results: Iterable[ListingResult]) -> dict[str, ListingReport]:
+    """Return one report of each shard: its changes by all listings, and its latest totals."""
+    reports: dict[str, ListingReport] = {}
+    for result in results:
+        for shard, report in result.reports.items():
+            earlier = reports.get(shard)
+            reports[shard] = (
+                report
+                if earlier is None
+                else replace(
+                    report,
+                    added=earlier.added + report.added,
+                    changed=earlier.changed + report.changed,
+                    removed=earlier.removed + report.removed,
+                )
+            )
+    return reports

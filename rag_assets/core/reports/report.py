@@ -19,6 +19,7 @@ from rag_assets.core.documents.removals import Doubt
 from rag_assets.core.reports.spending import Spending
 from rag_assets.core.scheduling.lanes import InFlight, StaleShard
 from rag_assets.core.scheduling.retries import Wait
+from rag_assets.core.sources.records import SourceState
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 LAG_BOUNDS = (1, 3, 10, 30, 60, 300, 1800)  # seconds; the bins of the lag histogram
@@ -150,6 +151,38 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """The status of one source.
+
+    Attributes:
+        name: Its name.
+        url: Its URL.
+        state: What is done about it.
+        documents: Number of its documents listed.
+        with_text: Number of those whose text is in the index.
+        quarantined: Number of those that are quarantined.
+        share: Its share of the bytes of all documents with text, from 0 to 1.
+        lags: The lags of recent changes.
+        listed_at: When it was last listed, in seconds since the epoch; 0 if the source sensor has
+            not listed it.
+        problem: Why it cannot be listed; empty if it can.
+        doubt: The removal of documents that is doubted, if there is one.
+    """
+
+    name: str
+    url: str
+    state: SourceState
+    documents: int = 0
+    with_text: int = 0
+    quarantined: int = 0
+    share: float = 0.0
+    lags: Lags | None = None
+    listed_at: float = 0.0
+    problem: str = ""
+    doubt: Doubt | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SensorState:
     """The last tick of a sensor; `at` is None if there was none."""
 
@@ -161,11 +194,11 @@ class SensorState:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The state of one platform: a source and its models.
+    """The state of one platform: its sources and its models.
 
     Attributes:
         at: The time of the report.
-        source: The source's URL.
+        source: The source's URL, or a name for several.
         shards: Names of the shards, in order.
         listed: Number of documents in the listing.
         parsed: Number of rows of `parsed_documents`, one per document processed.
@@ -177,7 +210,8 @@ class Report:
         spending: The cost of embedding so far.
         sensors: The last tick of each sensor.
         milvus: The error if Milvus cannot be reached; otherwise empty.
-        doubt: The removal of documents that is doubted, if there is one.
+        doubts: The removals of documents that are doubted.
+        sources: The sources, if there are several.
         serving: What queries are answered from and, if that is not as it should be, what to do.
     """
 
@@ -194,7 +228,8 @@ class Report:
     spending: Spending
     sensors: tuple[SensorState, ...]
     milvus: str = ""
-    doubt: Doubt | None = None
+    doubts: tuple[Doubt, ...] = ()
+    sources: tuple[SourceStatus, ...] = ()
     serving: str = ""
 
     @property
@@ -219,7 +254,8 @@ class Report:
             "documents_behind": self.documents.backlog,
             "chunks_behind": sum(stage.backlog for _, stage in self.stages[1:]),
             "shards_behind": sum(len(stage.behind) for _, stage in self.stages),
-            "missing": self.doubt.documents if self.doubt else 0,
+            "missing": sum(doubt.documents for doubt in self.doubts),
+            "sources_failing": sum(bool(source.problem) for source in self.sources),
             "documents_with_text": self.outcomes.with_text,
             **{f"documents_{outcome}": n for outcome, n in self.outcomes.by_outcome()},
             "quarantined": self.quarantine.documents,
@@ -237,12 +273,14 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report and its metrics as JSON-compatible values."""
         content = asdict(self)
-        for model in content["models"]:
-            if model["lags"]:
-                classes = model["lags"]["classes"].items()
-                model["lags"]["classes"] = {f"{bound:g}": count for bound, count in classes}
-        doubt = self.doubt.as_dict() if self.doubt else None
-        return content | {"at": self.at.isoformat(), "doubt": doubt, "metrics": self.metrics()}
+        for one in (*content["models"], *content["sources"]):
+            if one["lags"]:
+                classes = one["lags"]["classes"].items()
+                one["lags"]["classes"] = {f"{bound:g}": count for bound, count in classes}
+        for source, status in zip(content["sources"], self.sources, strict=True):
+            source["doubt"] = status.doubt.as_dict() if status.doubt else None
+        doubts = [doubt.as_dict() for doubt in self.doubts]
+        return content | {"at": self.at.isoformat(), "doubts": doubts, "metrics": self.metrics()}
 
 
 def stage(

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rag_assets.core.names import Check, Job
-from rag_assets.core.reports.report import QUANTILES, ModelStatus, Report, ShardState, Stage
+from rag_assets.core.reports.report import (
+    QUANTILES,
+    Lags,
+    ModelStatus,
+    Report,
+    ShardState,
+    SourceStatus,
+    Stage,
+)
 from rag_assets.core.reports.spending import MANUAL
 
 BAR = 20  # characters
@@ -52,6 +60,7 @@ def sections(report: Report) -> list[Section]:
     """Return the sections of a report, most important first."""
     return [
         Section(f"Ingestion of {report.source}", headline(report)),
+        *_sources(report),
         _models(report),
         _shards(report),
         *_behind(report),
@@ -70,8 +79,9 @@ def headline(report: Report) -> str:
         f"{report.listed:,} documents listed, {report.outcomes.with_text:,} with text,"
         f" {report.chunks:,} chunks.",
     ]
-    if report.doubt:
-        sentences.append(report.doubt.sentence)
+    sentences += [doubt.sentence for doubt in report.doubts]
+    if failing := [source.name for source in report.sources if source.problem]:
+        sentences.append(f"Cannot be listed: {', '.join(failing)}.")
     if report.milvus:
         sentences.append(f"Milvus cannot be reached, so the live model is unknown: {report.milvus}")
     elif report.live:
@@ -138,6 +148,32 @@ def duration(seconds: float) -> str:
     return f"{seconds / length:.{digits}f}".removesuffix(".0") + f" {unit}"
 
 
+def source_table(
+    sources: Sequence[SourceStatus], at: float
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the header and the rows of a table of sources, at a time in seconds."""
+    columns = ("source", "state", "documents", "with text", "quarantined", "share", "lag p95")
+    rows: list[tuple[str, ...]] = [
+        (
+            *(one.name, str(one.state), f"{one.documents:,}", f"{one.with_text:,}"),
+            *(f"{one.quarantined:,}", f"{one.share:.0%}", _p95(one.lags)),
+            *(_ago(one.listed_at or None, at), one.url, one.problem),
+        )
+        for one in sources
+    ]
+    return (*columns, "last listed", "URL", "problem"), rows
+
+
+def _sources(report: Report) -> list[Section]:
+    if not report.sources:
+        return []
+    columns, rows = source_table(report.sources, report.at.timestamp())
+    summary = (
+        "Share: of the bytes of all documents with text, and so roughly of the cost of embedding."
+    )
+    return [Section("Sources", summary, columns, tuple(rows))]
+
+
 def _models(report: Report) -> Section:
     columns = ("model", "role", "in sync", "", "embedded", "rows in Milvus", "backlog", "lag p95")
     rows = [_model(model, len(report.shards)) for model in report.models]
@@ -151,7 +187,6 @@ def _model(model: ModelStatus, shards: int) -> tuple[str, ...]:
     rows = "" if model.rows is None else f"{model.rows:,}"
     if model.stage is None:
         return (model.model, model.role, "", "", "", rows, "", "")
-    lag = model.lags.quantiles.get("p95") if model.lags else None
     return (
         model.model,
         model.role,
@@ -160,8 +195,17 @@ def _model(model: ModelStatus, shards: int) -> tuple[str, ...]:
         f"{model.embedded} of {shards}",
         rows,
         _backlog(model.stage),
-        "" if lag is None else duration(lag),
+        _p95(model.lags),
     )
+
+
+def _p95(lags: Lags | None) -> str:
+    lag = lags.quantiles.get("p95") if lags else None
+    return "" if lag is None else duration(lag)
+
+
+def _ago(then: float | None, now: float) -> str:
+    return duration(now - then) + " ago" if then else "never"
 
 
 def _shards(report: Report) -> Section:
@@ -285,7 +329,7 @@ def _sensors(report: Report) -> Section:
         (
             one.sensor,
             "running" if one.running else "stopped",
-            duration(report.at.timestamp() - one.at) + " ago" if one.at else "never",
+            _ago(one.at, report.at.timestamp()),
             one.message,
         )
         for one in report.sensors

@@ -10,7 +10,7 @@ from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
     PrivacyResource,
-    SourceResource,
+    SourcesResource,
 )
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.chunking import chunk_shard
@@ -28,13 +28,15 @@ logger = logging.getLogger(__name__)
 )
 def chunks(
     context: dg.AssetExecutionContext,
-    source: SourceResource,
+    sources: SourcesResource,
     index: IndexResource,
     chunker: ChunkerResource,
     privacy: PrivacyResource,
 ) -> None:
     """Split the documents that changed."""
-    splitter, lake = chunker.chunker(source.open()), index.open().lake
+    opened = index.open()
+    documents = sources.open(opened)
+    splitter, lake = chunker.chunker(documents), opened.lake
     errors = ShardErrors(context)
     for shard in context.partition_keys:
         with errors.of(shard):

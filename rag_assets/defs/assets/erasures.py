@@ -14,7 +14,7 @@ from rag_assets.core.erasure import Certificate, Traces, document_digest, places
 from rag_assets.core.errors import ErasureError
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import table
-from rag_assets.defs.resources import IndexResource, PrivacyResource, SourceResource
+from rag_assets.defs.resources import IndexResource, PrivacyResource, SourcesResource
 from rag_assets.instance.erasure import Storage
 from rag_assets.instance.event_log import CERTIFICATE
 from rag_assets.pipeline.erasure import Erasure
@@ -40,7 +40,7 @@ VERSIONS = (
 )
 def erasures(
     context: dg.AssetExecutionContext,
-    source: SourceResource,
+    sources: SourcesResource,
     index: IndexResource,
     privacy: PrivacyResource,
 ) -> dg.MaterializeResult[None]:
@@ -51,7 +51,7 @@ def erasures(
             context.log.info("No document is requested to be erased.")
             return dg.MaterializeResult(metadata={"rag_assets/documents": 0})
         with _naming_none(ids):
-            erasure = Erasure(opened, source.open(), ids, source.removal_policy())
+            erasure = Erasure(opened, sources.open(opened), ids)
             refused = erasure.refusals()
             for document_id, why in refused.items():
                 context.log.error("Document %s %s.", document_digest(document_id), why)

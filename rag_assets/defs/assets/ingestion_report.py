@@ -9,6 +9,7 @@ from rag_assets.defs.resources import (
     IndexResource,
     ParserResource,
     RetriesResource,
+    SourcesResource,
 )
 from rag_assets.instance.event_log import spending_metadata
 from rag_assets.instance.report import Reporter
@@ -26,7 +27,9 @@ from rag_assets.instance.report import Reporter
 )
 def ingestion_report(
     context: dg.AssetExecutionContext,
+    *,
     index: IndexResource,
+    sources: SourcesResource,
     parser: ParserResource,
     chunker: ChunkerResource,
     retries: RetriesResource,
@@ -34,7 +37,12 @@ def ingestion_report(
     """Report the state of ingestion."""
     with index.open() as opened:
         report = Reporter(
-            context.instance, opened, retries.policy(), parser.version, chunker.version
+            context.instance,
+            opened,
+            sources.open(opened),
+            retries.policy(),
+            parser.version,
+            chunker.version,
         ).read()
     context.log.info("%s", headline(report))
     return dg.MaterializeResult(

@@ -5,7 +5,12 @@ import dagster as dg
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.names import Asset
 from rag_assets.defs.metadata import documents_metadata, timing
-from rag_assets.defs.resources import IndexResource, ParserResource, PrivacyResource, SourceResource
+from rag_assets.defs.resources import (
+    IndexResource,
+    ParserResource,
+    PrivacyResource,
+    SourcesResource,
+)
 from rag_assets.defs.shard_errors import ShardErrors
 from rag_assets.pipeline.parsing import parse_shard
 
@@ -21,15 +26,16 @@ from rag_assets.pipeline.parsing import parse_shard
 )
 def parsed_documents(
     context: dg.AssetExecutionContext,
-    source: SourceResource,
+    sources: SourcesResource,
     index: IndexResource,
     parser: ParserResource,
     privacy: PrivacyResource,
 ) -> None:
     """Parse the documents that changed."""
-    lake = index.open().lake
+    opened = index.open()
+    lake, source = opened.lake, sources.open(opened)
     with parser.open() as pool:
-        documents = parser.documents(source.open(), pool)
+        documents = parser.documents(source, pool)
         errors = ShardErrors(context)
         for shard in context.partition_keys:
             with errors.of(shard):

@@ -1,17 +1,21 @@
-"""Jobs: the stages of ingestion, maintenance, and the steps of a model's lifecycle.
+"""Jobs: the stages of ingestion, sources, maintenance, and the steps of a model's lifecycle.
 
 What belongs here: jobs and their ops. What does not: when they run (`schedules.py`, `sensors/`).
 """
 
 from typing import Any
 
-from rag_assets.defs.jobs import ingestion, models, upkeep
+from rag_assets.defs.jobs import ingestion, models, sources, upkeep
 
 ALL: list[Any] = [
     ingestion.ingest_documents,
     ingestion.index_chunks,
     ingestion.retry_quarantined,
-    upkeep.accept_doubted_removal,
+    sources.accept_doubted_removal,
+    sources.add_source,
+    sources.pause_source,
+    sources.resume_source,
+    sources.remove_source,
     upkeep.audit,
     upkeep.run_checks,
     upkeep.evaluate_live,

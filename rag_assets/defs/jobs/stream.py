@@ -15,6 +15,7 @@ import dagster as dg
 
 from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.adapters.parsing.parser import parser_version
+from rag_assets.adapters.source.sources import Sources
 from rag_assets.core.errors import ConfigurationError, LakeError
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset, Job, Op
@@ -36,7 +37,7 @@ from rag_assets.defs.resources import (
     ParserResource,
     PrivacyResource,
     RetriesResource,
-    SourceResource,
+    SourcesResource,
     StreamResource,
 )
 from rag_assets.instance.event_log import newest_event, provenance_tags
@@ -48,14 +49,15 @@ from rag_assets.models.registry import maintained_collections, model_run
 from rag_assets.pipeline.chunking import Chunker
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.listing import LISTING_VERSION
+from rag_assets.pipeline.sources import read_records
 from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Written
 from rag_assets.pipeline.vectors import ModelRun
 
 logger = logging.getLogger(__name__)
 
-RESOURCES = ("source", "index", "parser", "chunker", "stream", "retries", "privacy")
+RESOURCES = ("sources", "index", "parser", "chunker", "stream", "retries", "privacy")
 LAKE_MEMORY = 1 << 28  # bytes of the lake's tables that are remembered
-LOOK_SECONDS = 10.0  # between two looks at the whole lake, if the source tells of its changes
+LOOK_SECONDS = 10.0  # between two looks at the whole lake, if the sources tell of their changes
 CHECK_SECONDS = 3.0  # between two looks at the other runs
 SILENT_SECONDS = 120.0  # after which an idle run says that it is there; see max_silent_seconds
 
@@ -64,7 +66,7 @@ SILENT_SECONDS = 120.0  # after which an idle run says that it is there; see max
 def stream_changes(
     context: dg.OpExecutionContext,
     *,
-    source: SourceResource,
+    sources: SourcesResource,
     index: IndexResource,
     parser: ParserResource,
     chunker: ChunkerResource,
@@ -73,32 +75,31 @@ def stream_changes(
     privacy: PrivacyResource,
 ) -> Iterator[dg.AssetMaterialization]:
     """Bring changes into the index as they arrive, until the run has had its time."""
-    opened_source = source.open()
     with (
         connections_kept(context.instance),
         index.open(LAKE_MEMORY) as opened,
         parser.open() as pool,
     ):
-        feed = stream.open_feed()
-        splitter = chunker.chunker(opened_source)
+        documents = sources.open(opened)
+        told = all(documents.specs[name].tells_changes for name in documents.listed)
+        splitter = chunker.chunker(documents)
         limits = Limits(
             documents=stream.stream_documents,
             chunks=stream.stream_chunks,
-            look_seconds=stream.tick_seconds if feed is None else LOOK_SECONDS,
+            look_seconds=LOOK_SECONDS if told else stream.tick_seconds,
             micro_batch=parser.micro_batch,
-            removals=source.removal_policy(),
             retries=retries.policy(),
         )
         working = Stream(
             lake=opened.lake,
-            source=opened_source,
+            sources=documents,
             shards=opened.shards,
-            parser=parser.documents(opened_source, pool),
+            parser=parser.documents(documents, pool),
             chunker=splitter,
             targets=Targets(opened),
             in_flight=lambda model: _in_flight(context.instance, opened.shards, model),
             limits=limits,
-            feed=feed,
+            update_sources=lambda: _update(documents, sources, opened),
         )
         reported = Reported(context, splitter, opened, privacy.shows)
         with working:
@@ -110,6 +111,16 @@ def stream_changes(
                     break
         for outcome in working.finished():
             yield from reported.events(outcome)
+
+
+def _update(documents: Sources, declared: SourcesResource, index: Index) -> None:
+    """Follow the sources file, and the records; a file that is invalid now changes nothing."""
+    specs = documents.specs
+    try:
+        specs = declared.specs()
+    except ConfigurationError as error:
+        logger.warning("The sources stay as they were. %s", error)
+    documents.update(specs, read_records(index.lake, specs, index.source))
 
 
 def stream_job(resources: Mapping[str, dg.ConfigurableResource[Any]]) -> dg.JobDefinition:

@@ -3,9 +3,8 @@
 import time
 
 import dagster as dg
-from pydantic import Field
 
-from rag_assets.core.names import Asset, Check, Job, Op, Tag
+from rag_assets.core.names import Asset, Check, Job, Tag
 from rag_assets.defs.checks.live import evaluation
 from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.jobs.selections import (
@@ -14,8 +13,8 @@ from rag_assets.defs.jobs.selections import (
     PROMOTION_CHECK,
     without_checks,
 )
-from rag_assets.defs.metadata import as_metadata, gate_metadata, listing_events
-from rag_assets.defs.resources import GateResource, IndexResource, SourceResource
+from rag_assets.defs.metadata import as_metadata, gate_metadata
+from rag_assets.defs.resources import GateResource, IndexResource
 from rag_assets.instance.event_log import models_made_live
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.models.live import read_live
@@ -25,7 +24,6 @@ from rag_assets.models.registry import ModelRegistry, maintained_collections
 from rag_assets.pipeline.audit import Damage, dropped, set_aside_corrupt
 from rag_assets.pipeline.audit import audit as audit_collection
 from rag_assets.pipeline.compaction import compact_lake
-from rag_assets.pipeline.listing import accept_removal
 from rag_assets.pipeline.vectors import drop_unused
 
 report = dg.define_asset_job(
@@ -131,44 +129,6 @@ def _check_live(context: dg.OpExecutionContext, promotion: Promotion) -> None:
 def audit() -> None:
     """Compare the lake with itself and Milvus with the lake, and repair both."""
     compare_rows()
-
-
-class AcceptConfig(dg.Config):
-    """The removal to accept."""
-
-    digest: str = Field(
-        default="",
-        description="Digest of the doubted removal, from the check `removals`: another removal is"
-        " refused. Empty: whatever is doubted now.",
-    )
-
-
-@dg.op(name=Op.ACCEPT)
-def accept(
-    context: dg.OpExecutionContext,
-    config: AcceptConfig,
-    source: SourceResource,
-    index: IndexResource,
-) -> None:
-    """Remove the documents whose removal is doubted from the listing."""
-    opened = index.open()
-    accepted = accept_removal(opened.lake, source.open(), opened.shards, config.digest)
-    for event in listing_events(accepted):
-        context.log_event(event)
-    removed = sum(report.removed for report in accepted.reports.values())
-    context.log.info(
-        f"Removed {removed} documents from the listing; the source sensor's next runs remove them"
-        " from the index."
-        if removed
-        else "No removal is doubted, so nothing was removed."
-    )
-    context.add_output_metadata({"documents removed": removed})
-
-
-@dg.job(name=Job.ACCEPT_REMOVAL, hooks={note_failure})
-def accept_doubted_removal() -> None:
-    """Confirm once that the documents whose removal is doubted were removed on purpose."""
-    accept()
 
 
 @dg.op

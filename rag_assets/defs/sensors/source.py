@@ -1,68 +1,43 @@
-"""`source_sensor`: the reconciler of the source: lists it and requests runs over stale shards.
+"""`source_sensor`: the reconciler of the sources: lists them and requests runs over stale shards.
 
-It is level-triggered: a tick compares the current state of the source, the lake and the runs, so
+It is level-triggered: a tick compares the current state of the sources, the lake and the runs, so
 that a later tick makes up for a lost event, an interrupted tick or a failed run. Apart from the
-listing it does no work itself.
+listings it does no work itself.
 """
 
-import json
 import time
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
-from pydantic import TypeAdapter, ValidationError
 
-from rag_assets.adapters.lake.lake import KnownMetas, Lake
-from rag_assets.adapters.source.event_queue import EventQueue
-from rag_assets.adapters.source.feeds import QueueFeed
-from rag_assets.adapters.source.source import WHOLE, Source, Window
-from rag_assets.core.documents.removals import Progress, RemovalPolicy
-from rag_assets.core.errors import SourceError
+from rag_assets.adapters.lake.lake import KnownMetas
+from rag_assets.adapters.source.sources import Sources
 from rag_assets.core.names import Asset, Job, Sensor
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.reports.previews import Shows
-from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.stream import Patience
-from rag_assets.defs.checks.listing import removals_result as removals
+from rag_assets.core.sources.records import SourceState
+from rag_assets.core.sources.turns import ListingState, problems_of, read_cursor, write_cursor
+from rag_assets.defs.checks.listing import removals_result, sources_result
 from rag_assets.defs.jobs.ingestion import ingest_documents
 from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
     ParserResource,
     PrivacyResource,
-    SourceResource,
+    SourcesResource,
     resolved,
 )
 from rag_assets.defs.sensors.tick import Tick
-from rag_assets.pipeline.listing import list_source, look_up, read_files
+from rag_assets.models.registry import maintained_collections
+from rag_assets.pipeline.doubt import read_doubts
+from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.removals import remove_files
+from rag_assets.pipeline.sources import forget_removed
 from rag_assets.pipeline.staleness import stale_documents
+from rag_assets.pipeline.stored_listings import read_files
+from rag_assets.pipeline.turns import Round, Turns
 from rag_assets.settings import Settings
-
-SHORT_LISTING = 2.0  # seconds; a shorter listing is repeated in every tick
-TIME_SHARE = 0.1  # maximum for longer listings: one that takes 10 s is repeated every 100 s
-
-
-@dataclass(frozen=True, slots=True)
-class ListingState:
-    """Progress of the listing: the source sensor's cursor. The listing itself is in the lake.
-
-    Attributes:
-        after: Last document id listed by the previous tick; empty at the start of a listing.
-        spent: Seconds that this listing has taken so far.
-        due: When the next listing may start, in seconds since the epoch.
-        interval: Seconds from the end of the previous listing until then.
-        ordered: Whether the source was listed in the order of document ids; otherwise it cannot be
-            listed in parts.
-        progress: Documents listed before this listing, and those removed since the previous one.
-    """
-
-    after: str = ""
-    spent: float = 0.0
-    due: float = 0.0
-    interval: float = 0.0
-    ordered: bool = True
-    progress: Progress = field(default_factory=Progress)
 
 
 def source_sensor(
@@ -70,7 +45,7 @@ def source_sensor(
 ) -> dg.SensorDefinition:
     """Return the sensor; it is running by default, and its interval is a setting."""
     known: KnownMetas = {}  # partition metadata, kept from tick to tick
-    patience = Patience()
+    patience, rounds = Patience(), Round()
     shows = resolved(settings, PrivacyResource).shows
 
     @dg.sensor(
@@ -78,26 +53,28 @@ def source_sensor(
         jobs=[ingest_documents, stream, doubling],
         minimum_interval_seconds=settings.tick_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Finds new, changed and deleted documents in the source and requests runs over"
+        description="Finds new, changed and deleted documents in the sources and requests runs over"
         " their shards, few as stream runs and many as bulk runs. Has a standing stream run take"
         " the edits.",
     )
     def evaluate(
         context: dg.SensorEvaluationContext,
-        source: SourceResource,
+        sources: SourcesResource,
         index: IndexResource,
         parser: ParserResource,
         chunker: ChunkerResource,
     ) -> dg.SensorResult:
-        tick, opened, files = Tick(context.instance, settings), index.open(), source.open()
-        lake, shards = opened.lake, list(opened.shards)
-        policy = source.removal_policy()
-        listing = SourceListing(tick, lake, files, shards, policy, shows)
-        state = listing.go_on(listing.take_notifications(_state(context.cursor)))
+        tick, opened = Tick(context.instance, settings), index.open()
+        documents, shards = sources.open(opened), list(opened.shards)
+        listing = SourceListing(tick, opened, documents, shows)
+        states = read_cursor(context.cursor)
+        after, results = listing.go_on(rounds, states)
         names = (Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS)
-        metas = tick.read_metas(lake, names, known)
+        metas = tick.read_metas(opened.lake, names, known)
+        tick.observe(results, metas)
+        listing.evaluate_checks(states, after, results)
         stale = stale_documents(metas, shards, parser.version, chunker.version, time.time())
-        tick.finish_doubling(lake)
+        tick.finish_doubling(opened.lake)
         tick.request_runs(
             Job.INGEST_DOCUMENTS,
             tick.of_layout(stale, opened),
@@ -107,111 +84,82 @@ def source_sensor(
             assets=names[1:],
             patience=patience,
         )
+        listing.forget_removed(in_sync=not stale)
         tick.keep_standing()
-        tick.heartbeat(Asset.SOURCE_FILES)
-        return tick.result(context, _STATE.dump_json(state).decode())
+        listing.send_heartbeats(after)
+        return tick.result(context, write_cursor(after))
 
     return evaluate
 
 
-_STATE = TypeAdapter(ListingState)
-
-
-def _state(cursor: str | None) -> ListingState:
-    """Read the cursor; an invalid one, from another version or edited manually, starts anew."""
-    try:
-        return _STATE.validate_json(cursor or "{}")
-    except ValidationError:
-        return ListingState()
-
-
-@dataclass(frozen=True, slots=True)
 class SourceListing:
-    """What one tick lists of the source."""
+    """What one tick lists of the sources, and reports of them."""
 
-    tick: Tick
-    lake: Lake
-    source: Source
-    shards: list[str]
-    policy: RemovalPolicy
-    shows: Shows
+    def __init__(self, tick: Tick, index: Index, sources: Sources, shows: Shows) -> None:
+        self.tick, self.index, self.sources, self.shows = tick, index, sources, shows
+        self.removing = sources.records.in_state(SourceState.REMOVING)
 
-    def go_on(self, state: ListingState) -> ListingState:
-        """List the next part of the source, if that is due; return the new state."""
-        tick, limits, now = self.tick, self.tick.settings, time.time()
-        wait = 0.0 if state.after else remaining(state.due, state.interval, now)
-        if wait:
-            tick.messages.append(f"The next listing is due in {wait:.0f} s.")
-            return state
-        started = time.monotonic()
-        limited = Window(state.after, limits.list_objects, limits.list_seconds)
-        result = list_source(
-            self.lake,
-            self.source,
-            self.shards,
-            self.shards,
-            limited if state.ordered else WHOLE,
-            policy=self.policy,
-            progress=state.progress,
-        )
-        tick.observe(result)
-        if warning := result.warning():
-            tick.messages.append(warning)
-        if result.doubt_changed:
-            known = read_files(self.lake, self.shards)
-            tick.evaluate(removals(result.doubt, known, self.shows))
-        spent = state.spent + time.monotonic() - started
-        if result.upto is not None:
-            upto = f"up to {result.upto!r}" if self.shows(result.upto) else "a part of the source"
-            tick.messages.append(
-                f"Listed {upto}; the next tick continues from there."
-                + (f" {result.missing} documents are missing so far." if result.missing else "")
-            )
-            return ListingState(result.upto, spent, progress=result.progress)
-        tick.messages.append(f"{result.documents} documents listed in {spent:.1f} s.")
-        if result.doubt:
-            tick.messages.append(result.doubt.sentence)
-        share = spent / TIME_SHARE if spent > SHORT_LISTING else 0.0
-        interval = max(0.0, max(limits.list_interval_seconds, share) - spent)
-        return ListingState(
-            due=time.time() + interval,
-            interval=interval,
-            ordered=result.ordered,
-        )
+    def go_on(
+        self, rounds: Round, states: Mapping[str, ListingState]
+    ) -> tuple[dict[str, ListingState], list[ListingResult]]:
+        """List the next part of each source that is due, and remove those that are to go.
 
-    def take_notifications(self, state: ListingState) -> ListingState:
-        """Look up the documents that the bucket's notifications name; return the new state.
-
-        The messages are deleted afterwards. While a standing run streams, they are left to it.
+        Returns:
+            The new states, and what was listed.
         """
-        settings, messages = self.tick.settings, self.tick.messages
-        if not settings.events_queue_url or self.tick.standing.started:
-            return state
-        result = ListingResult(progress=state.progress)
-        options = json.dumps(settings.events_options)
-        feed = _feed(settings.source, settings.events_queue_url, options)
-        try:
-            hint = feed.drained()
-            result = look_up(
-                self.lake,
-                self.source,
-                hint.document_ids,
-                self.shards,
-                policy=self.policy,
-                progress=state.progress,
-            )
-            feed.acknowledge(hint)
-        except SourceError as error:
-            messages.append(f"{error} Changes will be found by listing.")
-        else:
-            if hint.messages:
-                named = f"{len(hint.messages)} notifications named {len(hint.document_ids)}"
-                invalid = f"; {hint.unreadable} were invalid" if hint.unreadable else ""
-                messages.append(f"{named} documents{invalid}.")
-        self.tick.observe(result)
-        return replace(state, progress=result.progress)
+        limits, lake, shards = self.tick.settings, self.index.lake, self.index.shards
+        turns = Turns(
+            lake=lake,
+            sources=self.sources,
+            shards=shards,
+            objects=limits.list_objects,
+            seconds=limits.list_seconds,
+            take_notifications=not self.tick.standing.started,
+        )
+        taken = rounds.run(turns, self.sources.active, states)
+        for turn in taken:
+            self.tick.messages.extend(map(self._told(turn.source), turn.messages))
+        removed = [remove_files(lake, name, shards) for name in self.removing]
+        paused = self.sources.records.in_state(SourceState.PAUSED)
+        after = {n: ListingState(listed_at=states[n].listed_at) for n in paused if n in states}
+        after |= {turn.source: turn.state for turn in taken}
+        return after, [*(result for turn in taken for result in turn.results), *removed]
 
+    def evaluate_checks(
+        self,
+        before: Mapping[str, ListingState],
+        after: Mapping[str, ListingState],
+        results: Sequence[ListingResult],
+    ) -> None:
+        """Report the checks of the listings whose results have changed."""
+        if any(result.doubt_changed for result in results):
+            lake = self.index.lake
+            files = read_files(lake, self.index.shards)
+            self.tick.evaluate(removals_result(read_doubts(lake), files, self.shows))
+        if problems_of(before) != problems_of(after):
+            self.tick.evaluate(sources_result(problems_of(after)))
 
-@cache
-def _feed(source: str, url: str, options: str) -> QueueFeed:
-    return QueueFeed(EventQueue(url, json.loads(options)), source)
+    def forget_removed(self, *, in_sync: bool) -> None:
+        """Forget the sources of which nothing is left anywhere."""
+        if not self.removing:
+            return
+        names = ", ".join(self.removing)
+        self.tick.messages.append(f"Being removed: {names}.")
+        models = [collection.spec for collection in maintained_collections(self.index)]
+        if in_sync and forget_removed(self.index, self.sources.specs, self.removing, models):
+            self.tick.messages.append(f"Removed: {names}.")
+
+    def send_heartbeats(self, states: Mapping[str, ListingState]) -> None:
+        """Send the heartbeats of the listings, and of each source that is listed or paused."""
+        active = self.sources.active
+        alive = [name for name in active if states[name].alive]
+        if alive or not active:
+            self.tick.heartbeat(Asset.SOURCE_FILES)
+        if self.tick.settings.sources_file:
+            for name in alive:
+                self.tick.source_heartbeat(name, "Listed.")
+            for name in self.sources.records.in_state(SourceState.PAUSED):
+                self.tick.source_heartbeat(name, "Paused.")
+
+    def _told(self, name: str) -> Callable[[str], str]:
+        return (lambda message: f"{name}: {message}") if self.sources.several else str

@@ -15,8 +15,8 @@ from typing import Any
 import dagster as dg
 
 from rag_assets.adapters.lake.lake import KnownMetas, Lake, Meta, problems
-from rag_assets.core.names import Asset, Job, Sensor, Tag
-from rag_assets.core.reports.listing import ListingResult
+from rag_assets.core.names import Asset, Job, Sensor, Tag, source_asset
+from rag_assets.core.reports.listing import ListingResult, together
 from rag_assets.core.scheduling.bulk_window import closed_until
 from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard, plan_runs
@@ -29,7 +29,7 @@ from rag_assets.instance.launchers.starting import fail_lost_starts, sees_proces
 from rag_assets.instance.runs import is_in_flight, last_run, read_runs, request
 from rag_assets.instance.standing import StandingRuns, request_standing
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.staleness import read_metas
+from rag_assets.pipeline.staleness import Metas, read_metas
 from rag_assets.settings import Settings
 
 SECONDS_TO_MOVE = 60  # minimum time from a run that moved the alias, or split, to the next request
@@ -246,9 +246,12 @@ class Tick:
             self.behind.append("the lake")
         return metas
 
-    def observe(self, result: ListingResult) -> None:
-        """Report the listings that changed."""
-        self.events.extend(listing_events(result))
+    def observe(self, results: Sequence[ListingResult], metas: Metas) -> None:
+        """Report the listings that changed, in the versions that they have now."""
+        changed = {shard for result in results for shard in result.versions}
+        now = {shard: meta.data_version for (shard,), meta in metas[Asset.SOURCE_FILES].items()}
+        versions = {shard: now[shard] for shard in sorted(changed & now.keys())}
+        self.events.extend(listing_events(versions, together(results)))
 
     def evaluate(self, result: dg.AssetCheckResult) -> None:
         """Report a check of `source_files` at once, rather than when checks are next due."""
@@ -269,6 +272,11 @@ class Tick:
             self.events.extend(
                 heartbeats(self.instance, self.settings, asset, self.message, metrics)
             )
+
+    def source_heartbeat(self, name: str, message: str) -> None:
+        """Report a heartbeat of a source, if one is due."""
+        asset = source_asset(name)
+        self.events.extend(heartbeats(self.instance, self.settings, asset, message, {}))
 
     def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
         """Return the tick's result for Dagster, after failing the runs that cannot start."""

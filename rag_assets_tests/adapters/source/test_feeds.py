@@ -44,7 +44,7 @@ class Following:
 
     @property
     def named(self) -> set[str]:
-        return {name for hint in list(self.hints) for name in hint.document_ids} - {PROBE}
+        return {name for hint in list(self.hints) for name in hint.keys} - {PROBE}
 
     @property
     def list_all(self) -> bool:
@@ -285,7 +285,7 @@ def test_what_is_put_and_deleted_below_the_prefix_is_named(bucket: Bucket, feed:
 
     hint = first(feed)
 
-    assert hint.document_ids == {"a.md", "sub/b ü+.md", "goes.md"}
+    assert hint.keys == {"a.md", "sub/b ü+.md", "goes.md"}
     assert (hint.unreadable, hint.list_all, hint.more) == (0, False, False)
 
 
@@ -295,7 +295,7 @@ def test_without_a_prefix_every_key_is_named(bucket: Bucket, queue: Queue) -> No
 
     hint = first(QueueFeed(EventQueue(queue.url, queue.options), bucket.url))
 
-    assert hint.document_ids == {"docs/a.md", "b.md"}
+    assert hint.keys == {"docs/a.md", "b.md"}
 
 
 def test_what_waits_is_one_hint_beyond_one_request(bucket: Bucket, feed: QueueFeed) -> None:
@@ -305,7 +305,7 @@ def test_what_waits_is_one_hint_beyond_one_request(bucket: Bucket, feed: QueueFe
 
     hint = first(feed)
 
-    assert hint.document_ids == names
+    assert hint.keys == names
     assert len(hint.messages) == 12
 
 
@@ -318,7 +318,7 @@ def test_what_comes_while_a_hint_is_gathered_belongs_to_it(
     monkeypatch.setattr(feeds, "time", SimpleNamespace(sleep=gather))
     bucket.put("docs/a.md", b"x")
 
-    assert first(feed).document_ids == {"a.md", "b.md"}
+    assert first(feed).keys == {"a.md", "b.md"}
 
 
 def test_more_than_the_limit_is_several_hints_and_nothing_is_left_out(
@@ -332,7 +332,7 @@ def test_more_than_the_limit_is_several_hints_and_nothing_is_left_out(
 
     assert max(len(hint.messages) for hint in found) <= 10
     assert found[0].more
-    assert names == {name for hint in found for name in hint.document_ids}
+    assert names == {name for hint in found for name in hint.keys}
 
 
 def test_messages_in_an_unknown_format_are_counted_and_acknowledged(
@@ -345,7 +345,7 @@ def test_messages_in_an_unknown_format_are_counted_and_acknowledged(
     hint = feed.drained()
     feed.acknowledge(hint)
 
-    assert (hint.document_ids, hint.unreadable) == ({"a.md"}, 2)
+    assert (hint.keys, hint.unreadable) == ({"a.md"}, 2)
     assert held(queue) == (0, 0)
 
 
@@ -356,9 +356,9 @@ def test_what_is_not_acknowledged_is_told_again_and_what_is_acknowledged_is_not(
     bucket.put("docs/followed.md", b"x")
     feed.acknowledge(first(feed))
     bucket.put("docs/forgotten.md", b"x")
-    assert first(feed).document_ids == {"forgotten.md"}
+    assert first(feed).keys == {"forgotten.md"}
 
-    again = awaited(lambda: feed.drained().document_ids, "it to be told again", 60)
+    again = awaited(lambda: feed.drained().keys, "it to be told again", 60)
 
     assert again == {"forgotten.md"}
 
@@ -370,7 +370,7 @@ def test_many_messages_are_acknowledged_together(
         bucket.put(f"docs/{number}.md", b"x")
 
     hint = feed.drained()
-    assert len(hint.document_ids) == 25
+    assert len(hint.keys) == 25
     assert held(queue) == (0, 25)
 
     feed.acknowledge(hint)
@@ -395,7 +395,7 @@ def test_following_a_queue_ends_once_it_is_stopped(bucket: Bucket, feed: QueueFe
         found.append(hint)
         stop.set()
 
-    assert [hint.document_ids for hint in found] == [{"a.md"}]
+    assert [hint.keys for hint in found] == [{"a.md"}]
     assert list(feed.hints(stop, LIMIT)) == []
 
 

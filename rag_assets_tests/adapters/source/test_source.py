@@ -213,7 +213,7 @@ def test_keys_that_could_leave_the_root_are_listed_with_their_problem(bucket: Bu
     problems = dict(zip(found["document_id"], found["problem"], strict=True))
     assert problems == {
         "../secret.md": Outcome.INVALID_KEY,
-        "a//b.md": Outcome.INVALID_KEY,
+        "/a//b.md": Outcome.INVALID_KEY,
         "tab\there.md": Outcome.INVALID_KEY,
         "good.md": None,
     }

@@ -45,6 +45,7 @@ def test_on_a_platform_that_is_in_order_every_check_passes(settled: Ticking) -> 
     found = evaluate(settled)
 
     assert set(found) == {
+        "sources",
         "removals",
         "quarantine",
         "text",

@@ -13,9 +13,11 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
+from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.errors import CredentialsError, SourceError
 from rag_assets.core.names import Asset, Partition, Sensor, Tag
 from rag_assets.core.scheduling.lanes import Lane
+from rag_assets.core.sources.turns import read_cursor
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA
@@ -175,7 +177,7 @@ def test_a_listing_goes_on_where_the_tick_before_stopped(
     ]
 
     assert listed == [10, 10, 5]
-    assert json.loads(str(source.cursor))["after"] == ""
+    assert read_cursor(source.cursor)[DEFAULT].after == ""
 
 
 def folder_of(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> str:
