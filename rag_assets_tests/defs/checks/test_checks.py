@@ -46,6 +46,7 @@ def test_on_a_platform_that_is_in_order_every_check_passes(settled: Ticking) -> 
 
     assert set(found) == {
         "removals",
+        "shards_outgrown",
         "quarantine",
         "text",
         "chunk_bounds",
