@@ -47,6 +47,7 @@ def test_on_a_platform_that_is_in_order_every_check_passes(settled: Ticking) -> 
     assert set(found) == {
         "sources",
         "removals",
+        "shards_outgrown",
         "quarantine",
         "text",
         "chunk_bounds",
