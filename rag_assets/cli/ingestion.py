@@ -20,6 +20,7 @@ from rag_assets.core.erasure import Looked, Traces
 from rag_assets.core.errors import ConfigurationError, ErasureError, PromotionRefusedError
 from rag_assets.core.models.estimate import Preview
 from rag_assets.core.models.gate import Finding
+from rag_assets.core.models.spec import original_key
 from rag_assets.core.names import Asset, Job, Tag
 from rag_assets.core.reports.report import ModelStatus, Report, SourceStatus
 from rag_assets.core.reports.shards import DoublingPreview
@@ -71,9 +72,10 @@ def ingest(settings: Settings) -> Metrics:
     Returns:
         Asset → metric → sum over the asset's partitions.
     """
-    model = settings.model
     with dg.DagsterInstance.get() as instance:
         with open_lifecycle(instance, settings) as life:
+            live = ModelRegistry(life.index).read().live or settings.model
+            model = live if original_key(live) == settings.model else settings.model  # a rebuild
             life.register(model)
             life.build(model, concurrent=True)
             shards = life.index.shards
@@ -84,8 +86,8 @@ def ingest(settings: Settings) -> Metrics:
         if in_sync < len(shards):  # filled while another model was live: read it back
             filled, read_back = metrics[Asset.COLLECTION], run_job(Job.INDEX_CHUNKS, rows)
             metrics[Asset.COLLECTION] = _added(filled, read_back[Asset.COLLECTION])
-    live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
-    results, error = run_step(Job.PROMOTE, {Asset.LIVE_ALIAS: live})
+    going_live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
+    results, error = run_step(Job.PROMOTE, {Asset.LIVE_ALIAS: going_live})
     if error:
         evidence = [f"{result.rule}: {result.evidence}" for result in results if not result.passed]
         raise PromotionRefusedError(". ".join([error, *evidence]))

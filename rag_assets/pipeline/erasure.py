@@ -19,12 +19,14 @@ import polars as pl
 
 from rag_assets.adapters.lake.lake import Held, Lake, Partition, PartitionKey
 from rag_assets.adapters.lake.parts import KEY
+from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.sources import Sources
 from rag_assets.core.documents.removals import Missing
 from rag_assets.core.documents.source_ids import source_of
 from rag_assets.core.erasure import Looked, document_digest
 from rag_assets.core.errors import ErasureError
 from rag_assets.core.identity import shard_of
+from rag_assets.core.metadata.sidecars import with_sidecars
 from rag_assets.core.names import Asset
 from rag_assets.core.sources.records import SourceState
 from rag_assets.core.tables import (
@@ -41,7 +43,8 @@ from rag_assets.pipeline.listing import look_up
 
 TEXT = "text_digest"
 LISTED = (
-    "is still in the source. Delete it there first, or exclude it and wait for the next listing"
+    "is still in the source. Delete it there first, with its sidecar if it has one, or exclude it"
+    " and wait for the next listing"
 )
 REMOVING = "belongs to a source that is being removed. Repeat this when that is done"
 MISSING = {
@@ -109,7 +112,8 @@ class Erasure:
             source = self.sources.source(name)
             if source.is_empty:
                 raise ErasureError(EMPTY)
-            refused |= dict.fromkeys(source.look_up(ids, listed)[KEY], LISTED)
+            present = source.look_up(_objects(source, ids), listed)[KEY]
+            refused |= dict.fromkeys(map(source.about, present), LISTED)
         return _missing(listed) | refused
 
     @cached_property
@@ -192,7 +196,7 @@ class Erasure:
         for name, ids in self._present.items():
             policy = self.sources.specs[name].removal_policy
             source = self.sources.source(name)
-            look_up(self.lake, source, ids, self.index.shards, policy=policy)
+            look_up(self.lake, source, _objects(source, ids), self.index.shards, policy=policy)
         self._refuse(_missing(self._listed()))
         for shard, ids in self.by_shard.items():
             for key, table in self._tables(shard):
@@ -288,6 +292,11 @@ class Erasure:
         store.delete(collection, store.document_keys(collection, ids))
         if record.meta is not None:
             self.lake.commit(key, record.table, record.meta, token)
+
+
+def _objects(source: Source, ids: Set[str]) -> frozenset[str]:
+    """Return the ids of documents and, if there are sidecars, of theirs."""
+    return frozenset(i for i in with_sidecars(ids) if source.about(i) in ids)
 
 
 def _missing(listed: pl.DataFrame) -> dict[str, str]:

@@ -67,7 +67,7 @@ def stale_documents(
                 and used == listed.as_input()
                 and chunks.derived_from(Asset.PARSED_DOCUMENTS, parsed)
             )
-        desired = [listed.data_version, parser_version, chunker_version]
+        desired = [listed.data_version, str(listed.changes), parser_version, chunker_version]
         retry_at = parsed.metrics.get(RETRY_AT, inf) if parsed else inf
         if not in_sync:
             whole = not same_code

@@ -292,10 +292,11 @@ class Source:
             found: dict[str, Any] = {}
             if before and before["attributes"] and all(before[n] == row[n] for n in same):
                 found = json.loads(before["attributes"])
-                kinds = kinds - {Kind.OBJECT} if Kind.OBJECT in found else kinds
+                read = isinstance(found.get(Kind.OBJECT), dict)  # else it is why it was not
+                kinds = kinds - {Kind.OBJECT} if read else kinds
             for kind in kinds:
                 try:
-                    found[kind] = self._store.attributes(row["document_id"], kind)
+                    found[kind] = self._store.attributes(key_of(row["document_id"]), kind)
                 except DocumentGoneError:
                     return None
                 except DocumentUnreadableError as error:
