@@ -67,7 +67,9 @@ def rows(documents: pl.DataFrame) -> pl.DataFrame:
 def test_a_row_digest_covers_what_milvus_holds_and_nothing_else() -> None:
     digest = rows(document())["row_digest"][0]
 
-    assert rows(document(version="v2"))["row_digest"][0] == digest
+    assert rows(document(parser="p2"))["row_digest"][0] == digest
+    assert rows(document(version="v2"))["row_digest"][0] != digest
+    assert rows(document(principals=["user:ann"]))["row_digest"][0] != digest
     assert rows(document(title="Other"))["row_digest"][0] != digest
     assert rows(document(pages=[{"number": 2, "start": 0, "end": 9}]))["row_digest"][0] != digest
     assert rows(document()).schema == pl.Schema(CHUNKS)

@@ -49,6 +49,10 @@ CPU_JOBS = frozenset(
         Job.BUILD_MODEL,
         Job.REBUILD_MODEL,
         Job.CANCEL_BUILD,
+        Job.ADD_SOURCE,
+        Job.PAUSE_SOURCE,
+        Job.RESUME_SOURCE,
+        Job.REMOVE_SOURCE,
         Job.ROLLBACK,  # selects a GPU asset but loads no model: it must not wait for a GPU
         Job.RESTORE_ALIAS,  # likewise
         Job.RETIRE_MODEL,

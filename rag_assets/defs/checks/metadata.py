@@ -12,6 +12,8 @@ from rag_assets.models.registry import maintained_collections
 from rag_assets.pipeline.metadata import orphaned_sidecars, wrong_metadata
 from rag_assets.pipeline.permissions import enforced, permission_differences
 
+COUNTS = ("rows", "shown", "hidden")
+
 
 @dg.asset_check(
     name=Check.METADATA,
@@ -60,8 +62,8 @@ def permissions(config: Scope, index: IndexResource) -> dg.AssetCheckResult:
                         counts = (found.rows, found.shown, found.hidden)
                         compared.append((target.spec.key, shard, *counts))
         on = opened.rules.permissions is not None
-    names = ["model", "shard", "rows", "shown", "hidden"]
-    rows = pl.DataFrame(compared, names, orient="row")
+    schema = {"model": pl.String, "shard": pl.String} | dict.fromkeys(COUNTS, pl.Int64)
+    rows = pl.DataFrame(compared, schema, orient="row")
     shown, hidden = int(rows["shown"].sum()), int(rows["hidden"].sum())
     different = rows.filter((pl.col("shown") > 0) | (pl.col("hidden") > 0))
     return dg.AssetCheckResult(
