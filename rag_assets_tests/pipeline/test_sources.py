@@ -20,6 +20,7 @@ from rag_assets.core.reports.listing import together
 from rag_assets.core.sources.records import SourceRecords, SourceState
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import DOUBTS
+from rag_assets.defs.resources import PrivacyResource
 from rag_assets.pipeline import sources as records
 from rag_assets.pipeline import turns
 from rag_assets.pipeline.doubt import DOUBT, read_doubts, record_doubt
@@ -382,10 +383,12 @@ def test_reports_of_several_listings_add_up(two: Several) -> None:
     assert sum(report.documents for report in reports) == 4
 
 
-def test_previews_show_nothing_of_a_source_that_has_none(two: Several) -> None:
-    two.specs["hr"] = two.specs["hr"].model_copy(update={"previews": False})
+def test_previews_show_nothing_of_a_source_that_has_none(tmp_path: Path) -> None:
+    file = tmp_path / "sources.yaml"
+    file.write_text("sources: {hr: {url: /hr, previews: false}, wiki: {url: /wiki}}")
+    shows = PrivacyResource(previews=True, sources_file=str(file), home="").shows
 
-    assert two.sources().shown(two.parsed())["document_id"].to_list() == ["wiki//a.md"]
+    assert [shows(i) for i in ("hr//a.md", "wiki//a.md", "gone//a.md")] == [False, True, False]
 
 
 def test_a_changed_declaration_opens_the_source_anew(two: Several) -> None:
