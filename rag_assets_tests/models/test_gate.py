@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rag_assets.adapters.milvus.rows import ROW_FIELDS
 from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError
+from rag_assets.core.metadata.fields import PRINCIPALS
 from rag_assets.core.models.gate import Finding, Rule
 from rag_assets.core.models.lifecycle import Role
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline, live_on
@@ -73,10 +73,11 @@ def changed_row(pipeline: Pipeline, change: Mapping[str, Any]) -> None:
     [row] = pipeline.witness.query(
         pipeline.collection,
         filter=f'chunk_id == "{key}"',
-        output_fields=list(ROW_FIELDS),
+        output_fields=list(pipeline.store.field_types(pipeline.collection)),
         consistency_level="Strong",
     )
-    pipeline.witness.upsert(pipeline.collection, [dict(row) | change])
+    plain = {**row, PRINCIPALS.column: list(row[PRINCIPALS.column])}
+    pipeline.witness.upsert(pipeline.collection, [plain | change])
     pipeline.store.flush(pipeline.collection)
 
 

@@ -112,7 +112,7 @@ def test_how_stale_it_is_need_not_be_known(
 ) -> None:
     edited(upgraded, "3.md")
 
-    def busy(*_: object) -> None:
+    def busy(*_: object, **__: object) -> None:
         raise VectorStoreError("too busy to read rows")
 
     monkeypatch.setattr(MilvusStore, "document_rows", busy)
