@@ -101,13 +101,22 @@ def read_source_specs(
         ConfigurationError: The file is missing, is not YAML, or a source is invalid; the message
             says where.
     """
-    return source_specs(_sources(path, _state(path)), str(path), defaults)
+    state = _state(path)
+    if defaults:
+        return source_specs(_sources(path, state), str(path), defaults)
+    return dict(_source_specs(path, state))
 
 
 @lru_cache(maxsize=8)
 def _sources(path: Path, _state: tuple[int, ...]) -> Any:
     """Read the file in this state, once, as `_model_specs`."""
     return read_yaml(path, _ANY, "sources")
+
+
+@lru_cache(maxsize=8)
+def _source_specs(path: Path, state: tuple[int, ...]) -> dict[str, SourceSpec]:
+    """Validate the file in this state, once: previews ask for each document."""
+    return source_specs(_sources(path, state), str(path))
 
 
 def find_model_spec(path: Path, key: str) -> ModelSpec:

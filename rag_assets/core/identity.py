@@ -5,7 +5,7 @@ and gives the same result on every machine and Python version.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 
 DIGEST_BYTES = 16
@@ -47,6 +47,22 @@ def shard_number(document_id: str, count: int) -> int:
 def shard_of(document_id: str, keys: Sequence[str]) -> str:
     """Return the shard that a document belongs to, whichever lane processes it."""
     return keys[shard_number(document_id, len(keys))]
+
+
+def by_shard(
+    document_ids: Iterable[str], keys: Sequence[str], about: Callable[[str], str] = str
+) -> dict[str, frozenset[str]]:
+    """Return shard → those of the ids that belong to it, sorted by shard.
+
+    Args:
+        document_ids: The ids.
+        keys: All shards, in order.
+        about: Returns the document that an id is about, which decides on the shard.
+    """
+    found: dict[str, set[str]] = {}
+    for document_id in document_ids:
+        found.setdefault(shard_of(about(document_id), keys), set()).add(document_id)
+    return {shard: frozenset(found[shard]) for shard in sorted(found)}
 
 
 def text_digest(text: str) -> str:

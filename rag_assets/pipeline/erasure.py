@@ -25,7 +25,7 @@ from rag_assets.core.documents.removals import Missing
 from rag_assets.core.documents.source_ids import source_of
 from rag_assets.core.erasure import Looked, document_digest
 from rag_assets.core.errors import ErasureError
-from rag_assets.core.identity import shard_of
+from rag_assets.core.identity import by_shard
 from rag_assets.core.metadata.sidecars import with_sidecars
 from rag_assets.core.names import Asset
 from rag_assets.core.sources.records import SourceState
@@ -89,11 +89,7 @@ class Erasure:
     @cached_property
     def by_shard(self) -> Mapping[str, frozenset[str]]:
         """Shard → its documents."""
-        shards = {id_: shard_of(id_, self.index.shards) for id_ in sorted(self.document_ids)}
-        return {
-            shard: frozenset(id_ for id_ in shards if shards[id_] == shard)
-            for shard in sorted({*shards.values()})
-        }
+        return by_shard(self.document_ids, self.index.shards)
 
     def refusals(self) -> dict[str, str]:
         """Return the documents that must not be erased, each with why, in half a sentence.

@@ -33,7 +33,7 @@ from rag_assets.core.documents.removals import (
 )
 from rag_assets.core.documents.source_ids import belongs_to, key_of
 from rag_assets.core.errors import CommitConflictError
-from rag_assets.core.identity import shard_of
+from rag_assets.core.identity import by_shard, shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
 from rag_assets.core.tables import (
@@ -272,17 +272,14 @@ def look_up(
     may be late, repeated or out of order: the source is queried instead. A removal that would be
     doubted in a listing waits for the next one.
     """
-    by_shard: dict[str, set[str]] = {}
-    for document_id in document_ids:
-        if key_problem(key_of(document_id)):  # only a listing can tell what such a name stands for
-            continue
-        shard = shard_of(source.about(document_id), all_shards)
-        by_shard.setdefault(shard, set()).add(document_id)
+    # Only a listing can tell what a name that is no valid key stands for.
+    valid = (i for i in document_ids if not key_problem(key_of(i)))
+    named = by_shard(valid, all_shards, source.about)
 
     def attempt(missing: Shards) -> ListingResult:
-        listed = Listed.read(lake, missing, all_shards, source.name, by_shard)
+        listed = Listed.read(lake, missing, all_shards, source.name, named)
         known = listed.files
-        ids = {document_id for shard in missing for document_id in by_shard[shard]}
+        ids = {document_id for shard in missing for document_id in named[shard]}
         seen = Seen(source.look_up(ids, known), pl.col("document_id").is_in(sorted(ids)))
         fresh, _ = counts(_gone(known, seen))
         before = progress
@@ -291,7 +288,7 @@ def look_up(
             before = _begun(progress, read_files(lake, all_shards).filter(own))
         return listed.commit(seen, judge_part(policy, before, fresh), progress)
 
-    return attempts(lake, sorted(by_shard), attempt)
+    return attempts(lake, sorted(named), attempt)
 
 
 def attempts(
@@ -314,14 +311,14 @@ def attempts(
 def _merged(results: Sequence[ListingResult]) -> ListingResult:
     """Return the first attempt's result with the shards of all."""
     first = results[0] if results else ListingResult()
-    by_shard: dict[str, Any] = {
+    of_shards: dict[str, Any] = {
         name: {shard: value for one in results for shard, value in getattr(one, name).items()}
         for name in ("reports", "versions", "listed", "absent")
     }
-    removed = sum(report.removed for report in by_shard["reports"].values())
+    removed = sum(report.removed for report in of_shards["reports"].values())
     return replace(
         first,
-        **by_shard,
+        **of_shards,
         progress=Progress(first.progress.listed, first.progress.removed + removed),
         added={document_id for one in results for document_id in one.added},
         edited={document_id for one in results for document_id in one.edited},

@@ -59,7 +59,7 @@ class Describer:
     source: DocumentReader
     rules: RulesBySource = field(default_factory=RulesBySource)
 
-    def desired(self, rows: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
+    def _desired(self, rows: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
         """Return [document_id, desired_version, listed_sidecar, attributes] of rows with text.
 
         Args:
@@ -83,14 +83,20 @@ class Describer:
         return known.with_columns(desired_version=pl.Series(versions, dtype=pl.String))
 
     def stale(self, rows: pl.DataFrame, listing: pl.DataFrame, now: datetime) -> pl.DataFrame:
-        """Return the rows whose metadata is to be computed again, with the columns of `desired`."""
-        both = rows.join(self.desired(rows, listing), on="document_id", maintain_order="left")
+        """Return the rows whose metadata is to be computed again.
+
+        With the columns of `_desired`.
+        """
+        both = rows.join(self._desired(rows, listing), on="document_id", maintain_order="left")
         due = pl.col("metadata_error").is_not_null() & pl.col("unreadable").is_null()
         due &= (pl.col("retry_at") <= now).fill_null(value=False)
         return both.filter(pl.col("metadata_version").ne_missing(pl.col("desired_version")) | due)
 
     def described(self, stale: pl.DataFrame, now: datetime) -> pl.DataFrame:
-        """Return `document_id` and the columns of metadata of rows that `stale` returns."""
+        """Return `document_id` and the columns of metadata of rows that `stale` returns, in order.
+
+        The version is not the desired one if a sidecar was read in another version than is listed.
+        """
         rows = stale.rows(named=True)
         sidecars = self._sidecars(rows)
         made = [self._described(row, sidecars[row["document_id"]], now) for row in rows]

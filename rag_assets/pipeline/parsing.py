@@ -46,7 +46,6 @@ logger = logging.getLogger(__name__)
 
 SAME = ["version", "parser", "problem"]  # columns that match while a parsed row is current
 Row = dict[str, Any]
-EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +168,9 @@ def _parse_once(
     kept, retimed = _kept(present, parsed, listed)
     current = pl.concat([kept, parsed])
     stale = parser.describer.stale(current, described, now)
-    current = with_metadata(current, parser.describer.described(stale, now))
-    unread = parser.describer.stale(current, described, EPOCH).height
+    made = parser.describer.described(stale, now)
+    unread = int(made["metadata_version"].ne_missing(stale["desired_version"]).sum())
+    current = with_metadata(current, made)
     same = ["metadata", "principals"]
     redescribed = diff(current, kept, key="document_id", same=same).make["document_id"]
     redescribed = redescribed.filter(redescribed.is_in(kept["document_id"].implode()))

@@ -36,7 +36,7 @@ from rag_assets.core.errors import (
     SupersededInputError,
     UnavailableError,
 )
-from rag_assets.core.identity import shard_of
+from rag_assets.core.identity import by_shard
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.lanes import InFlight, LanePolicy, StaleShard
@@ -267,13 +267,10 @@ class Stream:
         models = [step for step in list(self._models.values()) if step.enforces_permissions]
         if not models:
             return
-        by_shard: dict[str, set[str]] = {}
-        for document_id in document_ids:
-            by_shard.setdefault(shard_of(document_id, self.shards), set()).add(document_id)
-        for shard, ids in by_shard.items():
+        for shard, ids in by_shard(document_ids, self.shards).items():
             for step in (self._documents, *models):
                 with step.alone(shard):
-                    step.revoke(shard, frozenset(ids))
+                    step.revoke(shard, ids)
 
     def chunked(self, shards: Shards) -> None:
         """Have the models follow the chunks of shards."""
@@ -435,11 +432,7 @@ class DocumentStep(Step):
 
     @override
     def _take(self) -> Shards:
-        by_shard: dict[str, set[str]] = {}
-        for document_id in self._documents.take():
-            by_shard.setdefault(shard_of(document_id, self.stream.shards), set()).add(document_id)
-        named = {shard: frozenset(ids) for shard, ids in by_shard.items()}
-        return merged(named, super()._take())
+        return merged(by_shard(self._documents.take(), self.stream.shards), super()._take())
 
     @override
     def process(self, shards: Shards) -> None:

@@ -9,7 +9,6 @@ What belongs here: searching. What does not: conditions (`expressions.py`), and 
 rows (`store.py`).
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -22,8 +21,6 @@ from rag_assets.adapters.milvus.collections import Collections
 from rag_assets.adapters.milvus.expressions import all_of, any_of, has_prefix
 from rag_assets.adapters.milvus.rows import HIT_FIELDS, SPARSE_FIELD, VECTOR_FIELD, Hit, hit
 from rag_assets.core.models.vectors import SparseVector
-
-logger = logging.getLogger(__name__)
 
 RRF_K = 60  # the usual constant of reciprocal-rank fusion
 FUSED = 100  # minimum number of hits per ranking to fuse

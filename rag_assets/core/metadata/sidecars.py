@@ -26,11 +26,6 @@ def with_sidecars(document_ids: Iterable[str]) -> list[str]:
     return [name for i in document_ids for name in (i, i + SUFFIX)]
 
 
-def documents_of(keys: Iterable[str]) -> frozenset[str]:
-    """Return the documents that keys of documents and sidecars are about."""
-    return frozenset(described(key) or key for key in keys)
-
-
 def sidecar_attributes(content: bytes) -> dict[str, Any]:
     """Return the attributes in a sidecar object.
 

@@ -93,9 +93,9 @@ def schema(index: IndexResource) -> dg.AssetCheckResult:
     """Find collections that were built for other fields or another index."""
     with index.open() as opened:
         outdated = {
-            target.spec.key: target.outdated
+            target.spec.key: problem
             for target in maintained_collections(opened)
-            if not target.problem and target.outdated
+            if not target.problem and (problem := target.outdated)
         }
     sentences = [f"{model}: {problem}" for model, problem in outdated.items()]
     return dg.AssetCheckResult(

@@ -3,6 +3,8 @@
 Each is a repeatable step of `core/sources/records.py`; docs/sources.md describes them.
 """
 
+from collections.abc import Callable, Mapping
+
 import dagster as dg
 from pydantic import Field
 
@@ -10,10 +12,12 @@ from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Job, Op, Tag
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.sources.records import SourceRecords
+from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.metadata import listing_events
 from rag_assets.defs.resources import IndexResource, SourcesResource
 from rag_assets.pipeline.doubt import read_doubts
+from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.removals import accept_removal, remove_files
 from rag_assets.pipeline.sources import change_records
 
@@ -45,9 +49,8 @@ def add(
     sources: SourcesResource,
 ) -> None:
     """Record a declared source as added."""
-    opened, specs, name = index.open(), sources.specs(), config.source
-    records = change_records(opened, specs, lambda now: now.add(name, specs.get(name)))
-    _record(context, name, records)
+    specs, name = sources.specs(), config.source
+    _change(context, name, index.open(), specs, lambda now: now.add(name, specs.get(name)))
 
 
 @dg.op(name=Op.PAUSE_SOURCE)
@@ -59,9 +62,7 @@ def pause(
 ) -> None:
     """Record a source as paused."""
     name = config.source
-    _record(
-        context, name, change_records(index.open(), sources.specs(), lambda now: now.pause(name))
-    )
+    _change(context, name, index.open(), sources.specs(), lambda now: now.pause(name))
 
 
 @dg.op(name=Op.RESUME_SOURCE)
@@ -73,9 +74,7 @@ def resume(
 ) -> None:
     """Record a source as active."""
     name = config.source
-    _record(
-        context, name, change_records(index.open(), sources.specs(), lambda now: now.resume(name))
-    )
+    _change(context, name, index.open(), sources.specs(), lambda now: now.resume(name))
 
 
 @dg.op(name=Op.REMOVE_SOURCE)
@@ -87,8 +86,7 @@ def remove(
 ) -> None:
     """Record a source as being removed, and remove its documents from the listings."""
     opened, name = index.open(), config.source
-    records = change_records(opened, sources.specs(), lambda now: now.remove(name))
-    _record(context, name, records)
+    _change(context, name, opened, sources.specs(), lambda now: now.remove(name))
     _report(context, remove_files(opened.lake, name, opened.shards))
 
 
@@ -147,8 +145,15 @@ def accept_doubted_removal() -> None:
     accept()
 
 
-def _record(context: dg.OpExecutionContext, name: str, records: SourceRecords) -> None:
-    """Tag the run with the source, so that the UI can filter by it, and log its state."""
+def _change(
+    context: dg.OpExecutionContext,
+    name: str,
+    index: Index,
+    specs: Mapping[str, SourceSpec],
+    move: Callable[[SourceRecords], SourceRecords],
+) -> None:
+    """Change the record of a source; tag the run with it, so that the UI can filter by it."""
+    records = change_records(index, specs, move)
     context.instance.add_run_tags(context.run_id, {Tag.SOURCE: name})
     context.log.info("%s is %s.", name, records.state(name))
 
