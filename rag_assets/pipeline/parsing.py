@@ -241,10 +241,11 @@ def _metrics(
 ) -> dict[str, float]:
     """Return the partition's metrics after these rows of some documents, or all, were replaced.
 
-    Only where documents without text are among them are the other rows read.
+    Only where documents without text, or to be read again, are among them are the other rows read.
     """
     if touched is not None and own.meta is not None:
-        if pl.concat([before, after]).filter(~HAS_TEXT | UNREADABLE).is_empty():
+        retried = pl.col(RETRY_AT).is_not_null()
+        if pl.concat([before, after]).filter(~HAS_TEXT | UNREADABLE | retried).is_empty():
             return recounted(own.meta.metrics, before, after)
         rest = rows(columns=COUNTED).filter(~pl.col("document_id").is_in(list(touched)))
         after = pl.concat([rest, after.select(COUNTED)])

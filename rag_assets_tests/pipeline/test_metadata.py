@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rag_assets.core.errors import DocumentUnreadableError
 from rag_assets.core.metadata.rules import metadata_rules
 from rag_assets.pipeline.permissions import permission_differences, revoke
 from rag_assets_tests.support.pipeline import Pipeline, Work
@@ -134,6 +136,26 @@ def test_wrong_values_leave_the_text_and_are_named(pipeline: Pipeline) -> None:
         assert principals(pipeline, name) == {()}  # nobody, although the folder is public
     assert rows(pipeline, "public/a.md")[0]["meta_department"] == "tax"
     assert pipeline.indexed() == {name: pipeline.indexed()[name] for name in errors}
+
+
+def test_a_sidecar_that_cannot_be_read_keeps_its_content_and_is_read_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.write("a.md", "# A\n\nText.\n")
+    describe(pipeline, "a.md", principals=["user:ann"])
+    pipeline.run()
+    monkeypatch.setattr("rag_assets.pipeline.metadata.RETRY_AFTER", timedelta())
+    describe(pipeline, "a.md", principals=["user:bob"])
+    with monkeypatch.context() as locked:
+        error = DocumentUnreadableError("it is locked")
+        locked.setattr(pipeline.source, "read_all", lambda ids: dict.fromkeys(ids, error))
+        assert done(pipeline.run()) == {}
+    assert principals(pipeline, "a.md") == {("user:ann",)}
+
+    assert done(pipeline.run()) == {"sync.written": 1}
+
+    assert principals(pipeline, "a.md") == {("user:bob",)}
+    assert done(pipeline.run()) == {}
 
 
 def test_other_rules_parse_and_embed_nothing(pipeline: Pipeline) -> None:
