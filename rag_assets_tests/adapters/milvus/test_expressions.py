@@ -43,8 +43,9 @@ from rag_assets_tests.support.filters import (
 )
 
 EXAMPLES = int(os.environ.get("RAG_ASSETS_TEST_SEQUENCES", "300"))
-ROWS = {False: 300, True: 2_400}
-"""Rows by whether there are indexes, which the full engine has for segments of 1,024 rows."""
+ROWS = 300
+INDEXED_ROWS = 2_400
+"""The full engine only indexes segments of at least 1,024 rows."""
 NAMES = count()
 POOLS: dict[FieldType, list[Any]] = {
     FieldType.STRING: TEXTS,
@@ -70,7 +71,9 @@ class Filled:
     def __init__(self, uri: str, *, indexed: bool) -> None:
         self.client = MilvusClient(uri)
         self.name = f"expressions_{next(NAMES)}"
-        self.documents = _documents(Random(7), ROWS[indexed])
+        self.lite = self.client.get_server_version().startswith("milvus_lite")
+        rows_needed = INDEXED_ROWS if indexed and not self.lite else ROWS
+        self.documents = _documents(Random(7), rows_needed)
         self._create(indexed=indexed)
         rows = [_row(chunk, values) for chunk, values in self.documents.items()]
         self.client.upsert(self.name, rows[: len(rows) // 2])
@@ -96,7 +99,6 @@ class Filled:
         index.add_index(
             "vector", index_type="HNSW", metric_type="COSINE", params={"M": 8, "efConstruction": 8}
         )
-        lite = self.client.get_server_version().startswith("milvus_lite")
         for field in (*DRAWN.values(), PRINCIPALS):
             if field.type is FieldType.STRINGS:
                 schema.add_field(
@@ -111,7 +113,7 @@ class Filled:
             schema.add_field(field.column, TYPES[field.type], **length)
             if indexed:
                 full = "Trie" if field.type is FieldType.STRING else "STL_SORT"
-                index.add_index(field.column, index_type="INVERTED" if lite else full)
+                index.add_index(field.column, index_type="INVERTED" if self.lite else full)
         self.client.create_collection(self.name, schema=schema)
         self.client.create_index(self.name, index)
         self.client.load_collection(self.name)
