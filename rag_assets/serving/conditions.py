@@ -62,9 +62,7 @@ def _permitted(rules: MetadataRules, visibility: str, principals: Sequence[str] 
             "Permissions are on: name the user and groups who ask, as `principals`. An empty list"
             " finds what everyone may see."
         )
-    if isinstance(principals, str):
-        raise SearchError(f"Principals are a list of names, not the text {principals!r}.")
-    return visible_to([*principals, EVERYONE])
+    return visible_to(principals, EVERYONE)
 
 
 def _filtered(fields: FieldSet, columns: Collection[str], where: Filter | str) -> str:

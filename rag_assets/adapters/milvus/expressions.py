@@ -89,16 +89,19 @@ def all_of(*conditions: str) -> str:
     return " and ".join(f"({one})" for one in conditions if one)
 
 
-def visible_to(principals: Sequence[str]) -> str:
+def visible_to(principals: Sequence[str], *others: str) -> str:
     """Return the condition for documents that one of these may see, who are compared exactly.
 
     Raises:
-        SearchError: A principal is no valid text.
+        SearchError: The principals are no list, or one is no valid text.
     """
-    for one in principals:
+    if isinstance(principals, str):  # which is a sequence of characters
+        raise SearchError(f"Principals are a list of names, not the text {principals!r}.")
+    names = [*principals, *others]
+    for one in names:
         if not is_text(one):
             raise SearchError(f"The principal {one!r} is no valid text: it has lone surrogates.")
-    return _contains_any(PRINCIPALS.column, principals) if principals else NOTHING
+    return _contains_any(PRINCIPALS.column, names) if names else NOTHING
 
 
 def filtered(condition: Filter, fields: Mapping[str, Field]) -> str:
