@@ -79,7 +79,7 @@ def _revoke_once(target: ModelCollection, shard: str, ids: Collection[str] | Non
     shown = rows.filter(pl.col("exists") & pl.col("shown"))
     if not gone and shown.is_empty():
         return 0
-    total = target.index.store.count(target.name, shard)
+    total = int(record.table["rows"].sum())  # 0 if it was lost
     writer = Writer(target, shard, str(uuid4()), record)
     writer.claim(total)
     writer.delete(gone)

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 WRITE_ROWS = 1000  # rows written between checks that this run is still the writer
 NAMED_DOCUMENTS = 1000  # changed documents of a shard; with more, all of its rows are read
+WRITING = "writing"  # the state of a shard that is written, or was and is stale
 MAX_PASSES = 4  # reads of the rows after which a sync that still finds differences fails
 
 
@@ -238,7 +239,7 @@ class Writer:
 
         Until it finishes, the record has no data version: if this run dies, the shard is stale.
         """
-        self._record(self.record.token, "writing", replace(self._before, data_version=""), rows)
+        self._record(self.record.token, WRITING, replace(self._before, data_version=""), rows)
 
     def converge(
         self,
@@ -249,6 +250,8 @@ class Writer:
     ) -> None:
         """Write what is missing, then delete what is superfluous, until nothing differs.
 
+        Rows that somebody else has written and left are flushed too, although they are as desired.
+
         Args:
             rows: The desired rows.
             change: How the actual ones differ.
@@ -258,6 +261,8 @@ class Writer:
         Raises:
             VectorStoreError: They still differ after several passes.
         """
+        if change.nothing_to_do and self._left_by_another:
+            self.target.index.store.flush(self.target.name)
         for _ in range(MAX_PASSES):
             if change.nothing_to_do:
                 return
@@ -316,7 +321,6 @@ class Writer:
             self._check()
             bm25 = self.target.spec.sparse is Sparse.BM25  # Milvus computes it from the text
             self.target.index.store.show_to(self.target.name, principals, computed_sparse=bm25)
-            self.target.index.store.flush(self.target.name)
 
     def finish(self, meta: Meta, rows: int) -> None:
         """Record that the shard is in sync, or filled."""
@@ -326,14 +330,20 @@ class Writer:
     def leave(self, version: str, rows: int) -> None:
         """Record that rows of this version were written on top of what was there.
 
-        The inputs stay those of before, so the shard is as stale as it was.
+        They need not be flushed: the next sync of the shard does that. The inputs stay those of
+        before, so the shard is as stale as it was.
         """
         written = digest(self._before.data_version, version)
-        self._record(self.token, "writing", replace(self._before, data_version=written), rows)
+        self._record(self.token, WRITING, replace(self._before, data_version=written), rows)
 
     @property
     def _before(self) -> Meta:
         return self.record.meta or Meta("", self.target.spec.signature)
+
+    @property
+    def _left_by_another(self) -> bool:
+        """Whether the rows were being written, or left stale, when the record was read."""
+        return self.record.table["state"].first() == WRITING
 
     def _record(self, token: str | None, state: str, meta: Meta, rows: int) -> None:
         since = self.record.table["followed_since"].first()

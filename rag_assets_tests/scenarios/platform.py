@@ -29,7 +29,9 @@ from rag_assets.cli import services as dev
 from rag_assets.cli.ingestion import open_lifecycle, statuses
 from rag_assets.core.documents.chunking import chunk_document
 from rag_assets.core.documents.document import Outcome
+from rag_assets.core.documents.source_ids import DEFAULT, document_id, key_of, source_of
 from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.metadata.sidecars import SUFFIX
 from rag_assets.core.models.lifecycle import Role
 from rag_assets.core.names import Job, Partition, Tag
 from rag_assets.core.reports.report import ModelStatus
@@ -64,6 +66,7 @@ class Platform:
     settings: Settings
     port: int
     code_port: int
+    sources: tuple[str, ...] = (DEFAULT,)
     _services: dict[str, dev.Running] = field(default_factory=dict)
     _contexts: dict[str, AbstractContextManager[list[dev.Running]]] = field(default_factory=dict)
 
@@ -112,14 +115,19 @@ class Platform:
 
     def put(self, name: str, text: str | bytes) -> None:
         content = text.encode() if isinstance(text, str) else text
-        self.bucket.put(f"docs/{name}", content)
+        self.bucket.put(self._object(name), content)
 
     def delete(self, name: str) -> None:
-        self.bucket.delete(f"docs/{name}")
+        self.bucket.delete(self._object(name))
+
+    def _object(self, name: str) -> str:
+        """Return where a document is in the bucket: a folder for each source."""
+        source = source_of(name)
+        return f"{'docs' if source == DEFAULT else source}/{key_of(name)}"
 
     def touch(self, name: str) -> None:
         """Change an object's metadata and nothing else, which gives it a new LastModified."""
-        key = f"docs/{name}"
+        key = self._object(name)
         self.bucket.filesystem().call_s3(
             "copy_object",
             Bucket=self.bucket.name,
@@ -130,10 +138,15 @@ class Platform:
         )
 
     def source(self) -> dict[str, bytes]:
+        """Return what is in the bucket by id, sidecars included."""
         fs = self.bucket.filesystem()
         fs.invalidate_cache()
-        root = f"{self.bucket.name}/docs/"
-        return {path.removeprefix(root): fs.cat_file(path) for path in fs.find(root)}
+        found = {}
+        for name in self.sources:
+            root = f"{self.bucket.name}/{self._object(document_id(name, ''))}"
+            for path in fs.find(root):
+                found[document_id(name, path.removeprefix(root))] = fs.cat_file(path)
+        return found
 
     # What should be there, and what is
 
@@ -142,6 +155,8 @@ class Platform:
         count = TokenCount(self.settings.tokenizer)
         found = {}
         for name, content in self.source().items():
+            if name.endswith(SUFFIX):
+                continue
             document = parse(name, content)
             if document.outcome is Outcome.PARSED:
                 chunks = chunk_document(
@@ -156,18 +171,20 @@ class Platform:
         A collection that is not there yet holds nothing.
         """
         name = self.collection(model)
-        return self._asked(
+        return self.asked(
             lambda client: held_texts(client, name) if client.has_collection(name) else {}
         )
 
     def is_filled(self, model: str) -> bool:
         """Tell whether a collection is indexed, which happens once all of its shards are filled."""
         name = self.collection(model)
-        return self._asked(
+        return self.asked(
             lambda client: client.has_collection(name) and bool(client.list_indexes(name))
         )
 
-    def _asked(self, question: Callable[[MilvusClient], Answer]) -> Answer:
+    def asked(self, question: Callable[[MilvusClient], Answer]) -> Answer:
+        """Ask Milvus, past our own adapter; again if it is not there for the moment."""
+
         def ask() -> Answer:
             with closing(MilvusClient(self.milvus.uri, timeout=5, dedicated=True)) as client:
                 return question(client)

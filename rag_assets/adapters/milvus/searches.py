@@ -85,7 +85,7 @@ class Searches(Collections):
         if not condition:
             return find(ef=ef)
         first = max(FILTERED_EF, ef) if self._is_lite else ef
-        return self._complete(name, find, first, vector, limit, condition)
+        return self._complete(name, find, first, vector, limit, condition, consistency)
 
     def _nearest(
         self,
@@ -127,20 +127,28 @@ class Searches(Collections):
         vector: npt.NDArray[np.float32],
         limit: int,
         condition: str,
+        consistency: str,
     ) -> list[Hit]:
         """Search, and add rows that meet the condition if it found fewer than there are."""
         hits = find(ef=ef)
         if len(hits) == limit:
             return hits
-        matching = self._matching(name, condition)
+        matching = self._matching(name, condition, consistency)
         while len(hits) < min(limit, matching) and matching > EXACT_ROWS and ef < MAX_EF:
             ef = min(MAX_EF, ef * MORE_EF)
             hits = find(ef=ef)
         if len(hits) < min(limit, matching) and matching <= EXACT_ROWS:
             found = {one.chunk_id for one in hits}
-            rows = self._rows(name, condition, ["chunk_id", VECTOR_FIELD])
-            missing = [row for row in rows if row["chunk_id"] not in found]
-            hits = self._with_missing(name, hits, missing, vector)
+            rows = self._rows(name, condition, ["chunk_id", VECTOR_FIELD], consistency)
+            missing = {r["chunk_id"]: r[VECTOR_FIELD] for r in rows if r["chunk_id"] not in found}
+            read = [
+                row
+                for these in any_of("chunk_id", list(missing))
+                for row in self._rows(
+                    name, all_of(these, condition), self._hit_fields(name), consistency
+                )
+            ]
+            hits = self._with_missing(name, hits, read, missing, vector)
         return hits[:limit]
 
     def _with_missing(
@@ -148,6 +156,7 @@ class Searches(Collections):
         name: str,
         hits: list[Hit],
         rows: list[dict[str, Any]],
+        vectors: dict[str, Any],
         vector: npt.NDArray[np.float32],
     ) -> list[Hit]:
         """Add rows to hits, by the metric; after those of a hybrid search, which rank by words too.
@@ -155,11 +164,12 @@ class Searches(Collections):
         Scores are what the server would say.
         """
         metric = str(self._index(name, VECTOR_FIELD).get("metric_type", "COSINE"))
-        scores = {row["chunk_id"]: _score(metric, vector, row[VECTOR_FIELD]) for row in rows}
         added = [
-            hit({"entity": row, "distance": scores[row["chunk_id"]]}, self.rules.field_set)
-            for these in any_of("chunk_id", list(scores))
-            for row in self._rows(name, these, self._hit_fields(name))
+            hit(
+                {"entity": row, "distance": _score(metric, vector, vectors[row["chunk_id"]])},
+                self.rules.field_set,
+            )
+            for row in rows
         ]
         if self._is_hybrid(name):
             added.sort(key=lambda one: one.score, reverse=metric != "L2")
@@ -173,12 +183,14 @@ class Searches(Collections):
     def _is_hybrid(self, name: str) -> bool:
         return SPARSE_FIELD in self.field_types(name)
 
-    def _matching(self, name: str, condition: str) -> int:
-        """Return the number of rows that meet a condition, with strong consistency."""
-        return int(self._rows(name, condition, ["count(*)"])[0]["count(*)"])
+    def _matching(self, name: str, condition: str, consistency: str = "Strong") -> int:
+        """Return the number of rows that meet a condition."""
+        return int(self._rows(name, condition, ["count(*)"], consistency)[0]["count(*)"])
 
-    def _rows(self, name: str, condition: str, fields: list[str]) -> list[dict[str, Any]]:
-        """Return all rows that meet a condition, with strong consistency.
+    def _rows(
+        self, name: str, condition: str, fields: list[str], consistency: str = "Strong"
+    ) -> list[dict[str, Any]]:
+        """Return all rows that meet a condition.
 
         A single request without a limit gives a consistent view, which reading in pages would not.
         """
@@ -188,7 +200,7 @@ class Searches(Collections):
                 "query",
                 filter=condition,
                 output_fields=fields,
-                consistency_level="Strong",
+                consistency_level=consistency,
             )
         )
 

@@ -167,12 +167,18 @@ class MilvusStore(Searches):
 
         Args:
             name: The physical collection.
-            principals: Chunk id → who may see its document. Rows that do not exist are left out.
+            principals: Chunk id → who may see its document. The rows have been read with strong
+                consistency, so they are read here as they are at hand, which does not wait; those
+                that are missing, again with strong consistency, and left out if they do not exist.
             computed_sparse: Whether the server computes the sparse vectors, and so returns none.
         """
         fields = [f for f in self.field_types(name) if not (computed_sparse and f == SPARSE_FIELD)]
-        for condition in any_of("chunk_id", list(principals), REWRITTEN_ROWS):
-            rows = self._rows(name, condition, fields)
+        ids = list(principals)
+        for some in (ids[n : n + REWRITTEN_ROWS] for n in range(0, len(ids), REWRITTEN_ROWS)):
+            [condition] = any_of("chunk_id", some)
+            rows = self._rows(name, condition, fields, "Eventually")
+            if len(rows) < len(some):
+                rows = self._rows(name, condition, fields)
             new = [
                 {n: _plain(row[n]) for n in fields}
                 | {PRINCIPALS.column: principals[row["chunk_id"]]}

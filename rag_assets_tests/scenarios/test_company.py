@@ -1,0 +1,356 @@
+"""A company's corpus on the running platform: two sources, permissions that change, more shards.
+
+A search runs without a pause beside everything that happens, as somebody who loses documents. What
+it has lost, it never finds again, whichever lane, model or shard is being worked on.
+"""
+
+import json
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rag_assets.adapters.lake.manifest import MANIFEST
+from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.core.documents.source_ids import DEFAULT
+from rag_assets.core.metadata.filters import F
+from rag_assets.core.metadata.sidecars import SUFFIX
+from rag_assets.core.names import Asset, Job, Op, Tag
+from rag_assets.core.scheduling.lanes import Lane
+from rag_assets.serving.searcher import Searcher
+from rag_assets_tests.scenarios.environment import MODELS, SHARDS, environment_set
+from rag_assets_tests.scenarios.platform import Platform, running_platform
+from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.held import held_rows
+from rag_assets_tests.support.milvus_servers import (
+    MilvusServer,
+    full_executable,
+    full_server,
+    lite_server,
+)
+from rag_assets_tests.support.s3_server import new_bucket
+from rag_assets_tests.support.waiting import awaited
+
+STEADY, CANDIDATE = MODELS[0], MODELS[2]
+SALES = "sales"
+ANN, BOB = "user:ann", "user:bob"
+METADATA = {"permissions": {"default": "closed"}}
+HELD = "HOLD the load here."
+
+pytestmark = pytest.mark.slow
+
+
+def full(folder: Path) -> MilvusServer:
+    return full_server(folder, full_executable())
+
+
+@pytest.fixture(scope="module", params=[lite_server, full], ids=["lite", "full"])
+def company(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str
+) -> Iterator[Platform]:
+    """A platform with two sources in a bucket and closed permissions, on each engine."""
+    home, bucket = tmp_path_factory.mktemp("company"), new_bucket(s3_endpoint)
+    urls = {DEFAULT: f"{bucket.url}/docs", SALES: f"{bucket.url}/{SALES}"}
+    sources = {name: {"url": url, "options": bucket.options} for name, url in urls.items()}
+    for source in sources.values():
+        source["options"] = {"endpoint_url": bucket.endpoint, "key": "${S3_KEY}"}
+        source["options"] |= {"secret": "${S3_KEY}"}
+    files = {"sources.yaml": {"sources": sources}, "metadata.yaml": METADATA}
+    for name, content in files.items():
+        (home / name).write_text(yaml.safe_dump(content))
+    of_one_source = {"RAG_ASSETS_SOURCE_URL": "", "RAG_ASSETS_SOURCE_OPTIONS": "{}"}
+    with running_platform(
+        home,
+        s3_endpoint,
+        engine=request.param,
+        bucket=bucket,
+        S3_KEY="test",
+        RAG_ASSETS_SOURCES_FILE=str(home / "sources.yaml"),
+        RAG_ASSETS_METADATA_FILE=str(home / "metadata.yaml"),
+        **of_one_source,
+    ) as created:
+        created.sources = (DEFAULT, SALES)
+        for number in range(12):
+            put(created, f"{number:02}.md", ANN, BOB)
+        created.await_live()
+        created.await_convergence()
+        yield created
+
+
+@pytest.fixture(autouse=True)
+def in_sync(company: Platform) -> Iterator[None]:
+    """Each test ends with rows that are those of the sources, and their permissions as well."""
+    yield
+    company.await_convergence()
+    expected = permitted(company)
+    for model in company.models():
+        assert held_principals(company, model) == expected, model
+
+
+def put(platform: Platform, name: str, *principals: str, text: str = "") -> None:
+    """Write a document and its sidecar."""
+    permit(platform, name, *principals)
+    platform.put(name, text or document(name, sections=2))
+
+
+def permit(platform: Platform, name: str, *principals: str) -> None:
+    content = {"metadataAttributes": {"principals": principals}}
+    platform.put(name + SUFFIX, json.dumps(content))
+
+
+def permitted(platform: Platform) -> dict[str, set[str]]:
+    """Who may see each document, by the sidecars in the bucket."""
+    source, found = platform.source(), {}
+    for name in platform.expected():
+        sidecar = source.get(name + SUFFIX)
+        attributes = json.loads(sidecar)["metadataAttributes"] if sidecar else {}
+        found[name] = set(attributes.get("principals", ()))
+    return found
+
+
+def held_principals(platform: Platform, model: str) -> dict[str, set[str]]:
+    """Who sees each document, by its rows in Milvus, of which all have to agree."""
+    name, found = platform.collection(model), dict[str, set[str]]()
+    for row in platform.asked(lambda client: held_rows(client, name, "principals")):
+        principals = set(row["principals"])
+        assert found.setdefault(row["document_id"], principals) == principals
+    return found
+
+
+@dataclass
+class Watch:
+    """Somebody who searches without a pause, for everything."""
+
+    searcher: Searcher
+    principal: str
+    found: list[frozenset[str]] = field(default_factory=list)
+    failure: BaseException | None = None
+
+    def search(self) -> frozenset[str]:
+        hits = self.searcher.search("report", 1000, principals=[self.principal])
+        return frozenset(hit.document_id for hit in hits)
+
+    def run(self, ended: threading.Event) -> None:
+        try:
+            while not ended.is_set():
+                self.found.append(self.search())
+        except BaseException as error:
+            self.failure = error
+
+    def await_gone(self, *names: str) -> None:
+        awaited(lambda: self.found[-1:] and self.found[-1].isdisjoint(names), f"{names} to be gone")
+
+    def assert_never_found_again(self, *names: str) -> None:
+        for name in names:
+            seen = [name in found for found in self.found]
+            assert seen[0], name
+            assert not any(seen[seen.index(False) :]), name
+
+
+@contextmanager
+def watching(platform: Platform, principal: str) -> Iterator[Watch]:
+    ended = threading.Event()
+    with environment_set(platform.environment), Searcher.open(platform.settings) as searcher:
+        watch = Watch(searcher, principal)
+        thread = threading.Thread(target=watch.run, args=[ended])
+        thread.start()
+        try:
+            awaited(lambda: watch.found or watch.failure, "the first search")
+            yield watch
+        finally:
+            ended.set()
+            thread.join()
+    assert watch.failure is None
+
+
+def embedded(platform: Platform, *names: str) -> Counter[str]:
+    """How often each model was asked for a vector of a text of these documents."""
+    texts = {text for name in names for text in platform.indexed()[name]}
+    return Counter(
+        request["model"]
+        for request in platform.embeddings.requests
+        for text in request["input"]
+        if text in texts
+    )
+
+
+def test_a_sidecar_comes_before_with_or_after_its_document(company: Platform) -> None:
+    permit(company, "before.md", ANN)
+    put(company, "with.md", ANN)
+    company.put("after.md", document("after.md"))
+    awaited(lambda: {"with.md", "after.md"} <= company.indexed().keys(), "the documents")
+    assert held_principals(company, STEADY)["after.md"] == set()
+
+    company.put("before.md", document("before.md"))
+    permit(company, "after.md", ANN)
+    names = ("before.md", "with.md", "after.md")
+    awaited(
+        lambda: [held_principals(company, STEADY).get(name) for name in names] == [{ANN}] * 3,
+        "the permissions",
+    )
+
+    chunks = sum(len(company.indexed()[name]) for name in names)
+    assert embedded(company, *names) == dict.fromkeys(company.models(), chunks)
+
+
+def test_equal_keys_in_two_sources_are_two_documents(company: Platform) -> None:
+    put(company, "same.md", ANN, text="# Same\n\nThis one is of the first source.\n")
+    put(company, f"{SALES}//same.md", BOB, text="# Same\n\nThis one is of sales.\n")
+    company.await_convergence()
+
+    with environment_set(company.environment), Searcher.open(company.settings) as searcher:
+        both = searcher.search("same", 100, where=F.source == SALES, principals=[ANN, BOB])
+        assert {hit.document_id for hit in both} == {f"{SALES}//same.md"}
+        assert not searcher.search("same", 100, where=F.source == SALES, principals=[ANN])
+
+    company.delete("same.md")
+    company.await_convergence()
+    assert company.indexed()[f"{SALES}//same.md"] == ["# Same\n\nThis one is of sales."]
+
+
+def test_a_revoked_permission_passes_a_bulk_load_in_both_lanes(company: Platform) -> None:
+    """One document is edited in the load that is held, another is not."""
+    company.await_idle()
+    before = embedded(company, "01.md")
+    company.embeddings.hold(HELD, STEADY)
+    with watching(company, ANN) as watch:
+        for number in range(45):
+            put(company, f"load/{number:02}.md", BOB, text=document(f"load {number}"))
+        company.put("00.md", document("00.md, edited"))
+        put(company, "load/held.md", BOB, text=f"# Held\n\n{HELD}\n")
+        awaited(lambda: company.embeddings.holding(HELD, STEADY), "the load to be held")
+        lanes = {run.tags[Tag.LANE] for run in company.unfinished_runs()}
+        assert Lane.BULK in lanes, lanes
+
+        permit(company, "00.md", BOB)
+        permit(company, "01.md", BOB)
+        watch.await_gone("00.md", "01.md")
+        assert company.embeddings.holding(HELD, STEADY)
+        company.embeddings.release(HELD, STEADY)
+        company.await_convergence()
+
+        watch.assert_never_found_again("00.md", "01.md")
+    assert embedded(company, "01.md") == before
+
+
+def test_a_revoked_permission_passes_the_build_of_a_model_and_the_switch(
+    company: Platform,
+) -> None:
+    company.await_idle()
+    before = embedded(company, "02.md")
+    company.embeddings.hold("Section 0 of 05.md", CANDIDATE)
+    with watching(company, ANN) as watch:
+        company.register(CANDIDATE)
+        awaited(lambda: company.embeddings.holding("Section 0 of 05.md", CANDIDATE), "the build")
+        permit(company, "02.md", BOB)
+        permit(company, "05.md", BOB)
+        watch.await_gone("02.md", "05.md")
+        assert company.embeddings.holding("Section 0 of 05.md", CANDIDATE)
+        company.embeddings.release("Section 0 of 05.md", CANDIDATE)
+        company.await_convergence()
+        chunks = len(company.indexed()["02.md"])
+        assert embedded(company, "02.md") == before | {CANDIDATE: chunks}
+        awaited(lambda: company.in_sync(CANDIDATE), "the candidate to be in sync")
+
+        lost = ["02.md", "05.md", *during_promotion(company, ["06.md", "07.md", "08.md"])]
+        watch.await_gone(*lost)
+        awaited(
+            lambda: watch.searcher.release().spec.key == CANDIDATE, "searches to follow the switch"
+        )
+        assert watch.search().isdisjoint(lost)
+
+        watch.assert_never_found_again(*lost)
+
+
+def during_promotion(company: Platform, names: Sequence[str]) -> Sequence[str]:
+    """Revoke permissions one after another while the candidate is promoted; return whose."""
+    config = {"model": CANDIDATE, "force": True, "reason": "a test"}
+    run = company.launch(Job.PROMOTE, {"ops": {Asset.LIVE_ALIAS: {"config": config}}})
+    for name in names:
+        permit(company, name, BOB)
+        time.sleep(1)  # so that they come at different moments of the run
+    assert company.await_run(run).is_success, company.messages(run)
+    return names
+
+
+def test_a_source_that_is_removed_while_it_is_listed_leaves_nothing_behind(
+    company: Platform,
+) -> None:
+    for number in range(8):
+        put(company, f"{SALES}//{number}.md", ANN)
+    company.await_convergence()
+    company.await_idle()
+    before = len(company.embeddings.texts)
+    removed = company.launch(
+        Job.REMOVE_SOURCE, {"ops": {Op.REMOVE_SOURCE: {"config": {"source": SALES}}}}
+    )
+    added = 0
+    while not company.instance.get_run_by_id(removed).is_finished:
+        company.put(f"{SALES}//later-{added}.md", document(f"later {added}"))
+        added += 1
+    assert company.await_run(removed).is_success, company.messages(removed)
+    company.sources = (DEFAULT,)
+    company.await_convergence()
+    company.await_idle()
+
+    assert added > 1
+    assert not any("later" not in text for text in company.embeddings.texts[before:])
+
+
+def test_a_doubling_that_is_killed_is_finished_while_edits_and_searches_go_on(
+    company: Platform,
+) -> None:
+    company.await_idle()
+    draw, before = random.Random(7), len(company.embeddings.texts)
+    with watching(company, ANN) as watch:
+        config = {"ops": {Op.DOUBLE: {"config": {"shards": 2 * SHARDS}}}}
+        run = company.launch(Job.DOUBLE_SHARDS, config)
+        company.put("edited.md", document("edited.md"))
+        permit(company, "09.md", BOB)
+        awaited(lambda: layout(company)[0] == 2 * SHARDS, "the shards to be doubled")
+        time.sleep(draw.random())  # anywhere in the run
+        kill(company, run)
+        company.put("04.md", document("04.md, edited"))
+        permit(company, "10.md", BOB)
+        company.await_run(run)
+        company.kill("daemon")  # as is a lost machine; what starts reads the number of shards
+        company.start("daemon")
+        awaited(lambda: layout(company)[1], "the sensor to finish it")
+        company.delete("11.md")
+        company.await_convergence()
+
+        assert all(found for found in watch.found)
+        watch.await_gone("09.md", "10.md")
+        watch.assert_never_found_again("09.md", "10.md")
+    new = company.embeddings.texts[before:]
+    assert all("edited" in text for text in new), new
+    shards = {row["shard"] for model in company.models() for row in rows(company, model)}
+    assert len(shards) == 2 * SHARDS
+
+
+def kill(platform: Platform, run: str) -> None:
+    found = platform.instance.get_run_by_id(run)
+    assert found is not None
+    if not found.is_finished:
+        platform.signal_run(found, signal.SIGKILL)
+
+
+def rows(platform: Platform, model: str) -> list[dict[str, object]]:
+    return platform.asked(lambda client: held_rows(client, platform.collection(model)))
+
+
+def layout(platform: Platform) -> tuple[int, bool]:
+    """The number of shards, and whether all are split."""
+    lake = open_object_store(platform.settings.lake, platform.settings.lake_options)
+    manifest = lake.get(MANIFEST)
+    assert manifest is not None
+    facts = json.loads(manifest.data)
+    return int(facts["shards"]), "unsplit" not in facts
