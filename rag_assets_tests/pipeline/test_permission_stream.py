@@ -10,6 +10,7 @@ import pytest
 
 from rag_assets.core.errors import SupersededInputError
 from rag_assets.core.models.vectors import Encoded
+from rag_assets.core.scheduling.lanes import InFlight, Lane
 from rag_assets_tests.pipeline.test_metadata import RULES, describe, principals
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline
@@ -101,6 +102,25 @@ def test_a_revocation_passes_a_bulk_load(live: Pipeline) -> None:
     assert not any(name.startswith("many/") for name in live.indexed())
     live.run()  # as the bulk runs do
     assert principals(live, "0.md") == {("user:bob",)}
+
+
+def test_a_large_change_that_is_left_to_bulk_runs_has_its_revocations_obeyed(
+    live: Pipeline,
+) -> None:
+    """A listing by another process has found it; bulk runs over all shards are in flight."""
+    for number in range(6):
+        live.write(f"{number}.md", document(f"edited {number}"))
+        describe(live, f"{number}.md", principals=["user:bob"])
+    live.list_all()
+    before = live.indexed()
+    bulk = [InFlight(Lane.BULK, range(len(live.shards)))]
+    with streaming(live, limits=replace(LIMITS, documents=1, chunks=1), in_flight=bulk):
+        for number in range(6):
+            await_principals(live, f"{number}.md", "user:bob")
+
+    assert live.indexed() == before
+    assert live.embedder.embedded == []
+    assert live.run()["parsing.parsed"] == 6
 
 
 def test_both_lanes_at_once_leave_the_latest_permission(live: Pipeline) -> None:

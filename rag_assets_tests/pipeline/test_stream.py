@@ -15,7 +15,7 @@ from rag_assets.core.identity import shard_of
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.lanes import InFlight, Lane
-from rag_assets.pipeline import intake
+from rag_assets.pipeline.streaming import intake
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import CountingEmbedder, Pipeline, live_on, wordllama_spec
 from rag_assets_tests.support.streaming import LIMITS, feed_of, streaming

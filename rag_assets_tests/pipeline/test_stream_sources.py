@@ -14,7 +14,7 @@ from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.pipeline import sources as records
 from rag_assets.pipeline.parsing import DocumentParser
 from rag_assets.pipeline.removals import remove_files
-from rag_assets.pipeline.stream import Stream
+from rag_assets.pipeline.streaming.stream import Stream
 from rag_assets_tests.support.pipeline import Pipeline, live_on
 from rag_assets_tests.support.streaming import running_stream, stream_of
 from rag_assets_tests.support.waiting import awaited

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from rag_assets.adapters.source.feeds import ChangeFeed, FolderFeed
 from rag_assets.core.scheduling.lanes import InFlight
 from rag_assets.core.scheduling.retries import RetryPolicy
-from rag_assets.pipeline.stream import Batch, Limits, Outcome, Stream, Written
+from rag_assets.pipeline.streaming.outcomes import Batch, Outcome, Written
+from rag_assets.pipeline.streaming.stream import Limits, Stream
 from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.support.waiting import awaited
 

@@ -12,7 +12,7 @@ The rules, and why:
 - **It ends**, so that logs and leaks are bounded: when it is due, it goes on until a successor is
   ready, and at once when the configuration has changed, because it works by the old one.
 
-What belongs here: these decisions. What does not: the work (`pipeline/stream.py`).
+What belongs here: these decisions. What does not: the work (`pipeline/streaming/`).
 """
 
 from collections.abc import Collection, Mapping, Sequence

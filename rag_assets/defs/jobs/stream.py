@@ -1,7 +1,7 @@
 """The job `stream`: a run that stays, and brings changes into the index as they arrive.
 
 What belongs here: what the run reports to Dagster, and when it ends. What does not: the work
-(`pipeline/stream.py`), and when a run is requested (`defs/sensors/source.py`).
+(`pipeline/streaming/`), and when a run is requested (`defs/sensors/source.py`).
 """
 
 import logging
@@ -50,7 +50,8 @@ from rag_assets.pipeline.chunking import Chunker
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.listing import LISTING_VERSION
 from rag_assets.pipeline.sources import read_records
-from rag_assets.pipeline.stream import Batch, Limits, Listed, Outcome, Stream, Written
+from rag_assets.pipeline.streaming.outcomes import Batch, Listed, Outcome, Written
+from rag_assets.pipeline.streaming.stream import Limits, Stream
 from rag_assets.pipeline.vectors import ModelRun
 
 logger = logging.getLogger(__name__)

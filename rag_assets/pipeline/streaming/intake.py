@@ -23,9 +23,10 @@ from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import PARSED_DOCUMENTS
 from rag_assets.pipeline.listing import list_source, look_up
 from rag_assets.pipeline.sources import undo_if_removed
+from rag_assets.pipeline.streaming.step import StreamThread
 
 if TYPE_CHECKING:
-    from rag_assets.pipeline.stream import Stream
+    from rag_assets.pipeline.streaming.stream import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -33,26 +34,6 @@ BACKLOG = 3  # hints after each other behind which there are more
 OBJECTS_A_SECOND = 20_000  # that a listing finds, as long as none has been timed
 PROGRESS_SECONDS = 60.0  # for which removals add up before they may be doubted
 LONG_LISTING = 2.0  # seconds; a longer listing is left to the source sensor, which makes windows
-
-
-class StreamThread(threading.Thread):
-    """A thread of a stream, whose failure is raised where the stream's outcomes are read."""
-
-    def __init__(self, name: str, stream: "Stream") -> None:
-        super().__init__(name=name, daemon=True)
-        self.stream = stream
-        self.failure: BaseException | None = None
-
-    @override
-    def run(self) -> None:
-        try:
-            self.work()
-        except BaseException as error:
-            self.failure = error
-
-    def work(self) -> None:
-        """Work until the stream stops."""
-        raise NotImplementedError
 
 
 class Intake(StreamThread):
