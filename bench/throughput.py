@@ -37,7 +37,7 @@ from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.cli.ingestion import Metrics, open_lifecycle, run_job
 from rag_assets.cli.services import prepare_home
 from rag_assets.core.identity import shard_keys, shard_of
-from rag_assets.defs import resources
+from rag_assets.defs.resources import index as resources
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.support.milvus_servers import lite_server

@@ -2,7 +2,7 @@
 
 What belongs here: every setting with its default, bounds and description, in a file by area, and
 the one place that reads the environment (`environment.py`). What does not: what a setting is used
-for (`defs/resources.py` passes it on).
+for (`defs/resources/` passes it on).
 """
 
 from rag_assets.settings.area import Area, is_secret, meaning, variable
