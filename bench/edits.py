@@ -32,13 +32,13 @@ from bench.machine import described, report
 from bench.throughput import WORDS, LookUp
 from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.lake.lake import Lake, LakeMemory, PartitionKey
-from rag_assets.adapters.lake.object_store import FolderStore
+from rag_assets.adapters.objects.object_store import FolderStore
 from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.names import Asset
-from rag_assets.pipeline.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.documents.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.documents.parsing import parse_shard
 from rag_assets.pipeline.embedding import SharedVectors, embed_shard
-from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.pipeline.parsing import parse_shard
+from rag_assets.pipeline.sources.listing import list_source, look_up
 from rag_assets.pipeline.sync import sync_shard
 from rag_assets_tests.support.milvus_servers import MilvusServer, lite_server
 from rag_assets_tests.support.pipeline import Pipeline, wordllama_spec

@@ -21,7 +21,7 @@ from dagster._serdes import serialize_value
 
 from bench.machine import described, report
 from bench.throughput import LOOK_UP, load, steps
-from rag_assets.adapters.lake.object_store import FolderStore
+from rag_assets.adapters.objects.object_store import FolderStore
 from rag_assets.settings import Settings
 
 REQUESTS = {

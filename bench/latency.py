@@ -57,11 +57,11 @@ from rag_assets.defs.resources import (
     resolved,
 )
 from rag_assets.instance.event_log import recent, run_process
-from rag_assets.pipeline.chunking import chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
+from rag_assets.pipeline.documents.chunking import chunk_shard
+from rag_assets.pipeline.documents.parsing import parse_shard
 from rag_assets.pipeline.embedding import SharedVectors, embed_shard
-from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.pipeline.parsing import parse_shard
+from rag_assets.pipeline.sources.listing import list_source, look_up
 from rag_assets.pipeline.sync import sync_shard
 from rag_assets.pipeline.vectors import ModelRun
 from rag_assets.serving.searcher import Searcher

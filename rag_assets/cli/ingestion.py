@@ -14,8 +14,6 @@ import polars as pl
 
 from rag_assets.adapters.source.sources import open_source
 from rag_assets.core.costs import CostReport
-from rag_assets.core.documents.removals import Doubt, missing_by_folder
-from rag_assets.core.documents.source_ids import belongs_to
 from rag_assets.core.erasure import Looked, Traces
 from rag_assets.core.errors import ConfigurationError, ErasureError, PromotionRefusedError
 from rag_assets.core.models.estimate import Preview
@@ -24,6 +22,8 @@ from rag_assets.core.models.spec import original_key
 from rag_assets.core.names import Asset, Job, Tag
 from rag_assets.core.reports.report import ModelStatus, Report, SourceStatus
 from rag_assets.core.reports.shards import DoublingPreview
+from rag_assets.core.sources.removals import Doubt, missing_by_folder
+from rag_assets.core.sources.source_ids import belongs_to
 from rag_assets.core.sources.survey import Survey
 from rag_assets.core.tables import SOURCE_FILES, empty
 from rag_assets.definitions import definitions
@@ -52,12 +52,12 @@ from rag_assets.models.live import read_live
 from rag_assets.models.promotion import Promotion
 from rag_assets.models.registry import ModelRegistry, maintained_collections, read_records
 from rag_assets.models.status import read_statuses
-from rag_assets.pipeline.doubling import read_distribution
-from rag_assets.pipeline.doubt import read_doubts
-from rag_assets.pipeline.erasure import Erasure
-from rag_assets.pipeline.erasure_records import request
-from rag_assets.pipeline.sources import Holdings, holdings
-from rag_assets.pipeline.stored_listings import read_files
+from rag_assets.pipeline.sources.doubt import read_doubts
+from rag_assets.pipeline.sources.records import Holdings, holdings
+from rag_assets.pipeline.sources.stored_listings import read_files
+from rag_assets.pipeline.upkeep.doubling import read_distribution
+from rag_assets.pipeline.upkeep.erasure import Erasure
+from rag_assets.pipeline.upkeep.erasure_records import request
 from rag_assets.settings import Settings
 
 Metrics = dict[str, dict[str, float]]

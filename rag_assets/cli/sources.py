@@ -14,10 +14,10 @@ from rich.table import Table
 
 from rag_assets.cli import services
 from rag_assets.cli.terminal import SafeConsole, echo
-from rag_assets.core.documents.removals import Doubt
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job, Op
 from rag_assets.core.reports.sections import source_table
+from rag_assets.core.sources.removals import Doubt
 from rag_assets.settings import Settings, load_settings
 
 MAX_ROWS = 15

@@ -1,7 +1,7 @@
 """Erasure of documents: the traces of an id in texts, and the certificate that nothing is left.
 
 What belongs here: recognising an id in whatever Dagster has stored, and what a certificate says.
-What does not: looking at places and erasing (`pipeline/erasure.py`, `instance/erasure.py`).
+What does not: looking at places and erasing (`pipeline/upkeep/erasure.py`, `instance/erasure.py`).
 """
 
 import json

@@ -20,9 +20,9 @@ from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
 from rag_assets.core.reports.listing import ListingReport
 from rag_assets.instance.event_log import LAGS
-from rag_assets.pipeline.chunking import ChunkingReport
+from rag_assets.pipeline.documents.chunking import ChunkingReport
+from rag_assets.pipeline.documents.parsing import ParsingReport
 from rag_assets.pipeline.embedding import EmbeddingReport
-from rag_assets.pipeline.parsing import ParsingReport
 from rag_assets.pipeline.sync import SyncReport
 
 if TYPE_CHECKING:

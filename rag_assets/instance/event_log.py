@@ -19,9 +19,9 @@ from dagster._core.definitions.data_version import (
 )
 from pydantic import TypeAdapter, ValidationError
 
-from rag_assets.core.documents.source_ids import sources_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.spending import Spending, Spent
+from rag_assets.core.sources.source_ids import sources_of
 from rag_assets.instance.partitions import split_model_shard
 from rag_assets.instance.runs import lanes_of_runs
 

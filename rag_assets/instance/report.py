@@ -35,8 +35,8 @@ from rag_assets.models.live import read_live
 from rag_assets.models.registry import read_records
 from rag_assets.models.status import model_status
 from rag_assets.pipeline.counts import LakeCounts
-from rag_assets.pipeline.doubt import read_doubts
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.sources.doubt import read_doubts
 from rag_assets.pipeline.staleness import stale_documents, stale_rows
 
 MAINTAINED = "maintained"  # role of a model while Milvus cannot tell which one is live

@@ -1,7 +1,7 @@
 """The status of the sources, as the source sensor and the lake know it.
 
 What belongs here: collecting it. What does not: its presentation (`core/reports/sections.py`), and
-changing a source (`pipeline/sources.py`).
+changing a source (`pipeline/sources/records.py`).
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from dagster._core.scheduler.instigation import InstigatorType, SensorInstigator
 from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.source.sources import Sources
 from rag_assets.core.documents.document import Outcome
-from rag_assets.core.documents.source_ids import sources_of
 from rag_assets.core.documents.unreadable import as_seen
 from rag_assets.core.names import Asset, Sensor
 from rag_assets.core.reports.report import Lags, SourceStatus
+from rag_assets.core.sources.source_ids import sources_of
 from rag_assets.core.sources.turns import ListingState, problems_of, read_cursor
 from rag_assets.core.tables import HAS_TEXT, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.instance.event_log import recent_lags_by_source
-from rag_assets.pipeline.doubt import read_doubts
+from rag_assets.pipeline.sources.doubt import read_doubts
 
 COLUMNS = ["document_id", "outcome", "size", "error", "judged_at", "unreadable", "unreadable_since"]
 

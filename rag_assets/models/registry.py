@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
-from rag_assets.adapters.lake.object_store import StoredObject
 from rag_assets.adapters.milvus.errors import CollectionMissingError
+from rag_assets.adapters.objects.object_store import StoredObject
 from rag_assets.core.errors import ConfigurationError, LakeError
 from rag_assets.core.models.lifecycle import ModelRecord, Registry, Role
 from rag_assets.core.models.live import Alias

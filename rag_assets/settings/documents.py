@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from rag_assets.core.documents.source_ids import DEFAULT
+from rag_assets.core.sources.source_ids import DEFAULT
 from rag_assets.settings.area import Area, StoreUrl, variable
 
 

@@ -25,7 +25,7 @@ with MilvusStore.connect(sys.argv[1], token="root:Milvus", timeout=5) as store:
 """
 S3 = """
 import sys
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 store = open_object_store(sys.argv[1], {})
 store.put("over/tls", b"content", None)
 print(store.get("over/tls").data.decode())

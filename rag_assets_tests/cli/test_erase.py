@@ -18,7 +18,7 @@ from rag_assets.cli.main import main
 from rag_assets.core.errors import SourceUnavailableError
 from rag_assets.core.names import Asset, Job
 from rag_assets.defs.resources import IndexResource, resolved
-from rag_assets.pipeline.erasure_records import request, requested
+from rag_assets.pipeline.upkeep.erasure_records import request, requested
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.support.filled import Fillings, by_command, fillings
 

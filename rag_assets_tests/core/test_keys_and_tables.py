@@ -5,7 +5,7 @@ import pytest
 
 from rag_assets.core.documents.chunk_table import MAX_TITLE, chunk_table
 from rag_assets.core.documents.chunking import ChunkLimits
-from rag_assets.core.documents.keys import key_problem
+from rag_assets.core.sources.keys import key_problem
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, content_version
 
 

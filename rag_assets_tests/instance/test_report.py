@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from dagster._core.storage.schedules import SqliteScheduleStorage
 from pydantic import TypeAdapter
 
-from rag_assets.adapters.lake.partition import META_KEY
+from rag_assets.adapters.lake.files.encoding import META_KEY
 from rag_assets.cli import services
 from rag_assets.cli.ingestion import build_first_model, ingest, read_report
 from rag_assets.cli.main import main

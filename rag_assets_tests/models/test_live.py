@@ -11,7 +11,7 @@ from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError, Vect
 from rag_assets.core.models.gate import Rule
 from rag_assets.core.models.lifecycle import Role
 from rag_assets.models.live import read_live
-from rag_assets.pipeline.audit import dropped
+from rag_assets.pipeline.upkeep.audit import dropped
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline, live_on
 from rag_assets_tests.support.variants import variant
 

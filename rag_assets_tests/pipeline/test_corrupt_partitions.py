@@ -15,14 +15,14 @@ from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import SOURCE_FILES
 from rag_assets.models.orphans import find_orphans
-from rag_assets.pipeline.audit import damages, set_aside_corrupt, unreadable
-from rag_assets.pipeline.chunking import chunk_shard
 from rag_assets.pipeline.counts import PARTITIONED, LakeCounts
+from rag_assets.pipeline.documents.chunking import chunk_shard
+from rag_assets.pipeline.documents.parsing import read_quarantined
 from rag_assets.pipeline.embedding import SharedVectors, embed_shard
-from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.pipeline.parsing import read_quarantined
+from rag_assets.pipeline.sources.listing import list_source, look_up
 from rag_assets.pipeline.staleness import stale_documents, stale_rows
 from rag_assets.pipeline.sync import fill_shard
+from rag_assets.pipeline.upkeep.audit import damages, set_aside_corrupt, unreadable
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.damage import damage
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline, Work

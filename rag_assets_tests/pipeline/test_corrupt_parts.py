@@ -3,11 +3,11 @@
 import polars as pl
 import pytest
 
-from rag_assets.adapters.lake import parts
+from rag_assets.adapters.lake.files import parts
+from rag_assets.adapters.lake.files.parts import Part
 from rag_assets.adapters.lake.lake import PartitionKey
-from rag_assets.adapters.lake.parts import Part
 from rag_assets.core.names import Asset
-from rag_assets.pipeline.audit import set_aside_corrupt
+from rag_assets.pipeline.upkeep.audit import set_aside_corrupt
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.damage import damage
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline

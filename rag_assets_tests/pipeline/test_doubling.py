@@ -13,9 +13,9 @@ from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.errors import ConfigurationError, ReshardedError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.tables import DOCUMENT_TABLES
-from rag_assets.pipeline.audit import damages
-from rag_assets.pipeline.doubling import begin_doubling, read_distribution, split_shards
 from rag_assets.pipeline.staleness import ROWS_COMPARED, read_metas, stale_documents, stale_rows
+from rag_assets.pipeline.upkeep.audit import damages
+from rag_assets.pipeline.upkeep.doubling import begin_doubling, read_distribution, split_shards
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.support.streaming import feed_of, streaming

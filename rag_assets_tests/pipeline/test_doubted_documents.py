@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from rag_assets.pipeline.parsing import parse_shard
-from rag_assets.pipeline.removals import accept_removal
+from rag_assets.pipeline.documents.parsing import parse_shard
+from rag_assets.pipeline.sources.removals import accept_removal
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline
 

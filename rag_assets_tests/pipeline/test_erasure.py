@@ -15,8 +15,8 @@ from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.core.errors import ErasureError, SourceError
 from rag_assets.core.identity import shard_of, text_digest
 from rag_assets.core.names import Asset
-from rag_assets.pipeline.erasure import Erasure
-from rag_assets.pipeline.removals import accept_removal
+from rag_assets.pipeline.sources.removals import accept_removal
+from rag_assets.pipeline.upkeep.erasure import Erasure
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.crashes import CrashError, crash_at
 from rag_assets_tests.support.lake_before import write_as_before

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_assets.adapters.lake.lake import Meta, PartitionKey
-from rag_assets.core.documents.removals import RemovalPolicy
 from rag_assets.core.errors import SourceError
 from rag_assets.core.names import Asset
+from rag_assets.core.sources.removals import RemovalPolicy
 from rag_assets.core.tables import SOURCE_FILES
-from rag_assets.pipeline.doubt import read_doubt
-from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.pipeline.removals import accept_removal
-from rag_assets.pipeline.stored_listings import read_files
+from rag_assets.pipeline.sources.doubt import read_doubt
+from rag_assets.pipeline.sources.listing import list_source, look_up
+from rag_assets.pipeline.sources.removals import accept_removal
+from rag_assets.pipeline.sources.stored_listings import read_files
 from rag_assets_tests.support.listing import SHARDS, Listings, Order, by_folder
 
 ORDERS: dict[str, Order] = {"by key": str, "by folder": by_folder, "none": hash}

@@ -144,7 +144,7 @@ def test_a_sidecar_that_cannot_be_read_keeps_its_content_and_is_read_again(
     pipeline.write("a.md", "# A\n\nText.\n")
     describe(pipeline, "a.md", principals=["user:ann"])
     pipeline.run()
-    monkeypatch.setattr("rag_assets.pipeline.metadata.RETRY_AFTER", timedelta())
+    monkeypatch.setattr("rag_assets.pipeline.documents.metadata.RETRY_AFTER", timedelta())
     describe(pipeline, "a.md", principals=["user:bob"])
     with monkeypatch.context() as locked:
         error = DocumentUnreadableError("it is locked")

@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.core.documents.document import ParsedDocument
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.core.tables import PARSED_DOCUMENTS, SOURCE_FILES
-from rag_assets.pipeline.chunking import chunk_shard
-from rag_assets.pipeline.parsing import ParsingReport, parse_shard
+from rag_assets.pipeline.documents.chunking import chunk_shard
+from rag_assets.pipeline.documents.parsing import ParsingReport, parse_shard
 from rag_assets.pipeline.staleness import read_metas, stale_documents
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline

@@ -14,18 +14,17 @@ from rag_assets.adapters.lake.lake import Meta
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.sources import Sources
 from rag_assets.core.documents.document import Outcome
-from rag_assets.core.documents.removals import RemovalPolicy
 from rag_assets.core.errors import ConfigurationError, SourceUnavailableError
 from rag_assets.core.reports.listing import together
 from rag_assets.core.sources.records import SourceRecords, SourceState
+from rag_assets.core.sources.removals import RemovalPolicy
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import DOUBTS
 from rag_assets.defs.resources import PrivacyResource
-from rag_assets.pipeline import sources as records
-from rag_assets.pipeline import turns
-from rag_assets.pipeline.doubt import DOUBT, read_doubts, record_doubt
-from rag_assets.pipeline.listing import list_source
-from rag_assets.pipeline.removals import remove_files
+from rag_assets.pipeline.sources import records, turns
+from rag_assets.pipeline.sources.doubt import DOUBT, read_doubts, record_doubt
+from rag_assets.pipeline.sources.listing import list_source
+from rag_assets.pipeline.sources.removals import remove_files
 from rag_assets_tests.support.s3_proxy import HTML, Fault, S3Proxy, faulty_bucket, proxy
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.several import SHARDS, Several, several

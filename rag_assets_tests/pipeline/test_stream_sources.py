@@ -11,9 +11,9 @@ from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.source.sources import Sources
 from rag_assets.core.sources.records import SourceRecords
 from rag_assets.core.sources.spec import SourceSpec
-from rag_assets.pipeline import sources as records
-from rag_assets.pipeline.parsing import DocumentParser
-from rag_assets.pipeline.removals import remove_files
+from rag_assets.pipeline.documents.parsing import DocumentParser
+from rag_assets.pipeline.sources import records
+from rag_assets.pipeline.sources.removals import remove_files
 from rag_assets.pipeline.streaming.stream import Stream
 from rag_assets_tests.support.pipeline import Pipeline, live_on
 from rag_assets_tests.support.streaming import running_stream, stream_of

@@ -6,7 +6,7 @@ import pytest
 
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.identity import shard_of
-from rag_assets.pipeline.audit import audit
+from rag_assets.pipeline.upkeep.audit import audit
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline
 

@@ -6,8 +6,8 @@ from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import DOCUMENT_TABLES, SOURCE_FILES
-from rag_assets.pipeline.compaction import compact_lake
-from rag_assets.pipeline.listing import look_up
+from rag_assets.pipeline.sources.listing import look_up
+from rag_assets.pipeline.upkeep.compaction import compact_lake
 from rag_assets_tests.pipeline.test_corrupt_partitions import stale
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.lake_before import whole_partitions, write_as_before

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.stores import open_store
@@ -19,10 +19,10 @@ from rag_assets.core.documents.unreadable import retry_metrics
 from rag_assets.core.errors import RagAssetsError, SourceError
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.tables import PARSED_DOCUMENTS
-from rag_assets.pipeline.chunking import Chunker, chunk_shard
-from rag_assets.pipeline.document_parser import DocumentParser
-from rag_assets.pipeline.listing import list_source
-from rag_assets.pipeline.parsing import parse_shard, read_quarantined, retry_quarantined
+from rag_assets.pipeline.documents.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.documents.document_parser import DocumentParser
+from rag_assets.pipeline.documents.parsing import parse_shard, read_quarantined, retry_quarantined
+from rag_assets.pipeline.sources.listing import list_source
 from rag_assets.pipeline.staleness import stale_documents
 from rag_assets_tests.support.s3_proxy import Fault, S3Proxy, faulty_bucket, proxy
 from rag_assets_tests.support.s3_server import Bucket

@@ -8,7 +8,7 @@ import pytest
 from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.names import Asset
 from rag_assets.models.orphans import find_orphans
-from rag_assets.pipeline.removals import accept_removal
+from rag_assets.pipeline.sources.removals import accept_removal
 from rag_assets.pipeline.vectors import UNUSED_VECTORS, drop_unused
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline

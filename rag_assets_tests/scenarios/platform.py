@@ -29,13 +29,13 @@ from rag_assets.cli import services as dev
 from rag_assets.cli.ingestion import open_lifecycle, statuses
 from rag_assets.core.documents.chunking import chunk_document
 from rag_assets.core.documents.document import Outcome
-from rag_assets.core.documents.source_ids import DEFAULT, document_id, key_of, source_of
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.metadata.sidecars import SUFFIX
 from rag_assets.core.models.lifecycle import Role
 from rag_assets.core.names import Job, Partition, Tag
 from rag_assets.core.reports.report import ModelStatus
 from rag_assets.core.scheduling.pods import merge
+from rag_assets.core.sources.source_ids import DEFAULT, document_id, key_of, source_of
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.scenarios.environment import (

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS

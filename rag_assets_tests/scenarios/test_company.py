@@ -19,12 +19,12 @@ import pytest
 import yaml
 
 from rag_assets.adapters.lake.manifest import MANIFEST
-from rag_assets.adapters.lake.object_store import open_object_store
-from rag_assets.core.documents.source_ids import DEFAULT
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.core.metadata.filters import F
 from rag_assets.core.metadata.sidecars import SUFFIX
 from rag_assets.core.names import Asset, Job, Op, Tag
 from rag_assets.core.scheduling.lanes import Lane
+from rag_assets.core.sources.source_ids import DEFAULT
 from rag_assets.serving.searcher import Searcher
 from rag_assets_tests.scenarios.environment import MODELS, SHARDS, environment_set
 from rag_assets_tests.scenarios.platform import Platform, running_platform

@@ -10,8 +10,8 @@ import pytest
 
 from rag_assets.adapters.source.source import Window
 from rag_assets.core.errors import VectorStoreError
-from rag_assets.pipeline.audit import audit
-from rag_assets.pipeline.listing import list_source, look_up
+from rag_assets.pipeline.sources.listing import list_source, look_up
+from rag_assets.pipeline.upkeep.audit import audit
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from rag_assets.adapters.lake.files.encoding import decode_head
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.lake.partition import decode_head
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import DOCUMENT_TABLES, Schema, embeddings_table

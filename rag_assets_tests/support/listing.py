@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_assets.adapters.lake.lake import Lake
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.adapters.source.interface import (
     Pages,
     SourceDocument,
@@ -16,11 +16,11 @@ from rag_assets.adapters.source.interface import (
     everything,
 )
 from rag_assets.adapters.source.source import WHOLE, Source, Window
-from rag_assets.core.documents.removals import Progress, RemovalPolicy
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.reports.listing import BEGINNING, ListingResult
-from rag_assets.pipeline.listing import POLICY, list_source
-from rag_assets.pipeline.stored_listings import read_files
+from rag_assets.core.sources.removals import Progress, RemovalPolicy
+from rag_assets.pipeline.sources.listing import POLICY, list_source
+from rag_assets.pipeline.sources.stored_listings import read_files
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 SHARDS = shard_keys(4)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
-from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject, content_token
+from rag_assets.adapters.objects.object_store import ObjectStore, StoredObject, content_token
 from rag_assets.core.errors import CommitConflictError
 
 

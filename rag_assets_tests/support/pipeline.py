@@ -15,10 +15,10 @@ from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.adapters.parsing.parser import parse, parser_version
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.parsing.worker import ParserPool
@@ -27,26 +27,26 @@ from rag_assets.adapters.source.sources import Sources
 from rag_assets.adapters.source.stores import open_store
 from rag_assets.adapters.yaml_files import find_model_spec
 from rag_assets.core.documents.chunking import ChunkLimits, chunk_document, chunker_version
-from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.metadata.by_source import RulesBySource
 from rag_assets.core.metadata.rules import Kind, MetadataRules
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.sources.records import SourceRecord, SourceRecords
+from rag_assets.core.sources.source_ids import DEFAULT
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 from rag_assets.defs.resources import GateResource, resolved
 from rag_assets.models.promotion import Promotion, Release
 from rag_assets.models.registry import ModelRegistry
-from rag_assets.pipeline.chunking import Chunker, chunk_shard
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.document_parser import DocumentParser
+from rag_assets.pipeline.documents.chunking import Chunker, chunk_shard
+from rag_assets.pipeline.documents.document_parser import DocumentParser
+from rag_assets.pipeline.documents.parsing import parse_shard
 from rag_assets.pipeline.embedding import embed_shards
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import list_source
-from rag_assets.pipeline.parsing import parse_shard
-from rag_assets.pipeline.stored_listings import read_files
+from rag_assets.pipeline.sources.listing import list_source
+from rag_assets.pipeline.sources.stored_listings import read_files
 from rag_assets.pipeline.sync import prepare
 from rag_assets.pipeline.vectors import ModelRun
 from rag_assets.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.adapters.parsing.worker import ParserPool
 from rag_assets.adapters.source.sources import Sources
@@ -17,11 +17,11 @@ from rag_assets.core.names import Asset
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.sources.turns import ListingState
 from rag_assets.core.tables import PARSED_DOCUMENTS
-from rag_assets.pipeline.document_parser import DocumentParser
-from rag_assets.pipeline.parsing import parse_shard
-from rag_assets.pipeline.sources import read_records
-from rag_assets.pipeline.stored_listings import read_files
-from rag_assets.pipeline.turns import Round, Turn, Turns
+from rag_assets.pipeline.documents.document_parser import DocumentParser
+from rag_assets.pipeline.documents.parsing import parse_shard
+from rag_assets.pipeline.sources.records import read_records
+from rag_assets.pipeline.sources.stored_listings import read_files
+from rag_assets.pipeline.sources.turns import Round, Turn, Turns
 
 BOUND = "the sources of a lake"
 SHARDS = shard_keys(2)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from rag_assets.adapters.lake.checkpoints import Checkpoints
+from rag_assets.adapters.lake.files.partition import Meta, Partition, PartitionKey
 from rag_assets.adapters.lake.heads import Heads
 from rag_assets.adapters.lake.manifest import (
     UNSPLIT,
@@ -19,11 +20,10 @@ from rag_assets.adapters.lake.manifest import (
     read_layout,
 )
 from rag_assets.adapters.lake.memory import LakeMemory
-from rag_assets.adapters.lake.object_store import ObjectStore
 from rag_assets.adapters.lake.part_store import PartStore
-from rag_assets.adapters.lake.partition import Meta, Partition, PartitionKey
 from rag_assets.adapters.lake.set_aside import set_aside
 from rag_assets.adapters.lake.splits import Splits
+from rag_assets.adapters.objects.object_store import ObjectStore
 from rag_assets.core.errors import CommitConflictError, LakeCorruptionError, OvertakenError
 from rag_assets.core.layout import Layout
 from rag_assets.core.tables import Schema

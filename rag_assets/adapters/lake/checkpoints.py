@@ -9,9 +9,10 @@ from functools import partial
 
 import polars as pl
 
+from rag_assets.adapters.lake.files.encoding import encode
+from rag_assets.adapters.lake.files.partition import Meta, Partition, PartitionKey
 from rag_assets.adapters.lake.heads import Heads, or_error
-from rag_assets.adapters.lake.object_store import ObjectStore
-from rag_assets.adapters.lake.partition import Meta, Partition, PartitionKey, encode
+from rag_assets.adapters.objects.object_store import ObjectStore
 from rag_assets.core.identity import digest
 from rag_assets.core.tables import Schema, concat
 

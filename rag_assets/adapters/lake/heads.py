@@ -13,21 +13,18 @@ from typing import TypeVar
 
 import polars as pl
 
-from rag_assets.adapters.lake.manifest import Facts
-from rag_assets.adapters.lake.memory import LakeMemory
-from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
-from rag_assets.adapters.lake.partition import (
-    REBUILT,
+from rag_assets.adapters.lake.files.encoding import REBUILT, decode, decode_footer, footer_bytes
+from rag_assets.adapters.lake.files.partition import (
     ROWS_OF,
     Footer,
     Meta,
     Partition,
     asset_of,
-    decode,
-    decode_footer,
-    footer_bytes,
     parts_of,
 )
+from rag_assets.adapters.lake.manifest import Facts
+from rag_assets.adapters.lake.memory import LakeMemory
+from rag_assets.adapters.objects.object_store import ObjectStore, StoredObject
 from rag_assets.core.errors import LakeCorruptionError, LakeError, LakeUnavailableError
 from rag_assets.core.tables import Schema, empty
 

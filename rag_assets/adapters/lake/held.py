@@ -15,12 +15,12 @@ from time import time
 import polars as pl
 
 from rag_assets.adapters.lake.checkpoints import FOLDER as CHECKPOINTS
+from rag_assets.adapters.lake.files.encoding import NO_PARQUET, decode_head
+from rag_assets.adapters.lake.files.parts import KEY, Head
 from rag_assets.adapters.lake.heads import each
-from rag_assets.adapters.lake.object_store import INCOMPLETE, FolderStore, ObjectStore
 from rag_assets.adapters.lake.part_store import FOLDER as PARTS
-from rag_assets.adapters.lake.partition import NO_PARQUET, decode_head
-from rag_assets.adapters.lake.parts import KEY, Head
 from rag_assets.adapters.lake.set_aside import CORRUPT
+from rag_assets.adapters.objects.object_store import INCOMPLETE, FolderStore, ObjectStore
 
 PARQUET = ".parquet"
 DEAD = 600.0  # seconds; a writer that lives takes less for one object

@@ -19,20 +19,13 @@ from typing import TypeVar
 import polars as pl
 
 from rag_assets.adapters.lake.binding import BoundLake
+from rag_assets.adapters.lake.files.encoding import decode_head, encode, encode_head
+from rag_assets.adapters.lake.files.partition import Meta, Partition, PartitionKey, parts_of
+from rag_assets.adapters.lake.files.parts import KEY, Head, Input
 from rag_assets.adapters.lake.heads import KnownMetas, each, or_error, twice
 from rag_assets.adapters.lake.held import Held, held
 from rag_assets.adapters.lake.memory import LakeMemory
 from rag_assets.adapters.lake.part_store import reading_parts
-from rag_assets.adapters.lake.partition import (
-    Meta,
-    Partition,
-    PartitionKey,
-    decode_head,
-    encode,
-    encode_head,
-    parts_of,
-)
-from rag_assets.adapters.lake.parts import KEY, Head, Input
 from rag_assets.core.errors import (
     CommitConflictError,
     LakeError,

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
-from rag_assets.adapters.lake.probe import probe
+from rag_assets.adapters.objects.object_store import ObjectStore, StoredObject
+from rag_assets.adapters.objects.probe import probe
 from rag_assets.core.errors import ConfigurationError, LakeCorruptionError
 from rag_assets.core.layout import MAX_SHARDS, Layout
 

@@ -15,14 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rag_assets.adapters.lake.heads import each, read_tail
-from rag_assets.adapters.lake.memory import LakeMemory
-from rag_assets.adapters.lake.object_store import ObjectStore
-from rag_assets.adapters.lake.partition import (
+from rag_assets.adapters.lake.files.encoding import (
     GROUP_BYTES,
-    Meta,
-    Partition,
-    PartitionKey,
     check_footer,
     damage,
     decode_rows,
@@ -30,7 +24,8 @@ from rag_assets.adapters.lake.partition import (
     remedy,
     schema_of,
 )
-from rag_assets.adapters.lake.parts import (
+from rag_assets.adapters.lake.files.partition import Meta, Partition, PartitionKey
+from rag_assets.adapters.lake.files.parts import (
     KEY,
     KEYED_BYTES,
     Head,
@@ -44,6 +39,9 @@ from rag_assets.adapters.lake.parts import (
     to_compact,
     to_fold,
 )
+from rag_assets.adapters.lake.heads import each, read_tail
+from rag_assets.adapters.lake.memory import LakeMemory
+from rag_assets.adapters.objects.object_store import ObjectStore
 from rag_assets.core.errors import CommitConflictError, LakeCorruptionError, LakeError
 from rag_assets.core.tables import Schema, Table, concat, empty
 

@@ -7,21 +7,20 @@ corrupt (`partition.py`), and rebuilding it, which its asset does.
 import logging
 from contextlib import suppress
 
-from rag_assets.adapters.lake.heads import Heads, or_error
-from rag_assets.adapters.lake.manifest import Facts
-from rag_assets.adapters.lake.object_store import ObjectStore, content_token
-from rag_assets.adapters.lake.part_store import PartStore
-from rag_assets.adapters.lake.partition import (
+from rag_assets.adapters.lake.files.encoding import (
     REBUILT,
-    Footer,
-    asset_of,
     damage,
     decode_footer,
     decode_head,
     encode_set_aside,
     remedy,
 )
-from rag_assets.adapters.lake.parts import Head
+from rag_assets.adapters.lake.files.partition import Footer, asset_of
+from rag_assets.adapters.lake.files.parts import Head
+from rag_assets.adapters.lake.heads import Heads, or_error
+from rag_assets.adapters.lake.manifest import Facts
+from rag_assets.adapters.lake.part_store import PartStore
+from rag_assets.adapters.objects.object_store import ObjectStore, content_token
 from rag_assets.core.errors import CommitConflictError
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ A process may die in between: whoever opens either of the two completes it. The 
 so whatever follows a partition knows that no document has changed.
 
 What belongs here: splitting, and refusing processes of the old layout. What does not: the manifest
-(`manifest.py`), and visiting all partitions (`pipeline/doubling.py`).
+(`manifest.py`), and visiting all partitions (`pipeline/upkeep/doubling.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -24,15 +24,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from rag_assets.adapters.lake.checkpoints import Checkpoints
-from rag_assets.adapters.lake.heads import Heads
-from rag_assets.adapters.lake.manifest import BEGUN_WITH, SHARDS, Facts
-from rag_assets.adapters.lake.object_store import ObjectStore, StoredObject
-from rag_assets.adapters.lake.part_store import PartStore, reading_parts
-from rag_assets.adapters.lake.partition import (
+from rag_assets.adapters.lake.files.encoding import (
     REBUILT,
-    ROWS_OF,
-    Meta,
-    PartitionKey,
     decode,
     decode_footer,
     decode_head,
@@ -42,7 +35,12 @@ from rag_assets.adapters.lake.partition import (
     schema_of,
     with_facts,
 )
-from rag_assets.adapters.lake.parts import KEY, LOG_COMMITS, Commit, Input
+from rag_assets.adapters.lake.files.partition import ROWS_OF, Meta, PartitionKey
+from rag_assets.adapters.lake.files.parts import KEY, LOG_COMMITS, Commit, Input
+from rag_assets.adapters.lake.heads import Heads
+from rag_assets.adapters.lake.manifest import BEGUN_WITH, SHARDS, Facts
+from rag_assets.adapters.lake.part_store import PartStore, reading_parts
+from rag_assets.adapters.objects.object_store import ObjectStore, StoredObject
 from rag_assets.core.documents.metrics import parsed_metrics
 from rag_assets.core.errors import CommitConflictError, ReshardedError
 from rag_assets.core.identity import shard_number

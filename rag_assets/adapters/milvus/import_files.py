@@ -7,7 +7,7 @@ from typing import Any
 
 import fsspec
 
-from rag_assets.adapters.lake.s3_errors import S3_ERRORS
+from rag_assets.adapters.objects.s3_errors import S3_ERRORS
 from rag_assets.core.addresses import FILE, S3, parse_address
 from rag_assets.core.errors import ConfigurationError, VectorStoreError
 

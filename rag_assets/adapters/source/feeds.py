@@ -18,9 +18,9 @@ from typing_extensions import override
 
 from rag_assets.adapters.source.event_queue import EventQueue, Message
 from rag_assets.core.addresses import FILE, parse_address
-from rag_assets.core.documents.bucket_events import changed_keys
-from rag_assets.core.documents.keys import valid_text
 from rag_assets.core.errors import SourceError
+from rag_assets.core.sources.bucket_events import changed_keys
+from rag_assets.core.sources.keys import valid_text
 
 GATHER_SECONDS = 0.03  # what comes within it is one batch
 LONGEST_POLL = 5  # seconds, so that a process that ends is not waited for

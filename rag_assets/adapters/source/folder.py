@@ -10,7 +10,7 @@ from time import time
 
 from typing_extensions import override
 
-from rag_assets.adapters.lake.object_store import content_token
+from rag_assets.adapters.objects.object_store import content_token
 from rag_assets.adapters.source import beneath
 from rag_assets.adapters.source.contents import check_size
 from rag_assets.adapters.source.interface import (

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
-from rag_assets.core.documents.keys import valid_text
 from rag_assets.core.errors import DocumentGoneError, DocumentUnreadableError
 from rag_assets.core.metadata.rules import Kind
+from rag_assets.core.sources.keys import valid_text
 
 SETTLES_AFTER = timedelta(seconds=2)
 """The age from which a file has a stamp: within it, another change may have the same time."""

@@ -12,7 +12,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from rag_assets.adapters.lake.s3_errors import is_unavailable, refuses_credentials
+from rag_assets.adapters.objects.s3_errors import is_unavailable, refuses_credentials
 from rag_assets.core.errors import CredentialsError, SourceError, SourceUnavailableError
 
 SERVER_ERRORS = frozenset({"InternalError", "500", "502", "504"})

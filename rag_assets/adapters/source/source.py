@@ -24,14 +24,6 @@ from rag_assets.adapters.source.interface import (
 )
 from rag_assets.adapters.source.patterns import Patterns
 from rag_assets.core.documents.document import Outcome
-from rag_assets.core.documents.keys import key_problem
-from rag_assets.core.documents.source_ids import (
-    DEFAULT,
-    belongs_to,
-    document_id,
-    key_of,
-    keys_in,
-)
 from rag_assets.core.errors import (
     DocumentGoneError,
     DocumentTooLargeError,
@@ -39,6 +31,14 @@ from rag_assets.core.errors import (
 )
 from rag_assets.core.metadata.rules import Kind
 from rag_assets.core.metadata.sidecars import described
+from rag_assets.core.sources.keys import key_problem
+from rag_assets.core.sources.source_ids import (
+    DEFAULT,
+    belongs_to,
+    document_id,
+    key_of,
+    keys_in,
+)
 from rag_assets.core.tables import SOURCE_FILES, concat
 
 Key = TypeVar("Key")

@@ -20,11 +20,11 @@ from rag_assets.adapters.source.feeds import ChangeFeed, QueueFeed, open_feed
 from rag_assets.adapters.source.interface import ReadResult
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.stores import open_store
-from rag_assets.core.documents.source_ids import source_of
 from rag_assets.core.errors import ConfigurationError, DocumentUnreadableError, SourceError
 from rag_assets.core.metadata.rules import Kind
 from rag_assets.core.metadata.sidecars import described
 from rag_assets.core.sources.records import SourceRecords, SourceState
+from rag_assets.core.sources.source_ids import source_of
 from rag_assets.core.sources.spec import SourceSpec, with_secrets
 
 DOWN_SECONDS = 20.0  # for which a source that has failed is not asked for further documents

@@ -15,8 +15,8 @@ import fsspec
 import s3fs
 from typing_extensions import override
 
-from rag_assets.adapters.lake.object_store import content_token
-from rag_assets.adapters.lake.s3_errors import S3_ERRORS
+from rag_assets.adapters.objects.object_store import content_token
+from rag_assets.adapters.objects.s3_errors import S3_ERRORS
 from rag_assets.adapters.source.contents import check_size, decoded, read_s3_object
 from rag_assets.adapters.source.folder import FolderSource
 from rag_assets.adapters.source.interface import (

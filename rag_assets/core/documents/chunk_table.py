@@ -8,8 +8,8 @@ import polars as pl
 
 from rag_assets.core.documents.chunking import Chunk, ChunkLimits, TokenCounter, chunk_document
 from rag_assets.core.documents.document import Heading, Page
-from rag_assets.core.documents.source_ids import sources_of
 from rag_assets.core.identity import chunk_ids, digest, text_digest
+from rag_assets.core.sources.source_ids import sources_of
 from rag_assets.core.tables import CHUNKS, shortened
 
 MAX_TITLE = 1000  # characters; a whole paragraph may be marked up as a heading

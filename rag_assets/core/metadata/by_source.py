@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_assets.core.documents.source_ids import source_of
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
 from rag_assets.core.metadata.rules import Kind, MetadataRules, SourceRules
+from rag_assets.core.sources.source_ids import source_of
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Each field, and the permissions, have origins in an order; the first one that ha
 `sidecar:Department` takes the value of another name than the field's.
 
 What belongs here: the structure of the file, and a document's metadata by it. What does not: types
-(`fields.py`), and reading the origins (`pipeline/metadata.py`).
+(`fields.py`), and reading the origins (`pipeline/documents/metadata.py`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 https://docs.aws.amazon.com/bedrock/latest/userguide/kb-metadata.html
 
 What belongs here: their names and their format. What does not: reading them
-(`pipeline/metadata.py`), and what their attributes are used for (`rules.py`).
+(`pipeline/documents/metadata.py`), and what their attributes are used for (`rules.py`).
 """
 
 import json

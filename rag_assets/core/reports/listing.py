@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from rag_assets.core.documents.removals import Doubt, Progress
+from rag_assets.core.sources.removals import Doubt, Progress
 
 BEGINNING = Progress()
 EXAMPLES = 3  # folders named in a message

@@ -15,11 +15,11 @@ import polars as pl
 
 from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quarantine import Quarantine
-from rag_assets.core.documents.removals import Doubt
 from rag_assets.core.reports.spending import Spending
 from rag_assets.core.scheduling.lanes import InFlight, StaleShard
 from rag_assets.core.scheduling.retries import Wait
 from rag_assets.core.sources.records import SourceState
+from rag_assets.core.sources.removals import Doubt
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 LAG_BOUNDS = (1, 3, 10, 30, 60, 300, 1800)  # seconds; the bins of the lag histogram

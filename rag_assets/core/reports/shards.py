@@ -1,6 +1,6 @@
 """How documents are distributed over the shards, and whether there should be more of them.
 
-What belongs here: judging counts. What does not: counting (`pipeline/doubling.py`).
+What belongs here: judging counts. What does not: counting (`pipeline/upkeep/doubling.py`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """The records of sources: which ones are listed, paused or being removed, and where each one is.
 
 What belongs here: the states, and which change is allowed. What does not: storing the records and
-acting on them (`pipeline/sources.py`), and what a source's declaration says (`spec.py`).
+acting on them (`pipeline/sources/records.py`), and what a source's declaration says (`spec.py`).
 """
 
 from collections.abc import Mapping

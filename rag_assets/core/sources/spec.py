@@ -21,9 +21,9 @@ from pydantic import (
 )
 
 from rag_assets.core.addresses import FILE, check_address, parse_address
-from rag_assets.core.documents.removals import RemovalPolicy
-from rag_assets.core.documents.source_ids import SourceName
 from rag_assets.core.errors import ConfigurationError
+from rag_assets.core.sources.removals import RemovalPolicy
+from rag_assets.core.sources.source_ids import SourceName
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 SECRET = re.compile(

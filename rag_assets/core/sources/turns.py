@@ -1,7 +1,7 @@
 """The listings of the sources: where each one has got to, kept from tick to tick.
 
 What belongs here: the source sensor's cursor, and when a source is listed next. What does not:
-listing (`pipeline/turns.py`); the listings themselves are in the lake.
+listing (`pipeline/sources/turns.py`); the listings themselves are in the lake.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from rag_assets.core.documents.removals import Progress
-from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.scheduling.clocks import remaining
 from rag_assets.core.scheduling.retries import RetryPolicy
+from rag_assets.core.sources.removals import Progress
+from rag_assets.core.sources.source_ids import DEFAULT
 
 SHORT_LISTING = 2.0  # seconds; a shorter listing is repeated in every tick
 TIME_SHARE = 0.1  # maximum for longer listings: one that takes 10 s is repeated every 100 s

@@ -13,7 +13,7 @@ from rag_assets.defs.resources import (
     SourcesResource,
 )
 from rag_assets.defs.shard_errors import ShardErrors
-from rag_assets.pipeline.chunking import chunk_shard
+from rag_assets.pipeline.documents.chunking import chunk_shard
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from rag_assets.defs.metadata import table
 from rag_assets.defs.resources import IndexResource, PrivacyResource, SourcesResource
 from rag_assets.instance.erasure import Storage
 from rag_assets.instance.event_log import CERTIFICATE
-from rag_assets.pipeline.erasure import Erasure
-from rag_assets.pipeline.erasure_records import keep, requested, settle
+from rag_assets.pipeline.upkeep.erasure import Erasure
+from rag_assets.pipeline.upkeep.erasure_records import keep, requested, settle
 
 ROUNDS = 3  # of erasing and looking again, while other runs write
 ELSEWHERE = (

@@ -12,7 +12,7 @@ from rag_assets.defs.resources import (
     SourcesResource,
 )
 from rag_assets.defs.shard_errors import ShardErrors
-from rag_assets.pipeline.parsing import parse_shard
+from rag_assets.pipeline.documents.parsing import parse_shard
 
 
 @dg.asset(

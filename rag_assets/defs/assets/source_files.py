@@ -9,7 +9,7 @@ from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import ListingResult, together
 from rag_assets.defs.metadata import listing_metadata, timing
 from rag_assets.defs.resources import IndexResource, SourcesResource
-from rag_assets.pipeline.listing import LISTING_VERSION, list_source
+from rag_assets.pipeline.sources.listing import LISTING_VERSION, list_source
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from rag_assets.defs.resources import (
     ThresholdsResource,
 )
 from rag_assets.models.registry import read_records
-from rag_assets.pipeline.parsing import read_quarantined
+from rag_assets.pipeline.documents.parsing import read_quarantined
 
 
 @dg.asset_check(

@@ -25,9 +25,9 @@ from rag_assets.instance.event_log import recent_lags
 from rag_assets.models.gate import Gate, sampled_chunks, vector_faults
 from rag_assets.models.orphans import find_orphans, stray_rows
 from rag_assets.models.registry import ModelRegistry, maintained_collections, read_records
-from rag_assets.pipeline.audit import Damage, damages, unreadable
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.index import Index
+from rag_assets.pipeline.upkeep.audit import Damage, damages, unreadable
 
 PERCENTILE = 0.95
 NOTHING_READABLE = "Nothing to evaluate: no collection can be read yet."

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import dagster as dg
 import polars as pl
 
-from rag_assets.core.documents.removals import Doubt, missing_by_folder
 from rag_assets.core.names import Asset, Check
 from rag_assets.core.reports.previews import Shows, shown
+from rag_assets.core.sources.removals import Doubt, missing_by_folder
 from rag_assets.defs.checks.scope import MAX_ROWS
 from rag_assets.defs.metadata import table
 from rag_assets.defs.resources import (
@@ -17,9 +17,9 @@ from rag_assets.defs.resources import (
     ThresholdsResource,
 )
 from rag_assets.instance.sources import source_problems
-from rag_assets.pipeline.doubling import read_distribution
-from rag_assets.pipeline.doubt import read_doubts
-from rag_assets.pipeline.stored_listings import read_files
+from rag_assets.pipeline.sources.doubt import read_doubts
+from rag_assets.pipeline.sources.stored_listings import read_files
+from rag_assets.pipeline.upkeep.doubling import read_distribution
 
 
 @dg.asset_check(

@@ -9,7 +9,7 @@ from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards, unrea
 from rag_assets.defs.metadata import table
 from rag_assets.defs.resources import IndexResource
 from rag_assets.models.registry import maintained_collections
-from rag_assets.pipeline.metadata import orphaned_sidecars, wrong_metadata
+from rag_assets.pipeline.documents.metadata import orphaned_sidecars, wrong_metadata
 from rag_assets.pipeline.permissions import enforced, permission_differences
 
 COUNTS = ("rows", "shown", "hidden")

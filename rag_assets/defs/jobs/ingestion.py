@@ -7,7 +7,7 @@ from rag_assets.core.names import Asset, Job
 from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.jobs.selections import without_checks
 from rag_assets.defs.resources import IndexResource, PrivacyResource
-from rag_assets.pipeline.parsing import retry_quarantined as retry_in_shard
+from rag_assets.pipeline.documents.parsing import retry_quarantined as retry_in_shard
 
 ingest_documents = dg.define_asset_job(
     Job.INGEST_DOCUMENTS,

@@ -1,7 +1,7 @@
 """The job `double_shards`: twice as many shards, while queries and edits go on.
 
 What belongs here: what the run reports to Dagster. What does not: the work
-(`pipeline/doubling.py`), and the command that starts it (`cli/shards.py`).
+(`pipeline/upkeep/doubling.py`), and the command that starts it (`cli/shards.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from rag_assets.defs.resources import IndexResource
 from rag_assets.instance.event_log import newest_event, provenance_tags
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.models.registry import maintained_collections
-from rag_assets.pipeline.doubling import Half, begin_doubling, split_shards
+from rag_assets.pipeline.upkeep.doubling import Half, begin_doubling, split_shards
 
 MATERIALISED = (
     *(Asset.SOURCE_FILES, Asset.PARSED_DOCUMENTS, Asset.CHUNKS),

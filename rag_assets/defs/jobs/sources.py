@@ -16,10 +16,10 @@ from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.defs.hooks import note_failure
 from rag_assets.defs.metadata import listing_events
 from rag_assets.defs.resources import IndexResource, SourcesResource
-from rag_assets.pipeline.doubt import read_doubts
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.removals import accept_removal, remove_files
-from rag_assets.pipeline.sources import change_records
+from rag_assets.pipeline.sources.doubt import read_doubts
+from rag_assets.pipeline.sources.records import change_records
+from rag_assets.pipeline.sources.removals import accept_removal, remove_files
 
 
 class SourceConfig(dg.Config):

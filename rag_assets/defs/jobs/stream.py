@@ -46,10 +46,10 @@ from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.runs import in_flight
 from rag_assets.instance.standing import StandingRuns, tell
 from rag_assets.models.registry import maintained_collections, model_run
-from rag_assets.pipeline.chunking import Chunker
+from rag_assets.pipeline.documents.chunking import Chunker
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import LISTING_VERSION
-from rag_assets.pipeline.sources import read_records
+from rag_assets.pipeline.sources.listing import LISTING_VERSION
+from rag_assets.pipeline.sources.records import read_records
 from rag_assets.pipeline.streaming.outcomes import Batch, Listed, Outcome, Written
 from rag_assets.pipeline.streaming.stream import Limits, Stream
 from rag_assets.pipeline.vectors import ModelRun

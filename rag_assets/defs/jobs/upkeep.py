@@ -21,9 +21,9 @@ from rag_assets.models.live import read_live
 from rag_assets.models.orphans import find_orphans, remove
 from rag_assets.models.promotion import Promotion
 from rag_assets.models.registry import ModelRegistry, maintained_collections
-from rag_assets.pipeline.audit import Damage, dropped, set_aside_corrupt
-from rag_assets.pipeline.audit import audit as audit_collection
-from rag_assets.pipeline.compaction import compact_lake
+from rag_assets.pipeline.upkeep.audit import Damage, dropped, set_aside_corrupt
+from rag_assets.pipeline.upkeep.audit import audit as audit_collection
+from rag_assets.pipeline.upkeep.compaction import compact_lake
 from rag_assets.pipeline.vectors import drop_unused
 
 report = dg.define_asset_job(

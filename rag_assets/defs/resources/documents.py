@@ -14,15 +14,15 @@ from rag_assets.adapters.yaml_files import (
     read_source_specs,
 )
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
-from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.metadata.by_source import RulesBySource, rules_by_source
 from rag_assets.core.scheduling.retries import RetryPolicy
+from rag_assets.core.sources.source_ids import DEFAULT
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.defs.resources.options import options
-from rag_assets.pipeline.chunking import Chunker
-from rag_assets.pipeline.document_parser import DocumentParser, parsed_version
+from rag_assets.pipeline.documents.chunking import Chunker
+from rag_assets.pipeline.documents.document_parser import DocumentParser, parsed_version
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.sources import read_records
+from rag_assets.pipeline.sources.records import read_records
 
 SOURCE_DEFAULTS = (
     "include",

@@ -9,9 +9,9 @@ import dagster as dg
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.lake.lake import Lake, LakeMemory
 from rag_assets.adapters.lake.manifest import read_layout
-from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.adapters.yaml_files import (
     find_model_spec,
     read_metadata_rules,

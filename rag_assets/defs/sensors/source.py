@@ -30,13 +30,13 @@ from rag_assets.defs.resources import (
 )
 from rag_assets.defs.sensors.tick import Tick
 from rag_assets.models.registry import maintained_collections
-from rag_assets.pipeline.doubt import read_doubts
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.removals import remove_files
-from rag_assets.pipeline.sources import forget_removed
+from rag_assets.pipeline.sources.doubt import read_doubts
+from rag_assets.pipeline.sources.records import forget_removed
+from rag_assets.pipeline.sources.removals import remove_files
+from rag_assets.pipeline.sources.stored_listings import read_files
+from rag_assets.pipeline.sources.turns import Round, Turns
 from rag_assets.pipeline.staleness import stale_documents
-from rag_assets.pipeline.stored_listings import read_files
-from rag_assets.pipeline.turns import Round, Turns
 from rag_assets.settings import Settings
 
 

@@ -12,8 +12,8 @@ from rag_assets.core.identity import by_shard
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.core.scheduling.stream import Shards, Waiting, merged
-from rag_assets.pipeline.chunking import chunk_shard
-from rag_assets.pipeline.parsing import parse_shard
+from rag_assets.pipeline.documents.chunking import chunk_shard
+from rag_assets.pipeline.documents.parsing import parse_shard
 from rag_assets.pipeline.staleness import (
     Metas,
     stale_documents,

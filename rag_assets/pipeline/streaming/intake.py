@@ -14,15 +14,15 @@ from typing_extensions import override
 
 from rag_assets.adapters.source.feeds import ChangeFeed, Hint
 from rag_assets.adapters.source.source import Source
-from rag_assets.core.documents.source_ids import document_id
 from rag_assets.core.errors import RagAssetsError, UnavailableError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import BEGINNING, ListingResult
+from rag_assets.core.sources.source_ids import document_id
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import PARSED_DOCUMENTS
-from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.pipeline.sources import undo_if_removed
+from rag_assets.pipeline.sources.listing import list_source, look_up
+from rag_assets.pipeline.sources.records import undo_if_removed
 from rag_assets.pipeline.streaming.step import StreamThread
 
 if TYPE_CHECKING:

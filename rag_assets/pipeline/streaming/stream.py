@@ -38,8 +38,8 @@ from rag_assets.core.scheduling.lanes import InFlight, LanePolicy
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Shards, taken
 from rag_assets.core.sources.spec import SourceSpec
-from rag_assets.pipeline.chunking import Chunker
-from rag_assets.pipeline.document_parser import DocumentParser
+from rag_assets.pipeline.documents.chunking import Chunker
+from rag_assets.pipeline.documents.document_parser import DocumentParser
 from rag_assets.pipeline.staleness import (
     ROWS_COMPARED,
     Metas,

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.lake.lake import Input, KnownMetas, Lake, Meta, PartitionKey, problems
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.core.errors import LakeCorruptionError, LakeError, LakeUnavailableError
 from rag_assets_tests.support.damage import DAMAGES, damage
 from rag_assets_tests.support.s3_proxy import HTML, Fault, S3Proxy

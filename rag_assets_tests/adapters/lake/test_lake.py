@@ -11,7 +11,7 @@ import pytest
 
 from rag_assets.adapters.lake.heads import FOOTER_BYTES
 from rag_assets.adapters.lake.lake import ATTEMPTS, Input, Lake, Meta, PartitionKey
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 
 SCHEMA: Any = {"key": pl.String(), "value": pl.Int64()}

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
-from rag_assets.adapters.lake.object_store import FolderStore, open_object_store
+from rag_assets.adapters.objects.object_store import FolderStore, open_object_store
 from rag_assets.core.errors import ConfigurationError, LakeCorruptionError, LakeUnavailableError
 from rag_assets_tests.support.s3_proxy import HTML, Fault, S3Proxy
 from rag_assets_tests.support.s3_server import Bucket

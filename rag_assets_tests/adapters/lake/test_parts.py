@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_assets.adapters.lake import part_store, partition, parts
+from rag_assets.adapters.lake import part_store
+from rag_assets.adapters.lake.files import parts
+from rag_assets.adapters.lake.files.parts import row_sum
 from rag_assets.adapters.lake.lake import Input, Lake, LakeMemory, Meta, Partition, PartitionKey
-from rag_assets.adapters.lake.parts import row_sum
 from rag_assets.core.errors import CommitConflictError
 from rag_assets.core.tables import Table
 from rag_assets_tests.support.memory_store import Died, MemoryStore
@@ -47,7 +48,7 @@ def small_parts(kept_seconds: float, again: int) -> Iterator[None]:
         patch.object(parts, "AGAIN_BYTES", again),
         patch.object(parts, "CROWD", 3),
         patch.object(part_store, "KEYED_BYTES", 3000),
-        patch.object(partition, "GROUP_BYTES", 60),
+        patch.object(encoding, "GROUP_BYTES", 60),
         patch.object(part_store, "GROUP_BYTES", 1640),
         patch.object(parts, "LOG_COMMITS", 4),
         patch.object(parts, "LOG_BYTES", 60),

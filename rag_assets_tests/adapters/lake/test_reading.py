@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.lake.lake import Lake, Meta, PartitionKey
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.core.tables import Table
 from rag_assets_tests.support.lake_files import example, read_lake
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.adapters.source import beneath
 from rag_assets.adapters.source.folder import FolderSource
 from rag_assets.adapters.source.source import Source
@@ -21,7 +21,7 @@ from rag_assets.core.errors import (
     DocumentUnreadableError,
 )
 from rag_assets.core.tables import SOURCE_FILES
-from rag_assets.pipeline.listing import list_source
+from rag_assets.pipeline.sources.listing import list_source
 
 NOTHING = pl.DataFrame(schema=SOURCE_FILES)
 NOBODY = 65534

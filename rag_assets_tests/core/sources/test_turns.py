@@ -1,6 +1,6 @@
 """The cursor of the source sensor, and when a source is listed next."""
 
-from rag_assets.core.documents.removals import Progress
+from rag_assets.core.sources.removals import Progress
 from rag_assets.core.sources.survey import Survey
 from rag_assets.core.sources.turns import ListingState, problems_of, read_cursor, write_cursor
 

@@ -10,8 +10,8 @@ import yaml
 from pymilvus import MilvusClient
 
 from rag_assets.adapters.lake.lake import Lake
-from rag_assets.adapters.lake.object_store import open_object_store
 from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
+from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.cli.ingestion import statuses
 from rag_assets.core.models.gate import Rule
 from rag_assets.core.models.spec import collection_name

@@ -13,10 +13,10 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.errors import CredentialsError, SourceError
 from rag_assets.core.names import Asset, Partition, Sensor, Tag
 from rag_assets.core.scheduling.lanes import Lane
+from rag_assets.core.sources.source_ids import DEFAULT
 from rag_assets.core.sources.turns import read_cursor
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import Platform, filled, fillings

@@ -17,7 +17,7 @@ from rag_assets.core.sources.turns import read_cursor
 from rag_assets.defs.resources import IndexResource, SourcesResource, resolved
 from rag_assets.instance.event_log import recent
 from rag_assets.instance.sources import source_problems, source_statuses
-from rag_assets.pipeline.stored_listings import read_files
+from rag_assets.pipeline.sources.stored_listings import read_files
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.pipeline import WORDLLAMA

@@ -12,17 +12,17 @@ from functools import reduce
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
-from rag_assets.core.documents.source_ids import DEFAULT, SEPARATOR, belongs_to
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.sources.records import SourceRecord, SourceRecords, SourceState
+from rag_assets.core.sources.source_ids import DEFAULT, SEPARATOR, belongs_to
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.tables import CHUNKS, SOURCES, content_version
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.removals import remove_files
+from rag_assets.pipeline.sources.removals import remove_files
+from rag_assets.pipeline.sources.stored_listings import read_files
 from rag_assets.pipeline.staleness import ROWS_COMPARED, read_metas, stale_rows
-from rag_assets.pipeline.stored_listings import read_files
 
 _KEY = PartitionKey("sources", "registry")
 

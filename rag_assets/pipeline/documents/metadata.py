@@ -16,12 +16,12 @@ from typing import Any
 import polars as pl
 
 from rag_assets.adapters.source.interface import DocumentReader, SourceDocument
-from rag_assets.core.documents.source_ids import key_of
 from rag_assets.core.errors import DocumentGoneError, DocumentTooLargeError
 from rag_assets.core.identity import digest
 from rag_assets.core.metadata.by_source import RulesBySource
 from rag_assets.core.metadata.rules import Kind, Origins, describe
 from rag_assets.core.metadata.sidecars import MAX_BYTES, SUFFIX, sidecar_attributes
+from rag_assets.core.sources.source_ids import key_of
 from rag_assets.core.tables import HAS_TEXT, METADATA, PARSED_DOCUMENTS, SOURCE_FILES, concat
 
 Row = dict[str, Any]

@@ -23,7 +23,7 @@ from rag_assets.core.errors import DocumentTooLargeError, DocumentUnreadableErro
 from rag_assets.core.identity import digest
 from rag_assets.core.metadata.by_source import RulesBySource
 from rag_assets.core.scheduling.retries import RetryPolicy
-from rag_assets.pipeline.metadata import Describer
+from rag_assets.pipeline.documents.metadata import Describer
 
 Row = dict[str, Any]
 

@@ -17,7 +17,7 @@ documents is doubted until somebody confirms it. The rules, and why:
   deletions go on.
 
 What belongs here: these rules. What does not: how documents are found to be missing
-(`pipeline/listing.py`).
+(`pipeline/sources/listing.py`).
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -27,8 +27,8 @@ from typing import Any
 
 import polars as pl
 
-from rag_assets.core.documents.source_ids import DEFAULT
 from rag_assets.core.names import Job
+from rag_assets.core.sources.source_ids import DEFAULT
 
 
 class Missing(StrEnum):

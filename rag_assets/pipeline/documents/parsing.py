@@ -38,8 +38,8 @@ from rag_assets.core.tables import (
     concat,
     empty,
 )
-from rag_assets.pipeline.document_parser import DocumentParser
-from rag_assets.pipeline.metadata import with_metadata
+from rag_assets.pipeline.documents.document_parser import DocumentParser
+from rag_assets.pipeline.documents.metadata import with_metadata
 from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)

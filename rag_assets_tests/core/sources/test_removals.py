@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_assets.core.documents.removals import (
+from rag_assets.core.sources.removals import (
     Doubt,
     Missing,
     Progress,

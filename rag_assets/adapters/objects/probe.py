@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from rag_assets.adapters.lake.object_store import FolderStore, ObjectStore
+from rag_assets.adapters.objects.object_store import FolderStore, ObjectStore
 from rag_assets.core.errors import CommitConflictError, ConfigurationError, LakeError
 
 FOLDER = "probes"

@@ -1,7 +1,7 @@
 """Doubts: the removals that listings doubt, as the lake keeps them until they are judged again.
 
 What belongs here: reading and recording them, one for each source. What does not: which removals
-are doubted (`core/documents/removals.py`), and what is then done (`listing.py`).
+are doubted (`core/sources/removals.py`), and what is then done (`listing.py`).
 """
 
 from dataclasses import asdict
@@ -9,8 +9,8 @@ from dataclasses import asdict
 import polars as pl
 
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
-from rag_assets.core.documents.removals import Doubt
-from rag_assets.core.documents.source_ids import DEFAULT
+from rag_assets.core.sources.removals import Doubt
+from rag_assets.core.sources.source_ids import DEFAULT
 from rag_assets.core.tables import DOUBTS, content_version
 
 DOUBT = PartitionKey("removals", "doubted")

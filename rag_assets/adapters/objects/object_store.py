@@ -22,7 +22,7 @@ import fsspec.asyn
 import s3fs
 from typing_extensions import override
 
-from rag_assets.adapters.lake.s3_errors import (
+from rag_assets.adapters.objects.s3_errors import (
     CONFLICTS,
     S3_ERRORS,
     error_code,

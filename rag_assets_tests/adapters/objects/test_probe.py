@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rag_assets.adapters.lake import probe as probing
 from rag_assets.adapters.lake.lake import Lake
-from rag_assets.adapters.lake.object_store import FolderStore, ObjectStore, open_object_store
+from rag_assets.adapters.objects import probe as probing
+from rag_assets.adapters.objects.object_store import FolderStore, ObjectStore, open_object_store
 from rag_assets.core.errors import ConfigurationError, LakeUnavailableError
 from rag_assets_tests.support.s3_proxy import HTML, Fault, S3Proxy
 from rag_assets_tests.support.s3_server import Bucket

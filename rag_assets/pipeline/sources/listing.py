@@ -2,7 +2,7 @@
 
 What belongs here: comparing a source with the listings in the lake, and committing them. What
 does not: how a kind of source is listed (`adapters/source/`), when (`turns.py`), which removals are
-doubted (`core/documents/removals.py`), and removals that somebody asks for (`removals.py`).
+doubted (`core/sources/removals.py`), and removals that somebody asks for (`removals.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -17,8 +17,12 @@ import polars as pl
 from rag_assets.adapters.lake.lake import Lake, Meta, Partition, PartitionKey
 from rag_assets.adapters.source.source import WHOLE, Source, Window, outside
 from rag_assets.core.diffs import changed, diff
-from rag_assets.core.documents.keys import key_problem
-from rag_assets.core.documents.removals import (
+from rag_assets.core.errors import CommitConflictError
+from rag_assets.core.identity import by_shard, shard_of
+from rag_assets.core.names import Asset
+from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
+from rag_assets.core.sources.keys import key_problem
+from rag_assets.core.sources.removals import (
     DOUBTED,
     Doubt,
     Progress,
@@ -31,17 +35,13 @@ from rag_assets.core.documents.removals import (
     kept_rows,
     next_doubt,
 )
-from rag_assets.core.documents.source_ids import belongs_to, key_of
-from rag_assets.core.errors import CommitConflictError
-from rag_assets.core.identity import by_shard, shard_of
-from rag_assets.core.names import Asset
-from rag_assets.core.reports.listing import BEGINNING, ListingReport, ListingResult
+from rag_assets.core.sources.source_ids import belongs_to, key_of
 from rag_assets.core.tables import (
     SOURCE_FILES_TABLE,
     content_version,
 )
-from rag_assets.pipeline.doubt import read_doubt, record_doubt
-from rag_assets.pipeline.stored_listings import Shards, read_files, read_listings
+from rag_assets.pipeline.sources.doubt import read_doubt, record_doubt
+from rag_assets.pipeline.sources.stored_listings import Shards, read_files, read_listings
 
 LISTING_VERSION = "1"
 CONCURRENT_COMMITS = 16

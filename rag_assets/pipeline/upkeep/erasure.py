@@ -17,18 +17,18 @@ from uuid import uuid4
 
 import polars as pl
 
+from rag_assets.adapters.lake.files.parts import KEY
 from rag_assets.adapters.lake.lake import Held, Lake, Partition, PartitionKey
-from rag_assets.adapters.lake.parts import KEY
 from rag_assets.adapters.source.source import Source
 from rag_assets.adapters.source.sources import Sources
-from rag_assets.core.documents.removals import Missing
-from rag_assets.core.documents.source_ids import source_of
 from rag_assets.core.erasure import Looked, document_digest
 from rag_assets.core.errors import ErasureError
 from rag_assets.core.identity import by_shard
 from rag_assets.core.metadata.sidecars import with_sidecars
 from rag_assets.core.names import Asset
 from rag_assets.core.sources.records import SourceState
+from rag_assets.core.sources.removals import Missing
+from rag_assets.core.sources.source_ids import source_of
 from rag_assets.core.tables import (
     CHUNKS,
     COLLECTION,
@@ -37,9 +37,9 @@ from rag_assets.core.tables import (
     Table,
     empty,
 )
-from rag_assets.pipeline.compaction import VECTORS
 from rag_assets.pipeline.index import Index
-from rag_assets.pipeline.listing import look_up
+from rag_assets.pipeline.sources.listing import look_up
+from rag_assets.pipeline.upkeep.compaction import VECTORS
 
 TEXT = "text_digest"
 LISTED = (

@@ -13,7 +13,7 @@ import botocore.session
 import fsspec.asyn
 import pytest
 
-from rag_assets.adapters.lake.object_store import (
+from rag_assets.adapters.objects.object_store import (
     FolderStore,
     ObjectStore,
     S3Store,
@@ -216,7 +216,7 @@ def test_a_reader_never_sees_a_part(place: Place) -> None:
 
 WRITE = """
 import sys
-from rag_assets.adapters.lake.object_store import open_object_store
+from rag_assets.adapters.objects.object_store import open_object_store
 store = open_object_store(sys.argv[1])
 stored = store.get("big")
 token = stored.token if stored else None

@@ -4,8 +4,8 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rag_assets.core.documents.keys import key_problem
-from rag_assets.core.documents.source_ids import (
+from rag_assets.core.sources.keys import key_problem
+from rag_assets.core.sources.source_ids import (
     DEFAULT,
     belongs_to,
     document_id,

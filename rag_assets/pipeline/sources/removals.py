@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.source.source import Source
-from rag_assets.core.documents.removals import DOUBTED, Missing, Verdict
-from rag_assets.core.documents.source_ids import belongs_to
 from rag_assets.core.errors import SourceError
 from rag_assets.core.reports.listing import BEGINNING, ListingResult
+from rag_assets.core.sources.removals import DOUBTED, Missing, Verdict
+from rag_assets.core.sources.source_ids import belongs_to
 from rag_assets.core.tables import SOURCE_FILES, empty
-from rag_assets.pipeline.doubt import read_doubt, record_doubt
-from rag_assets.pipeline.listing import Listed, Seen, attempts
-from rag_assets.pipeline.stored_listings import Shards
+from rag_assets.pipeline.sources.doubt import read_doubt, record_doubt
+from rag_assets.pipeline.sources.listing import Listed, Seen, attempts
+from rag_assets.pipeline.sources.stored_listings import Shards
 
 
 def accept_removal(lake: Lake, source: Source, shards: Shards, digest: str = "") -> ListingResult:

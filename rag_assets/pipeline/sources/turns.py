@@ -19,13 +19,13 @@ from typing_extensions import override
 from rag_assets.adapters.lake.lake import Lake
 from rag_assets.adapters.source.source import WHOLE, Source, Window
 from rag_assets.adapters.source.sources import Sources, queue_of
-from rag_assets.core.documents.source_ids import document_id
 from rag_assets.core.errors import ConfigurationError, LakeError, SourceError
 from rag_assets.core.reports.listing import ListingResult
+from rag_assets.core.sources.source_ids import document_id
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.core.sources.turns import ListingState
-from rag_assets.pipeline.listing import list_source, look_up
-from rag_assets.pipeline.sources import undo_if_removed
+from rag_assets.pipeline.sources.listing import list_source, look_up
+from rag_assets.pipeline.sources.records import undo_if_removed
 
 logger = logging.getLogger(__name__)
 

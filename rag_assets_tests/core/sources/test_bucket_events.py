@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_assets.core.documents.bucket_events import changed_keys
+from rag_assets.core.sources.bucket_events import changed_keys
 
 
 def s3_record(key: str, bucket: str = "bucket") -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The files of a lake: bytes to tables and back."""

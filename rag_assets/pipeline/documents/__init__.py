@@ -1,0 +1,1 @@
+"""From listed documents to chunks."""

@@ -1,0 +1,1 @@
+"""Work on what is there already: audit, compaction, doubling, erasure."""
