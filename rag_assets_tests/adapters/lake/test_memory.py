@@ -17,7 +17,7 @@ from rag_assets.adapters.lake import heads as heads_module
 from rag_assets.adapters.lake.lake import Input, Lake, LakeMemory, Meta, Partition, PartitionKey
 from rag_assets.adapters.objects.object_store import ObjectStore, open_object_store
 from rag_assets.core.errors import CommitConflictError, LakeCorruptionError, LakeError
-from rag_assets_tests.adapters.lake.test_object_store import Place, place
+from rag_assets_tests.adapters.objects.test_object_store import Place, place
 from rag_assets_tests.support.damage import DAMAGES, GARBAGE, damage
 
 __all__ = ["place"]

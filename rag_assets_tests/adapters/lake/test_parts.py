@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_assets.adapters.lake import part_store
-from rag_assets.adapters.lake.files import parts
+from rag_assets.adapters.lake.files import encoding, parts
 from rag_assets.adapters.lake.files.parts import row_sum
 from rag_assets.adapters.lake.lake import Input, Lake, LakeMemory, Meta, Partition, PartitionKey
 from rag_assets.core.errors import CommitConflictError

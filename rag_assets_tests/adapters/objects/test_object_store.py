@@ -149,7 +149,7 @@ def test_what_is_not_there_has_no_stamp(store: ObjectStore) -> None:
 
 COUNT = """
 import sys
-from rag_assets_tests.adapters.lake.test_object_store import count
+from rag_assets_tests.adapters.objects.test_object_store import count
 count(sys.argv[1], int(sys.argv[2]), dict(zip(sys.argv[3::2], sys.argv[4::2])))
 """
 
