@@ -296,6 +296,7 @@ def test_a_source_that_is_removed_while_it_is_listed_leaves_nothing_behind(
     while not company.instance.get_run_by_id(removed).is_finished:
         company.put(f"{SALES}//later-{added}.md", document(f"later {added}"))
         added += 1
+        time.sleep(0.1)
     assert company.await_run(removed).is_success, company.messages(removed)
     company.sources = (DEFAULT,)
     company.await_convergence()
