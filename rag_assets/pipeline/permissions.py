@@ -22,7 +22,7 @@ from rag_assets.core.identity import digest
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import COLLECTION, HAS_TEXT, PARSED_DOCUMENTS
 from rag_assets.pipeline.collection import ModelCollection
-from rag_assets.pipeline.sync import Writer, touched
+from rag_assets.pipeline.sync import Writer, touched, update_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def revoke(target: ModelCollection, shard: str, ids: Collection[str] | None = No
         LakeError: The shard has no chunks, or they cannot be read.
         VectorStoreError: Milvus refuses.
     """
-    return target.index.lake.update(partial(_revoke_once, target, shard, ids))
+    return update_rows(target, shard, partial(_revoke_once, target, shard, ids))
 
 
 def _revoke_once(target: ModelCollection, shard: str, ids: Collection[str] | None) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import polars as pl
@@ -31,8 +32,11 @@ from rag_assets.pipeline.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 WRITE_ROWS = 1000  # rows written between checks that this run is still the writer
 NAMED_DOCUMENTS = 1000  # changed documents of a shard; with more, all of its rows are read
+UNREAD = ("", FILLED)  # versions of records that do not tell which rows there are
 WRITING = "writing"  # the state of a shard that is written, or was and is stale
 MAX_PASSES = 4  # reads of the rows after which a sync that still finds differences fails
 
@@ -68,7 +72,29 @@ def sync_shard(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
         StaleInputError: The vectors do not belong to the current chunks.
         VectorStoreError: Milvus refuses, or rows still differ after several passes.
     """
-    return target.index.lake.update(partial(_sync_once, target, shard))
+    return update_rows(target, shard, partial(_sync_once, target, shard))
+
+
+def update_rows(target: ModelCollection, shard: str, attempt: Callable[[], Result]) -> Result:
+    """Run `attempt` as `Lake.update` does; what it wrote after it was overtaken is healed.
+
+    That may be older than what its successor has written, and of documents that the next attempt
+    does not look at. So the record is voided, and whoever syncs the shard next reads all rows.
+    """
+
+    def once() -> Result:
+        try:
+            return attempt()
+        except OvertakenError:
+            target.index.lake.update(partial(_void, target, shard))
+            raise
+
+    return target.index.lake.update(once)
+
+
+def _void(target: ModelCollection, shard: str) -> None:
+    record = target.index.lake.read(target.key(shard), COLLECTION)
+    Writer(target, shard, str(uuid4()), record).claim(int(record.table["rows"].sum()))
 
 
 def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
@@ -89,7 +115,7 @@ def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.Data
 
 def touched(record: Meta | None, chunks: Partition) -> frozenset[str] | None:
     """Return the documents that have changed since a shard was in sync; None if any may have."""
-    if record is None or record.data_version in ("", FILLED):
+    if record is None or record.data_version in UNREAD:
         return None
     ids = chunks.since(record.upstream.get(Asset.CHUNKS))
     return ids if ids is not None and len(ids) <= NAMED_DOCUMENTS else None
@@ -118,7 +144,7 @@ def sync_documents(
         VectorStoreError: Milvus refuses, or rows still differ after several passes.
     """
     once = partial(_sync_documents_once, target, shard, sorted(ids), vectors)
-    return target.index.lake.update(once)
+    return update_rows(target, shard, once)
 
 
 def _sync_documents_once(
@@ -282,8 +308,8 @@ class Writer:
         progress = Progress(logger, f"{self.target.name}/{self.shard}: wrote", rows.height, "rows")
         for batch in rows.iter_slices(WRITE_ROWS):
             self._check()
-            self.target.index.store.upsert(self.target.name, batch)
             self.wrote = True
+            self.target.index.store.upsert(self.target.name, batch)
             progress.add(batch.height)
 
     def bulk_import(self, rows: pl.DataFrame) -> bool:
@@ -309,6 +335,7 @@ class Writer:
         """Delete rows while this is the writer."""
         if chunk_ids:
             self._check()
+            self.wrote = True
             self.target.index.store.delete(self.target.name, chunk_ids)
 
     def show_to(self, principals: Mapping[str, list[str]]) -> None:
@@ -319,6 +346,7 @@ class Writer:
         """
         if principals:
             self._check()
+            self.wrote = True
             bm25 = self.target.spec.sparse is Sparse.BM25  # Milvus computes it from the text
             self.target.index.store.show_to(self.target.name, principals, computed_sparse=bm25)
 
@@ -331,10 +359,13 @@ class Writer:
         """Record that rows of this version were written on top of what was there.
 
         They need not be flushed: the next sync of the shard does that. The inputs stay those of
-        before, so the shard is as stale as it was.
+        before, so the shard is as stale as it was; and so does the version, if all rows are to be
+        read (`touched`).
         """
-        written = digest(self._before.data_version, version)
-        self._record(self.token, WRITING, replace(self._before, data_version=written), rows)
+        meta = self._before
+        if meta.data_version not in UNREAD:
+            meta = replace(meta, data_version=digest(meta.data_version, version))
+        self._record(self.token, WRITING, meta, rows)
 
     @property
     def _before(self) -> Meta:
@@ -351,9 +382,17 @@ class Writer:
             since = since or datetime.now(UTC)
         row = [self.target.name, state, self.name, rows, since]
         record = pl.DataFrame([row], schema=COLLECTION, orient="row")
-        self.token = self.target.index.lake.commit(self.target.key(self.shard), record, meta, token)
+        lake, key = self.target.index.lake, self.target.key(self.shard)
+        try:
+            self.token = lake.commit(key, record, meta, token)
+        except CommitConflictError as error:
+            raise self._overtaken from error
 
     def _check(self) -> None:
         if self.target.index.lake.token(self.target.key(self.shard)) != self.token:
-            overtaken = OvertakenError if self.wrote else CommitConflictError
-            raise overtaken(f"Another run has taken over shard {self.shard} of {self.target.name}.")
+            raise self._overtaken
+
+    @property
+    def _overtaken(self) -> CommitConflictError:
+        overtaken = OvertakenError if self.wrote else CommitConflictError
+        return overtaken(f"Another run has taken over shard {self.shard} of {self.target.name}.")

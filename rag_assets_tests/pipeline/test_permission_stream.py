@@ -5,12 +5,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rag_assets.core.errors import SupersededInputError
+from rag_assets.core.identity import shard_of
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.core.scheduling.lanes import InFlight, Lane
+from rag_assets.pipeline.permissions import revoke
 from rag_assets_tests.pipeline.test_metadata import RULES, describe, principals
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline
@@ -149,6 +152,30 @@ def test_both_lanes_at_once_leave_the_latest_permission(live: Pipeline) -> None:
 
     live.run()
     assert live.indexed() == {k: v for k, v in live.expected().items() if k.endswith("md")}
+
+
+def test_a_revocation_that_was_overtaken_hides_nothing(
+    live: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was past its look at the fence when a newer run granted more; Milvus takes its write."""
+    describe(live, "0.md", principals=["user:bob"])
+    live.list_all()
+    live.parse_and_chunk_all()
+    show_to, shard = live.store.show_to, shard_of("0.md", live.shards)
+
+    def overtaken(*args: Any, **options: Any) -> None:
+        monkeypatch.undo()
+        describe(live, "0.md", principals=["user:bob", "user:eve"])
+        live.run()
+        assert principals(live, "0.md") == {("user:bob", "user:eve")}
+        show_to(*args, **options)
+        assert principals(live, "0.md") == {("user:bob",)}
+
+    monkeypatch.setattr(live.store, "show_to", overtaken)
+    assert revoke(live.target(), shard) == 0
+
+    live.run()
+    assert principals(live, "0.md") == {("user:bob", "user:eve")}
 
 
 def test_every_maintained_model_is_revoked_during_a_build_and_a_switch(live: Pipeline) -> None:

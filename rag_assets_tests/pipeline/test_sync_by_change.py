@@ -6,6 +6,8 @@ import pytest
 
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.identity import shard_of
+from rag_assets.pipeline.embedding import embed_documents
+from rag_assets.pipeline.sync import sync_documents
 from rag_assets.pipeline.upkeep.audit import audit
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import Pipeline
@@ -61,8 +63,9 @@ def test_all_rows_are_compared_when_nothing_has_changed(indexed: Pipeline) -> No
     assert indexed.indexed() == indexed.expected()
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 def test_all_rows_are_compared_after_a_run_that_died_while_it_wrote(
-    indexed: Pipeline, monkeypatch: pytest.MonkeyPatch
+    indexed: Pipeline, monkeypatch: pytest.MonkeyPatch, ahead: bool
 ) -> None:
     class DiedError(BaseException):
         pass
@@ -79,6 +82,14 @@ def test_all_rows_are_compared_after_a_run_that_died_while_it_wrote(
         dying.setattr(MilvusStore, "flush", die)
         with pytest.raises(DiedError):
             indexed.sync_all()
+    if ahead:  # some documents of the shard are brought before it is compared
+        shard = shard_of("2.md", indexed.shards)
+        indexed.write("2.md", EDITED)
+        indexed.list_all()
+        indexed.parse_and_chunk_all()
+        _, vectors = embed_documents(indexed.model_run(), shard, {"2.md"})
+        sync_documents(indexed.target(), shard, {"2.md"}, vectors)
+        indexed.embed_all()
 
     indexed.sync_all()
 

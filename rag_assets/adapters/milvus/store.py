@@ -163,7 +163,9 @@ class MilvusStore(Searches):
     def show_to(
         self, name: str, principals: Mapping[str, list[str]], *, computed_sparse: bool = False
     ) -> None:
-        """Rewrite rows with other principals, and otherwise as they are.
+        """Rewrite rows with other principals and no digest, and otherwise as they are.
+
+        Without a digest they are no rows that anybody desires, so a sync writes them again.
 
         Args:
             name: The physical collection.
@@ -181,7 +183,7 @@ class MilvusStore(Searches):
                 rows = self._rows(name, condition, fields)
             new = [
                 {n: _plain(row[n]) for n in fields}
-                | {PRINCIPALS.column: principals[row["chunk_id"]]}
+                | {PRINCIPALS.column: principals[row["chunk_id"]], "row_digest": ""}
                 for row in rows
             ]
             if new:
