@@ -13,10 +13,11 @@ from rich import box
 from rich.table import Table
 
 from rag_assets.cli import services
+from rag_assets.cli.status import show
 from rag_assets.cli.terminal import SafeConsole, echo
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job, Op
-from rag_assets.core.reports.sections import source_table
+from rag_assets.core.reports.sections import source_sections
 from rag_assets.core.sources.removals import Doubt
 from rag_assets.settings import Settings, load_settings
 
@@ -36,8 +37,7 @@ def list_sources() -> None:
     """Show every source that is declared or has been added."""
     from rag_assets.cli.ingestion import sources_now  # noqa: PLC0415 - slow to import
 
-    columns, rows = source_table(sources_now(_settings()), time.time())
-    _print_table(columns, rows)
+    show(source_sections(sources_now(_settings()), time.time()), SafeConsole())
 
 
 @sources.command()

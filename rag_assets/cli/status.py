@@ -53,7 +53,7 @@ def show(parts: Iterable[Section], console: Console) -> None:
         if part.summary:
             console.print(Text(part.summary))
         if part.rows:
-            table = Table(*part.columns, box=box.SIMPLE_HEAD, pad_edge=False)
+            table = Table(*part.columns, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
             for row in part.rows:
                 table.add_row(*map(Text, row))
             console.print(table)

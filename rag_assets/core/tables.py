@@ -147,6 +147,8 @@ ADDED = {
 }
 """Columns that earlier releases did not write: they are null in their partitions."""
 
+NO_SIDECAR = pl.col("describes").is_null()
+"""Selects the rows of a listing that are of documents."""
 HAS_TEXT = pl.col("outcome").is_in([outcome for outcome in Outcome if outcome.has_text])
 """Selects the rows of `parsed_documents` whose text is in the index."""
 

@@ -19,7 +19,7 @@ from rag_assets.core.names import Asset, Sensor
 from rag_assets.core.reports.report import Lags, SourceStatus
 from rag_assets.core.sources.source_ids import sources_of
 from rag_assets.core.sources.turns import ListingState, problems_of, read_cursor
-from rag_assets.core.tables import HAS_TEXT, PARSED_DOCUMENTS, SOURCE_FILES
+from rag_assets.core.tables import HAS_TEXT, NO_SIDECAR, PARSED_DOCUMENTS, SOURCE_FILES
 from rag_assets.instance.event_log import recent_lags_by_source
 from rag_assets.pipeline.sources.doubt import read_doubts
 
@@ -76,8 +76,10 @@ def source_statuses(
 
 
 def _listed(lake: Lake, shards: Sequence[str]) -> dict[str, int]:
-    parts, _ = lake.read_sound(Asset.SOURCE_FILES, shards, SOURCE_FILES, columns=["document_id"])
-    files = pl.concat([part.table for part in parts.values()])
+    parts, _ = lake.read_sound(
+        Asset.SOURCE_FILES, shards, SOURCE_FILES, columns=["document_id", "describes"]
+    )
+    files = pl.concat([part.table for part in parts.values()]).filter(NO_SIDECAR)
     return dict(files.group_by(source=sources_of()).len().rows())
 
 

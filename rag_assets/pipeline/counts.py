@@ -7,13 +7,15 @@ stale (`staleness.py`), and totals from Milvus and Dagster (`instance/report.py`
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from rag_assets.adapters.lake.lake import Lake, Meta
 from rag_assets.core.documents.metrics import quarantined
 from rag_assets.core.documents.outcomes import Outcomes, has_outcomes
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.documents.unreadable import as_seen
 from rag_assets.core.names import Asset
-from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS, SOURCE_FILES, Schema
+from rag_assets.core.tables import CHUNKS, NO_SIDECAR, PARSED_DOCUMENTS, SOURCE_FILES, Schema
 from rag_assets.pipeline.staleness import Metas, read_metas
 
 PARTITIONED = (
@@ -58,11 +60,19 @@ class LakeCounts:
 
 
 def rows_by_shard(lake: Lake, metas: Metas, asset: str, schema: Schema) -> dict[str, int]:
-    """Return an asset's row count by shard; a table is read only if its footer lacks the count."""
+    """Return an asset's row count by shard, without the rows of sidecars.
+
+    A table is read only if its footer lacks the count.
+    """
     unknown = [shard for (shard,), meta in metas[asset].items() if "rows" not in meta.metrics]
     parts, _ = lake.read_sound(asset, unknown, schema)
-    counted = {shard: part.table.height for shard, part in parts.items()}
-    known = {s: int(m.metrics["rows"]) for (s,), m in metas[asset].items() if "rows" in m.metrics}
+    of_documents = NO_SIDECAR if asset == Asset.SOURCE_FILES else pl.lit(True)
+    counted = {shard: part.table.filter(of_documents).height for shard, part in parts.items()}
+    known = {
+        shard: int(meta.metrics["rows"] - meta.metrics.get("sidecars", 0))
+        for (shard,), meta in metas[asset].items()
+        if "rows" in meta.metrics
+    }
     return known | counted
 
 

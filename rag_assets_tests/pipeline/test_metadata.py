@@ -10,6 +10,7 @@ import pytest
 
 from rag_assets.core.errors import DocumentUnreadableError
 from rag_assets.core.metadata.rules import metadata_rules
+from rag_assets.pipeline.counts import LakeCounts
 from rag_assets.pipeline.permissions import permission_differences, revoke
 from rag_assets_tests.support.pipeline import Pipeline, Work
 
@@ -197,6 +198,17 @@ def test_a_revoked_permission_leaves_before_the_new_text_is_embedded(pipeline: P
     pipeline.embed_all()
     pipeline.sync_all()
     assert pipeline.indexed() == {"a.md": ["# A\n\nThe text after."]}
+
+
+def test_a_sidecar_is_not_counted_as_a_document(pipeline: Pipeline) -> None:
+    pipeline.declare(RULES)
+    pipeline.fill(3)
+    describe(pipeline, "0.md", principals=["user:ann"])
+    pipeline.run()
+
+    counts = LakeCounts.read(pipeline.lake, pipeline.shards)
+
+    assert sum(counts.listed.values()) == counts.outcomes.with_text == 3
 
 
 def test_rows_that_show_too_much_or_too_little_are_found(pipeline: Pipeline) -> None:

@@ -39,7 +39,8 @@ class FolderSource(SourceStore):
         if not self._root.is_dir():
             raise SourceError(
                 f"The source folder {self._root} does not exist. Create it, or set"
-                " RAG_ASSETS_SOURCE_URL to the folder or bucket to index."
+                " RAG_ASSETS_SOURCE_URL, or the URL in the sources file, to the folder or bucket to"
+                " index."
             )
         try:
             top = self._entries("")

@@ -60,7 +60,7 @@ def sections(report: Report) -> list[Section]:
     """Return the sections of a report, most important first."""
     return [
         Section(f"Ingestion of {report.source}", headline(report)),
-        *_sources(report),
+        *source_sections(report.sources, report.at.timestamp()),
         _models(report),
         _shards(report),
         *_behind(report),
@@ -148,30 +148,27 @@ def duration(seconds: float) -> str:
     return f"{seconds / length:.{digits}f}".removesuffix(".0") + f" {unit}"
 
 
-def source_table(
-    sources: Sequence[SourceStatus], at: float
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the header and the rows of a table of sources, at a time in seconds."""
-    columns = ("source", "state", "documents", "with text", "quarantined", "share", "lag p95")
-    rows: list[tuple[str, ...]] = [
+def source_sections(sources: Sequence[SourceStatus], at: float) -> list[Section]:
+    """Return the sections about sources, at a time in seconds: two tables, which fit a terminal."""
+    if not sources:
+        return []
+    columns = ("source", "state", "listed", "with text", "quarantined", "share", "lag p95")
+    rows = [
         (
             *(one.name, str(one.state), f"{one.documents:,}", f"{one.with_text:,}"),
             *(f"{one.quarantined:,}", f"{one.share:.0%}", _p95(one.lags)),
-            *(_ago(one.listed_at or None, at), one.url, one.problem),
+            _ago(one.listed_at or None, at),
         )
         for one in sources
     ]
-    return (*columns, "last listed", "URL", "problem"), rows
-
-
-def _sources(report: Report) -> list[Section]:
-    if not report.sources:
-        return []
-    columns, rows = source_table(report.sources, report.at.timestamp())
     summary = (
         "Share: of the bytes of all documents with text, and so roughly of the cost of embedding."
     )
-    return [Section("Sources", summary, columns, tuple(rows))]
+    places = tuple((one.name, one.url, one.problem) for one in sources)
+    return [
+        Section("Sources", summary, (*columns, "last listed"), tuple(rows)),
+        Section("Places of the sources", "", ("source", "URL", "problem"), places),
+    ]
 
 
 def _models(report: Report) -> Section:

@@ -32,6 +32,7 @@ from rag_assets.core.metadata.sidecars import with_sidecars
 from rag_assets.core.names import Asset
 from rag_assets.core.tables import (
     HAS_TEXT,
+    NO_SIDECAR,
     PARSED_DOCUMENTS,
     PARSED_DOCUMENTS_TABLE,
     SOURCE_FILES,
@@ -150,7 +151,7 @@ def _parse_once(
     actual = lake.rows(key, PARSED_DOCUMENTS, own, touched)
     objects = None if touched is None else with_sidecars(touched)
     described = lake.rows(listing_key, SOURCE_FILES, listing, objects)
-    files = described.filter(pl.col("describes").is_null())
+    files = described.filter(NO_SIDECAR)
     # A document that is missing but still listed cannot be parsed: its row stays as it is.
     absent = files.filter(pl.col("missing").is_not_null())
     listed = files.join(absent, on="document_id", how="anti")

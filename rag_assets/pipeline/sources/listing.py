@@ -37,6 +37,7 @@ from rag_assets.core.sources.removals import (
 )
 from rag_assets.core.sources.source_ids import belongs_to, key_of
 from rag_assets.core.tables import (
+    NO_SIDECAR,
     SOURCE_FILES_TABLE,
     content_version,
 )
@@ -48,7 +49,6 @@ CONCURRENT_COMMITS = 16
 COMMITS = "commits:"  # prefix of metrics: the number of commits to a partition by source
 
 SAME = ["version", "problem", "attributes"]  # columns whose change is a change of the document
-DOCUMENTS = pl.col("describes").is_null()  # selects the rows that are not of sidecars
 ABOUT = pl.coalesce("describes", "document_id").alias("document_id")
 POLICY = RemovalPolicy()
 
@@ -187,13 +187,13 @@ class Listed:
             if actual.meta is None or meta.as_input() != actual.meta.as_input():
                 result.versions[shard] = meta.data_version
         gone = before.filter(pl.col("document_id").is_in(change.removed.implode()))
-        new = change.make.filter(DOCUMENTS).join(before, on="document_id", how="anti")
-        added, removed = new["document_id"], gone.filter(DOCUMENTS).height
+        new = change.make.filter(NO_SIDECAR).join(before, on="document_id", how="anti")
+        added, removed = new["document_id"], gone.filter(NO_SIDECAR).height
         result.added.update(added)
         changes = pl.concat([change.make, gone]).select(ABOUT)["document_id"]
         result.edited.update(set(changes) - set(added))
-        rest = actual.table.filter(belongs_to(self.source) & ~seen.covered & DOCUMENTS)
-        now = files.filter(DOCUMENTS)
+        rest = actual.table.filter(belongs_to(self.source) & ~seen.covered & NO_SIDECAR)
+        now = files.filter(NO_SIDECAR)
         result.listed[shard] = rest.height + now.height
         result.absent[shard] = rest["missing"].count() + now["missing"].count()
         totals = meta.metrics
