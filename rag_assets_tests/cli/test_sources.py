@@ -99,9 +99,6 @@ def test_a_source_is_added_paused_and_removed_after_a_preview(declared: Path) ->
     assert "hr has been added" in added
     of_hr = [line.split() for line in listed.splitlines() if line.split()[:1] == ["hr"]]
     assert of_hr[0][:5] == ["hr", "active", "2", "1", "1"]
-        ["hr", "active", "2", "1", "1"],
-        ["hr", declared.as_uri()],
-    ]
     assert "hr is paused" in sources("pause", "hr")
     assert "hr is active" in sources("resume", "hr")
     preview = sources("remove", "hr", answers="n\n")
