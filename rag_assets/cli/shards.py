@@ -11,6 +11,7 @@ from rag_assets.cli import services
 from rag_assets.cli.terminal import SafeConsole, echo
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job, Op
+from rag_assets.core.reports.sections import duration
 from rag_assets.core.reports.shards import DoublingPreview
 from rag_assets.settings import Settings, load_settings
 
@@ -75,4 +76,4 @@ def _show(preview: DoublingPreview) -> None:
         table.add_row(f"rows in {name}", f"{rows:,}", written)
     console = SafeConsole()
     console.print(table)
-    console.print(f"It takes about {preview.seconds / 60:,.0f} min. Queries and edits go on.")
+    console.print(f"It takes about {duration(preview.seconds)}. Queries and edits go on.")

@@ -152,7 +152,7 @@ def source_sections(sources: Sequence[SourceStatus], at: float) -> list[Section]
     """Return the sections about sources, at a time in seconds: two tables, which fit a terminal."""
     if not sources:
         return []
-    columns = ("source", "state", "listed", "with text", "quarantined", "share", "lag p95")
+    columns = ("source", "state", "listed", "text", "quarantined", "share", "lag p95")
     rows = [
         (
             *(one.name, str(one.state), f"{one.documents:,}", f"{one.with_text:,}"),
