@@ -93,13 +93,12 @@ class Filled:
         store.upsert(self.name, table.head(half))
         store.flush(self.name)  # these are indexed, the others are not
         store.upsert(self.name, table.tail(table.height - half))
+        assert store.count(self.name) == DOCUMENTS  # which waits until all can be found
 
     def found(self, principals: list[str], where: Filter | None, vector: Any) -> list[str]:
         columns = self.store.field_types(self.name)
         condition = search_condition(RULES, RULES.visibility, columns, where, principals)
-        hits = self.store.search(
-            self.name, vector, LIMIT, condition=condition, consistency="Strong"
-        )
+        hits = self.store.search(self.name, vector, LIMIT, condition=condition)
         return [hit.document_id for hit in hits]
 
 
