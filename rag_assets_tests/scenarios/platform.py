@@ -32,6 +32,7 @@ from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.metadata.sidecars import SUFFIX
 from rag_assets.core.models.lifecycle import Role
+from rag_assets.core.models.spec import collection_name
 from rag_assets.core.names import Job, Partition, Tag
 from rag_assets.core.reports.report import ModelStatus
 from rag_assets.core.scheduling.pods import merge
@@ -192,7 +193,7 @@ class Platform:
         return answered(ask, MilvusException)
 
     def collection(self, model: str) -> str:
-        return f"{self.settings.alias}__{model.replace('-', '_')}"
+        return collection_name(self.settings.alias, model)
 
     def await_convergence(self, seconds: float = 600) -> Indexed:
         """Wait until every model's collection is exactly the bucket; return what it holds."""
@@ -385,6 +386,18 @@ class Platform:
         """Restart the daemon only: the code server and the runs go on."""
         self._stop("daemon")
         self._start("daemon", daemon(self.port, workspace_file(self.home, self.code_port)))
+
+    def replace_machine(self) -> None:
+        """Kill what runs, as a lost machine, and start it anew, which reads files and the lake."""
+        self.kill("daemon")
+        self.start("daemon")
+        name = self.selector()["repositoryLocationName"]
+        answer = self.graphql(
+            """mutation($n: String!) { reloadRepositoryLocation(repositoryLocationName: $n) {
+                 __typename } }""",
+            n=name,
+        )["reloadRepositoryLocation"]
+        assert answer["__typename"] == "WorkspaceLocationEntry", answer
 
     def start(self, service: str) -> None:
         """Start the webserver, or the daemon and the code server, whose processes the runs are."""

@@ -4,22 +4,17 @@ A search runs without a pause beside everything that happens, as somebody who lo
 it has lost, it never finds again, whichever lane, model or shard is being worked on.
 """
 
-import json
-import signal
-import threading
+import os
+import subprocess
+import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from rag_assets.adapters.lake.manifest import MANIFEST
-from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.core.identity import shard_of
 from rag_assets.core.layout import Layout
 from rag_assets.core.metadata.filters import F
@@ -28,10 +23,24 @@ from rag_assets.core.names import Asset, Job, Op, Tag
 from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.core.sources.source_ids import DEFAULT
 from rag_assets.serving.searcher import Searcher
+from rag_assets_tests.scenarios.company import (
+    ANN,
+    BOB,
+    describe,
+    embedded,
+    held_principals,
+    kill,
+    layout,
+    permit,
+    permitted,
+    put,
+    readable,
+    rows,
+    watching,
+)
 from rag_assets_tests.scenarios.environment import MODELS, SHARDS, environment_set
 from rag_assets_tests.scenarios.platform import Platform, running_platform
 from rag_assets_tests.scenarios.texts import document
-from rag_assets_tests.support.held import held_rows
 from rag_assets_tests.support.milvus_servers import (
     MilvusServer,
     full_executable,
@@ -43,7 +52,6 @@ from rag_assets_tests.support.waiting import awaited
 
 STEADY, CANDIDATE = MODELS[0], MODELS[2]
 SALES = "sales"
-ANN, BOB = "user:ann", "user:bob"
 METADATA = {"permissions": {"default": "closed"}}
 HELD = "HOLD the load here."
 
@@ -94,94 +102,7 @@ def in_sync(company: Platform) -> Iterator[None]:
     company.await_convergence()
     expected = permitted(company)
     for model in company.models():
-        assert held_principals(company, model) == expected, model
-
-
-def put(platform: Platform, name: str, *principals: str, text: str = "") -> None:
-    """Write a document and its sidecar."""
-    permit(platform, name, *principals)
-    platform.put(name, text or document(name, sections=2))
-
-
-def permit(platform: Platform, name: str, *principals: str) -> None:
-    content = {"metadataAttributes": {"principals": principals}}
-    platform.put(name + SUFFIX, json.dumps(content))
-
-
-def permitted(platform: Platform) -> dict[str, set[str]]:
-    """Who may see each document, by the sidecars in the bucket."""
-    source, found = platform.source(), {}
-    for name in platform.expected():
-        sidecar = source.get(name + SUFFIX)
-        attributes = json.loads(sidecar)["metadataAttributes"] if sidecar else {}
-        found[name] = set(attributes.get("principals", ()))
-    return found
-
-
-def held_principals(platform: Platform, model: str) -> dict[str, set[str]]:
-    """Who sees each document, by its rows in Milvus, of which all have to agree."""
-    name, found = platform.collection(model), dict[str, set[str]]()
-    for row in platform.asked(lambda client: held_rows(client, name, "principals")):
-        principals = set(row["principals"])
-        assert found.setdefault(row["document_id"], principals) == principals
-    return found
-
-
-@dataclass
-class Watch:
-    """Somebody who searches without a pause, for everything."""
-
-    searcher: Searcher
-    principal: str
-    found: list[frozenset[str]] = field(default_factory=list)
-    failure: BaseException | None = None
-
-    def search(self) -> frozenset[str]:
-        hits = self.searcher.search("report", 1000, principals=[self.principal])
-        return frozenset(hit.document_id for hit in hits)
-
-    def run(self, ended: threading.Event) -> None:
-        try:
-            while not ended.is_set():
-                self.found.append(self.search())
-        except BaseException as error:
-            self.failure = error
-
-    def await_gone(self, *names: str) -> None:
-        awaited(lambda: self.found[-1:] and self.found[-1].isdisjoint(names), f"{names} to be gone")
-
-    def assert_never_found_again(self, *names: str) -> None:
-        for name in names:
-            seen = [name in found for found in self.found]
-            assert seen[0], name
-            assert not any(seen[seen.index(False) :]), name
-
-
-@contextmanager
-def watching(platform: Platform, principal: str) -> Iterator[Watch]:
-    ended = threading.Event()
-    with environment_set(platform.environment), Searcher.open(platform.settings) as searcher:
-        watch = Watch(searcher, principal)
-        thread = threading.Thread(target=watch.run, args=[ended])
-        thread.start()
-        try:
-            awaited(lambda: watch.found or watch.failure, "the first search")
-            yield watch
-        finally:
-            ended.set()
-            thread.join()
-    assert watch.failure is None
-
-
-def embedded(platform: Platform, *names: str) -> Counter[str]:
-    """How often each model was asked for a vector of a text of these documents."""
-    texts = {text for name in names for text in platform.indexed()[name]}
-    return Counter(
-        request["model"]
-        for request in platform.embeddings.requests
-        for text in request["input"]
-        if text in texts
-    )
+        awaited(lambda m=model: held_principals(company, m) == expected, f"permissions of {model}")
 
 
 def test_a_sidecar_comes_before_with_or_after_its_document(company: Platform) -> None:
@@ -325,8 +246,7 @@ def test_a_doubling_that_is_killed_is_finished_while_edits_and_searches_go_on(
         company.put("04.md", document("04.md, edited"))
         permit(company, "10.md", BOB)
         company.await_run(run)
-        company.kill("daemon")  # as is a lost machine; what starts reads the number of shards
-        company.start("daemon")
+        company.replace_machine()
         awaited(lambda: layout(company)[1], "the sensor to finish it")
         company.delete("11.md")
         company.await_convergence()
@@ -344,21 +264,57 @@ def misplaced(platform: Platform) -> list[dict[str, Any]]:
     return [row for row in found if row["shard"] != shard_of(row["document_id"], shards)]
 
 
-def kill(platform: Platform, run: str) -> None:
-    found = platform.instance.get_run_by_id(run)
-    assert found is not None
-    if not found.is_finished:
-        platform.signal_run(found, signal.SIGKILL)
+def test_a_new_field_reaches_the_index_without_embedding_while_queries_go_on(
+    company: Platform,
+) -> None:
+    company.await_idle()
+    live = company.live()
+    assert live is not None
+    declared = METADATA | {"fields": {"department": {"type": "string"}}}
+    (company.home / "metadata.yaml").write_text(yaml.safe_dump(declared))
+    company.replace_machine()
+    names = sorted(company.indexed())
+    before = embedded(company, *names)
+    with watching(company, BOB) as watch:
+        company.launch(Job.REBUILD_MODEL, {"ops": {Op.REBUILD: {"config": {"model": live}}}})
+        rebuilt = f"{live}.2"
+        awaited(lambda: rebuilt in company.models() and company.in_sync(rebuilt), "the rebuild")
+        describe(company, "03.md", principals=[BOB], department="legal")
+        company.await_convergence()
+        company.await_idle()
+        assert embedded(company, *names) == before
+
+        config = {"model": rebuilt, "force": True, "reason": "a test"}
+        run = company.launch(Job.PROMOTE, {"ops": {Asset.LIVE_ALIAS: {"config": config}}})
+        assert company.await_run(run).is_success, company.messages(run)
+        legal = F.department == "legal"
+        with environment_set(company.environment), Searcher.open(company.settings) as searcher:
+            hits = searcher.search("report", 100, where=legal, principals=[BOB])
+        assert {hit.document_id for hit in hits} == {"03.md"}
+        assert all(watch.found)
 
 
-def rows(platform: Platform, model: str) -> list[dict[str, Any]]:
-    return platform.asked(lambda client: held_rows(client, platform.collection(model)))
+def test_an_erased_document_is_certified_to_be_gone(company: Platform) -> None:
+    put(company, "erased.md", ANN, text="# Erased\n\nA secret of somebody who left.\n")
+    company.await_convergence()
+    company.delete("erased.md")
+    company.delete("erased.md" + SUFFIX)
+    company.await_convergence()
+    company.await_idle()
 
+    erased = subprocess.run(
+        [Path(sys.executable).parent / "rag-assets", "erase", "erased.md", "--yes"],
+        env=os.environ | company.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-def layout(platform: Platform) -> tuple[int, bool]:
-    """The number of shards, and whether all are split."""
-    lake = open_object_store(platform.settings.lake, platform.settings.lake_options)
-    manifest = lake.get(MANIFEST)
-    assert manifest is not None
-    facts = json.loads(manifest.data)
-    return int(facts["shards"]), "unsplit" not in facts
+    assert "Erased. Certificate" in erased.stdout, erased.stdout + erased.stderr
+    bucket = company.bucket.filesystem()
+    bucket.invalidate_cache()
+    lake = [bucket.cat_file(path) for path in bucket.find(f"{company.bucket.name}/lake")]
+    files = [path.read_bytes() for path in (company.home / "dagster").rglob("*") if path.is_file()]
+    for content in map(readable, [*lake, *files]):
+        assert "secret of somebody" not in content
+        assert "erased.md" not in content
