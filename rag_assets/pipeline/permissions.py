@@ -79,12 +79,11 @@ def _revoke_once(target: ModelCollection, shard: str, ids: Collection[str] | Non
     shown = rows.filter(pl.col("exists") & pl.col("shown"))
     if not gone and shown.is_empty():
         return 0
-    total = int(record.table["rows"].sum())  # 0 if it was lost
     writer = Writer(target, shard, str(uuid4()), record)
-    writer.claim(total)
+    writer.claim(writer.recorded_rows)
     writer.delete(gone)
     writer.show_to(dict(shown.select("chunk_id", "allowed").iter_rows()))
-    writer.leave(digest("revoked", *gone, *shown["chunk_id"]), total - len(gone))
+    writer.leave(digest("revoked", *gone, *shown["chunk_id"]), writer.recorded_rows - len(gone))
     return len(gone) + shown.height
 
 

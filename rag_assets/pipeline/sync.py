@@ -94,7 +94,8 @@ def update_rows(target: ModelCollection, shard: str, attempt: Callable[[], Resul
 
 def _void(target: ModelCollection, shard: str) -> None:
     record = target.index.lake.read(target.key(shard), COLLECTION)
-    Writer(target, shard, str(uuid4()), record).claim(int(record.table["rows"].sum()))
+    writer = Writer(target, shard, str(uuid4()), record)
+    writer.claim(writer.recorded_rows)
 
 
 def _sync_once(target: ModelCollection, shard: str) -> tuple[SyncReport, pl.DataFrame]:
@@ -287,7 +288,7 @@ class Writer:
         Raises:
             VectorStoreError: They still differ after several passes.
         """
-        if change.nothing_to_do and self._left_by_another:
+        if change.nothing_to_do and self.record.table["state"].first() == WRITING:
             self.target.index.store.flush(self.target.name)
         for _ in range(MAX_PASSES):
             if change.nothing_to_do:
@@ -372,9 +373,9 @@ class Writer:
         return self.record.meta or Meta("", self.target.spec.signature)
 
     @property
-    def _left_by_another(self) -> bool:
-        """Whether the rows were being written, or left stale, when the record was read."""
-        return self.record.table["state"].first() == WRITING
+    def recorded_rows(self) -> int:
+        """The number of rows by the record; 0 if it was lost."""
+        return int(self.record.table["rows"].sum())
 
     def _record(self, token: str | None, state: str, meta: Meta, rows: int) -> None:
         since = self.record.table["followed_since"].first()

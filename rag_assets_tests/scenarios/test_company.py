@@ -69,10 +69,8 @@ def company(
     """A platform with two sources in a bucket and closed permissions, on each engine."""
     home, bucket = tmp_path_factory.mktemp("company"), new_bucket(s3_endpoint)
     urls = {DEFAULT: f"{bucket.url}/docs", SALES: f"{bucket.url}/{SALES}"}
-    sources = {name: {"url": url, "options": bucket.options} for name, url in urls.items()}
-    for source in sources.values():
-        source["options"] = {"endpoint_url": bucket.endpoint, "key": "${S3_KEY}"}
-        source["options"] |= {"secret": "${S3_KEY}"}
+    options = {"endpoint_url": bucket.endpoint, "key": "${S3_KEY}", "secret": "${S3_KEY}"}
+    sources = {name: {"url": url, "options": options} for name, url in urls.items()}
     files = {"sources.yaml": {"sources": sources}, "metadata.yaml": METADATA}
     for name, content in files.items():
         (home / name).write_text(yaml.safe_dump(content))

@@ -1,7 +1,7 @@
 """Setting a corrupt partition aside: its bytes are kept, and it reads as one that does not exist.
 
 What belongs here: what takes the place of a corrupt partition. What does not: noticing that it is
-corrupt (`partition.py`), and rebuilding it, which its asset does.
+corrupt (`encoding.py`), and rebuilding it, which its asset does.
 """
 
 import logging

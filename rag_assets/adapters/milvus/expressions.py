@@ -66,10 +66,10 @@ def equals(name: str, value: str) -> str:
     return f"{name} == {literal(value)}"
 
 
-def any_of(name: str, values: Sequence[str], at_once: int = MAX_VALUES) -> Iterator[str]:
+def any_of(name: str, values: Sequence[str]) -> Iterator[str]:
     """Yield conditions of bounded length that together select the rows with these values."""
-    for start in range(0, len(values), at_once):
-        yield f"{name} in {_list(values[start : start + at_once])}"
+    for start in range(0, len(values), MAX_VALUES):
+        yield f"{name} in {_list(values[start : start + MAX_VALUES])}"
 
 
 def has_prefix(name: str, prefix: str) -> str:

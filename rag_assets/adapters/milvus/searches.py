@@ -139,16 +139,15 @@ class Searches(Collections):
             hits = find(ef=ef)
         if len(hits) < min(limit, matching) and matching <= EXACT_ROWS:
             found = {one.chunk_id for one in hits}
-            rows = self._rows(name, condition, ["chunk_id", VECTOR_FIELD], consistency)
-            missing = {r["chunk_id"]: r[VECTOR_FIELD] for r in rows if r["chunk_id"] not in found}
+            rows = self._rows(name, condition, ["chunk_id"], consistency)
+            missing = [row["chunk_id"] for row in rows if row["chunk_id"] not in found]
+            fields = [*self._hit_fields(name), VECTOR_FIELD]
             read = [
                 row
-                for these in any_of("chunk_id", list(missing))
-                for row in self._rows(
-                    name, all_of(these, condition), self._hit_fields(name), consistency
-                )
+                for these in any_of("chunk_id", missing)
+                for row in self._rows(name, all_of(these, condition), fields, consistency)
             ]
-            hits = self._with_missing(name, hits, read, missing, vector)
+            hits = self._with_missing(name, hits, read, vector)
         return hits[:limit]
 
     def _with_missing(
@@ -156,7 +155,6 @@ class Searches(Collections):
         name: str,
         hits: list[Hit],
         rows: list[dict[str, Any]],
-        vectors: dict[str, Any],
         vector: npt.NDArray[np.float32],
     ) -> list[Hit]:
         """Add rows to hits, by the metric; after those of a hybrid search, which rank by words too.
@@ -164,13 +162,10 @@ class Searches(Collections):
         Scores are what the server would say.
         """
         metric = str(self._index(name, VECTOR_FIELD).get("metric_type", "COSINE"))
-        added = [
-            hit(
-                {"entity": row, "distance": _score(metric, vector, vectors[row["chunk_id"]])},
-                self.rules.field_set,
-            )
-            for row in rows
+        scored = [
+            {"entity": row, "distance": _score(metric, vector, row[VECTOR_FIELD])} for row in rows
         ]
+        added = [hit(one, self.rules.field_set) for one in scored]
         if self._is_hybrid(name):
             added.sort(key=lambda one: one.score, reverse=metric != "L2")
             after = range(len(hits) + 1, len(hits) + len(added) + 1)

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from rag_assets.adapters.yaml_files import (
-    read_source_specs,
-)
+from rag_assets.adapters.yaml_files import read_source_specs
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Life
 from rag_assets.core.sources.source_ids import source_of

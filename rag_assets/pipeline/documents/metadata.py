@@ -22,7 +22,14 @@ from rag_assets.core.metadata.by_source import RulesBySource
 from rag_assets.core.metadata.rules import Kind, Origins, describe
 from rag_assets.core.metadata.sidecars import MAX_BYTES, SUFFIX, sidecar_attributes
 from rag_assets.core.sources.source_ids import key_of
-from rag_assets.core.tables import HAS_TEXT, METADATA, PARSED_DOCUMENTS, SOURCE_FILES, concat
+from rag_assets.core.tables import (
+    HAS_TEXT,
+    METADATA,
+    NO_SIDECAR,
+    PARSED_DOCUMENTS,
+    SOURCE_FILES,
+    concat,
+)
 
 Row = dict[str, Any]
 
@@ -67,9 +74,7 @@ class Describer:
             listing: Their rows of `source_files`, and those of their sidecars.
         """
         described = pl.col("describes").alias("document_id")
-        sidecars = listing.filter(pl.col("describes").is_not_null()).select(
-            described, listed_sidecar="version"
-        )
+        sidecars = listing.filter(~NO_SIDECAR).select(described, listed_sidecar="version")
         known = (
             rows.filter(HAS_TEXT)
             .select("document_id")
@@ -172,7 +177,7 @@ def orphaned_sidecars(listings: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Return [document_id, version] of sidecars whose document is not listed, by id."""
     columns = ["document_id", "version"]
     rows = [
-        files.filter(pl.col("describes").is_not_null())
+        files.filter(~NO_SIDECAR)
         .join(files, left_on="describes", right_on="document_id", how="anti")
         .select(columns)
         for files in listings

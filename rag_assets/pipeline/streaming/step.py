@@ -13,16 +13,10 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from rag_assets.adapters.lake.lake import PartitionKey
-from rag_assets.core.errors import (
-    RagAssetsError,
-    SupersededInputError,
-    UnavailableError,
-)
+from rag_assets.core.errors import RagAssetsError, SupersededInputError, UnavailableError
 from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard
 from rag_assets.core.scheduling.stream import Shards, merged
-from rag_assets.pipeline.staleness import (
-    Metas,
-)
+from rag_assets.pipeline.staleness import Metas
 
 if TYPE_CHECKING:
     from rag_assets.pipeline.streaming.stream import Stream

@@ -10,7 +10,8 @@ it is told is a hint: the state is in the lake. So whatever is told twice is don
 not told is found by `Stream.look`, and a process that dies at any point leaves nothing but stale
 shards. What comes while a step works coalesces.
 
-What belongs here: the steps, and what waits between them. What does not: what is streamed at all
+What belongs here: which intakes and steps there are, the looks, and what goes from one step to the
+next. What does not: the steps themselves (`step.py` and its kinds), what is streamed at all
 (`core/scheduling/stream.py`), and Dagster (`defs/jobs/stream.py`).
 """
 
@@ -180,11 +181,12 @@ class Stream:
         self._update_models()
         self.update_sources()
         self._update_intakes()
+        enforcing = bool(self._enforcing)
         for step in self._steps:
             stale = step.stale(metas, self.shards)
             takes = taken(stale, self.in_flight(step.model), step.lanes) if stale else ()
             step.tell({self.shards[shard.position]: None for shard in takes})
-            if self._enforcing:
+            if enforcing:
                 step.tell(step.not_obeyed(stale))
 
     @property
