@@ -23,7 +23,7 @@ import click
 import numpy as np
 
 from rag_assets.adapters.embedders.embedder import Embedder
-from rag_assets.adapters.milvus.rows import Hit
+from rag_assets.adapters.milvus.hits import Hit
 from rag_assets.serving.searcher import Searcher
 
 Search = Callable[[str, int], list[Hit]]

@@ -23,7 +23,8 @@ from pymilvus import MilvusClient
 from bench.machine import described, report
 from bench.throughput import WORDS, platform, write_documents
 from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
-from rag_assets.adapters.milvus.rows import HIT_FIELDS, VECTOR_FIELD
+from rag_assets.adapters.milvus.hits import HIT_FIELDS
+from rag_assets.adapters.milvus.rows import VECTOR_FIELD
 from rag_assets.cli.ingestion import ingest
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import load_settings

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rag_assets.adapters.milvus.rows import Hit
+    from rag_assets.adapters.milvus.hits import Hit
     from rag_assets.core.errors import RagAssetsError
     from rag_assets.core.metadata.filters import F, Filter
     from rag_assets.serving.searcher import Searcher
@@ -29,7 +29,7 @@ __all__ = [
 _HOMES = {
     "F": "rag_assets.core.metadata.filters",
     "Filter": "rag_assets.core.metadata.filters",
-    "Hit": "rag_assets.adapters.milvus.rows",
+    "Hit": "rag_assets.adapters.milvus.hits",
     "RagAssetsError": "rag_assets.core.errors",
     "Searcher": "rag_assets.serving.searcher",
     "Settings": "rag_assets.settings",

@@ -64,6 +64,15 @@ def read_yaml(path: Path, content: TypeAdapter[Content], expected: str) -> Conte
         raise ConfigurationError(f"{path}: expected {expected}: {error}") from error
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return what changes whenever a file does; empty if it cannot be read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()  # reading tells why
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def read_model_specs(path: Path) -> dict[str, ModelSpec]:
     """Return the model specs by key, in the file's order.
 
@@ -71,15 +80,7 @@ def read_model_specs(path: Path) -> dict[str, ModelSpec]:
         ConfigurationError: The file is missing, is not YAML, or a spec is invalid; the message says
             where.
     """
-    return dict(_model_specs(path, _state(path)))
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    try:
-        status = path.stat()
-    except OSError:
-        return ()  # reading tells why
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return dict(_model_specs(path, file_state(path)))
 
 
 @lru_cache(maxsize=8)
@@ -101,7 +102,7 @@ def read_source_specs(
         ConfigurationError: The file is missing, is not YAML, or a source is invalid; the message
             says where.
     """
-    state = _state(path)
+    state = file_state(path)
     if defaults:
         return source_specs(_sources(path, state), str(path), defaults)
     return dict(_source_specs(path, state))
@@ -142,7 +143,7 @@ def read_metadata_rules(path: Path | str | None) -> MetadataRules:
         ConfigurationError: The file is missing, is not YAML, or a rule is invalid; the message says
             where.
     """
-    return _metadata_rules(Path(path), _state(Path(path))) if path else MetadataRules()
+    return _metadata_rules(Path(path), file_state(Path(path))) if path else MetadataRules()
 
 
 @lru_cache(maxsize=8)
@@ -178,3 +179,7 @@ def read_assumptions(path: Path) -> dict[str, Any]:
 
 def _gains(documents: Mapping[str, float] | list[str]) -> dict[str, float]:
     return dict.fromkeys(documents, 1.0) if isinstance(documents, list) else dict(documents)
+
+
+def find_reranker_spec(path: Path, key: str) -> Any:  # TEMP
+    ...

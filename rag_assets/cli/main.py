@@ -13,6 +13,7 @@ import click
 from rag_assets.cli.cost import cost
 from rag_assets.cli.erase import erase
 from rag_assets.cli.models import models
+from rag_assets.cli.serve import serve
 from rag_assets.cli.settings import settings
 from rag_assets.cli.shards import shards
 from rag_assets.cli.sources import sources
@@ -42,14 +43,20 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, shards, erase, settings):
+for command in (status, cost, models, sources, shards, erase, settings, serve):
     main.add_command(command)
 
 
 @main.command()
 @click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
-def dev(port: int) -> None:
-    """Start Milvus Lite and Dagster; Ctrl-C stops both.
+@click.option(
+    "--search-port",
+    default=8000,
+    show_default=True,
+    help="Port of the search service; 0 to do without it.",
+)
+def dev(port: int, search_port: int) -> None:
+    """Start Milvus Lite, Dagster and the search service; Ctrl-C stops all.
 
     Milvus Lite is not started if RAG_ASSETS_MILVUS_URI names another host. Otherwise it listens on
     the port given there.
@@ -62,14 +69,18 @@ def dev(port: int) -> None:
     settings = load_settings()
     services.prepare_home(settings)
     embedded = services.milvus_lite(settings)
-    dagster = services.dagster(port)
-    services.require_free_ports([*embedded, dagster])
+    others = [services.dagster(port)]
+    if search_port:
+        others.append(services.search_service(search_port))
+    services.require_free_ports([*embedded, *others])
     with services.running(embedded, settings) as milvus:
         register_first_model(settings, services.environment(settings)["DAGSTER_HOME"])
-        with services.running([dagster], settings) as webserver:
+        with services.running(others, settings) as started:
             click.echo(f"Ready: http://{services.HOST}:{port}  (Ctrl-C stops everything)")
+            if search_port:
+                click.echo(f"Search: http://{services.HOST}:{search_port}")
             echo(masked(f"Source {settings.source}, Milvus {settings.milvus_uri}"))
-            services.wait_until_stopped([*milvus, *webserver])
+            services.wait_until_stopped([*milvus, *started])
             click.echo("Stopping")
 
 

@@ -23,7 +23,7 @@ import httpx2
 
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import ConfigurationError, RagAssetsError, VectorStoreError
-from rag_assets.settings import Settings
+from rag_assets.settings import Settings, variable
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +43,13 @@ class ServiceError(RagAssetsError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A process to run; its log file is named after it."""
+    """A process to run; its log file is named after it, and `chosen_by` is what sets its port."""
 
     name: str
     command: list[str]
     ready: Callable[[], bool]
     port: int | None = None
+    chosen_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ def milvus_lite(settings: Settings) -> list[Service]:
         ],
         ready=lambda: _milvus_responds(settings.milvus_uri),
         port=port,
+        chosen_by=variable("milvus_uri"),
     )
     return [server]
 
@@ -146,6 +148,19 @@ def dagster(port: int) -> Service:
         ],
         ready=lambda: responds(lambda: daemons_healthy(f"{url}/graphql")),
         port=port,
+        chosen_by="--port",
+    )
+
+
+def search_service(port: int) -> Service:
+    """Return `rag-assets serve`, on loopback; it is up before there is anything to search."""
+    url = f"http://{HOST}:{port}/healthz"
+    return Service(
+        name="Search service",
+        command=["rag-assets", "serve", "--host", HOST, "--port", str(port)],
+        ready=lambda: responds(lambda: httpx2.get(url, timeout=10, **LOOPBACK).is_success),
+        port=port,
+        chosen_by="--search-port",
     )
 
 
@@ -223,18 +238,23 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def require_free_ports(services: list[Service]) -> None:
     """Raise ConfigurationError, with a remedy, if a service's port is in use."""
     for service in services:
-        if service.port is None:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, service.port))
-            except OSError as error:
-                raise ConfigurationError(
-                    f"{service.name} cannot start: port {service.port} on {HOST} is in use"
-                    f" ({error.strerror}). Stop the process that uses it, or choose another port:"
-                    " --port for Dagster, RAG_ASSETS_MILVUS_URI for Milvus Lite."
-                ) from error
+        if service.port is not None:
+            require_free_port(service.name, HOST, service.port, service.chosen_by)
+
+
+def require_free_port(name: str, host: str, port: int, chosen_by: str) -> None:
+    """Raise ConfigurationError, with a remedy, if a port is in use or cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"{name} cannot start: port {port} on {host} is in use or cannot be used"
+                f" ({error.strerror}). Stop the process that uses it, or choose another port:"
+                f" {chosen_by}."
+            ) from error
 
 
 def responds(request: Callable[[], bool]) -> bool:

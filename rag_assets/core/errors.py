@@ -23,7 +23,8 @@
     │   └── PromotionRefusedError    a collection is not fit to go live; lists every reason
     ├── ErasureError             a document is not gone from the source, or cannot be erased now
     ├── AlertError                an alert was not delivered
-    ├── SearchError               a query cannot be answered: no release, no model
+    ├── SearchError               a query cannot be answered as it is: its question, filter, limits
+    │   └── NotLiveError             nothing is live that could answer it
     └── UnavailableError          a server is down or rate-limited. Mixed into the specific error,
                                   so that a run that fails with it is retried soon
 
@@ -176,4 +177,12 @@ class AlertUnavailableError(AlertError, UnavailableError):
 
 
 class SearchError(RagAssetsError):
-    """A query cannot be answered."""
+    """A query cannot be answered as it is."""
+
+
+class NotLiveError(SearchError):
+    """No query can be answered: nothing is live, or not from the spec in the models file."""
+
+
+class RerankUnavailableError(UnavailableError):
+    """TEMP."""

@@ -6,12 +6,13 @@ What belongs here: what a search requires and refuses. What does not: what filte
 (`core/metadata/filters.py`), and Milvus's language (`adapters/milvus/expressions.py`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from rag_assets.adapters.milvus.expressions import all_of, filtered, visible_to
 from rag_assets.core.errors import SearchError
 from rag_assets.core.metadata.fields import FieldSet
-from rag_assets.core.metadata.filter_syntax import parse
+from rag_assets.core.metadata.filter_syntax import from_json, parse
 from rag_assets.core.metadata.filters import Filter
 from rag_assets.core.metadata.rules import EVERYONE, MetadataRules
 from rag_assets.core.names import Job
@@ -27,7 +28,7 @@ def search_condition(
     rules: MetadataRules,
     visibility: str,
     columns: Collection[str],
-    where: Filter | str | None,
+    where: Filter | str | Mapping[str, Any] | None,
     principals: Sequence[str] | None,
 ) -> str:
     """Return the condition of a search, in Milvus's language; empty if there is none.
@@ -36,7 +37,7 @@ def search_condition(
         rules: The declared metadata, as this process knows it.
         visibility: Whether the collection was built for permissions, and their default.
         columns: The collection's fields.
-        where: A filter, or its text.
+        where: A filter, its text, or its form in JSON.
         principals: The user and groups who ask; None if that was left out.
 
     Raises:
@@ -65,8 +66,16 @@ def _permitted(rules: MetadataRules, visibility: str, principals: Sequence[str] 
     return visible_to(principals, EVERYONE)
 
 
-def _filtered(fields: FieldSet, columns: Collection[str], where: Filter | str) -> str:
-    condition = parse(where) if isinstance(where, str) else where
+def _filtered(
+    fields: FieldSet, columns: Collection[str], where: Filter | str | Mapping[str, Any]
+) -> str:
+    match where:
+        case Filter():
+            condition = where
+        case str():
+            condition = parse(where)
+        case _:
+            condition = from_json(where)
     known = {name: field for name, field in fields.items() if field.column in columns}
     try:
         return filtered(condition, known)

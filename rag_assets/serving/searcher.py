@@ -1,68 +1,49 @@
-"""The query side: alias → release → the live model's encoder → its physical collection.
+"""The query side: answers questions from the live collection, or another one.
 
-What belongs here: answering a question, and following the alias. What does not: which model is live
-(`models/promotion.py`), and requests to Milvus (`adapters/milvus/`).
+What belongs here: the stages of a search, in their order: encode, search, rerank, add context. What
+does not: what is searched (`releases.py`), and what each stage does.
 """
 
-import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
-from time import monotonic
-from typing import Self
+from functools import partial
+from itertools import islice
+from typing import Any, Self
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
-from rag_assets.adapters.milvus.collections import PERMISSIONS, CollectionInfo
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.rows import Hit
+from rag_assets.adapters.milvus.expressions import Span
+from rag_assets.adapters.milvus.hits import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.adapters.yaml_files import find_model_spec, read_metadata_rules
-from rag_assets.core.documents.text import is_text, normalise
-from rag_assets.core.errors import ConfigurationError, RagAssetsError, SearchError
 from rag_assets.core.metadata.filters import Filter
-from rag_assets.core.models.spec import ModelSpec, Sparse
-from rag_assets.core.models.vectors import SparseVector
-from rag_assets.serving.conditions import OFF, search_condition
+from rag_assets.core.metadata.rules import MetadataRules
+from rag_assets.core.models.spec import ModelSpec
+from rag_assets.serving.arrangement import MARGIN, capped, collapsed, gathered
+from rag_assets.serving.conditions import search_condition
+from rag_assets.serving.context import TokenCounter, span, with_context
+from rag_assets.serving.encoder import encode_questions
+from rag_assets.serving.question import Around, Question
+from rag_assets.serving.releases import Release, Releases, Serving
+from rag_assets.serving.reranking import Reranking
+from rag_assets.serving.stages import Stages
 from rag_assets.settings import Settings, load_settings
 
-logger = logging.getLogger(__name__)
-
-ENCODERS = 2  # kept loaded: that of the live model and, for a rollback, of the previous one
-
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """What queries are answered from: a physical collection and the model it was built with.
+class Answer:
+    """What a question was answered with.
 
     Attributes:
-        collection: The physical collection.
-        spec: The model.
-        visibility: Whether the collection was built for permissions, and their default.
+        hits: The hits, best first.
+        release: What they were found in.
+        reranked: Whether a reranker determined their order.
     """
 
-    collection: str
-    spec: ModelSpec
-    visibility: str = OFF
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """A release with its own encoder."""
-
+    hits: list[Hit]
     release: Release
-    encoder: Embedder
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What one call of `search` asks."""
-
-    text: str
-    limit: int
-    document_prefix: str | None
-    where: Filter | str | None
-    principals: Sequence[str] | None
+    reranked: bool = False
 
 
 class Searcher:
@@ -71,9 +52,6 @@ class Searcher:
     A query is answered from one release, resolved before it begins: the release's own encoder
     encodes the question, and the search names the release's physical collection. So while the alias
     moves, a query never searches one model's collection with another model's vector.
-
-    After the alias has moved, queries are answered from the old release until the new encoder is
-    loaded, so that no query waits for it. The old encoder stays loaded for a rollback.
     """
 
     def __init__(
@@ -84,32 +62,41 @@ class Searcher:
         load: Callable[[ModelSpec], Embedder] = load_embedder,
         *,
         refresh_seconds: float = 1.0,
+        reranking: Reranking | None = None,
+        count_tokens: TokenCounter | None = None,
+        stages: Stages | None = None,
     ) -> None:
         """Answer from the collection that `alias` names.
 
-        Models' specs are found by key. `refresh_seconds` is the minimum interval between checks of
-        the alias.
+        Args:
+            store: The connection; it is closed with the searcher.
+            alias: The alias of the live collection.
+            find_spec: Finds a model's spec by key.
+            load: Loads a model.
+            refresh_seconds: Minimum interval between checks of the alias.
+            reranking: The second stage, if there is one.
+            count_tokens: Counts the tokens of hits with context; required for those.
+            stages: Told how long each stage of a search took.
         """
         self._store = store
-        self._alias = alias
-        self._find_spec = find_spec
-        self._load = load
-        self._refresh_seconds = refresh_seconds
-        self._lock = Lock()
-        self._serving: Serving | None = None
-        self._checked_at = 0.0
-        self._encoders: dict[str, Future[Embedder]] = {}  # by signature, most recently used last
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-model")
+        self._stages = stages or Stages()
+        self.releases = Releases(
+            store, alias, find_spec, load, refresh_seconds=refresh_seconds, stages=self._stages
+        )
+        self.reranking = reranking or Reranking()
+        self._count_tokens = count_tokens
 
     @classmethod
-    def open(cls, settings: Settings | None = None) -> Self:
+    def open(cls, settings: Settings | None = None, stages: Stages | None = None) -> Self:
         """Connect with the given settings, or those of the environment.
 
         Raises:
+            ConfigurationError: The reranker is unknown.
             VectorStoreError: Milvus is unreachable.
         """
         settings = settings or load_settings()
         key = settings.embedding_api_key.get_secret_value()
+        reranking = Reranking.of(settings, stages)
         return cls(
             MilvusStore.connect(
                 settings.milvus_uri,
@@ -120,7 +107,15 @@ class Searcher:
             lambda model: find_model_spec(settings.models_file, model),
             lambda spec: load_embedder(spec, api_key=key, pickled_weights=settings.pickled_weights),
             refresh_seconds=settings.search_refresh_seconds,
+            reranking=reranking,
+            count_tokens=TokenCount(settings.tokenizer),
+            stages=stages,
         )
+
+    @property
+    def rules(self) -> MetadataRules:
+        """The declared metadata."""
+        return self._store.rules
 
     def search(
         self,
@@ -128,8 +123,13 @@ class Searcher:
         limit: int = 10,
         *,
         document_prefix: str | None = None,
-        where: Filter | str | None = None,
+        where: Filter | str | Mapping[str, Any] | None = None,
         principals: Sequence[str] | None = None,
+        hybrid: bool | None = None,
+        rerank: bool | None = None,
+        collapse: bool = True,
+        per_document: int | None = None,
+        around: Around | None = None,
     ) -> list[Hit]:
         """Find the chunks that answer a question best.
 
@@ -137,114 +137,87 @@ class Searcher:
             question: In the user's words; not empty.
             limit: Maximum number of hits, from 1 to 1,000.
             document_prefix: Prefix of the ids of documents to search, for instance a folder.
-            where: Filter on the documents' metadata: `F.department == "legal"`, or its text.
+            where: Filter on the documents' metadata: `F.department == "legal"`, its text, or its
+                form in JSON.
             principals: The user and groups who ask, compared exactly with those of documents.
                 Required if permissions are on; if they are off, everyone sees all documents.
+            hybrid: Whether to search by words, too; by default, if the collection can be.
+            rerank: Whether to rerank the first hits; by default, if there is a reranker.
+            collapse: Whether equal texts are one hit, whose `also_in` names the other places.
+            per_document: Maximum number of hits of one document.
+            around: What each hit brings of the text around it, in `context`.
 
         Returns:
             Hits, best first, each with document, heading, text, score, offsets and metadata. The
             score is the similarity or, with hybrid search, the sum of reciprocal ranks.
 
         Raises:
-            SearchError: Nothing is live, the question is empty, the live collection was built
-                from another spec of its model, the filter is invalid, or permissions are on and
-                `principals` is left out.
+            SearchError: The question is empty, a parameter is out of bounds, the filter is invalid,
+                or permissions are on and `principals` is left out.
+            NotLiveError: Nothing is live, or it was built from another spec of its model.
             ConfigurationError: The live model is unknown or cannot be loaded.
             VectorStoreError: Milvus is unreachable.
         """
-        question = normalise(question)  # to the form of the documents' text
-        if not question.strip():
-            raise SearchError("The question is empty.")
-        if not is_text(question):
-            raise SearchError("The question is not valid text: it contains lone surrogates.")
-        if not 1 <= limit <= 1000:  # noqa: PLR2004
-            raise SearchError(f"limit must be from 1 to 1000, not {limit}.")
-        serving = self._current()
-        asked = Question(question, limit, document_prefix, where, principals)
-        try:
-            return self._search(serving, asked)
-        except CollectionMissingError:  # dropped since it was resolved
-            with self._lock:
-                serving = self._serve(self.release())
-            return self._search(serving, asked)
+        asked = Question(
+            text=question,
+            limit=limit,
+            document_prefix=document_prefix,
+            where=where,
+            principals=principals,
+            hybrid=hybrid,
+            rerank=rerank,
+            collapse=collapse,
+            per_document=per_document,
+            around=around or Around(),
+        )
+        return self.answer(asked).hits
+
+    def answer(self, question: Question) -> Answer:
+        """Answer a question; see `search` for its parameters and errors.
+
+        One that names a collection is answered from that one: a candidate, for instance.
+        """
+        question = question.checked()
+        with self._stages.measured("total"):
+            return self._from_current(question.collection, partial(self._search, question=question))
+
+    def chunks(self, wanted: Span, principals: Sequence[str] | None = None) -> Answer:
+        """Return chunks of a document by their numbers, as hits without a score.
+
+        Raises:
+            SearchError: Permissions are on and `principals` is left out.
+            NotLiveError, ConfigurationError, VectorStoreError: As for `search`.
+        """
+
+        def read(serving: Serving) -> Answer:
+            condition = self._condition(serving.release, None, principals)
+            name = serving.release.collection
+            return Answer(self._store.chunks(name, [wanted], condition=condition), serving.release)
+
+        return self._from_current(None, read)
 
     def release(self) -> Release:
-        """Resolve the live release.
+        """Resolve the live release; see `Releases.live`."""
+        return self.releases.live()
 
-        If the alias is missing, or points to a collection that no model was built for, another
-        client has changed it. Until that is repaired, the fullest collection of this alias serves:
-        that of the live or the previous model, rather than one that is being filled again.
-
-        Raises:
-            SearchError: Nothing is live, or the collection was built from another spec.
-            ConfigurationError: Its model is not in the models file.
-        """
-        target = self._store.alias_target(self._alias)
-        return self._named(target) or self._fallback(target)
-
-    def _named(self, target: str | None) -> Release | None:
-        """Return the release of the collection that the alias names; None if it is not ours."""
-        properties = self._store.info(target).properties if target else {}
-        if target is None or not properties.get("model"):
-            return None
-        spec = self._find_spec(properties["model"])
-        if properties.get("signature") != spec.signature:
-            raise SearchError(
-                f"Collection {target} was built from another spec of {spec.key} than the one in"
-                " the models file, so its vectors cannot be compared with this encoder's. Use the"
-                " models file that the collection was built with."
-            )
-        return Release(target, spec, properties.get(PERMISSIONS, OFF))
-
-    def _fallback(self, target: str | None) -> Release:
-        """Return the release of the collection with most rows; of equal ones, the oldest.
-
-        The oldest, because a candidate that has not been evaluated is newer than what was live.
+    def warm_up(self) -> Release:
+        """Load what queries need, and answer one; return what they are answered from.
 
         Raises:
-            SearchError: There is none.
+            RagAssetsError: It cannot be loaded, or nothing is live; as for `search`.
         """
-        problem = f"there is no alias {self._alias!r}"
-        if target:
-            problem = (
-                f"the alias {self._alias!r} points to {target!r}, which no model was built for"
-            )
-        found = [
-            (-self._store.count(info.name), info.created, release)
-            for name in self._store.collections()
-            if name.startswith(f"{self._alias}__")
-            if (info := self._store.info(name)).loaded and info.indexed
-            if (release := self._release_of(info)) is not None
-        ]
-        rows, _, fullest = min(found, key=lambda one: one[:2], default=(0, 0, None))
-        if not rows or fullest is None:
-            raise SearchError(
-                f"Nothing is live: {problem}. Materialise live_alias, or set RAG_ASSETS_ALIAS to"
-                " the alias in use."
-            )
-        name = fullest.collection
-        logger.error("Answering from %s (%d rows), because %s.", name, -rows, problem)
-        return fullest
-
-    def _problem(self, target: str | None) -> str:
-        if target is None:
-            return f"there is no alias {self._alias!r}"
-        return f"the alias {self._alias!r} points to {target!r}, which is no model's collection"
-
-    def _release_of(self, info: CollectionInfo) -> Release | None:
-        """Return a collection's release, if it was built with the spec in the models file."""
-        properties = info.properties
-        try:
-            spec = self._find_spec(properties.get("model", ""))
-        except ConfigurationError:
-            return None
-        if properties.get("signature") != spec.signature:
-            return None
-        return Release(info.name, spec, properties.get(PERMISSIONS, OFF))
+        serving = self.releases.current()
+        vectors = serving.encoder.encode("warm-up")
+        self._store.search(serving.release.collection, vectors.dense, 1, condition="ordinal < 0")
+        self.reranking.warm_up()
+        if self._count_tokens:
+            self._count_tokens(["warm-up"])
+        return serving.release
 
     def close(self) -> None:
         """Close the connection."""
-        self._loader.shutdown(cancel_futures=True)
+        self.reranking.close()
+        self.releases.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -253,101 +226,91 @@ class Searcher:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _search(self, serving: Serving, question: Question) -> list[Hit]:
-        store, release = self._store, serving.release
-        columns = store.field_types(release.collection)
-        condition = search_condition(
-            store.rules, release.visibility, columns, question.where, question.principals
-        )
-        return search_collection(
-            store,
+    def _from_current(self, collection: str | None, answer: Callable[[Serving], Answer]) -> Answer:
+        """Answer from one release; from the next one if its collection was dropped meanwhile."""
+        if collection is not None:
+            return answer(self.releases.of_collection(collection))
+        try:
+            return answer(self.releases.current())
+        except CollectionMissingError:
+            return answer(self.releases.resolve_again())
+
+    def _search(self, serving: Serving, question: Question) -> Answer:
+        release = serving.release
+        condition = self._condition(release, question.where, question.principals)
+        with self._stages.measured("encode"):
+            vectors = serving.encoder.encode(question.text)
+        find = partial(
+            self._store.search,
             release.collection,
-            serving.encoder,
-            question.text,
-            question.limit,
+            vectors.dense,
+            sparse=None if question.hybrid is False else vectors.sparse,
             document_prefix=question.document_prefix,
             condition=condition,
         )
+        with self._stages.measured("search"):
+            hits = self._candidates(find, question)
+        reranked = False
+        if self.reranking.wanted(question.rerank):
+            with self._stages.measured("rerank"):
+                hits, reranked = self.reranking(question.text, hits)
+        hits = _chosen(hits, question)
+        if question.around.reach:
+            with self._stages.measured("context"):
+                hits = self._with_context(release, hits, question.around, condition)
+        return Answer(hits, release, reranked)
 
-    def _current(self) -> Serving:
-        """Return the release to answer from, after a check of the alias if that is due.
+    def _condition(
+        self,
+        release: Release,
+        where: Filter | str | Mapping[str, Any] | None,
+        principals: Sequence[str] | None,
+    ) -> str:
+        columns = self._store.field_types(release.collection)
+        return search_condition(self._store.rules, release.visibility, columns, where, principals)
 
-        One query checks it; the others go on in the meantime.
-        """
-        serving = self._serving
-        if serving is None:
-            with self._lock:
-                return self._serving or self._serve(self.release())
-        due = monotonic() - self._checked_at >= self._refresh_seconds
-        if due and self._lock.acquire(blocking=False):
-            try:
-                return self._refresh(serving)
-            finally:
-                self._lock.release()
-        return serving
+    def _candidates(self, find: Callable[[int], list[Hit]], question: Question) -> list[Hit]:
+        """Return as many hits as are reranked, or as are needed to choose from."""
+        fewest = question.limit
+        if self.reranking.wanted(question.rerank):
+            fewest = max(fewest, self.reranking.candidates)
+        if not question.collapse and question.per_document is None:
+            return find(fewest)
+        distinct = collapsed if question.collapse else list[Hit]
 
-    def _refresh(self, serving: Serving) -> Serving:
-        """Return the live release if its encoder is loaded, else the one that served so far.
+        def enough(hits: list[Hit]) -> bool:
+            first = distinct(hits)[:fewest]
+            if question.collapse and hits[-1].text in {hit.text for hit in first}:
+                return False  # there may be more places of that text
+            return len(first) == fewest and len(_chosen(first, question)) == question.limit
 
-        An alias that cannot be resolved stops no query while the old release can be searched.
-        """
-        self._checked_at = monotonic()
-        try:
-            target = self._store.alias_target(self._alias)
-            if target == serving.release.collection:
-                return serving
-            release = self._named(target)
-            if release is None:
-                raise SearchError(f"{self._problem(target)}.")
-            return self._serve(release) if self._warm(release.spec).done() else serving
-        except RagAssetsError as error:
-            logger.warning("Still answering from %s: %s", serving.release.collection, error)
-            return serving
+        hits = distinct(gathered(find, enough, fewest + MARGIN))
+        first = hits[:fewest]
+        return first if len(_chosen(first, question)) == question.limit else hits
 
-    def _serve(self, release: Release) -> Serving:
-        self._serving = Serving(release, self._warm(release.spec).result())
-        self._checked_at = monotonic()
-        return self._serving
+    def _with_context(
+        self, release: Release, hits: list[Hit], around: Around, condition: str
+    ) -> list[Hit]:
+        if self._count_tokens is None:
+            raise TypeError("A searcher without `count_tokens` returns hits without context.")
+        spans = [span(hit, around) for hit in hits]
+        chunks = self._store.chunks(release.collection, spans, condition=condition)
+        return with_context(hits, chunks, around, self._count_tokens)
 
-    def _warm(self, spec: ModelSpec) -> Future[Embedder]:
-        """Return the model, which may still be loading.
 
-        Raises:
-            ConfigurationError: It could not be loaded; the next check retries.
-        """
-        loading = self._encoders.pop(spec.signature, None) or self._loader.submit(self._load, spec)
-        if loading.done():
-            loading.result()
-        self._encoders[spec.signature] = loading
-        for signature in list(self._encoders)[:-ENCODERS]:
-            del self._encoders[signature]
-        return loading
+def _chosen(hits: Sequence[Hit], question: Question) -> list[Hit]:
+    """Return the first hits, no document more often than asked for."""
+    allowed = capped(hits, question.per_document) if question.per_document else hits
+    return list(islice(allowed, question.limit))
 
 
 def search_collection(
-    store: MilvusStore,
-    collection: str,
-    encoder: Embedder,
-    question: str,
-    limit: int,
-    *,
-    document_prefix: str | None = None,
-    condition: str = "",
+    store: MilvusStore, collection: str, encoder: Embedder, question: str, limit: int
 ) -> list[Hit]:
     """Answer a question from one collection, by dense or hybrid search as its model specifies.
 
-    The collection is a physical one, and the encoder the model it was built with. Who asks is part
-    of the condition: without one, all documents are searched.
+    The collection is a physical one, and the encoder the model it was built with. All documents are
+    searched, whoever may see them.
     """
-    encoded = encoder.encode_queries([question])
-    sparse: SparseVector | str | None = dict(encoded.sparse[0]) if encoded.sparse else None
-    if encoder.spec.sparse is Sparse.BM25:
-        sparse = question
-    return store.search(
-        collection,
-        encoded.dense[0],
-        limit,
-        sparse=sparse,
-        document_prefix=document_prefix,
-        condition=condition,
-    )
+    [vectors] = encode_questions(encoder, [question])
+    return store.search(collection, vectors.dense, limit, sparse=vectors.sparse)

@@ -20,6 +20,7 @@ from rag_assets.settings.index import MilvusSettings, ModelSettings, StorageSett
 from rag_assets.settings.operations import OperationSettings
 from rag_assets.settings.quality import CheckSettings, GateSettings
 from rag_assets.settings.scheduling import ScheduleSettings, SensorSettings
+from rag_assets.settings.serving import RerankSettings, ServeSettings
 
 RENAMED = {
     "list_every_seconds": "list_interval_seconds",
@@ -54,6 +55,8 @@ class Settings(
     GateSettings,
     CheckSettings,
     OperationSettings,
+    RerankSettings,
+    ServeSettings,
 ):
     """The settings of one platform: its sources, one lake, one alias."""
 

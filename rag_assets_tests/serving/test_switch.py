@@ -15,14 +15,15 @@ import pytest
 from bench.load import Load, answered_by, ask
 from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.rows import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.models.retrieval import known_item
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.core.models.vectors import Encoded
-from rag_assets.serving import searcher as search
-from rag_assets.serving.searcher import Release, Searcher, Serving
+from rag_assets.serving import releases
+from rag_assets.serving.question import Question
+from rag_assets.serving.releases import Release, Releases, Serving
+from rag_assets.serving.searcher import Answer, Searcher
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 from rag_assets_tests.support.variants import variant
@@ -131,15 +132,20 @@ class Interrupted(Embedder):
 class SearchesTheAlias(Searcher):
     """Wrong: searches whatever the alias names by then."""
 
-    def _search(self, serving: Serving, *arguments: Any) -> list[Hit]:
-        return super()._search(
-            Serving(replace(serving.release, collection=self._alias), serving.encoder), *arguments
-        )
+    def _search(self, serving: Serving, question: Question) -> Answer:
+        release = replace(serving.release, collection=self.releases._alias)
+        return super()._search(Serving(release, serving.encoder), question)
 
 
 class KeepsItsEncoder(Searcher):
     """Wrong: follows the alias, and encodes with the model that it began with."""
 
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.releases.__class__ = WithOneEncoder
+
+
+class WithOneEncoder(Releases):
     def _serve(self, release: Release) -> Serving:
         before = self._serving
         serving = super()._serve(release)
@@ -324,7 +330,7 @@ def test_a_collection_of_a_model_that_is_not_known_stops_no_query(switch: Switch
         return switch.encoders[model].spec
 
     with switch.searcher() as searcher:
-        searcher._find_spec = find_spec
+        searcher.releases._find_spec = find_spec
         assert switch.answering(searcher) == OLD
         switch.move(NEW)
         assert switch.answering(searcher) == OLD
@@ -334,13 +340,13 @@ def test_the_alias_is_looked_at_no_more_often_than_set(
     switch: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(search, "monotonic", lambda: now)
+    monkeypatch.setattr(releases, "monotonic", lambda: now)
     with switch.searcher(refresh_seconds=5) as searcher:
         assert switch.answering(searcher) == OLD
         switch.move(NEW)
         now += 4.9
         assert switch.answering(searcher) == OLD
-        assert list(searcher._encoders) == [switch.encoders[OLD].spec.signature]
+        assert list(searcher.releases._encoders) == [switch.encoders[OLD].spec.signature]
         now += 0.2
 
         def answered() -> bool:

@@ -84,6 +84,7 @@ class Pipeline:
     source: Source
     lake: Lake
     store: MilvusStore
+    uri: str
     pool: ParserPool
     embedder: CountingEmbedder
     alias: str
@@ -120,6 +121,7 @@ class Pipeline:
                 source=_source(documents, rules),
                 lake=Lake(open_object_store(str(folder / "lake"))),
                 store=store,
+                uri=milvus_uri,
                 pool=pool,
                 embedder=CountingEmbedder(load_embedder(wordllama_spec())),
                 alias=alias or f"test_{uuid4().hex}",

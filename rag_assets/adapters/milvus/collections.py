@@ -34,6 +34,12 @@ COMPACTION_POLL = 0.5  # seconds
 PERMISSIONS = "permissions"
 """The property of a collection that tells whether it was built for permissions."""
 
+LIVE_SINCE = "live_since"
+"""The property of a collection that tells when it was made live, in ISO 8601; empty: never yet.
+
+Collections of earlier releases lack it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
@@ -42,7 +48,7 @@ class CollectionInfo:
     Attributes:
         name: The physical name, even if it was looked up by alias.
         dimension: The dimension of its vectors.
-        properties: The properties it was created with, possibly with some of the server's.
+        properties: The properties it was created with, those set later, and some of the server's.
         loaded: Whether it can be searched now.
         indexed: Whether all flushed rows are in all indexes.
         pending: Number of flushed rows that are not in an index yet.
@@ -245,7 +251,7 @@ class Collections(Connection):
                 "create_collection",
                 name,
                 schema=collection_schema(dimension, sparse, self.rules.field_set),
-                properties={**properties, PERMISSIONS: self.rules.visibility},
+                properties={**properties, PERMISSIONS: self.rules.visibility, LIVE_SINCE: ""},
                 consistency_level="Strong",
             )
         except VectorStoreError:

@@ -6,6 +6,7 @@ the least integer, no empty list of an array's values and no comparison of const
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from rag_assets.core.documents.text import is_text
@@ -40,6 +41,16 @@ NOTHING = "chunk_id in []"
 CHAIN = 32
 """Maximum terms in one chain, which Milvus parses in quadratic time: 1,000 terms take 3 seconds."""
 
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some chunks of a document: their numbers, both included."""
+
+    document_id: str
+    first: int
+    last: int
+
+
 _LAST_CHARACTER = chr(0x10FFFF)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
@@ -70,6 +81,17 @@ def any_of(name: str, values: Sequence[str]) -> Iterator[str]:
     """Yield conditions of bounded length that together select the rows with these values."""
     for start in range(0, len(values), MAX_VALUES):
         yield f"{name} in {_list(values[start : start + MAX_VALUES])}"
+
+
+def within(spans: Sequence[Span]) -> Iterator[str]:
+    """Yield conditions of bounded length that together select the chunks within spans."""
+    for start in range(0, len(spans), CHAIN):
+        terms = [
+            f"({equals('document_id', one.document_id)}"
+            f" and ordinal >= {one.first} and ordinal <= {one.last})"
+            for one in spans[start : start + CHAIN]
+        ]
+        yield " or ".join(terms)
 
 
 def has_prefix(name: str, prefix: str) -> str:

@@ -6,7 +6,6 @@ What belongs here: everything about rows that needs no connection. What does not
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,10 @@ import polars as pl
 from rag_assets.adapters.milvus.metadata import (
     add_columns,
     kinds,
-    loaded_values,
     stored_columns,
 )
 from rag_assets.core.errors import VectorStoreError
-from rag_assets.core.metadata.fields import FieldSet, Value
+from rag_assets.core.metadata.fields import FieldSet
 from rag_assets.core.models.spec import Sparse
 
 if TYPE_CHECKING:
@@ -44,48 +42,6 @@ ADDED_FIELDS = frozenset({"last_page"})
 VECTOR_FIELD = "vector"
 SPARSE_FIELD = "sparse"
 ROW_FIELDS = (*TEXT_LIMITS, *INTEGER_FIELDS, VECTOR_FIELD)
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A chunk that a search found.
-
-    Attributes:
-        start: The characters of the document's Markdown that the text is; `end` is not included.
-        page: The page it begins on, from 1; 0 if the format has no pages.
-        last_page: The page it ends on.
-        ordinal: Its number within the document, from 0.
-        score: The metric's value, for COSINE from -1 to 1.
-        metadata: The document's metadata by name, without fields that it lacks.
-    """
-
-    chunk_id: str
-    document_id: str
-    title: str
-    heading: str
-    text: str
-    source_uri: str
-    start: int
-    end: int
-    page: int
-    last_page: int
-    ordinal: int
-    score: float
-    metadata: Mapping[str, Value] = field(default_factory=dict)
-
-
-HIT_FIELDS = tuple(f.name for f in fields(Hit) if f.name not in ("score", "metadata"))
-
-
-def hit(found: Mapping[str, Any], declared: FieldSet) -> Hit:
-    """Return what a search found, by Milvus's description of it."""
-    entity = found["entity"]
-    values = {name: entity[name] for name in HIT_FIELDS if name in entity}
-    return Hit(
-        **{"last_page": entity["page"], **values},
-        score=float(found["distance"]),
-        metadata=loaded_values(entity, declared),
-    )
 
 
 MAX_REQUEST_BYTES = 8 * 2**20

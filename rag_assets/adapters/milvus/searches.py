@@ -9,7 +9,7 @@ What belongs here: searching. What does not: conditions (`expressions.py`), and 
 rows (`store.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_assets.adapters.milvus.collections import Collections
-from rag_assets.adapters.milvus.expressions import all_of, any_of, has_prefix
-from rag_assets.adapters.milvus.rows import HIT_FIELDS, SPARSE_FIELD, VECTOR_FIELD, Hit, hit
+from rag_assets.adapters.milvus.expressions import Span, all_of, any_of, has_prefix, within
+from rag_assets.adapters.milvus.hits import HIT_FIELDS, Hit, hit
+from rag_assets.adapters.milvus.rows import SPARSE_FIELD, VECTOR_FIELD
 from rag_assets.core.models.vectors import SparseVector
 
 RRF_K = 60  # the usual constant of reciprocal-rank fusion
@@ -87,6 +88,34 @@ class Searches(Collections):
         first = max(FILTERED_EF, ef) if self._is_lite else ef
         return self._complete(name, find, first, vector, limit, condition, consistency)
 
+    def chunks(
+        self,
+        name: str,
+        spans: Sequence[Span],
+        *,
+        condition: str = "",
+        consistency: str = "Bounded",
+    ) -> list[Hit]:
+        """Return the chunks of documents by their numbers.
+
+        Args:
+            name: The physical collection.
+            spans: The documents, and the range of chunks to read of each.
+            condition: Only return chunks that meet this.
+            consistency: As for `search`.
+
+        Returns:
+            Hits without a score, by document and number.
+        """
+        found = [
+            self._hit(row)
+            for some in within(spans)
+            for row in self._rows(
+                name, all_of(some, condition), self._hit_fields(name), consistency
+            )
+        ]
+        return sorted(found, key=lambda one: (one.document_id, one.ordinal))
+
     def _nearest(
         self,
         name: str,
@@ -112,7 +141,10 @@ class Searches(Collections):
             consistency_level=consistency,
             **request,
         )
-        return [hit(found, self.rules.field_set) for found in answer[0]]
+        return [self._hit(found["entity"], float(found["distance"])) for found in answer[0]]
+
+    def _hit(self, row: Mapping[str, Any], score: float = 0.0) -> Hit:
+        return hit(row, self.rules.field_set, score)
 
     def _hit_fields(self, name: str) -> list[str]:
         """Return the fields of a collection that hits have."""
@@ -162,10 +194,7 @@ class Searches(Collections):
         Scores are what the server would say.
         """
         metric = str(self._index(name, VECTOR_FIELD).get("metric_type", "COSINE"))
-        scored = [
-            {"entity": row, "distance": _score(metric, vector, row[VECTOR_FIELD])} for row in rows
-        ]
-        added = [hit(one, self.rules.field_set) for one in scored]
+        added = [self._hit(row, _score(metric, vector, row[VECTOR_FIELD])) for row in rows]
         if self._is_hybrid(name):
             added.sort(key=lambda one: one.score, reverse=metric != "L2")
             after = range(len(hits) + 1, len(hits) + len(added) + 1)

@@ -16,6 +16,7 @@ behaviour that all Milvus engines share; where they differ, the strictest one se
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import polars as pl
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from rag_assets.adapters.milvus.collections import LIVE_SINCE
 from rag_assets.adapters.milvus.connection import BUILT_WITHIN
 from rag_assets.adapters.milvus.errors import CollectionMissingError
 from rag_assets.adapters.milvus.expressions import any_of, equals, has_prefix
@@ -217,7 +219,7 @@ class MilvusStore(Searches):
             return None
 
     def set_alias(self, alias: str, collection: str) -> None:
-        """Point an alias to a collection atomically, then verify it.
+        """Point an alias to a collection atomically, verify it, and record since when it does.
 
         Raises:
             CollectionMissingError: The collection does not exist; the alias is unchanged.
@@ -233,6 +235,7 @@ class MilvusStore(Searches):
         else:
             self._call("alter_alias", collection, alias)
         self._verify_alias(alias, collection)
+        self._record_live(collection)
 
     def restore_alias(self, alias: str, collection: str) -> None:
         """Point an alias that is missing to a collection; never move one that is there.
@@ -242,9 +245,12 @@ class MilvusStore(Searches):
             VectorStoreError: The alias points to another collection by now.
         """
         self.info(collection)
-        if self.alias_target(alias) is None:
+        missing = self.alias_target(alias) is None
+        if missing:
             self._create_alias(alias, collection)
         self._verify_alias(alias, collection)
+        if missing:
+            self._record_live(collection)
 
     def _create_alias(self, alias: str, collection: str) -> None:
         """Create an alias; also one that an older server keeps for a collection that was dropped.
@@ -262,6 +268,10 @@ class MilvusStore(Searches):
                     " Rename or drop that collection, or choose another RAG_ASSETS_ALIAS."
                 ) from error
             self._call("alter_alias", collection, alias)
+
+    def _record_live(self, collection: str) -> None:
+        now = {LIVE_SINCE: datetime.now(UTC).isoformat(timespec="seconds")}
+        self._call("alter_collection_properties", collection, now)
 
     def _verify_alias(self, alias: str, collection: str) -> None:
         after = self.alias_target(alias)
