@@ -12,6 +12,7 @@ import click
 
 from rag_assets.cli.cost import cost
 from rag_assets.cli.erase import erase
+from rag_assets.cli.mcp import mcp
 from rag_assets.cli.models import models
 from rag_assets.cli.serve import serve
 from rag_assets.cli.settings import settings
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, shards, erase, settings, serve):
+for command in (status, cost, models, sources, shards, erase, settings, serve, mcp):
     main.add_command(command)
 
 

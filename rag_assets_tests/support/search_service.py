@@ -19,6 +19,17 @@ from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.support.waiting import awaited
 
+TOKENS = """
+- {name: ann, token: token-of-ann-sixteen, principals: ["user:ann"]}
+- {name: portal, token: token-of-the-portal, acts_for_others: true}
+- {name: root, token: token-of-an-operator, operator: true}
+"""
+ANN, PORTAL, ROOT = (
+    {"Authorization": f"Bearer {token}"}
+    for token in ("token-of-ann-sixteen", "token-of-the-portal", "token-of-an-operator")
+)
+SECRET = "Ann earns a secret salary"
+
 
 @contextmanager
 def search_service(

@@ -6,7 +6,8 @@ errors.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -95,12 +96,28 @@ class SizeLimit:
             await self._app(scope, receive, send)
 
 
-def response(request: Request, error: Exception) -> JSONResponse:
-    """Return the response to a request that raised an error."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a caller is told of an error."""
+
+    status: int
+    code: str
+    message: str
+    headers: Mapping[str, str]
+
+
+def told(error: Exception, request_id: str = "") -> Told:
+    """Return what a caller is told of an error; the log gets what the caller does not."""
     _, status, code, headers = next(one for one in RESPONSES if isinstance(error, one[0]))
     if code in OURS:
-        logger.error("Request %s: %s", request.state.request_id, masked(repr(error)))
-    return _error(request, status, code, OURS.get(code) or str(error), headers)
+        logger.error("Request %s: %s", request_id, masked(repr(error)))
+    return Told(status, code, OURS.get(code) or str(error), headers)
+
+
+def response(request: Request, error: Exception) -> JSONResponse:
+    """Return the response to a request that raised an error."""
+    said = told(error, request.state.request_id)
+    return _error(request, said.status, said.code, said.message, said.headers)
 
 
 def _problems(errors: Sequence[Any]) -> str:

@@ -11,8 +11,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from rag_assets.adapters.milvus.expressions import Span
-from rag_assets.core.errors import SearchError
 from rag_assets.serving.service.callers import Caller
 from rag_assets.serving.service.errors import NotReadyError
 from rag_assets.serving.service.schemas import (
@@ -26,7 +24,7 @@ from rag_assets.serving.service.schemas import (
 )
 
 if TYPE_CHECKING:
-    from rag_assets.serving.service.app import Service
+    from rag_assets.serving.service.service import Service
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": description}
@@ -66,27 +64,18 @@ CallerOf = Annotated[Caller, Depends(authenticated)]
 async def search(request: Request, asked: SearchRequest, caller: CallerOf) -> SearchResponse:
     """Find the chunks that answer a question best."""
     service = of_request(request)
-    if asked.collection:
-        caller.require_operator("Searching a collection that is not live")
-    longest = service.settings.serve_question_characters
-    if len(asked.question) > longest:
-        raise SearchError(f"The question is longer than {longest} characters.")
     if service.settings.serve_log_questions:
         request.state.question = asked.question
-    question = asked.asked_by(caller.asking(asked.principals))
-    answer = await service.run(lambda searcher: searcher.answer(question))
+    answer = await service.search(asked, caller)
     request.state.hits = len(answer.hits)
-    return SearchResponse(
-        hits=answer.hits, release=ReleaseModel.of(answer.release), reranked=answer.reranked
-    )
+    release = ReleaseModel.of(answer.release)
+    return SearchResponse(hits=answer.hits, release=release, reranked=answer.reranked)
 
 
 @data.post("/chunks")
 async def chunks(request: Request, asked: ChunksRequest, caller: CallerOf) -> ChunksResponse:
     """Return chunks of one document, by their numbers."""
-    wanted = Span(asked.document_id, asked.first, asked.first + asked.limit - 1)
-    principals = caller.asking(asked.principals)
-    answer = await of_request(request).run(lambda searcher: searcher.chunks(wanted, principals))
+    answer = await of_request(request).chunks(asked, caller)
     return ChunksResponse(chunks=answer.hits, release=ReleaseModel.of(answer.release))
 
 

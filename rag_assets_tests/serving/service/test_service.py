@@ -14,41 +14,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.serving.searcher import Searcher
-from rag_assets_tests.pipeline.test_metadata import RULES, describe
 from rag_assets_tests.support.pipeline import Pipeline
-from rag_assets_tests.support.search_service import search_service
+from rag_assets_tests.support.search_service import (
+    ANN,
+    PORTAL,
+    ROOT,
+    SECRET,
+    TOKENS,
+    search_service,
+)
 from rag_assets_tests.support.waiting import awaited
 
 PATIENCE = 60.0
-TOKENS = """
-- {name: ann, token: token-of-ann-sixteen, principals: ["user:ann"]}
-- {name: portal, token: token-of-the-portal, acts_for_others: true}
-- {name: root, token: token-of-an-operator, operator: true}
-"""
-ANN, PORTAL, ROOT = (
-    {"Authorization": f"Bearer {token}"}
-    for token in ("token-of-ann-sixteen", "token-of-the-portal", "token-of-an-operator")
-)
-SECRET = "Ann earns a secret salary"
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, milvus_lite: str) -> Iterator[Pipeline]:
-    """A document for all, and one for Ann."""
-    with Pipeline.create(tmp_path_factory.mktemp("service"), milvus_lite, rules=RULES) as created:
-        created.write("public/kiln.md", "# Kiln\n\nThe kiln is fired on Fridays.\n")
-        created.write("hr/2024/salary.md", f"# Salary\n\n{SECRET}.\n")
-        describe(created, "hr/2024/salary.md", principals=["user:ann"])
-        created.fill(0)
-        created.promote()
-        yield created
-
-
-@pytest.fixture(scope="module")
-def client(live: Pipeline) -> Iterator[httpx2.Client]:
-    """The service with tokens."""
-    with search_service(live, serve_tokens=TOKENS) as served:
-        yield served
 
 
 def search(client: httpx2.Client, headers: Any = PORTAL, **asked: Any) -> httpx2.Response:
