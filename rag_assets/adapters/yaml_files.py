@@ -179,7 +179,3 @@ def read_assumptions(path: Path) -> dict[str, Any]:
 
 def _gains(documents: Mapping[str, float] | list[str]) -> dict[str, float]:
     return dict.fromkeys(documents, 1.0) if isinstance(documents, list) else dict(documents)
-
-
-def find_reranker_spec(path: Path, key: str) -> Any:  # TEMP
-    ...

@@ -182,7 +182,3 @@ class SearchError(RagAssetsError):
 
 class NotLiveError(SearchError):
     """No query can be answered: nothing is live, or not from the spec in the models file."""
-
-
-class RerankUnavailableError(UnavailableError):
-    """TEMP."""

@@ -104,7 +104,7 @@ def in_flight(
     """Return the unfinished runs of a job, or of one of its assets, as `read_runs` does."""
     positions = {key: number for number, key in enumerate(partitions)}
     return tuple(
-        InFlight(lane_of_run(run), shards)
+        InFlight(lane_of_run(run), shards, run.run_id)
         for run in instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
         if run.job_name == job or _is_of(run, assets)
         if (shards := _shards(run, positions))

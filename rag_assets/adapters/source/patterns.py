@@ -18,6 +18,7 @@ class Patterns:
 
     def __init__(self, include: Iterable[str], exclude: Iterable[str]) -> None:
         include, exclude = list(include), list(exclude)
+        self._included, self._excluded = include, exclude
         self._include = [_compiled(glob) for glob in include]
         self._exclude = [_compiled(glob) for glob in exclude]
         # What every key of a pattern begins with, up to its first wildcard.
@@ -29,6 +30,16 @@ class Patterns:
         return any(p.match(key) for p in self._include) and not any(
             p.match(key) for p in self._exclude
         )
+
+    def left_out(self, key: str) -> str:
+        """Return which pattern leaves a document out, in a sentence; empty if none does."""
+        for glob, pattern in zip(self._excluded, self._exclude, strict=True):
+            if pattern.match(key):
+                return f"It is left out by the pattern to exclude `{glob}`."
+        if self.select(key):
+            return ""
+        included = ", ".join(f"`{glob}`" for glob in self._included)
+        return f"It matches none of the patterns to include: {included}."
 
     def enters(self, folder: str) -> bool:
         """Whether a document in a folder, given with a slash at its end, may be selected."""

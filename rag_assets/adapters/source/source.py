@@ -247,6 +247,10 @@ class Source:
         with ThreadPoolExecutor(self._store.at_once) as threads:
             return list(threads.map(request, keys))
 
+    def left_out(self, key: str) -> str:
+        """Return which pattern leaves a document out, in a sentence; empty if none does."""
+        return self._patterns.left_out(key)
+
     def uri(self, document_id: str) -> str:
         """Return the URI of a document."""
         return self._store.uri(key_of(document_id))

@@ -125,6 +125,7 @@ class InFlight:
 
     lane: Lane
     shards: range
+    run_id: str = ""
 
 
 def plan_runs(
