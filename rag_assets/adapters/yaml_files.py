@@ -15,6 +15,8 @@ from typing_extensions import override
 
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.metadata.rules import MetadataRules, metadata_rules
+from rag_assets.core.models.base_spec import Spec
+from rag_assets.core.models.reranker_spec import RerankerSpec, reranker_specs
 from rag_assets.core.models.retrieval import LabelledQuery
 from rag_assets.core.models.spec import ModelSpec, model_specs, original_key
 from rag_assets.core.sources.spec import SourceSpec, source_specs
@@ -83,10 +85,25 @@ def read_model_specs(path: Path) -> dict[str, ModelSpec]:
     return dict(_model_specs(path, file_state(path)))
 
 
+def read_reranker_specs(path: Path) -> dict[str, RerankerSpec]:
+    """Return the specs of the models file's rerankers by key, in the file's order.
+
+    Raises:
+        ConfigurationError: As for `read_model_specs`.
+    """
+    return dict(_reranker_specs(path, file_state(path)))
+
+
 @lru_cache(maxsize=8)
 def _model_specs(path: Path, _state: tuple[int, ...]) -> dict[str, ModelSpec]:
     """Read the file in this state, once: a process that stays asks for the specs all the time."""
     return model_specs(read_yaml(path, _ANY, "model specs"), str(path))
+
+
+@lru_cache(maxsize=8)
+def _reranker_specs(path: Path, _state: tuple[int, ...]) -> dict[str, RerankerSpec]:
+    """Read the file in this state, once, as `_model_specs`."""
+    return reranker_specs(read_yaml(path, _ANY, "model specs"), str(path))
 
 
 def read_source_specs(
@@ -129,9 +146,22 @@ def find_model_spec(path: Path, key: str) -> ModelSpec:
     specs = read_model_specs(path)
     if key not in specs and original_key(key) in specs:
         return specs[original_key(key)].rebuilt_as(key)
+    return _found(specs, key, "model", path)
+
+
+def find_reranker_spec(path: Path, key: str) -> RerankerSpec:
+    """Return one reranker's spec.
+
+    Raises:
+        ConfigurationError: As for `read_model_specs`, or the key is unknown.
+    """
+    return _found(read_reranker_specs(path), key, "reranker", path)
+
+
+def _found(specs: Mapping[str, Spec], key: str, kind: str, path: Path) -> Spec:
     if key not in specs:
         raise ConfigurationError(
-            f"There is no model {key!r} in {path}; known models: {', '.join(specs) or 'none'}."
+            f"There is no {kind} {key!r} in {path}; known {kind}s: {', '.join(specs) or 'none'}."
         )
     return specs[key]
 

@@ -18,6 +18,7 @@
     │       └── OvertakenError          after part of the work was done
     ├── ParserStartError          the parser process does not start: the installation is broken
     ├── EmbeddingError            a model did not return one valid vector per text
+    ├── RerankError               a reranker did not return one finite score per text
     ├── VectorStoreError          Milvus failed, is unreachable, or does not hold what was written
     ├── MoveRefusedError          a lifecycle step that the model's current role does not allow
     │   └── PromotionRefusedError    a collection is not fit to go live; lists every reason
@@ -133,6 +134,14 @@ class EmbeddingError(RagAssetsError):
 
 class EmbeddingUnavailableError(EmbeddingError, UnavailableError):
     """The embedding server does not respond, or has been rate-limiting for too long."""
+
+
+class RerankError(RagAssetsError):
+    """A reranker did not return one finite score per text."""
+
+
+class RerankUnavailableError(RerankError, UnavailableError):
+    """A reranker does not answer in time, or its server does not respond or limits the rate."""
 
 
 class VectorStoreError(RagAssetsError):

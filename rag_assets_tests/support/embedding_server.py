@@ -9,12 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
 
 from rag_assets.adapters.embedders.embedder import Embedder
+from rag_assets_tests.support.json_server import Answer, json_server
 
 HELD_AT_MOST = 600  # seconds, so that a failing test ends
 ALIVE_EVERY = 10  # seconds; a client gives up an answer of which nothing comes for a minute
@@ -27,7 +28,7 @@ class EmbeddingServer:
     model: Embedder
     others: dict[str, Embedder] = field(default_factory=dict)  # by the name that is requested
     requests: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     refusal: int | None = None
     change: Any = None
     url: str = ""
@@ -51,9 +52,7 @@ class EmbeddingServer:
         self._held.pop((marker, model)).set()
         self._holding.discard((marker, model))
 
-    def answer(
-        self, body: dict[str, Any], keep_alive: Callable[[], None]
-    ) -> tuple[int, dict[str, str], bytes]:
+    def answer(self, body: dict[str, Any], keep_alive: Callable[[], None]) -> Answer:
         """Return status, headers and content; while a request is held, its client is told so."""
         self.requests.append(body)
         for (marker, model), event in list(self._held.items()):
@@ -82,35 +81,12 @@ def embedding_server(
     """Run a server whose vectors are the model's, or by name those of others."""
     state = EmbeddingServer(model, others or {})
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == "/v1/embeddings"
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            try:
-                status, headers, content = state.answer(body, self.keep_alive)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-            except ConnectionError:
-                pass  # the client was killed while it waited
+    def answer(request: BaseHTTPRequestHandler, body: dict[str, Any]) -> Answer:
+        return state.answer(body, lambda: keep_alive(request))
 
-        def keep_alive(self) -> None:
-            self.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+    def keep_alive(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    thread = threading.Thread(target=httpd.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{httpd.server_port}/v1"
-    try:
+    with json_server("/v1/embeddings", answer) as url:
+        state.url = f"{url}/v1"
         yield state
-    finally:
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rag_assets.adapters.embedders.weights import verify_weights
+from rag_assets.adapters.weights import verify_weights
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.models.spec import ModelSpec
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from typing_extensions import override
 
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.identity import digest
+from rag_assets.core.models.base_spec import KEY, BaseSpec, specs_by_key
 
-KEY = r"[a-z0-9]+(-[a-z0-9]+)*"
 ModelKey = Annotated[str, StringConstraints(pattern=rf"^{KEY}(\.[0-9]+)?$", max_length=64)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Backend(StrEnum):
@@ -41,13 +39,6 @@ class Pooling(StrEnum):
     CLS = "cls"
     MEAN = "mean"
     LAST_TOKEN = "last_token"
-
-
-class Precision(StrEnum):
-    """Arithmetic on a GPU. A CPU always computes in fp32, which agrees within rounding."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
 
 
 class Sparse(StrEnum):
@@ -76,58 +67,37 @@ class IndexSpec(BaseModel):
     params: dict[str, int] = Field(default_factory=lambda: {"M": 16, "efConstruction": 200})
 
 
-class ModelSpec(BaseModel):
+class ModelSpec(BaseSpec):
     """One immutable version of an embedding model.
 
-    The fields up to `sparse` determine the vectors and make up the signature. Those after it
-    only determine where and how the same vectors are computed, and may change at any time.
-
-    Attributes:
-        key: The partition key, for instance `bge-m3-v1`. A changed spec needs a new key.
+    Attributes, besides those of `BaseSpec`:
+        key: The partition key; that of a rebuild ends in a dot and a number.
+        endpoint: Base URL of an OpenAI-compatible server, including `/v1`.
         backend: The software that computes the vectors.
-        name: A folder, `package:MODULE/PATH` for a path in an installed Python package, or a name
-            on the model hub; for `openai`, the model's name on the server.
-        revision: The commit on the model hub; set it unless `weights_sha256` pins the weights.
-        weights_sha256: SHA-256 of the weights file; any other file is refused.
         model_class: FlagEmbedding's model class.
         pooling: How token vectors are pooled into one vector.
         dimension: Number of components of a vector.
-        max_tokens: Maximum tokens of a text; the rest is cut off.
         normalize: Whether to scale vectors to length one.
         passage_prefix: Text to put in front of every chunk.
-        query_prefix: Text to put in front of every query.
-        precision: Arithmetic on a GPU.
         sparse: The lexical side of hybrid search, if any.
         index: The vector index of the collection.
-        batch_size: Texts per forward pass or request.
-        endpoint: Base URL of an OpenAI-compatible server, including `/v1`.
         same_as: For `openai`: the key of the spec that runs the same model in process; a check
             compares their vectors.
-        description: A description for people.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    NOT_SIGNED: ClassVar[frozenset[str]] = BaseSpec.NOT_SIGNED | {"index", "same_as"}
 
     key: ModelKey
     backend: Backend
-    name: str = Field(min_length=1)
-    revision: str | None = None
-    weights_sha256: Sha256 | None = None
     model_class: ModelClass = ModelClass.ENCODER_ONLY_BASE
     pooling: Pooling = Pooling.CLS
     dimension: int = Field(gt=0, le=32_768)
-    max_tokens: int = Field(default=512, gt=0)
     normalize: bool = True
     passage_prefix: str = ""
-    query_prefix: str = ""
-    precision: Precision = Precision.FP32
     sparse: Sparse = Sparse.NONE
 
     index: IndexSpec = Field(default_factory=IndexSpec)
-    batch_size: int = Field(default=32, gt=0, le=4096)
-    endpoint: HttpUrl | None = None
     same_as: ModelKey | None = None
-    description: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -150,13 +120,12 @@ class ModelSpec(BaseModel):
             )
         return self
 
-    @property
-    def signature(self) -> str:
-        """Digest of everything that determines a vector: 32 hex characters."""
-        signed = self.model_dump(mode="json", exclude=_NOT_SIGNED)
+    @override
+    def _signed(self) -> dict[str, Any]:
+        signed = super()._signed()
         if self.sparse is Sparse.NONE:  # keeps signatures of specs that predate this field
             del signed["sparse"]
-        return digest(json.dumps(signed, sort_keys=True))
+        return signed
 
     def rebuilt_as(self, key: str) -> Self:
         """Return the spec under the key of a rebuild."""
@@ -185,9 +154,6 @@ def next_rebuild(key: str, known: Iterable[str]) -> str:
     return f"{model}.{max(numbers, default=1) + 1}"
 
 
-_NOT_SIGNED = {"key", "index", "batch_size", "endpoint", "same_as", "description"}
-
-
 def model_specs(document: Any, where: str) -> dict[str, ModelSpec]:
     """Validate the content of a models file.
 
@@ -208,13 +174,4 @@ def model_specs(document: Any, where: str) -> dict[str, ModelSpec]:
             f"{where}: {', '.join(rebuilds)}: a key with a dot is that of a rebuild, which has the"
             " spec of its model. Use letters, digits and hyphens."
         )
-    return {key: _model_spec(key, fields, where) for key, fields in document["models"].items()}
-
-
-def _model_spec(key: Any, fields: Any, where: str) -> ModelSpec:
-    if not isinstance(fields, dict):
-        raise ConfigurationError(f"{where}: model {key!r} must be a mapping of fields.")
-    try:
-        return ModelSpec.model_validate({**fields, "key": key})
-    except ValueError as error:
-        raise ConfigurationError(f"{where}: model {key!r}: {error}") from error
+    return specs_by_key(ModelSpec, document["models"], f"{where}: model")

@@ -1,0 +1,1 @@
+"""Rerankers, in this process or on a server."""
