@@ -59,7 +59,7 @@ class EndpointBackend:
             spec,
             "rerank",
             api_key=api_key,
-            advice="Correct the reranker's API key.",
+            advice="Set RAG_ASSETS_RERANK_API_KEY.",
             failed=RerankError,
             unavailable=RerankUnavailableError,
         )
