@@ -12,6 +12,7 @@ import click
 
 from rag_assets.cli.cost import cost
 from rag_assets.cli.erase import erase
+from rag_assets.cli.explain import explain
 from rag_assets.cli.mcp import mcp
 from rag_assets.cli.models import models
 from rag_assets.cli.serve import serve
@@ -44,7 +45,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, shards, erase, settings, serve, mcp):
+for command in (status, cost, models, sources, shards, erase, settings, serve, mcp, explain):
     main.add_command(command)
 
 

@@ -5,10 +5,12 @@ What belongs here: the command, and the server that it runs. What does not: the 
 """
 
 import logging
+from functools import partial
 
 import click
 
-from rag_assets.settings import load_settings
+from rag_assets.core.reports.explanation import Explanation
+from rag_assets.settings import Settings, load_settings
 
 SHUTDOWN_SECONDS = 30
 """Maximum time for requests in flight when the service is stopped."""
@@ -26,7 +28,7 @@ def serve(host: str, port: int) -> None:
     """
     import uvicorn  # noqa: PLC0415 - slow to import
 
-    from rag_assets.cli.services import require_free_port  # noqa: PLC0415
+    from rag_assets.cli import services  # noqa: PLC0415
     from rag_assets.serving.service.app import create_app  # noqa: PLC0415
     from rag_assets.serving.service.authentication import Authentication  # noqa: PLC0415
 
@@ -34,8 +36,9 @@ def serve(host: str, port: int) -> None:
     logging.getLogger("rag_assets").setLevel(logging.INFO)
     settings = load_settings()
     Authentication.of(settings).check_host(host)
-    require_free_port("The search service", host, port, "--port")
-    app = create_app(settings)
+    services.require_free_port("The search service", host, port, "--port")
+    services.use_instance(settings)
+    app = create_app(settings, explain=partial(_explain, settings))
     click.echo(f"Listening on http://{host}:{port}  (Ctrl-C stops)")
     uvicorn.run(
         app,
@@ -46,3 +49,10 @@ def serve(host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+
+
+def _explain(settings: Settings, document_id: str) -> Explanation:
+    from rag_assets.cli.explaining import open_explanations  # noqa: PLC0415 - Dagster is slow
+
+    with open_explanations(settings) as explanations:
+        return explanations.explain(document_id)

@@ -24,7 +24,7 @@ from rag_assets.core.errors import ConfigurationError, LakeError, SourceError, V
 from rag_assets.core.identity import shard_of
 from rag_assets.core.metadata.sidecars import SUFFIX
 from rag_assets.core.names import Asset
-from rag_assets.core.reports.explanation import Explanation, State, Step, Wait
+from rag_assets.core.reports.explanation import Explanation, Facts, State, Step, Wait
 from rag_assets.core.sources.keys import key_problem
 from rag_assets.core.sources.records import SourceState
 from rag_assets.core.sources.removals import Missing
@@ -102,9 +102,8 @@ class Explainer:
         steps = [self._source(), self._listing(), self._parsing()]
         if self.parsed is not None:
             steps += [self._metadata(), self._chunking()]
-        if not self.chunks.is_empty() or self.parsed is not None:
-            for collection in collections:
-                steps += self._in_collection(collection)
+        for collection in collections:
+            steps += self._in_collection(collection)
         principals = self.parsed["principals"] if self.parsed else None
         return Explanation(self.document_id, self.source_name, self.shard, steps, principals, live)
 
@@ -144,6 +143,14 @@ class Explainer:
 
     def _row(self, asset: str, schema: Schema, document_id: str | None = None) -> Row | None:
         return next(self._read(asset, schema, document_id).table.iter_rows(named=True), None)
+
+    def _until_listed(self, message: str, facts: Facts | None = None) -> Step:
+        """Return a step that waits for the next listing."""
+        return self.waits.for_listing(self.source_name).step(LISTING, message, facts)
+
+    def _later(self, name: str, message: str, facts: Facts | None = None) -> Step:
+        """Return a step of the first stage that waits."""
+        return self.waits.for_documents(self.position).step(name, message, facts)
 
     # The steps
 
@@ -194,8 +201,7 @@ class Explainer:
 
     def _left_out(self, pattern: str) -> Step:
         if self.listed is not None:
-            wait = self.waits.for_listing(self.source_name)
-            return wait.step(LISTING, f"{pattern} It is listed from before, and will be removed.")
+            return self._until_listed(f"{pattern} It is listed from before, and will be removed.")
         return Step(LISTING, State.SKIPPED, pattern)
 
     def _not_listed(self, found: Row | None, unknown: str) -> Step:
@@ -205,62 +211,53 @@ class Explainer:
         if found is None:
             message = "It is not listed, and the source does not have it."
             return Step(LISTING, State.MISSING, message)
-        wait = self.waits.for_listing(self.source_name)
-        return wait.step(LISTING, "The source has it, and it is not listed yet.", **_facts(found))
+        return self._until_listed("The source has it, and it is not listed yet.", _facts(found))
 
     def _listed_as(self, row: Row, found: Row | None, unknown: str) -> Step:
         facts = _facts(row) | {"asset": Asset.SOURCE_FILES, "partition": self.shard}
         if row["missing"]:
             return Step(LISTING, State.WAITING, DOUBTED[Missing(row["missing"])], facts)
-        wait = self.waits.for_listing(self.source_name)
         if not unknown and found is None:
-            return wait.step(LISTING, "The source does not have it any more.", **facts)
+            return self._until_listed("The source does not have it any more.", facts)
         if found and found["version"] != row["version"]:
-            return wait.step(LISTING, f"The source has version {found['version']} by now.", **facts)
+            message = f"The source has version {found['version']} by now."
+            return self._until_listed(message, facts)
         if row["problem"]:
             return Step(LISTING, State.FAILED, f"{row['problem']}: {row['error']}", facts)
         doubt = f" Whether the source still has it is unknown: {unknown}" if unknown else ""
         return Step(LISTING, State.IN_SYNC, f"It is listed.{doubt}", facts)
 
     def _parsing(self) -> Step:
-        wait, row = self.waits.for_documents(self.position), self.parsed
-        if self.listed is None and row is None:
+        listed, row = self.listed, self.parsed
+        if listed is None and row is None:
             return Step(PARSING, State.MISSING, "There is nothing to parse.")
-        if self.listed is None:
-            return wait.step(PARSING, "It is parsed and not listed any more: it will be removed.")
+        if listed is None:
+            return self._later(PARSING, "It is parsed and not listed any more: it will be removed.")
         if row is None:
-            return wait.step(PARSING, "It has not been parsed yet.")
+            return self._later(PARSING, "It has not been parsed yet.")
         table = pl.DataFrame([row], schema=PARSED_DOCUMENTS)
         [now] = as_listed(table, self.parser_version, datetime.now(UTC)).iter_rows(named=True)
         [seen] = as_seen(table).iter_rows(named=True)
-        outcome = Outcome(seen["outcome"])
-        facts = {
-            "outcome": str(outcome),
+        facts: Facts = {
+            "outcome": seen["outcome"],
             "media_type": row["media_type"],
             "characters": len(row["markdown"] or ""),
             "version": row["version"],
             "asset": Asset.PARSED_DOCUMENTS,
             "partition": self.shard,
         }
-        if now["version"] != self.listed["version"]:
-            return wait.step(PARSING, f"Version {row['version']} is parsed.", **facts)
+        if now["version"] != listed["version"]:
+            return self._later(PARSING, f"Version {row['version']} is parsed.", facts)
         if now["parser"] != self.parser_version:
-            return wait.step(PARSING, "It was parsed by another version of the parser.", **facts)
-        message = " ".join(filter(None, [f"{outcome}.", seen["error"]])).capitalize()
-        if outcome.has_text:
-            return Step(PARSING, State.IN_SYNC, message, facts)
-        if row["retry_at"]:
-            message += f" It will be read again at {row['retry_at']:%Y-%m-%d %H:%M} UTC."
-        state = State.SKIPPED if outcome is Outcome.SKIPPED else State.FAILED
-        return Step(PARSING, state, message, facts)
+            return self._later(PARSING, "It was parsed by another version of the parser.", facts)
+        return _outcome(seen, facts)
 
     def _metadata(self) -> Step:
         row = self.parsed or {}
         sidecar = self._row(Asset.SOURCE_FILES, SOURCE_FILES, self.document_id + SUFFIX)
-        facts = {"metadata": row["metadata"] or "{}", "sidecar": row["sidecar_version"]}
+        facts: Facts = {"metadata": row["metadata"] or "{}", "sidecar": row["sidecar_version"]}
         if self.index.rules.kinds and (sidecar or {}).get("version") != row["sidecar_version"]:
-            wait = self.waits.for_documents(self.position)
-            return wait.step(METADATA, "Its sidecar has changed.", **facts)
+            return self._later(METADATA, "Its sidecar has changed.", facts)
         if row["metadata_error"]:
             return Step(METADATA, State.FAILED, row["metadata_error"], facts)
         return Step(METADATA, State.IN_SYNC, "Its metadata is as its origins say.", facts)
@@ -269,39 +266,38 @@ class Explainer:
         parsed, chunks = self.parsed or {}, self.chunks
         opened = self.index.lake.open(PartitionKey(Asset.CHUNKS, self.shard), CHUNKS)
         version = opened.meta.code_version if opened.meta else ""
-        facts = {
+        facts: Facts = {
             "chunks": chunks.height,
             "tokens": int(chunks["tokens"].sum()),
             "asset": Asset.CHUNKS,
             "partition": self.shard,
         }
-        wait = self.waits.for_documents(self.position)
         if not Outcome(parsed["outcome"]).has_text:
             if chunks.is_empty():
                 return Step(CHUNKING, State.SKIPPED, "It has no text, so it has no chunks.", facts)
-            return wait.step(CHUNKING, "Its chunks will be removed.", **facts)
+            return self._later(CHUNKING, "Its chunks will be removed.", facts)
         if self.listed is None:
-            return wait.step(CHUNKING, "Its chunks will be removed.", **facts)
+            return self._later(CHUNKING, "Its chunks will be removed.", facts)
         if chunks.is_empty() or {*chunks["content_digest"]} != {parsed["content_digest"]}:
-            return wait.step(CHUNKING, "Its present text has not been chunked yet.", **facts)
+            return self._later(CHUNKING, "Its present text has not been chunked yet.", facts)
         if version != self.chunker_version:
-            return wait.step(CHUNKING, "It was chunked by other rules.", **facts)
+            return self._later(CHUNKING, "It was chunked by other rules.", facts)
         return Step(CHUNKING, State.IN_SYNC, f"It has {chunks.height:,} chunks.", facts)
 
     def _in_collection(self, target: ModelCollection) -> Iterator[Step]:
-        """Yield what there is of the document in one collection: vectors and rows."""
+        """Yield what there is of the document in one collection: vectors and rows, if any."""
         model, name = target.spec.key, target.name
-        wait = self.waits.for_rows(model, self.position)
-        partition = f"{model}|{self.shard}"
-        facts: dict[str, str | int | float | None] = {"model": model, "collection": name}
-        facts |= {"partition": partition}
-        yield self._embedding(target, wait, facts | {"asset": Asset.EMBEDDINGS})
+        facts: Facts = {"model": model, "collection": name, "partition": f"{model}|{self.shard}"}
+        if not self.chunks.is_empty():
+            yield self._embedding(target, facts | {"asset": Asset.EMBEDDINGS})
         try:
-            yield self._rows(target, wait, facts | {"asset": Asset.COLLECTION})
+            step = self._rows(target, facts | {"asset": Asset.COLLECTION})
         except VectorStoreError as error:
-            yield Step(ROWS, State.UNKNOWN, str(error), facts)
+            step = Step(ROWS, State.UNKNOWN, str(error), facts)
+        if not self.chunks.is_empty() or step.state is not State.IN_SYNC:
+            yield step
 
-    def _embedding(self, target: ModelCollection, wait: Wait, facts: dict[str, Any]) -> Step:
+    def _embedding(self, target: ModelCollection, facts: Facts) -> Step:
         texts = {*self.chunks["text_digest"]}
         run = ModelRun(self.index, target.spec)
         try:
@@ -315,16 +311,16 @@ class Explainer:
             message = (
                 f"{len(missing):,} of {len(texts):,} texts have no vector of {target.spec.key}."
             )
-            return wait.step(EMBEDDING, message, **facts)
+            return self._rows_later(target, EMBEDDING, message, facts)
         message = f"{len(texts):,} texts have a vector of {target.spec.key}."
         return Step(EMBEDDING, State.IN_SYNC, message, facts)
 
-    def _rows(self, target: ModelCollection, wait: Wait, facts: dict[str, Any]) -> Step:
+    def _rows(self, target: ModelCollection, facts: Facts) -> Step:
         if not target.exists:
-            return wait.step(ROWS, f"{target.name} has not been created yet.", **facts)
+            return self._rows_later(target, ROWS, f"{target.name} has not been created yet.", facts)
         if target.filling:
-            return wait.step(
-                ROWS, f"{target.name} is being filled, and cannot be read yet.", **facts
+            return self._rows_later(
+                target, ROWS, f"{target.name} is being filled, and cannot be read yet.", facts
             )
         actual = target.actual_rows(self.shard, [self.document_id])
         difference = compared(self.chunks, actual, self.shard)
@@ -335,10 +331,26 @@ class Explainer:
             f"{target.name} has {actual.height:,} rows, of which {len(difference.removed):,} are to"
             f" be removed; {difference.make.height:,} are missing or to be rewritten."
         )
-        return wait.step(ROWS, message, **facts)
+        return self._rows_later(target, ROWS, message, facts)
+
+    def _rows_later(self, target: ModelCollection, name: str, message: str, facts: Facts) -> Step:
+        """Return a step of the second stage that waits."""
+        return self.waits.for_rows(target.spec.key, self.position).step(name, message, facts)
 
 
-def _facts(row: Row) -> dict[str, str | int | float | None]:
+def _outcome(row: Row, facts: Facts) -> Step:
+    """Return the step of a document that is parsed as it should be, with what came of that."""
+    outcome = Outcome(row["outcome"])
+    message = f"{outcome}. {row['error'] or ''}".strip().replace("_", " ", 1).capitalize()
+    if outcome.has_text:
+        return Step(PARSING, State.IN_SYNC, message, facts)
+    if row["retry_at"]:
+        message += f" It will be read again at {row['retry_at']:%Y-%m-%d %H:%M} UTC."
+    state = State.SKIPPED if outcome is Outcome.SKIPPED else State.FAILED
+    return Step(PARSING, state, message, facts)
+
+
+def _facts(row: Row) -> Facts:
     return {
         "version": row["version"],
         "bytes": row["size"],

@@ -30,6 +30,8 @@ def search_condition(
     columns: Collection[str],
     where: Filter | str | Mapping[str, Any] | None,
     principals: Sequence[str] | None,
+    *,
+    unrestricted: bool = False,
 ) -> str:
     """Return the condition of a search, in Milvus's language; empty if there is none.
 
@@ -39,13 +41,15 @@ def search_condition(
         columns: The collection's fields.
         where: A filter, its text, or its form in JSON.
         principals: The user and groups who ask; None if that was left out.
+        unrestricted: Whether to let documents be found that nobody in particular may see.
 
     Raises:
         SearchError: Permissions are on and nobody was said to ask, or the filter is invalid or
             compares what the collection does not have.
     """
+    permitted = "" if unrestricted else _permitted(rules, visibility, principals)
     return all_of(
-        _permitted(rules, visibility, principals),
+        permitted,
         _filtered(rules.field_set, columns, where) if where is not None else "",
     )
 

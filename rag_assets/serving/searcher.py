@@ -5,14 +5,14 @@ does not: what is searched (`releases.py`), and what each stage does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.milvus.errors import CollectionMissingError
-from rag_assets.adapters.milvus.expressions import Span
+from rag_assets.adapters.milvus.expressions import Span, all_of, has_prefix
 from rag_assets.adapters.milvus.hits import Hit
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.parsing.tokenizer import TokenCount
@@ -25,10 +25,13 @@ from rag_assets.serving.conditions import search_condition
 from rag_assets.serving.context import TokenCounter, span, with_context
 from rag_assets.serving.encoder import encode_questions
 from rag_assets.serving.question import Around, Question
+from rag_assets.serving.ranks import Ranks, ranks
 from rag_assets.serving.releases import Release, Releases, Serving
 from rag_assets.serving.reranking import Reranking
 from rag_assets.serving.stages import Stages
 from rag_assets.settings import Settings, load_settings
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,39 @@ class Searcher:
         with self._stages.measured("total"):
             return self._from_current(question.collection, partial(self._search, question=question))
 
+    def ranks(self, question: Question, document_id: str, *, unrestricted: bool = False) -> Ranks:
+        """Return where a question finds a document, in each ranking; see `search` for errors.
+
+        Args:
+            question: The question; how its hits are arranged does not matter.
+            document_id: The document.
+            unrestricted: Whether to rank all documents, whoever may see them.
+        """
+        question = question.checked()
+
+        def ranked(serving: Serving) -> Ranks:
+            name = serving.release.collection
+            condition = all_of(
+                has_prefix("document_id", question.document_prefix or ""),
+                self._condition(
+                    serving.release, question.where, question.principals, unrestricted=unrestricted
+                ),
+            )
+            vectors = serving.encoder.encode(question.text)
+            if question.hybrid is False:
+                vectors = replace(vectors, sparse=None)
+            find = partial(
+                self._store.search, name, vectors.dense, sparse=vectors.sparse, condition=condition
+            )
+
+            def reranked() -> list[Hit]:
+                return self.reranking(question.text, self._candidates(find, question))[0]
+
+            stage = reranked if self.reranking.wanted(question.rerank) else None
+            return ranks(self._store, name, document_id, vectors, condition=condition, rerank=stage)
+
+        return self._from_current(question.collection, ranked)
+
     def chunks(self, wanted: Span, principals: Sequence[str] | None = None) -> Answer:
         """Return chunks of a document by their numbers, as hits without a score.
 
@@ -226,7 +262,7 @@ class Searcher:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _from_current(self, collection: str | None, answer: Callable[[Serving], Answer]) -> Answer:
+    def _from_current(self, collection: str | None, answer: Callable[[Serving], Found]) -> Found:
         """Answer from one release; from the next one if its collection was dropped meanwhile."""
         if collection is not None:
             return answer(self.releases.of_collection(collection))
@@ -265,9 +301,18 @@ class Searcher:
         release: Release,
         where: Filter | str | Mapping[str, Any] | None,
         principals: Sequence[str] | None,
+        *,
+        unrestricted: bool = False,
     ) -> str:
         columns = self._store.field_types(release.collection)
-        return search_condition(self._store.rules, release.visibility, columns, where, principals)
+        return search_condition(
+            self._store.rules,
+            release.visibility,
+            columns,
+            where,
+            principals,
+            unrestricted=unrestricted,
+        )
 
     def _candidates(self, find: Callable[[int], list[Hit]], question: Question) -> list[Hit]:
         """Return as many hits as are reranked, or as are needed to choose from."""

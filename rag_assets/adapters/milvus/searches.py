@@ -88,6 +88,28 @@ class Searches(Collections):
         first = max(FILTERED_EF, ef) if self._is_lite else ef
         return self._complete(name, find, first, vector, limit, condition, consistency)
 
+    def search_words(
+        self, name: str, sparse: SparseVector | str, limit: int, *, condition: str = ""
+    ) -> list[Hit]:
+        """Find the chunks that a hybrid search ranks by words, best first; as `search`."""
+        request = {"data": [sparse], "anns_field": SPARSE_FIELD, "filter": condition}
+        answer = self._read(
+            name, "search", limit=limit, output_fields=self._hit_fields(name), **request
+        )
+        return [self._hit(found["entity"], float(found["distance"])) for found in answer[0]]
+
+    def similarity(
+        self, name: str, vector: npt.NDArray[np.float32], chunk_ids: Sequence[str]
+    ) -> dict[str, float]:
+        """Return the exact score of chunks that have a row, by their keys."""
+        metric = str(self._index(name, VECTOR_FIELD).get("metric_type", "COSINE"))
+        rows = [
+            row
+            for some in any_of("chunk_id", chunk_ids)
+            for row in self._rows(name, some, ["chunk_id", VECTOR_FIELD])
+        ]
+        return {row["chunk_id"]: _score(metric, vector, row[VECTOR_FIELD]) for row in rows}
+
     def chunks(
         self,
         name: str,

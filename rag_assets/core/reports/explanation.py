@@ -5,9 +5,12 @@ looking (`pipeline/explanation.py`), which run a step waits for (`instance/expla
 where a question finds the document (`serving/ranks.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+Facts = dict[str, str | int | float | None]
+"""What there is after a step, by name."""
 
 
 class State(StrEnum):
@@ -36,7 +39,7 @@ class Step:
     name: str
     state: State
     message: str
-    facts: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     run_id: str = ""
 
 
@@ -47,9 +50,9 @@ class Wait:
     message: str
     run_id: str = ""
 
-    def step(self, name: str, message: str, **facts: str | int | float | None) -> Step:
+    def step(self, name: str, message: str, facts: Facts | None = None) -> Step:
         """Return the step that waits, after saying what there is to be done."""
-        return Step(name, State.WAITING, f"{message} {self.message}", facts, self.run_id)
+        return Step(name, State.WAITING, f"{message} {self.message}", facts or {}, self.run_id)
 
 
 @dataclass(frozen=True, slots=True)

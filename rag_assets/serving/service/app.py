@@ -20,21 +20,26 @@ from rag_assets.serving.service.authentication import LOOPBACK_HOSTS
 from rag_assets.serving.service.errors import SizeLimit, add_error_handlers
 from rag_assets.serving.service.mcp_route import PATH, McpRoute
 from rag_assets.serving.service.routes import router
-from rag_assets.serving.service.service import OpenSearcher, Service
+from rag_assets.serving.service.service import Explain, OpenSearcher, Service
 from rag_assets.settings import Settings
 
 
-def create_app(settings: Settings, open_searcher: OpenSearcher | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings,
+    open_searcher: OpenSearcher | None = None,
+    explain: Explain | None = None,
+) -> ASGIApp:
     """Return the application.
 
     Args:
         settings: The settings of the platform and the service.
         open_searcher: Connects; by default with the same settings.
+        explain: Explains a document by its id; without it, no document is explained.
 
     Raises:
         ConfigurationError: The settings of authentication are invalid.
     """
-    service = Service(settings, open_searcher or partial(Searcher.open, settings))
+    service = Service(settings, open_searcher or partial(Searcher.open, settings), explain)
     agents = McpRoute(service)
 
     @asynccontextmanager

@@ -31,9 +31,14 @@ class NotReadyError(RagAssetsError):
     """The service is starting: what queries need is not loaded yet."""
 
 
+class NotFoundError(RagAssetsError):
+    """There is nothing of this name that the caller may see."""
+
+
 RESPONSES: tuple[tuple[type[Exception], int, str, dict[str, str]], ...] = (
     (NotAuthenticatedError, 401, "not_authenticated", {"WWW-Authenticate": "Bearer"}),
     (NotAllowedError, 403, "not_allowed", {}),
+    (NotFoundError, 404, "not_found", {}),
     (TooManyRequestsError, 429, "too_many_requests", RETRY_AFTER),
     (TookTooLongError, 504, "timeout", {}),
     (NotReadyError, 503, "not_ready", RETRY_AFTER),

@@ -17,6 +17,8 @@ from rag_assets.serving.service.schemas import (
     ChunksRequest,
     ChunksResponse,
     ErrorResponse,
+    ExplainRequest,
+    ExplainResponse,
     IndexResponse,
     ReleaseModel,
     SearchRequest,
@@ -26,8 +28,9 @@ from rag_assets.serving.service.schemas import (
 if TYPE_CHECKING:
     from rag_assets.serving.service.service import Service
 
+ERROR: dict[str, Any] = {"model": ErrorResponse}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": description}
+    status: ERROR | {"description": description}
     for status, description in {
         400: "The request cannot be answered as it is.",
         401: "There is no token, or it is not accepted.",
@@ -77,6 +80,12 @@ async def chunks(request: Request, asked: ChunksRequest, caller: CallerOf) -> Ch
     """Return chunks of one document, by their numbers."""
     answer = await of_request(request).chunks(asked, caller)
     return ChunksResponse(chunks=answer.hits, release=ReleaseModel.of(answer.release))
+
+
+@data.post("/explain", responses={404: ERROR | {"description": "There is no such document."}})
+async def explain(request: Request, asked: ExplainRequest, caller: CallerOf) -> ExplainResponse:
+    """Explain why a document is, or is not, in the index and found by a question."""
+    return ExplainResponse.of(*await of_request(request).explain(asked, caller))
 
 
 @data.get("/release", dependencies=[Depends(authenticated)])

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_assets.adapters.milvus.hits import Hit
+from rag_assets.core.reports.explanation import Explanation, Step
 from rag_assets.serving.conditions import OFF
 from rag_assets.serving.question import (
     MAX_CONTEXT_TOKENS,
@@ -18,6 +19,7 @@ from rag_assets.serving.question import (
     Around,
     Question,
 )
+from rag_assets.serving.ranks import Ranks
 from rag_assets.serving.releases import Release
 from rag_assets.serving.searcher import Searcher
 
@@ -163,6 +165,51 @@ class IndexResponse(BaseModel):
             permissions=rules.visibility != OFF,
             reranker=searcher.reranking.key or None,
             collections=[ReleaseModel.of(one) for one in found],
+        )
+
+
+class ExplainRequest(_Request):
+    """A document and, if it is to be ranked, a question."""
+
+    document_id: str = Field(min_length=1, max_length=4096)
+    question: str | None = Field(default=None, min_length=1)
+    where: str | dict[str, Any] | None = Field(default=None, description="As for a search.")
+    collection: str | None = Field(
+        default=None, description="Collection to rank in instead of the live one. For operators."
+    )
+
+    def search(self) -> SearchRequest | None:
+        """Return the search in which to rank it, if there is one."""
+        if self.question is None:
+            return None
+        return SearchRequest(
+            question=self.question,
+            where=self.where,
+            principals=self.principals,
+            collection=self.collection,
+        )
+
+
+class ExplainResponse(BaseModel):
+    """A document's way from its source to the rows that searches find."""
+
+    document_id: str
+    verdict: str = Field(description="What the steps amount to, in a sentence.")
+    steps: list[Step]
+    shard: str
+    live: str = Field(description="The collection that queries are answered from.")
+    ranks: Ranks | None = Field(description="Where the question finds it, if there was one.")
+
+    @classmethod
+    def of(cls, found: Explanation, ranks: Ranks | None) -> "ExplainResponse":
+        """Return how an explanation is described."""
+        return cls(
+            document_id=found.document_id,
+            verdict=found.verdict,
+            steps=list(found.steps),
+            shard=found.shard,
+            live=found.live,
+            ranks=ranks,
         )
 
 

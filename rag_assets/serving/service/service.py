@@ -23,13 +23,18 @@ from tenacity import (
 from rag_assets.adapters.milvus.expressions import Span
 from rag_assets.core.display import masked
 from rag_assets.core.errors import NotLiveError, RagAssetsError, SearchError
+from rag_assets.core.metadata.rules import EVERYONE
+from rag_assets.core.reports.explanation import Explanation
+from rag_assets.serving.conditions import OFF
+from rag_assets.serving.question import Question
+from rag_assets.serving.ranks import Ranks
 from rag_assets.serving.releases import Release
 from rag_assets.serving.searcher import Answer, Searcher
 from rag_assets.serving.service.authentication import Authentication
 from rag_assets.serving.service.callers import Caller
-from rag_assets.serving.service.errors import NotReadyError
+from rag_assets.serving.service.errors import NotFoundError, NotReadyError
 from rag_assets.serving.service.metrics import ServiceMetrics
-from rag_assets.serving.service.schemas import ChunksRequest, SearchRequest
+from rag_assets.serving.service.schemas import ChunksRequest, ExplainRequest, SearchRequest
 from rag_assets.serving.service.workers import Workers
 from rag_assets.settings import Settings
 
@@ -38,13 +43,16 @@ logger = logging.getLogger(__name__)
 MAX_PAUSE = 5.0  # seconds between two attempts to get ready
 Result = TypeVar("Result")
 OpenSearcher = Callable[[ServiceMetrics], Searcher]
+Explain = Callable[[str], Explanation]
 
 
 class Service:
     """What the routes use: the searcher once it is ready, and the bounds of the work."""
 
-    def __init__(self, settings: Settings, open_searcher: OpenSearcher) -> None:
-        """Serve with these settings.
+    def __init__(
+        self, settings: Settings, open_searcher: OpenSearcher, explain: Explain | None = None
+    ) -> None:
+        """Serve with these settings; without `explain`, no document is explained.
 
         Raises:
             ConfigurationError: The settings of authentication are invalid.
@@ -55,6 +63,7 @@ class Service:
         self.problem = "Not ready yet: loading the model."
         self.tried = threading.Event()  # set when the first attempt to get ready has ended
         self._logged = ""
+        self._explain = explain
         self._open = partial(open_searcher, self.metrics)
         self._workers = Workers(
             settings.serve_concurrency, settings.serve_queue, settings.serve_timeout_seconds
@@ -89,13 +98,41 @@ class Service:
             NotAllowedError: The caller may not ask so.
             SearchError: As `Searcher.search`, or the question is too long.
         """
+        question = self._question(asked, caller)
+        return await self.run(lambda searcher: searcher.answer(question))
+
+    def _question(self, asked: SearchRequest, caller: Caller) -> Question:
         if asked.collection:
             caller.require_operator("Searching a collection that is not live")
         longest = self.settings.serve_question_characters
         if len(asked.question) > longest:
             raise SearchError(f"The question is longer than {longest} characters.")
-        question = asked.asked_by(caller.asking(asked.principals))
-        return await self.run(lambda searcher: searcher.answer(question))
+        return asked.asked_by(caller.asking(asked.principals))
+
+    async def explain(
+        self, asked: ExplainRequest, caller: Caller
+    ) -> tuple[Explanation, Ranks | None]:
+        """Explain a document that a caller may see.
+
+        Raises:
+            NotFoundError: There is none, or nobody can tell; operators are told of any.
+            NotAllowedError, SearchError: As `search`.
+        """
+        search, principals = asked.search(), caller.asking(asked.principals)
+        question = self._question(search, caller) if search else None
+
+        def work(searcher: Searcher) -> tuple[Explanation, Ranks | None]:
+            if self._explain is None:
+                raise NotFoundError("This service does not explain documents.")
+            found = self._explain(asked.document_id)
+            hidden = searcher.rules.visibility != OFF and not caller.operator
+            if hidden and {*(found.principals or ())}.isdisjoint({*(principals or ()), EVERYONE}):
+                raise NotFoundError("There is no document of this id that you may see.")
+            free = caller.operator and asked.principals is None
+            ranks = question and searcher.ranks(question, asked.document_id, unrestricted=free)
+            return found, ranks or None
+
+        return await self.run(work)
 
     async def chunks(self, asked: ChunksRequest, caller: Caller) -> Answer:
         """Return chunks of a document that a caller may see."""

@@ -1,0 +1,109 @@
+"""`rag-assets explain`: why a document is, or is not, found.
+
+What belongs here: the command and its output. What does not: looking (`instance/explanation.py`).
+"""
+
+import json
+from dataclasses import asdict
+
+import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from rag_assets.cli import services
+from rag_assets.cli.terminal import SafeConsole, valid_text
+from rag_assets.core.reports.explanation import Explanation, State
+from rag_assets.serving.question import Question
+from rag_assets.serving.ranks import Ranks
+from rag_assets.settings import load_settings
+
+COLOURS = {
+    State.IN_SYNC: "green",
+    State.WAITING: "yellow",
+    State.SKIPPED: "cyan",
+    State.FAILED: "red",
+    State.MISSING: "red",
+    State.UNKNOWN: "dim",
+}
+
+NAMES = ("asset", "partition", "collection", "model")
+"""Facts that are in JSON only: the message has them."""
+HIDDEN = ("", "{}", None)
+
+
+@click.command()
+@click.argument("document", callback=valid_text)
+@click.option("--question", callback=valid_text, help="Also tell where this question finds it.")
+@click.option("--where", help="Filter of the question, as for `rag-assets search`.")
+@click.option(
+    "--principal",
+    "principals",
+    multiple=True,
+    help="User or group who asks; may be repeated. Without any, all documents are ranked.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def explain(
+    document: str,
+    question: str | None,
+    where: str | None,
+    principals: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Explain why DOCUMENT, an id, is or is not in the index and, with a question, in its hits.
+
+    Every step is looked at: the source as it is now, the listing, parsing, metadata, chunks and,
+    for each collection, vectors and rows. The exit code is 0 whatever is found.
+    """
+    settings = load_settings()
+    services.use_instance(settings)
+    from rag_assets.cli.explaining import open_explanations  # noqa: PLC0415 - Dagster is slow
+    from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
+
+    with open_explanations(settings) as explanations:
+        found = explanations.explain(document)
+    ranks = None
+    if question:
+        asked = Question(text=question, where=where, principals=principals or None)
+        with Searcher.open(settings) as searcher:
+            ranks = searcher.ranks(asked, document, unrestricted=not principals)
+    if as_json:
+        data = asdict(found) | {"verdict": found.verdict, "ranks": asdict(ranks) if ranks else None}
+        click.echo(json.dumps(data, indent=2, default=str))
+        return
+    console = SafeConsole()
+    _show(found, console)
+    if ranks:
+        _show_ranks(ranks, console)
+
+
+def _show(found: Explanation, console: SafeConsole) -> None:
+    console.print(Text(found.document_id, style="bold"))
+    console.print(Text(found.verdict))
+    console.print()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for step in found.steps:
+        state = Text(step.state, style=COLOURS[step.state])
+        table.add_row(step.name, state, Text(step.message))
+        shown = [f"{n}: {v}" for n, v in step.facts.items() if v not in HIDDEN and n not in NAMES]
+        shown += [f"run: {step.run_id[:8]}"] if step.run_id else []
+        if shown:
+            table.add_row("", "", Text(", ".join(shown), style="dim"))
+    console.print(table)
+
+
+def _show_ranks(found: Ranks, console: SafeConsole) -> None:
+    console.print()
+    console.print(Text(f"In {found.collection}", style="bold"))
+    if found.problem:
+        console.print(Text(found.problem))
+        return
+    table = Table("By", "Rank", "Score", "Best chunk", "Directly above it", box=box.SIMPLE_HEAD)
+    for one in found.rankings:
+        rank = f"{one.rank} of {one.among}" if one.rank else f"not in {one.among}"
+        score = f"{one.score:.4f}" if one.score is not None else ""
+        above = [f"{hit.document_id} ({hit.score:.4f})" for hit in one.above]
+        best = "\n".join(filter(None, [one.heading, one.note]))
+        table.add_row(*map(Text, (one.by, rank, score, best, "\n".join(above))))
+    console.print(table)
