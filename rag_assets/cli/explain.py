@@ -58,12 +58,10 @@ def explain(
     """
     settings = load_settings()
     services.use_instance(settings)
-    from rag_assets.cli.explaining import open_explanations  # noqa: PLC0415 - Dagster is slow
+    from rag_assets.cli.explaining import explained  # noqa: PLC0415 - Dagster is slow
     from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
 
-    with open_explanations(settings) as explanations:
-        found = explanations.explain(document)
-    ranks = None
+    found, ranks = explained(settings, document), None
     if question:
         asked = Question(text=question, where=where, principals=principals or None)
         with Searcher.open(settings) as searcher:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from rag_assets.core.reports.explanation import Explanation
 from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
@@ -19,19 +20,32 @@ from rag_assets.defs.resources import (
     resolved,
 )
 from rag_assets.instance.explanation import Explanations
+from rag_assets.pipeline.explanation import Versions
 from rag_assets.settings import Settings
 
 
 @contextmanager
-def open_explanations(settings: Settings) -> Iterator[Explanations]:
-    """Open the lake, Milvus, the sources, and the Dagster instance of DAGSTER_HOME."""
+def open_explanations(instance: dg.DagsterInstance, settings: Settings) -> Iterator[Explanations]:
+    """Open the lake, Milvus and the sources, beside an instance that is open."""
     settings, _ = at_present(settings)
-    with dg.DagsterInstance.get() as instance, resolved(settings, IndexResource).open() as index:
+    with resolved(settings, IndexResource).open() as index:
+        parser = resolved(settings, ParserResource)
         yield Explanations(
             instance=instance,
             index=index,
             sources=resolved(settings, SourcesResource).open(index),
             retries=resolved(settings, RetriesResource).policy(),
-            parser_version=resolved(settings, ParserResource).version,
-            chunker_version=resolved(settings, ChunkerResource).version,
+            versions=Versions(
+                parser.parser, parser.version, resolved(settings, ChunkerResource).version
+            ),
         )
+
+
+def explained(settings: Settings, document_id: str) -> Explanation:
+    """Explain a document, with the Dagster instance of DAGSTER_HOME.
+
+    Raises:
+        LakeError: The lake cannot be read.
+    """
+    with dg.DagsterInstance.get() as instance, open_explanations(instance, settings) as found:
+        return found.explain(document_id)

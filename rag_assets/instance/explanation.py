@@ -28,7 +28,7 @@ from rag_assets.instance.standing import StandingRuns
 from rag_assets.models.live import read_live
 from rag_assets.models.registry import maintained_collections
 from rag_assets.pipeline.counts import PARTITIONED
-from rag_assets.pipeline.explanation import Explainer
+from rag_assets.pipeline.explanation import Explainer, Versions
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.staleness import Metas, read_metas, stale_documents, stale_rows
 
@@ -44,16 +44,14 @@ class Explanations:
         index: The lake and Milvus.
         sources: The sources.
         retries: The retry policy of failed runs.
-        parser_version: The present version of parsed documents.
-        chunker_version: The present version of chunks.
+        versions: The present versions of the code.
     """
 
     instance: dg.DagsterInstance
     index: Index
     sources: Sources
     retries: RetryPolicy
-    parser_version: str
-    chunker_version: str
+    versions: Versions
 
     def explain(self, document_id: str) -> Explanation:
         """Look at every step of a document's way.
@@ -64,8 +62,7 @@ class Explanations:
         explainer = Explainer(
             self.index,
             self.sources,
-            self.parser_version,
-            self.chunker_version,
+            self.versions,
             RunWaits(self),
             document_id,
         )
@@ -121,8 +118,8 @@ class RunWaits:
 
     def for_documents(self, position: int) -> Wait:
         """Return why the documents of a shard have not been parsed and chunked since."""
-        shards, now = self.index.shards, self.platform
-        stale = stale_documents(self.metas, shards, now.parser_version, now.chunker_version)
+        shards, now = self.index.shards, self.platform.versions
+        stale = stale_documents(self.metas, shards, now.documents, now.chunks)
         return self._for_run(FIRST, Sensor.SOURCE, stale, shards, position)
 
     def for_rows(self, model: str, position: int) -> Wait:

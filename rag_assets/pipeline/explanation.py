@@ -69,6 +69,21 @@ class Waits(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The present versions of the code that documents go through.
+
+    Attributes:
+        parser: The parser's.
+        documents: That of parsed documents: the parser's, and the rules for metadata.
+        chunks: The chunker's.
+    """
+
+    parser: str
+    documents: str
+    chunks: str
+
+
 @dataclass(frozen=True)
 class Explainer:
     """Looks at one document.
@@ -76,16 +91,14 @@ class Explainer:
     Attributes:
         index: The lake and Milvus.
         sources: The sources.
-        parser_version: The present version of parsed documents.
-        chunker_version: The present version of chunks.
+        versions: The present versions of the code.
         waits: Knows what things wait for.
         document_id: The document.
     """
 
     index: Index
     sources: Sources
-    parser_version: str
-    chunker_version: str
+    versions: Versions
     waits: Waits
     document_id: str
 
@@ -236,7 +249,7 @@ class Explainer:
         if row is None:
             return self._later(PARSING, "It has not been parsed yet.")
         table = pl.DataFrame([row], schema=PARSED_DOCUMENTS)
-        [now] = as_listed(table, self.parser_version, datetime.now(UTC)).iter_rows(named=True)
+        [now] = as_listed(table, self.versions.parser, datetime.now(UTC)).iter_rows(named=True)
         [seen] = as_seen(table).iter_rows(named=True)
         facts: Facts = {
             "outcome": seen["outcome"],
@@ -248,7 +261,7 @@ class Explainer:
         }
         if now["version"] != listed["version"]:
             return self._later(PARSING, f"Version {row['version']} is parsed.", facts)
-        if now["parser"] != self.parser_version:
+        if now["parser"] != self.versions.parser:
             return self._later(PARSING, "It was parsed by another version of the parser.", facts)
         return _outcome(seen, facts)
 
@@ -258,6 +271,9 @@ class Explainer:
         facts: Facts = {"metadata": row["metadata"] or "{}", "sidecar": row["sidecar_version"]}
         if self.index.rules.kinds and (sidecar or {}).get("version") != row["sidecar_version"]:
             return self._later(METADATA, "Its sidecar has changed.", facts)
+        meta = self.index.lake.meta(PartitionKey(Asset.PARSED_DOCUMENTS, self.shard))
+        if meta and meta.code_version != self.versions.documents:
+            return self._later(METADATA, "The rules for metadata have changed.", facts)
         if row["metadata_error"]:
             return Step(METADATA, State.FAILED, row["metadata_error"], facts)
         return Step(METADATA, State.IN_SYNC, "Its metadata is as its origins say.", facts)
@@ -280,7 +296,7 @@ class Explainer:
             return self._later(CHUNKING, "Its chunks will be removed.", facts)
         if chunks.is_empty() or {*chunks["content_digest"]} != {parsed["content_digest"]}:
             return self._later(CHUNKING, "Its present text has not been chunked yet.", facts)
-        if version != self.chunker_version:
+        if version != self.versions.chunks:
             return self._later(CHUNKING, "It was chunked by other rules.", facts)
         return Step(CHUNKING, State.IN_SYNC, f"It has {chunks.height:,} chunks.", facts)
 
@@ -341,7 +357,7 @@ class Explainer:
 def _outcome(row: Row, facts: Facts) -> Step:
     """Return the step of a document that is parsed as it should be, with what came of that."""
     outcome = Outcome(row["outcome"])
-    message = f"{outcome}. {row['error'] or ''}".strip().replace("_", " ", 1).capitalize()
+    message = f"{outcome.replace('_', ' ').capitalize()}. {row['error'] or ''}".strip()
     if outcome.has_text:
         return Step(PARSING, State.IN_SYNC, message, facts)
     if row["retry_at"]:

@@ -100,9 +100,14 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
         return Rules(max_characters=self.parse_characters, source_code=self.parse_source_code)
 
     @property
+    def parser(self) -> str:
+        """The parser's version."""
+        return parser_version(self.rules())
+
+    @property
     def version(self) -> str:
         """The version of parsed documents, which changes whenever they may become others."""
-        return parsed_version(parser_version(self.rules()), self.metadata)
+        return parsed_version(self.parser, self.metadata)
 
     @property
     def metadata(self) -> RulesBySource:
@@ -126,7 +131,7 @@ class ParserResource(dg.ConfigurableResource["ParserResource"]):
             sources,
             pool,
             self.parse_workers,
-            parser_version(self.rules()),
+            self.parser,
             self.rereading,
             self.metadata,
         )
