@@ -61,15 +61,16 @@ def main(documents: int, queries: int, model: str, to: Path | None) -> None:
         client = MilvusClient(settings.milvus_uri, grpc_options=GRPC_OPTIONS)
         times: dict[str, list[float]] = {"encoder": [], "bare client": [], "Searcher": []}
         with Searcher.open(settings) as searcher:
-            encoder, collection = searcher._current().encoder, searcher.release().collection
+            serving = searcher.releases.current()
+            encoder, collection = serving.encoder, serving.release.collection
             for number in range(queries + WARM_UP):
                 question = " ".join(draw.choices(WORDS, k=12))
-                encode, made = milliseconds(partial(encoder.encode_queries, [question]))
+                encode, made = milliseconds(partial(encoder.encode, question))
                 bare, _ = milliseconds(
                     partial(
                         client.search,
                         collection,
-                        [made.dense[0]],
+                        [made.dense],
                         limit=LIMIT,
                         anns_field=VECTOR_FIELD,
                         output_fields=list(HIT_FIELDS),

@@ -11,8 +11,8 @@ from rag_assets.adapters.milvus.hits import Hit, Place
 
 MAX_DEPTH = 2_000
 """Maximum number of hits that are looked through for one answer."""
-MARGIN = 10
-"""Hits to look at beyond those needed, which usually has all equal texts of the last one."""
+MARGIN = 1
+"""Hits to look at beyond those needed: the one after the last tells whether it is equal to it."""
 
 
 def gathered(
