@@ -17,6 +17,9 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+)
 from pydantic import TypeAdapter, ValidationError
 
 from rag_assets.core.names import Asset
@@ -171,12 +174,16 @@ def models_made_live(instance: dg.DagsterInstance) -> list[str]:
 def check_evaluations(
     instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
 ) -> dict[str, tuple[dg.AssetCheckEvaluation, str]]:
-    """Return the latest (evaluation, run id) of each check that has one, by the check's name."""
+    """Return the latest (evaluation, run id) of each check that has one, by the check's name.
+
+    That is the one before while a run is evaluating the check, or if it failed before it had.
+    """
+    history = instance.event_log_storage.get_asset_check_execution_history
     latest_by_check = {}
     for key in checks:
-        record = instance.get_latest_asset_check_evaluation_record(key)
-        if record is not None and record.evaluation is not None:
-            latest_by_check[key.to_user_string()] = (record.evaluation, record.run_id)
+        for record in history(key, 1, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES):
+            if record.evaluation is not None:
+                latest_by_check[key.to_user_string()] = (record.evaluation, record.run_id)
     return latest_by_check
 
 
