@@ -37,6 +37,7 @@ from rag_assets.defs.resources import (
     PrivacyResource,
     RetriesResource,
     SourcesResource,
+    StreamResource,
     at_present,
     resolved,
 )
@@ -45,7 +46,7 @@ from rag_assets.instance.erasure import Storage
 from rag_assets.instance.event_log import CERTIFICATE, latest
 from rag_assets.instance.orchestrator import DagsterOrchestrator
 from rag_assets.instance.partitions import model_shard_key
-from rag_assets.instance.report import Reporter
+from rag_assets.instance.report import Memory, Reporter
 from rag_assets.instance.sources import source_statuses
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.models.live import read_live
@@ -202,15 +203,28 @@ def report(settings: Settings) -> Report:
         return read_report(instance, settings)
 
 
-def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
-    """Return the state of ingestion, on an open instance."""
+def read_report(
+    instance: dg.DagsterInstance, settings: Settings, memory: Memory | None = None
+) -> Report:
+    """Return the state of ingestion, on an open instance.
+
+    With a memory, which a process that stays keeps, only what has changed is read, and the sources
+    are in the report although there is only one.
+    """
     settings, _ = at_present(settings)
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
-    parser = resolved(settings, ParserResource)
+    parser, stream = resolved(settings, ParserResource), resolved(settings, StreamResource)
     with resolved(settings, IndexResource).open() as index:
-        sources = resolved(settings, SourcesResource).open(index)
         return Reporter(
-            instance, index, sources, retries.policy(), parser.version, chunker.version
+            instance,
+            index,
+            resolved(settings, SourcesResource).open(index),
+            retries.policy(),
+            parser.version,
+            chunker.version,
+            stream.stream_documents,
+            stream.stream_chunks,
+            memory or Memory(),
         ).read()
 
 
