@@ -7,7 +7,8 @@ commands' own files; these import this module late, because importing Dagster is
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -60,6 +61,9 @@ from rag_assets.pipeline.upkeep.doubling import read_distribution
 from rag_assets.pipeline.upkeep.erasure import Erasure
 from rag_assets.pipeline.upkeep.erasure_records import request
 from rag_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from rag_assets.instance.metrics import Exporter
 
 Metrics = dict[str, dict[str, float]]
 
@@ -226,6 +230,23 @@ def read_report(
             stream.stream_chunks,
             memory or Memory(),
         ).read()
+
+
+@contextmanager
+def open_exporter(settings: Settings) -> "Iterator[Exporter]":
+    """Open the exporter of ingestion's metrics, which has collected nothing yet."""
+    with dg.DagsterInstance.get() as instance:
+        yield exporter_of(instance, settings)
+
+
+def exporter_of(instance: dg.DagsterInstance, settings: Settings) -> "Exporter":
+    """Do the same as `open_exporter`, on an open instance."""
+    from rag_assets.instance.metrics import Exporter, Readings  # noqa: PLC0415 - for this command
+
+    checks = definitions().get_repository_def().asset_graph.asset_check_keys
+    read = partial(read_report, instance, settings)
+    readings = Readings(instance, read, checks, settings.max_lag_seconds)
+    return Exporter(readings, settings.metrics_seconds)
 
 
 def doubted_removals(settings: Settings) -> list[tuple[Doubt, pl.DataFrame]]:

@@ -12,6 +12,7 @@ import click
 
 from rag_assets.cli.cost import cost
 from rag_assets.cli.erase import erase
+from rag_assets.cli.metrics import metrics
 from rag_assets.cli.models import models
 from rag_assets.cli.settings import settings
 from rag_assets.cli.shards import shards
@@ -42,7 +43,7 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, shards, erase, settings):
+for command in (status, cost, models, sources, shards, erase, metrics, settings):
     main.add_command(command)
 
 
