@@ -19,7 +19,7 @@ UNIT = $(wildcard rag_assets_tests/test_*.py) \
 COMPILE = $(BIN)/uv pip compile setup.py --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-header --no-annotate --override requirements/overrides.txt
 
-.PHONY: demo check test dev lint types layers unit lock clouds chromium postgresql clean
+.PHONY: demo check test dev lint types layers unit lock clouds chromium postgresql prometheus clean
 
 demo: $(VENV)/.ready
 	RAG_ASSETS_MODEL=$(MODEL) $(BIN)/rag-assets demo $(if $(SOURCE),--source '$(SOURCE)') \
@@ -34,7 +34,7 @@ check: $(VENV)/.ready
 unit: $(VENV)/.ready
 	$(PYTEST) --quiet --numprocesses 2 -m 'not slow' $(UNIT)
 
-test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql
+test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql prometheus
 	$(PYTEST) --numprocesses 3 --durations 25
 
 lint: $(VENV)/.ready
@@ -85,7 +85,7 @@ clouds: $(VENV)/.ready .clouds/.ready
 	$(BIN)/python helm/get_helm.py $@
 
 # For tests that are skipped where these are not there and cannot be installed, as root from Debian.
-debian_package = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --yes $@ >/dev/null; }
+debian_package = { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq --yes $(apt) $@ >/dev/null; }
 
 chromium:
 	@command -v chromium >/dev/null || $(debian_package) || echo "No chromium: browser tests are skipped."
@@ -93,6 +93,11 @@ chromium:
 postgresql:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || $(debian_package) || \
 	  echo "No PostgreSQL: the chart is not installed."
+
+prometheus: apt = --no-install-recommends# which is a service
+prometheus:
+	@command -v promtool >/dev/null || $(debian_package) || \
+	  echo "No promtool: alert rules and metrics are checked without it."
 
 clean:
 	rm -rf $(VENV) .venv-milvus .helm .rag-assets

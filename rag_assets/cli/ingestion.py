@@ -7,7 +7,8 @@ commands' own files; these import this module late, because importing Dagster is
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -37,6 +38,7 @@ from rag_assets.defs.resources import (
     PrivacyResource,
     RetriesResource,
     SourcesResource,
+    StreamResource,
     at_present,
     resolved,
 )
@@ -45,7 +47,7 @@ from rag_assets.instance.erasure import Storage
 from rag_assets.instance.event_log import CERTIFICATE, latest
 from rag_assets.instance.orchestrator import DagsterOrchestrator
 from rag_assets.instance.partitions import model_shard_key
-from rag_assets.instance.report import Reporter
+from rag_assets.instance.report import Memory, Reporter
 from rag_assets.instance.sources import source_statuses
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.models.live import read_live
@@ -59,6 +61,9 @@ from rag_assets.pipeline.upkeep.doubling import read_distribution
 from rag_assets.pipeline.upkeep.erasure import Erasure
 from rag_assets.pipeline.upkeep.erasure_records import request
 from rag_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from rag_assets.instance.metrics import Exporter
 
 Metrics = dict[str, dict[str, float]]
 
@@ -202,16 +207,46 @@ def report(settings: Settings) -> Report:
         return read_report(instance, settings)
 
 
-def read_report(instance: dg.DagsterInstance, settings: Settings) -> Report:
-    """Return the state of ingestion, on an open instance."""
+def read_report(
+    instance: dg.DagsterInstance, settings: Settings, memory: Memory | None = None
+) -> Report:
+    """Return the state of ingestion, on an open instance.
+
+    With a memory, which a process that stays keeps, only what has changed is read, and the sources
+    are in the report although there is only one.
+    """
     settings, _ = at_present(settings)
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
-    parser = resolved(settings, ParserResource)
+    parser, stream = resolved(settings, ParserResource), resolved(settings, StreamResource)
     with resolved(settings, IndexResource).open() as index:
-        sources = resolved(settings, SourcesResource).open(index)
         return Reporter(
-            instance, index, sources, retries.policy(), parser.version, chunker.version
+            instance,
+            index,
+            resolved(settings, SourcesResource).open(index),
+            retries.policy(),
+            parser.version,
+            chunker.version,
+            stream.stream_documents,
+            stream.stream_chunks,
+            memory or Memory(),
         ).read()
+
+
+@contextmanager
+def open_exporter(settings: Settings) -> "Iterator[Exporter]":
+    """Open the exporter of ingestion's metrics, which has collected nothing yet."""
+    with dg.DagsterInstance.get() as instance:
+        yield exporter_of(instance, settings)
+
+
+def exporter_of(instance: dg.DagsterInstance, settings: Settings) -> "Exporter":
+    """Do the same as `open_exporter`, on an open instance."""
+    from rag_assets.instance.metrics import Exporter, Readings  # noqa: PLC0415 - for this command
+
+    checks = definitions().get_repository_def().asset_graph.asset_check_keys
+    read = partial(read_report, instance, settings)
+    readings = Readings(instance, read, checks, settings.max_lag_seconds)
+    return Exporter(readings, settings.metrics_seconds)
 
 
 def doubted_removals(settings: Settings) -> list[tuple[Doubt, pl.DataFrame]]:

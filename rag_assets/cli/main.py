@@ -14,6 +14,7 @@ from rag_assets.cli.cost import cost
 from rag_assets.cli.erase import erase
 from rag_assets.cli.explain import explain
 from rag_assets.cli.mcp import mcp
+from rag_assets.cli.metrics import metrics
 from rag_assets.cli.models import models
 from rag_assets.cli.serve import serve
 from rag_assets.cli.settings import settings
@@ -45,7 +46,11 @@ def main() -> None:
     """
 
 
-for command in (status, cost, models, sources, shards, erase, settings, serve, mcp, explain):
+COMMANDS = (
+    *(status, explain, cost, models, sources, shards, erase),
+    *(serve, mcp, metrics, settings),
+)
+for command in COMMANDS:
     main.add_command(command)
 
 

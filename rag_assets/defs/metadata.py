@@ -19,7 +19,8 @@ from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
 from rag_assets.core.reports.listing import ListingReport
-from rag_assets.instance.event_log import LAGS
+from rag_assets.core.reports.totals import lag_classes
+from rag_assets.instance.event_log import LAG_CLASSES, LAGS
 from rag_assets.pipeline.documents.chunking import ChunkingReport
 from rag_assets.pipeline.documents.parsing import ParsingReport
 from rag_assets.pipeline.embedding import EmbeddingReport
@@ -145,6 +146,7 @@ def lag_metadata(lags: pl.DataFrame, shows: previews.Shows) -> dict[str, Any]:
         "rag_assets/lag_seconds_median": float(lags.select(pl.median("lag_seconds")).item()),
         "rag_assets/lag_seconds_max": float(lags.select(pl.max("lag_seconds")).item()),
         "rag_assets/lag_documents": lags.height,
+        LAG_CLASSES: lag_classes(lags),
         LAGS: dg.MetadataValue.table(
             _records(previews.without_names(lags.head(MAX_LAG_ROWS), shows))
         ),

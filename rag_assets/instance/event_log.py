@@ -4,9 +4,9 @@ What belongs here: records of past materialisations, checks and processes, as pl
 does not: runs and their tags (`runs.py`), and writing events, which sensors and assets do.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import dagster as dg
 import polars as pl
@@ -17,10 +17,15 @@ from dagster._core.definitions.data_version import (
     get_input_data_version_tag,
     get_input_event_pointer_tag,
 )
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+)
 from pydantic import TypeAdapter, ValidationError
 
 from rag_assets.core.names import Asset
+from rag_assets.core.reports import totals as sums
 from rag_assets.core.reports.spending import Spending, Spent
+from rag_assets.core.reports.totals import Addend, Totals
 from rag_assets.core.sources.source_ids import sources_of
 from rag_assets.instance.partitions import split_model_shard
 from rag_assets.instance.runs import lanes_of_runs
@@ -36,13 +41,17 @@ MAX_PAGES = 10  # per report; the next report continues with the rest
 MODEL = "rag_assets/model"  # metadata of `live_alias`: the key of the model that became live
 LAGS = "rag_assets/lags"  # metadata of `collection`: the table of lags
 CERTIFICATE = "rag_assets/certificate"  # metadata of `erasures`: the certificate as JSON
+LAG_CLASSES = "rag_assets/lag_classes"  # metadata of `collection`: lags by source and class
 SPENDING = "rag_assets/spending"  # metadata of a report: the total so far
-_SPENDING = TypeAdapter(Spending)
+TOTALS = "rag_assets/totals"  # metadata of a report: what runs have done so far
+Reported = TypeVar("Reported", Spending, Totals)
+Fetch = Callable[[dg.AssetKey, int, str | None, bool], dg.EventRecordsResult]
+_SPENDING, _TOTALS = TypeAdapter(Spending), TypeAdapter(Totals)
 
 
 @dataclass(frozen=True, slots=True)
 class Materialization:
-    """One materialisation of an asset.
+    """One materialisation of an asset, or an observation of it.
 
     Attributes:
         partition: The partition key; empty if there is none.
@@ -136,29 +145,45 @@ def parse_seconds(instance: dg.DagsterInstance) -> float:
     return seconds / documents if documents else 0.0
 
 
-def spending(instance: dg.DagsterInstance) -> Spending:
-    """Return the total spent on embedding: that of the last report, plus later events.
+def spending(instance: dg.DagsterInstance, since: Spending | None = None) -> Spending:
+    """Return the total spent on embedding: that of the last report, or `since`, plus later events.
 
     Reads a bounded part of the event log; the result's `complete` tells whether that was all.
     """
-    total = _reported_spending(instance)
-    for _ in range(MAX_PAGES):
-        page = instance.fetch_materializations(
-            dg.AssetKey(Asset.EMBEDDINGS),
-            limit=PAGE_SIZE,
-            cursor=total.upto or None,
-            ascending=True,
-        )
+    total = since or _reported(instance, SPENDING, _SPENDING) or Spending()
+    for page in _pages(instance.fetch_materializations, Asset.EMBEDDINGS, total.upto):
         events = [event for event in _read(page.records) if event.partition]
         total = total.plus(_spent(instance, events), page.cursor, complete=not page.has_more)
-        if total.complete:
-            break
     return total
 
 
 def spending_metadata(total: Spending) -> dict[str, Any]:
     """Return a total as metadata of a report, from which `spending` continues."""
     return {SPENDING: dg.MetadataValue.json(_SPENDING.dump_python(total, mode="json"))}
+
+
+def totals(instance: dg.DagsterInstance, since: Totals | None = None) -> Totals:
+    """Return what runs have done: the totals of the last report, or `since`, plus later events.
+
+    Reads a bounded part of the event log, as `spending` does.
+    """
+    total = since or _reported(instance, TOTALS, _TOTALS) or Totals()
+    complete = True
+    for stream, (asset, addends) in STREAMS.items():
+        observed = stream == OBSERVED
+        fetch = instance.fetch_observations if observed else instance.fetch_materializations
+        for page in _pages(fetch, asset, total.upto.get(stream, "")):
+            events = [event for event in _read(page.records) if event.partition]
+            lanes = lanes_of_runs(instance, {event.run_id for event in events})
+            more = [one for event in events for one in addends(event, lanes[event.run_id])]
+            total = total.plus(more, stream, page.cursor, complete=not page.has_more)
+        complete = complete and total.complete
+    return replace(total, complete=complete)
+
+
+def totals_metadata(total: Totals) -> dict[str, Any]:
+    """Return totals as metadata of a report, from which `totals` continues."""
+    return {TOTALS: dg.MetadataValue.json(_TOTALS.dump_python(total, mode="json"))}
 
 
 def models_made_live(instance: dg.DagsterInstance) -> list[str]:
@@ -171,12 +196,16 @@ def models_made_live(instance: dg.DagsterInstance) -> list[str]:
 def check_evaluations(
     instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
 ) -> dict[str, tuple[dg.AssetCheckEvaluation, str]]:
-    """Return the latest (evaluation, run id) of each check that has one, by the check's name."""
+    """Return the latest (evaluation, run id) of each check that has one, by the check's name.
+
+    That is the one before while a run is evaluating the check, or if it failed before it had.
+    """
+    history = instance.event_log_storage.get_asset_check_execution_history
     latest_by_check = {}
     for key in checks:
-        record = instance.get_latest_asset_check_evaluation_record(key)
-        if record is not None and record.evaluation is not None:
-            latest_by_check[key.to_user_string()] = (record.evaluation, record.run_id)
+        for record in history(key, 1, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES):
+            if record.evaluation is not None:
+                latest_by_check[key.to_user_string()] = (record.evaluation, record.run_id)
     return latest_by_check
 
 
@@ -224,22 +253,34 @@ def run_process(instance: dg.DagsterInstance, run_id: str) -> RunProcess | None:
     return None
 
 
+def _pages(fetch: Fetch, asset: str, cursor: str) -> Iterator[dg.EventRecordsResult]:
+    """Yield the pages of an asset's events after a cursor, oldest first; at most `MAX_PAGES`."""
+    for _ in range(MAX_PAGES):
+        page = fetch(dg.AssetKey(asset), PAGE_SIZE, cursor or None, True)
+        yield page
+        cursor = page.cursor
+        if not page.has_more:
+            return
+
+
 def _read(records: Iterable[dg.EventLogRecord]) -> Iterator[Materialization]:
     for record in records:
-        if event := record.asset_materialization:
+        if event := record.asset_materialization or record.asset_observation:
             yield Materialization(
                 event.partition or "", record.run_id, record.timestamp, event.metadata
             )
 
 
-def _reported_spending(instance: dg.DagsterInstance) -> Spending:
-    """Return the total of the last report; an empty one if there is no readable report."""
+def _reported(
+    instance: dg.DagsterInstance, name: str, kind: TypeAdapter[Reported]
+) -> Reported | None:
+    """Return what the last report has under a name; None if that is nothing readable."""
     report = latest(instance, Asset.INGESTION_REPORT)
-    recorded = report.metadata.get(SPENDING) if report else None
+    recorded = report.metadata.get(name) if report else None
     try:
-        return _SPENDING.validate_python(recorded.value) if recorded else Spending()
+        return kind.validate_python(recorded.value) if recorded else None
     except ValidationError:
-        return Spending()
+        return None
 
 
 def _spent(instance: dg.DagsterInstance, events: Sequence[Materialization]) -> Iterator[Spent]:
@@ -252,4 +293,37 @@ def _spent(instance: dg.DagsterInstance, events: Sequence[Materialization]) -> I
             tokens=int(event.metric("tokens")),
             seconds=event.metric("seconds"),
             gpu_seconds=event.metric("gpu_seconds"),
+            reused=int(event.metric("reused") + event.metric("resumed")),
         )
+
+
+def _documents(event: Materialization, lane: str) -> Iterator[Addend]:
+    for what in (sums.PARSED, sums.REMOVED):
+        yield (sums.DOCUMENTS, lane, what), event.metric(what)
+
+
+def _rows(event: Materialization, lane: str) -> Iterator[Addend]:
+    model = split_model_shard(event.partition)[0]
+    if event.metric("written") or event.metric("deleted"):
+        yield (sums.BATCHES, model, lane), 1
+    recorded = event.metadata.get(LAG_CLASSES)
+    classes = recorded.value if isinstance(recorded, dg.JsonMetadataValue) else None
+    for source, counts in classes.items() if isinstance(classes, dict) else ():
+        for bound, count in counts.items():
+            yield (sums.LAGS, model, source, bound), float(count)
+
+
+def _repaired(event: Materialization, _: str) -> Iterator[Addend]:
+    model = split_model_shard(event.partition)[0]
+    yield (sums.REPAIRED, model, sums.SHARDS), 1
+    for kind in (sums.MISSING, sums.EXTRA):
+        yield (sums.REPAIRED, model, kind), event.metric(kind)
+
+
+OBSERVED = "repaired"  # the stream of observations, which are those of the audit
+STREAMS: Mapping[str, tuple[str, Callable[[Materialization, str], Iterable[Addend]]]] = {
+    "parsed": (Asset.PARSED_DOCUMENTS, _documents),
+    "written": (Asset.COLLECTION, _rows),
+    OBSERVED: (Asset.COLLECTION, _repaired),
+}
+"""Stream → its asset, and what an event, in a lane, adds to the totals."""

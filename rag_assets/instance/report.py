@@ -4,6 +4,7 @@ What belongs here: collecting the content of a report. What does not: its struct
 (`core/reports/report.py`) and its wording (`core/reports/sections.py`).
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from rag_assets.core.reports.report import (
     Stage,
     stage,
 )
+from rag_assets.core.reports.spending import Spending
 from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.core.scheduling.retries import RetryPolicy, waiting
 from rag_assets.instance import event_log
@@ -34,7 +36,14 @@ from rag_assets.instance.sources import source_statuses
 from rag_assets.models.live import read_live
 from rag_assets.models.registry import read_records
 from rag_assets.models.status import model_status
-from rag_assets.pipeline.counts import LakeCounts
+from rag_assets.pipeline.counts import (
+    Known,
+    LakeCounts,
+    SourceCount,
+    added,
+    count_by_source,
+    waiting_by_source,
+)
 from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.sources.doubt import read_doubts
 from rag_assets.pipeline.staleness import stale_documents, stale_rows
@@ -65,6 +74,19 @@ class MilvusState:
     serving: str = ""
 
 
+@dataclass(slots=True)
+class Memory:
+    """What a process that stays need not read again for its next report.
+
+    Attributes:
+        lake: What is known of the lake.
+        spending: The cost of embedding up to the last event read.
+    """
+
+    lake: Known = field(default_factory=Known)
+    spending: Spending | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Reporter:
     """Reads reports; the chunker's version includes its limits."""
@@ -75,6 +97,9 @@ class Reporter:
     retries: RetryPolicy
     parser_version: str
     chunker_version: str
+    stream_documents: int
+    stream_chunks: int
+    memory: Memory = field(default_factory=Memory)
 
     def read(self) -> Report:
         """Read the state of the platform; changes nothing.
@@ -82,8 +107,14 @@ class Reporter:
         Raises:
             LakeError: The lake cannot be read.
         """
-        counts = LakeCounts.read(self.index.lake, self.index.shards)
+        known = self.memory
+        counts = LakeCounts.read(self.index.lake, self.index.shards, known.lake.metas)
+        stale = stale_documents(
+            counts.metas, counts.shards, self.parser_version, self.chunker_version
+        )
+        documents = self._stage(FIRST, stale, counts.by_position(counts.listed), counts.shards)
         milvus = self._milvus(counts)
+        known.spending = event_log.spending(self.instance, known.spending)
         return Report(
             at=datetime.now(UTC),
             source=self.index.source,
@@ -91,22 +122,39 @@ class Reporter:
             listed=sum(counts.listed.values()),
             parsed=sum(counts.parsed.values()),
             chunks=sum(counts.chunks.values()),
-            documents=self._documents(counts),
+            documents=documents,
             quarantine=counts.quarantine,
             outcomes=counts.outcomes,
             models=tuple(self._model(key, counts, milvus) for key in milvus.registry.records),
-            spending=event_log.spending(self.instance),
+            spending=known.spending,
             sensors=tuple(_sensors(self.instance)),
             milvus=milvus.problem,
             doubts=tuple(read_doubts(self.index.lake).values()),
-            sources=tuple(self._sources()),
+            sources=tuple(self._sources(counts, stale, documents)),
             serving=milvus.serving,
         )
 
-    def _sources(self) -> list[SourceStatus]:
-        if not self.sources.several:  # then the report is that of the one source
-            return []
-        return source_statuses(self.instance, self.index.lake, self.index.shards, self.sources)
+    def _sources(
+        self, counts: LakeCounts, stale: Sequence[StaleShard], documents: Stage
+    ) -> list[SourceStatus]:
+        lanes = {shard.shard: shard.lane for shard in documents.behind}
+        backlog: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        lake, shards = self.index.lake, self.index.shards
+        if self.sources.several:
+            by_shard = count_by_source(lake, shards, self.memory.lake)
+            for one in stale:
+                waiting = waiting_by_source(lake, counts, by_shard, one)
+                for name, number in waiting.items():
+                    backlog[name][lanes[one.position]] += number
+            by_source = added(by_shard.values())
+        else:
+            [name] = self.sources.specs.keys() | self.sources.records.records.keys()
+            listed = sum(counts.listed.values())
+            by_source = {name: SourceCount(listed, counts.outcomes, bytes=1)}  # its share is all
+            for shard in documents.behind:
+                backlog[name][shard.lane] += shard.work
+        statuses = source_statuses(self.instance, lake, shards, self.sources, by_source)
+        return [replace(status, backlog=dict(backlog[status.name])) for status in statuses]
 
     def _milvus(self, counts: LakeCounts) -> MilvusState:
         rows: dict[str, int] = {}
@@ -119,12 +167,6 @@ class Reporter:
         except VectorStoreError as error:
             return MilvusState(read_records(self.index.lake), rows, str(error))
         return MilvusState(registry, rows, serving=verdict.message)
-
-    def _documents(self, counts: LakeCounts) -> Stage:
-        stale = stale_documents(
-            counts.metas, counts.shards, self.parser_version, self.chunker_version
-        )
-        return self._stage(FIRST, stale, counts.by_position(counts.listed), counts.shards)
 
     def _model(self, key: str, counts: LakeCounts, milvus: MilvusState) -> ModelStatus:
         status = model_status(self.index, milvus.registry, counts.metas, key)
@@ -154,7 +196,13 @@ class Reporter:
         runs = read_runs(self.instance, of.job, of.assets, partitions)
         waits = waiting(stale, runs.ended, self.retries, time())
         return stage(
-            of.unit, len(partitions), rows=rows, stale=stale, in_flight=runs.in_flight, waits=waits
+            of.unit,
+            len(partitions),
+            rows=rows,
+            stale=stale,
+            in_flight=runs.in_flight,
+            waits=waits,
+            stream_changes=self.stream_documents if of is FIRST else self.stream_chunks,
         )
 
 

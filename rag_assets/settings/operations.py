@@ -24,6 +24,11 @@ class OperationSettings(Area):
     server may name a document.
     """
 
+    metrics_seconds: float = Field(default=30, gt=0)
+    """Interval between two collections of the metrics that `rag-assets metrics` serves. Values
+    older than four of these are left out.
+    """
+
     webserver_url: LinkUrl = ""
     """URL of the Dagster UI, for links in alerts."""
 

@@ -10,7 +10,6 @@ import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from dagster._core.storage.schedules import SqliteScheduleStorage
 from pydantic import TypeAdapter
 
 from rag_assets.adapters.lake.files.encoding import META_KEY
@@ -28,7 +27,7 @@ from rag_assets_tests.support.hostile import hostile_files
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
-from rag_assets_tests.support.ticking import Ticking, launch, put, settle
+from rag_assets_tests.support.ticking import Ticking, keep_ticks, launch, put, settle
 
 __all__ = ["filled", "fillings"]
 
@@ -51,12 +50,6 @@ def ticked(filled: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A platform of three documents, whose instance keeps ticks."""
     keep_ticks(filled.instance, tmp_path, monkeypatch)
     return filled
-
-
-def keep_ticks(instance: dg.DagsterInstance, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give an instance in memory a place for ticks, which only one on disk has."""
-    storage = SqliteScheduleStorage.from_local(str(folder))
-    monkeypatch.setattr(instance, "_schedule_storage", storage)
 
 
 def reported(ticking: Ticking, asset: str = Asset.INGESTION_REPORT) -> tuple[str, dict[str, float]]:

@@ -134,9 +134,10 @@ def _installed(
     postgres: Postgres,
     embeddings: EmbeddingServer,
 ) -> Iterator[Installation]:
-    web, code = free_ports(2)
+    web, code, metrics = free_ports(3)
     values = _values(bucket, milvus, postgres, embeddings)
     values |= {"webserver": {"port": web}, "codeServer": {"port": code}}
+    values |= {"metrics": {"enabled": True, "port": metrics}}
     manifests = render(values, NAME, NAMESPACE)
     environment = _environment(home, manifests)
     with environment_set(environment):
@@ -189,6 +190,7 @@ def _values(
             "retry_initial_seconds": 2,
             "retry_max_seconds": 8,
             "audit_cron": "0 0 29 2 *",
+            "metrics_seconds": 5,
         },
         "models": {
             WORDLLAMA: wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_none=True),

@@ -29,7 +29,7 @@ OLDEST = (
 )
 NEWEST = kubernetes_validate.latest_version().rpartition(".")[0]
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-OF_OTHERS = {"ServiceMonitor"}  # no kind of Kubernetes's own
+OF_OTHERS = {"ServiceMonitor", "PrometheusRule"}  # no kind of Kubernetes's own
 OWN = {  # settings that the chart makes itself, or that hold secrets
     *(
         "home",

@@ -7,16 +7,19 @@ mounts, hooks and network names that have to be right.
 from collections.abc import Iterator
 
 import dagster as dg
+import httpx2
 import pytest
 
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Job, Op, Partition
+from rag_assets_tests.kubernetes.helm import one
 from rag_assets_tests.kubernetes.installation import NAME, Installation, installation
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import GPU, started_run
 from rag_assets_tests.scenarios.environment import MODELS, SHARDS
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.pipeline import WORDLLAMA
+from rag_assets_tests.support.scraping import Scrape
 from rag_assets_tests.support.waiting import awaited
 
 DOCUMENTS = ("a1", "b2", "c3", "d4", "e5", "f6")
@@ -77,6 +80,27 @@ def test_a_document_that_changes_is_followed(installed: Installation) -> None:
 
     assert "c3.md" not in indexed
     assert "something else" in indexed["b2.md"][0]
+
+
+def test_prometheus_gets_the_state_of_ingestion_from_the_exporters_pod(
+    installed: Installation,
+) -> None:
+    [port] = one(installed.manifests, "Service", "-metrics")["spec"]["ports"]
+    url = f"http://127.0.0.1:{port['port']}/metrics"
+    indexed = installed.await_convergence()
+
+    def in_sync() -> Scrape | None:
+        scrape = Scrape(httpx2.get(url, timeout=60, trust_env=False).text)
+        done = scrape.all("up") and scrape.total("up") and not scrape.total("backlog_chunks")
+        return scrape if done and scrape.total("documents_listed") == len(indexed) else None
+
+    found = awaited(in_sync, "the exporter to see that everything is in sync", 120)
+
+    assert found.total("documents", outcome="parsed") == len(indexed)
+    assert found.total("rows", model=WORDLLAMA) == sum(map(len, indexed.values()))
+    assert found.total("model_role", model=WORDLLAMA, role="live") == 1
+    assert found.total("documents_processed_total", result="parsed") >= len(indexed)
+    assert found.total("sensor_tick_timestamp_seconds", sensor="source_sensor") > 0
 
 
 def test_a_run_is_ended_from_the_ui_with_the_webservers_account(installed: Installation) -> None:

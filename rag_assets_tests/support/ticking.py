@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.schedules import SqliteScheduleStorage
 
 from rag_assets.cli.ingestion import build_first_model
 from rag_assets.definitions import definitions
@@ -21,6 +23,12 @@ def instance(empty_bucket: None) -> Iterator[dg.DagsterInstance]:  # noqa: ARG00
     with dg.DagsterInstance.ephemeral() as created:
         build_first_model(created, load_settings())
         yield created
+
+
+def keep_ticks(instance: dg.DagsterInstance, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give an instance in memory a place for ticks, which only one on disk has."""
+    storage = SqliteScheduleStorage.from_local(str(folder))
+    monkeypatch.setattr(instance, "_schedule_storage", storage)
 
 
 class Ticking:

@@ -5,7 +5,7 @@ What belongs here: the data and what can be derived from it. What does not: coll
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -16,7 +16,7 @@ import polars as pl
 from rag_assets.core.documents.outcomes import Outcomes
 from rag_assets.core.documents.quarantine import Quarantine
 from rag_assets.core.reports.spending import Spending
-from rag_assets.core.scheduling.lanes import InFlight, StaleShard
+from rag_assets.core.scheduling.lanes import InFlight, Lane, StaleShard, lanes_of
 from rag_assets.core.scheduling.retries import Wait
 from rag_assets.core.sources.records import SourceState
 from rag_assets.core.sources.removals import Doubt
@@ -45,6 +45,8 @@ class Behind:
         shard: Its position.
         state: The reason.
         work: Rows of its input that have to be processed: documents or chunks.
+        lane: The lane that it is processed in.
+        followed: As in `StaleShard`: grows whenever a change has come through.
         error: The error of its last run, if that failed.
         until: When it will be retried after a failure, in seconds since the epoch.
     """
@@ -52,6 +54,8 @@ class Behind:
     shard: int
     state: ShardState
     work: int
+    lane: Lane
+    followed: int
     error: str = ""
     until: float | None = None
 
@@ -161,6 +165,8 @@ class SourceStatus:
         documents: Number of its documents listed.
         with_text: Number of those whose text is in the index.
         quarantined: Number of those that are quarantined.
+        outcomes: Outcome → number of documents.
+        backlog: Lane → number of documents still to be processed.
         share: Its share of the bytes of all documents with text, from 0 to 1.
         lags: The lags of recent changes.
         listed_at: When it was last listed, in seconds since the epoch; 0 if the source sensor has
@@ -175,6 +181,8 @@ class SourceStatus:
     documents: int = 0
     with_text: int = 0
     quarantined: int = 0
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    backlog: Mapping[str, int] = field(default_factory=dict)
     share: float = 0.0
     lags: Lags | None = None
     listed_at: float = 0.0
@@ -211,7 +219,7 @@ class Report:
         sensors: The last tick of each sensor.
         milvus: The error if Milvus cannot be reached; otherwise empty.
         doubts: The removals of documents that are doubted.
-        sources: The sources, if there are several.
+        sources: The sources.
         serving: What queries are answered from and, if that is not as it should be, what to do.
     """
 
@@ -291,6 +299,7 @@ def stage(
     stale: Iterable[StaleShard],
     in_flight: Sequence[InFlight],
     waits: Mapping[int, Wait],
+    stream_changes: int,
 ) -> Stage:
     """Return the state of every shard in a stage.
 
@@ -301,16 +310,23 @@ def stage(
         stale: The shards that are not in sync.
         in_flight: The stage's runs that are queued or started.
         waits: Position → why a stale shard is not retried yet.
+        stream_changes: Maximum changes that the stream lane takes; see `LanePolicy`.
     """
+    stale = list(stale)
     running = {position for run in in_flight for position in run.shards}
-    behind = {shard.position: _behind(shard, rows, running, waits) for shard in stale}
+    lanes = lanes_of(stale, in_flight, stream_changes)
+    behind = {s.position: _behind(s, lanes[s.position], rows, running, waits) for s in stale}
     rest = [ShardState.IN_SYNC if p in rows else ShardState.NO_INPUT for p in range(shards)]
     states = tuple(behind[p].state if p in behind else state for p, state in enumerate(rest))
     return Stage(unit, states, tuple(behind[position] for position in sorted(behind)))
 
 
 def _behind(
-    shard: StaleShard, rows: Mapping[int, int], running: Collection[int], waits: Mapping[int, Wait]
+    shard: StaleShard,
+    lane: Lane,
+    rows: Mapping[int, int],
+    running: Collection[int],
+    waits: Mapping[int, Wait],
 ) -> Behind:
     position, wait = shard.position, waits.get(shard.position)
     whole = not shard.edits or shard.work != shard.edits
@@ -318,8 +334,8 @@ def _behind(
     work = min(shard.work, rows.get(position, shard.work)) if whole else shard.work
     state = ShardState.TO_BE_BUILT if whole else ShardState.STALE
     if position in running:
-        return Behind(position, ShardState.RUNNING, work)
-    if wait is None:
-        return Behind(position, state, work)
-    state = ShardState.BLOCKED if wait.until is None else ShardState.WAITING
-    return Behind(position, state, work, wait.error, wait.until)
+        state = ShardState.RUNNING
+    elif wait is not None:
+        state = ShardState.BLOCKED if wait.until is None else ShardState.WAITING
+        return Behind(position, state, work, lane, shard.followed, wait.error, wait.until)
+    return Behind(position, state, work, lane, shard.followed)

@@ -60,7 +60,7 @@ def sections(report: Report) -> list[Section]:
     """Return the sections of a report, most important first."""
     return [
         Section(f"Ingestion of {report.source}", headline(report)),
-        *source_sections(report.sources, report.at.timestamp()),
+        *(source_sections(report.sources, report.at.timestamp()) if report.sources[1:] else ()),
         _models(report),
         _shards(report),
         *_behind(report),

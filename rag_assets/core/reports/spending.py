@@ -21,6 +21,7 @@ class Spent:
         tokens: Tokens of those texts, as counted by the chunker.
         seconds: Time spent computing, or waiting for an embedding server.
         gpu_seconds: The part of it that was spent on the run's own GPU.
+        reused: Texts that had a vector elsewhere; 0 in what earlier releases added up.
     """
 
     model: str
@@ -29,6 +30,7 @@ class Spent:
     tokens: int
     seconds: float
     gpu_seconds: float
+    reused: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -66,4 +68,5 @@ def _added(one: Spent, other: Spent) -> Spent:
         tokens=one.tokens + other.tokens,
         seconds=one.seconds + other.seconds,
         gpu_seconds=one.gpu_seconds + other.gpu_seconds,
+        reused=one.reused + other.reused,
     )

@@ -143,7 +143,7 @@ def plan_runs(
     idle = [s for s in stale if s.position not in streaming | loading]
     edited = [s for s in stale if s.position in loading - streaming and s.edits]
     edited = [replace(s, work=s.edits) for s in edited]  # the bulk run does the rest
-    small, large = _by_lane(idle + edited, policy)
+    small, large = _by_lane(idle + edited, policy.stream_changes)
     large = [s for s in large if s.position not in loading]
     for_later, large = ([], large) if policy.bulk else (large, [])
     runs: list[PlannedRun] = []
@@ -164,14 +164,31 @@ def plan_runs(
     )
 
 
+def lanes_of(
+    stale: Collection[StaleShard], in_flight: Sequence[InFlight], stream_changes: int
+) -> dict[int, Lane]:
+    """Return position → lane of each stale shard: that of its run or, without one, by the rules.
+
+    Args:
+        stale: The shards that are out of date.
+        in_flight: Runs that are queued or started.
+        stream_changes: As in `LanePolicy`.
+    """
+    held = {position: run.lane for run in in_flight for position in run.shards}
+    small, large = _by_lane([s for s in stale if s.position not in held], stream_changes)
+    lanes = {s.position: held[s.position] for s in stale if s.position in held}
+    lanes |= {shard.position: Lane.STREAM for shard in small}
+    return lanes | {shard.position: Lane.BULK for shard in large}
+
+
 def _by_lane(
-    shards: Collection[StaleShard], policy: LanePolicy
+    shards: Collection[StaleShard], stream_changes: int
 ) -> tuple[list[StaleShard], list[StaleShard]]:
     """Split shards into those to stream and those to process in bulk."""
     edited = [shard for shard in shards if shard.work == shard.edits]
-    if sum(shard.work for shard in shards) <= policy.stream_changes:
+    if sum(shard.work for shard in shards) <= stream_changes:
         return list(shards), []
-    if sum(shard.work for shard in edited) <= policy.stream_changes:
+    if sum(shard.work for shard in edited) <= stream_changes:
         return edited, [shard for shard in shards if shard not in edited]
     return [], list(shards)
 

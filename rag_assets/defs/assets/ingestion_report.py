@@ -10,8 +10,9 @@ from rag_assets.defs.resources import (
     ParserResource,
     RetriesResource,
     SourcesResource,
+    StreamResource,
 )
-from rag_assets.instance.event_log import spending_metadata
+from rag_assets.instance.event_log import spending_metadata, totals, totals_metadata
 from rag_assets.instance.report import Reporter
 
 
@@ -33,6 +34,7 @@ def ingestion_report(
     parser: ParserResource,
     chunker: ChunkerResource,
     retries: RetriesResource,
+    stream: StreamResource,
 ) -> dg.MaterializeResult[None]:
     """Report the state of ingestion."""
     with index.open() as opened:
@@ -43,6 +45,8 @@ def ingestion_report(
             retries.policy(),
             parser.version,
             chunker.version,
+            stream.stream_documents,
+            stream.stream_chunks,
         ).read()
     context.log.info("%s", headline(report))
     return dg.MaterializeResult(
@@ -50,5 +54,6 @@ def ingestion_report(
             "rag_assets/report": dg.MetadataValue.md(markdown(sections(report))),
             **{f"rag_assets/{name}": round(v, 4) for name, v in report.metrics().items()},
             **spending_metadata(report.spending),
+            **totals_metadata(totals(context.instance)),
         }
     )

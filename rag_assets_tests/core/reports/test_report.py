@@ -47,7 +47,13 @@ def a_stage(
 ) -> Stage:
     given_rows = dict.fromkeys(range(4), 10) if rows is None else rows
     return stage(
-        "documents", 4, rows=given_rows, stale=stale, in_flight=in_flight, waits=waits or {}
+        "documents",
+        4,
+        rows=given_rows,
+        stale=stale,
+        in_flight=in_flight,
+        waits=waits or {},
+        stream_changes=10,
     )
 
 

@@ -11,6 +11,7 @@ from rag_assets.core.scheduling.lanes import (
     LanePolicy,
     PlannedRun,
     StaleShard,
+    lanes_of,
     plan_runs,
 )
 from rag_assets_tests.core.scheduling.in_flight import RUNS
@@ -55,6 +56,15 @@ def test_a_small_first_load_streams() -> None:
     plan = plan_runs([StaleShard(position, work=3) for position in range(3)], [], POLICY)
 
     assert shown(plan.runs) == [("stream", 0, 2)]
+
+
+def test_a_shards_lane_is_that_of_its_run_or_else_that_of_the_run_to_come() -> None:
+    waiting = [*stale(1, 2, 5), StaleShard(3, work=100)]
+    runs = [InFlight(Lane.BULK, range(2, 3)), InFlight(Lane.STREAM, range(5, 6))]
+
+    lanes = lanes_of(waiting, runs, POLICY.stream_changes)
+
+    assert lanes == {1: Lane.STREAM, 2: Lane.BULK, 3: Lane.BULK, 5: Lane.STREAM}
 
 
 def test_many_shards_with_a_change_each_are_one_bulk_load() -> None:

@@ -142,6 +142,20 @@ def test_a_check_that_begins_to_fail_is_posted_once(
     assert "1 of 1 documents" in bodies[0]["description"]
 
 
+def test_checks_that_a_run_has_not_evaluated_yet_hold_up_no_alert(
+    bucket: Bucket, instance: dg.DagsterInstance, hook: Webhook
+) -> None:
+    alerts, source = Alerts(instance), Ticking(instance, Sensor.SOURCE)
+    bucket.put("docs/broken.pdf", b"%PDF-1.7\nno document")
+    settle(source, Ticking(instance, Sensor.INDEX))
+    run_checks(source)
+    instance.create_run_for_job(source.repository.get_job("run_checks"))
+
+    alerts.tick(Sensor.ALERT_FAILED_CHECKS)
+
+    assert "quarantine" in [body["check"] for body in hook.bodies]
+
+
 def run_checks(ticking: Ticking) -> None:
     ticking.repository.get_job("run_checks").execute_in_process(instance=ticking.instance)
 
