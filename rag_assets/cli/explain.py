@@ -51,9 +51,9 @@ def explain(
     *,
     as_json: bool,
 ) -> None:
-    """Explain why DOCUMENT, an id, is or is not in the index and, with a question, in its hits.
+    """Explain why a document is, or is not, found.
 
-    Every step is looked at: the source as it is now, the listing, parsing, metadata, chunks and,
+    DOCUMENT is its id: its key in the source. Every step is looked at: the source as it is now, the listing, parsing, metadata, chunks and,
     for each collection, vectors and rows. The exit code is 0 whatever is found.
     """
     settings = load_settings()

@@ -63,9 +63,9 @@ for command in COMMANDS:
     help="Port of the search service; 0 to do without it.",
 )
 def dev(port: int, search_port: int) -> None:
-    """Start Milvus Lite, Dagster and the search service; Ctrl-C stops all.
+    """Start Milvus Lite, Dagster and the search service.
 
-    Milvus Lite is not started if RAG_ASSETS_MILVUS_URI names another host. Otherwise it listens on
+    Ctrl-C stops all. Milvus Lite is not started if RAG_ASSETS_MILVUS_URI names another host. Otherwise it listens on
     the port given there.
     """
     from rag_assets.cli import services  # noqa: PLC0415 - slow to import

@@ -19,9 +19,10 @@ from rag_assets.settings import load_settings
     help="User or group whom the agent searches for; may be repeated.",
 )
 def mcp(principals: tuple[str, ...]) -> None:
-    """Serve searches to an agent, by the Model Context Protocol over stdio.
+    """Serve searches to an agent over stdio (MCP).
 
-    If permissions are on, the agent finds what the given principals may see and, without any, what
+    MCP is the Model Context Protocol.
+ If permissions are on, the agent finds what the given principals may see and, without any, what
     everyone may see. `rag-assets serve` offers the same tools over HTTP, at /mcp.
     """
     import anyio.to_thread  # noqa: PLC0415 - slow to import
