@@ -21,9 +21,9 @@ from rag_assets.settings import load_settings
 def mcp(principals: tuple[str, ...]) -> None:
     """Serve searches to an agent over stdio (MCP).
 
-    MCP is the Model Context Protocol.
- If permissions are on, the agent finds what the given principals may see and, without any, what
-    everyone may see. `rag-assets serve` offers the same tools over HTTP, at /mcp.
+    MCP is the Model Context Protocol. If permissions are on, the agent finds what the given
+    principals may see and, without any, what everyone may see. `rag-assets serve` offers the same
+    tools over HTTP, at /mcp.
     """
     import anyio.to_thread  # noqa: PLC0415 - slow to import
 
