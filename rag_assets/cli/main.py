@@ -10,17 +10,17 @@ from typing import Any
 
 import click
 
-from rag_assets.cli.cost import cost
 from rag_assets.cli.erase import erase
-from rag_assets.cli.explain import explain
-from rag_assets.cli.mcp import mcp
-from rag_assets.cli.metrics import metrics
 from rag_assets.cli.models import models
-from rag_assets.cli.serve import serve
+from rag_assets.cli.reports.cost import cost
+from rag_assets.cli.reports.metrics import metrics
+from rag_assets.cli.reports.status import status
+from rag_assets.cli.serving.explain import explain
+from rag_assets.cli.serving.mcp import mcp
+from rag_assets.cli.serving.serve import serve
 from rag_assets.cli.settings import settings
 from rag_assets.cli.shards import shards
 from rag_assets.cli.sources import sources
-from rag_assets.cli.status import status
 from rag_assets.cli.terminal import SafeConsole, echo, valid_text
 from rag_assets.core.display import masked, printable
 from rag_assets.core.errors import RagAssetsError
@@ -65,8 +65,8 @@ for command in COMMANDS:
 def dev(port: int, search_port: int) -> None:
     """Start Milvus Lite, Dagster and the search service.
 
-    Ctrl-C stops all. Milvus Lite is not started if RAG_ASSETS_MILVUS_URI names another host. Otherwise it listens on
-    the port given there.
+    Ctrl-C stops all. Milvus Lite is not started if RAG_ASSETS_MILVUS_URI names another host.
+    Otherwise it listens on the port given there.
     """
     from rag_assets.cli import services  # noqa: PLC0415 - slow to import
     from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415

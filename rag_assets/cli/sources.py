@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from rag_assets.cli import services
-from rag_assets.cli.status import show
+from rag_assets.cli.reports.status import show
 from rag_assets.cli.terminal import SafeConsole, echo
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job, Op

@@ -6,7 +6,6 @@ from click.testing import CliRunner
 
 from rag_assets.cli import services
 from rag_assets.cli.main import main
-from rag_assets.cli.metrics import exporter
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.support.filled import Fillings, by_command, fillings
 from rag_assets_tests.support.milvus_servers import free_ports
@@ -56,10 +55,15 @@ def test_as_a_process_it_is_scraped_and_ends_when_it_is_told_to(ingested: Settin
         scrape = Scrape(httpx2.get(url, timeout=60, trust_env=False).text)
         return scrape if scrape.total("up") else None
 
-    with services.running([exporter(port)], ingested) as [process]:
+    exporter = services.Service(
+        name="Metrics",
+        command=["rag-assets", "metrics", "--port", str(port)],
+        ready=lambda: services.responds(lambda: up() is not None),
+    )
+    with services.running([exporter], ingested) as [process]:
         found = awaited(up, "the first collection", 120)
-        with pytest.raises(services.ConfigurationError, match=f"Metrics .* port {port}"):
-            services.require_free_ports([exporter(port)])
+        taken = CliRunner().invoke(main, ["metrics", "--port", str(port)])
+        assert f"port {port} on 127.0.0.1 cannot be used" in taken.output
         process.process.terminate()
         assert process.process.wait(60) == 0
 

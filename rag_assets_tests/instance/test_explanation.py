@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from rag_assets.cli.explaining import open_explanations
+from rag_assets.cli.serving.explaining import open_explanations
 from rag_assets.core.names import Job, Sensor
 from rag_assets.core.reports.explanation import Explanation, State, Step
 from rag_assets.serving.service.app import create_app

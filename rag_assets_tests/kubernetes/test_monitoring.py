@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rag_assets.cli.metrics import metrics as command
+from rag_assets.cli.reports.metrics import metrics as command
 from rag_assets.core.reports.metrics import METRICS, Kind, Measured
 from rag_assets.instance.metrics import Exporter
 from rag_assets_tests.kubernetes.helm import (

@@ -1,7 +1,7 @@
 """Tools for agents, by the Model Context Protocol: search, and read what was found.
 
 What belongs here: the tools, and how hits are cited. What does not: how clients connect
-(`mcp_route.py`, `cli/mcp.py`). The protocol is the official SDK's.
+(`mcp_route.py`, `cli/serving/mcp.py`). The protocol is the official SDK's.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,14 +1,13 @@
 """`rag-assets metrics`: the exporter of ingestion's metrics for Prometheus.
 
-What belongs here: options, output, and the exporter as a process of `rag-assets dev`. What does
-not: collecting (`instance/metrics.py`), and what the metrics are (`core/reports/metrics.py`).
+What belongs here: options and output. What does not: collecting (`instance/metrics.py`), and what
+the metrics are (`core/reports/metrics.py`).
 """
 
 import logging
 import sys
 
 import click
-import httpx2
 
 from rag_assets.cli import services
 from rag_assets.settings import load_settings
@@ -51,16 +50,3 @@ def metrics(host: str, port: int, *, once: bool) -> None:
         with serving(exporter, host, port) as bound:
             click.echo(f"Ready: http://{host}:{bound}/metrics  (Ctrl-C stops it)")
             services.wait_until_stopped([])
-
-
-def exporter(port: int = PORT) -> services.Service:
-    """Return the exporter as a process of `rag-assets dev`."""
-    url = f"http://{services.HOST}:{port}/metrics"
-    return services.Service(
-        name="Metrics",
-        command=["rag-assets", "metrics", "--port", str(port)],
-        ready=lambda: services.responds(
-            lambda: httpx2.get(url, timeout=10, **services.LOOPBACK).is_success
-        ),
-        port=port,
-    )

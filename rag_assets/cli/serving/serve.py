@@ -52,6 +52,6 @@ def serve(host: str, port: int) -> None:
 
 
 def _explain(settings: Settings, document_id: str) -> Explanation:
-    from rag_assets.cli.explaining import explained  # noqa: PLC0415 - Dagster is slow
+    from rag_assets.cli.serving.explaining import explained  # noqa: PLC0415 - Dagster is slow
 
     return explained(settings, document_id)

@@ -53,12 +53,13 @@ def explain(
 ) -> None:
     """Explain why a document is, or is not, found.
 
-    DOCUMENT is its id: its key in the source. Every step is looked at: the source as it is now, the listing, parsing, metadata, chunks and,
-    for each collection, vectors and rows. The exit code is 0 whatever is found.
+    DOCUMENT is its id: its key in the source. Every step is looked at: the source as it is now,
+    the listing, parsing, metadata, chunks and, for each collection, vectors and rows. The exit code
+    is 0 whatever is found.
     """
     settings = load_settings()
     services.use_instance(settings)
-    from rag_assets.cli.explaining import explained  # noqa: PLC0415 - Dagster is slow
+    from rag_assets.cli.serving.explaining import explained  # noqa: PLC0415 - Dagster is slow
     from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
 
     found, ranks = explained(settings, document), None

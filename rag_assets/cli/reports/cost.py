@@ -9,7 +9,7 @@ import click
 
 from rag_assets.adapters.yaml_files import read_assumptions
 from rag_assets.cli import services
-from rag_assets.cli.status import show
+from rag_assets.cli.reports.status import show
 from rag_assets.cli.terminal import SafeConsole
 from rag_assets.core.costs import CostReport, cost_report, cost_sections, inputs
 from rag_assets.settings import Settings, load_settings
