@@ -14,7 +14,7 @@ PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 # What `make check` collects; the other folders need a platform, a cluster or a browser.
 UNIT = $(wildcard rag_assets_tests/test_*.py) \
-  $(addprefix rag_assets_tests/,core adapters pipeline models serving)
+  $(addprefix rag_assets_tests/,core adapters pipeline models serving clients)
 
 COMPILE = $(BIN)/uv pip compile setup.py --quiet --upgrade --universal --python-version 3.11 \
   --generate-hashes --no-header --no-annotate --override requirements/overrides.txt

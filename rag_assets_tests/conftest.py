@@ -46,6 +46,7 @@ COSTS = {
     "pipeline": "servers",
     "models": "servers",
     "serving": "servers",
+    "clients": "servers",
     "defs": "platform",
     "instance": "platform",
     "cli": "platform",

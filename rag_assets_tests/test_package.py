@@ -10,7 +10,7 @@ import pytest
 import rag_assets
 
 PACKAGE = Path(rag_assets.__file__).parent
-PUBLIC = {"F", "Filter", "Hit", "RagAssetsError", "Searcher", "Settings"}
+PUBLIC = {"Around", "F", "Filter", "Hit", "RagAssetsError", "SearchClient", "Searcher", "Settings"}
 PUBLIC |= {"__version__", "load_settings"}
 PRIVATE = ("dagster._", "dagster_shared")
 

@@ -85,7 +85,7 @@ class ModelServer:
             RagAssetsError: The given ones, if it answers wrongly or not at all.
         """
         retrying = Retrying(
-            stop=stop, wait=_wait, retry=retry_if_exception(_is_transient), reraise=True
+            stop=stop, wait=wait_as_asked, retry=retry_if_exception(_is_transient), reraise=True
         )
         try:
             return retrying(self._post, body, deadline)
@@ -130,7 +130,7 @@ def _is_transient(error: BaseException) -> bool:
     return isinstance(error, httpx2.TransportError)
 
 
-def _wait(state: RetryCallState) -> float:
+def wait_as_asked(state: RetryCallState) -> float:
     """Return the delay that the server requests (Retry-After in seconds), or an increasing one."""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, httpx2.HTTPStatusError):

@@ -4,6 +4,7 @@
     ├── ConfigurationError        a setting, model spec or key is wrong; retrying cannot help
     │   ├── SignatureMismatchError   a model key is reused with a different spec
     │   ├── WeightsMismatchError     the weights on disk are not the pinned ones
+    │   ├── MissingExtraError        a library is needed that only an extra installs
     │   └── CredentialsError         a server rejects the credentials
     ├── SourceError               the bucket or folder cannot be listed or read
     │   ├── DocumentGoneError        the object vanished between listing and reading
@@ -25,7 +26,8 @@
     ├── ErasureError             a document is not gone from the source, or cannot be erased now
     ├── AlertError                an alert was not delivered
     ├── SearchError               a query cannot be answered as it is: its question, filter, limits
-    │   └── NotLiveError             nothing is live that could answer it
+    │   ├── NotLiveError             nothing is live that could answer it
+    │   └── SearchUnavailableError   the search service does not answer, or is busy or failing
     └── UnavailableError          a server is down or rate-limited. Mixed into the specific error,
                                   so that a run that fails with it is retried soon
 
@@ -54,6 +56,13 @@ class SignatureMismatchError(ConfigurationError):
 
 class WeightsMismatchError(ConfigurationError):
     """The weights on disk are not the ones the spec pins."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """A library is not installed that an extra of this package brings."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what}: pip install 'rag-assets[{extra}]'.")
 
 
 class CredentialsError(ConfigurationError):
@@ -191,3 +200,7 @@ class SearchError(RagAssetsError):
 
 class NotLiveError(SearchError):
     """No query can be answered: nothing is live, or not from the spec in the models file."""
+
+
+class SearchUnavailableError(SearchError, UnavailableError):
+    """The search service does not answer, or not in time, or is busy or failing."""

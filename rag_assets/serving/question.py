@@ -6,7 +6,7 @@ What belongs here: the parameters of a search and their bounds. What does not: a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from rag_assets.core.documents.text import is_text, normalise
 from rag_assets.core.errors import SearchError
@@ -37,6 +37,19 @@ class Around:
     def reach(self) -> int:
         """Maximum distance from the hit, in chunks."""
         return MAX_NEIGHBOURS if self.section else self.neighbours
+
+
+class SearchOptions(TypedDict, total=False):
+    """The parameters of `Searcher.search` besides question and limit, for what passes them on."""
+
+    document_prefix: str | None
+    where: Filter | str | Mapping[str, Any] | None
+    principals: Sequence[str] | None
+    hybrid: bool | None
+    rerank: bool | None
+    collapse: bool
+    per_document: int | None
+    around: Around | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""How applications use the query side: a client of the service, and retrievers of frameworks."""
