@@ -2,9 +2,10 @@
 
     python -m bench.load --questions FILE --out FILE
 
-Clients ask the live index in a loop, through `Searcher`, until the standard input ends; each answer
-is a line of the output. Every hit's score is checked later against the similarity that each model
-gives its question and text: the hits of one answer must all agree with one and the same model.
+Clients ask the live index in a loop, through `Searcher` or the search service (--url), until the
+standard input ends; each answer is a line of the output. Every hit's score is checked later against
+the similarity that each model gives its question and text: the hits of one answer must all agree
+with one and the same model.
 """
 
 import itertools
@@ -17,16 +18,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NamedTuple, TextIO
 
 import click
 import numpy as np
+from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders.embedder import Embedder
-from rag_assets.adapters.milvus.hits import Hit
+from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
+from rag_assets.adapters.milvus.hits import HIT_FIELDS
+from rag_assets.adapters.milvus.rows import VECTOR_FIELD
+from rag_assets.clients.service import SearchClient
 from rag_assets.serving.searcher import Searcher
+from rag_assets.settings import load_settings
 
-Search = Callable[[str, int], list[Hit]]
+Search = Callable[[str, int], list[Any]]
 
 AGREES = 2e-3  # between a score of Milvus and the cosine computed here
 
@@ -51,10 +57,12 @@ class Load:
         self._search = search
         self._questions = questions
         self._stop = threading.Event()
+        self._clients = 1
 
     @contextmanager
     def running(self, clients: int) -> Iterator["Load"]:
         """Ask as long as the block lasts."""
+        self._clients = clients
         threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(clients)]
         for thread in threads:
             thread.start()
@@ -66,6 +74,7 @@ class Load:
                 thread.join()
 
     def _ask(self, client: int) -> None:
+        self._stop.wait(self._pause * client / self._clients)  # at a steady rate, not all at once
         for question in itertools.islice(itertools.cycle(self._questions), client, None):
             if self._stop.is_set():
                 return
@@ -112,6 +121,34 @@ class _Judge:
         )
 
 
+class Bare:
+    """The encoder and the bare client, which is all that a search needs at the least."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        serving = searcher.releases.current()
+        self._encoder, self._collection = serving.encoder, serving.release.collection
+        self._client = MilvusClient(load_settings().milvus_uri, grpc_options=GRPC_OPTIONS)
+
+    def search(self, question: str, limit: int) -> list[Any]:
+        """Find the nearest chunks."""
+        found = self._client.search(
+            self._collection,
+            [self._encoder.encode(question).dense],
+            limit=limit,
+            anns_field=VECTOR_FIELD,
+            output_fields=list(HIT_FIELDS),
+            consistency_level="Bounded",
+        )
+        return [Scored(one["entity"]["text"], one["distance"]) for one in found[0]]
+
+
+class Scored(NamedTuple):
+    """What an answer keeps of a hit."""
+
+    text: str
+    score: float
+
+
 class LoadProcess:
     """Clients in a process of their own, whose Python slows nothing that they watch."""
 
@@ -123,7 +160,14 @@ class LoadProcess:
     @classmethod
     @contextmanager
     def running(
-        cls, folder: Path, questions: Sequence[str], clients: int, pause: float = 0.0
+        cls,
+        folder: Path,
+        questions: Sequence[str],
+        clients: int,
+        pause: float = 0.0,
+        url: str = "",
+        *,
+        bare: bool = False,
     ) -> Iterator["LoadProcess"]:
         """Ask the live index of the environment's settings as long as the block lasts.
 
@@ -132,6 +176,8 @@ class LoadProcess:
             questions: Asked in turn.
             clients: So many at once.
             pause: Seconds that each client waits between two questions.
+            url: Where the search service is; empty to ask in that process.
+            bare: Whether to ask with the encoder and the bare client.
 
         Raises:
             subprocess.CalledProcessError: The process failed.
@@ -141,7 +187,8 @@ class LoadProcess:
         answers.touch()
         command = [sys.executable, "-m", "bench.load", "--clients", str(clients)]
         command += ["--pause", str(pause)]
-        command += ["--questions", str(requested), "--out", str(answers)]
+        command += ["--questions", str(requested), "--out", str(answers), "--url", url]
+        command += ["--bare"] * bare
         process = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=Path(__file__).parents[1])
         load = cls(answers)
         try:
@@ -166,12 +213,15 @@ class LoadProcess:
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--clients", default=4, show_default=True)
 @click.option("--pause", default=0.0, show_default=True, help="Seconds between two questions.")
-def main(questions: Path, out: Path, clients: int, pause: float) -> None:
+@click.option("--url", default="", help="Where the search service is; empty: search in process.")
+@click.option("--bare", is_flag=True, help="Ask with the encoder and the bare client instead.")
+def main(*, questions: Path, out: Path, clients: int, pause: float, url: str, bare: bool) -> None:
     """Ask the live index of the environment's settings until the standard input ends."""
     ended = threading.Thread(target=sys.stdin.read, daemon=True)
     ended.start()
-    with Searcher.open() as searcher, out.open("a") as file:
-        load, written = Load(searcher.search, questions.read_text().splitlines(), pause), 0
+    with SearchClient(url) if url else Searcher.open() as searcher, out.open("a") as file:
+        search = Bare(searcher).search if bare else searcher.search
+        load, written = Load(search, questions.read_text().splitlines(), pause), 0
         with load.running(clients):
             while ended.is_alive():
                 ended.join(0.05)

@@ -3,9 +3,10 @@
     python -m bench.switch --engine full --kind rotated --documents 200 --clients 4 > switch.json
 
 Runs a whole upgrade of a real platform (`rag_assets_tests.scenarios.upgrade`): build, edits,
-promotion, edits, rollback, edits, second promotion, retirement. Meanwhile clients ask without a
-pause from a process of their own (`bench.load`), and another serves both models
-(`bench.embeddings`). The table goes to the standard error, and as JSON to the standard output.
+promotion, edits, rollback, edits, second promotion, retirement. Meanwhile clients ask from a
+process of their own (`bench.load`), and another serves both models (`bench.embeddings`). With
+--service, they ask the search service. The table goes to the standard error, and as JSON to the
+standard output.
 
 A query *fails* if it raises or finds nothing, and is *mixed* if its scores are not all those of
 one model. The *moves* are the seconds around the first answer of the model that has become live:
@@ -18,22 +19,32 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import httpx2
 import numpy as np
 
 from bench import embeddings
 from bench.load import Answer, LoadProcess, answered_by
 from bench.machine import described, table
 from rag_assets.adapters.milvus.store import MilvusStore
+from rag_assets.cli.services import LOOPBACK, running, search_service
 from rag_assets_tests.scenarios.upgrade import OLD, Upgrade, upgrade
-from rag_assets_tests.support.milvus_servers import full_executable, full_server, lite_server
+from rag_assets_tests.support.milvus_servers import (
+    free_ports,
+    full_executable,
+    full_server,
+    lite_server,
+)
 from rag_assets_tests.support.variants import variant
+
+LoadOf = Callable[[Path, Upgrade], AbstractContextManager[LoadProcess]]
 
 AROUND = 2.0  # seconds before and after a move
 MOVES = ("promotion", "rollback", "second promotion")
@@ -107,6 +118,21 @@ def moves(phases: Sequence[Phase], attributed: Sequence[tuple[Answer, str]]) -> 
 
 
 @contextmanager
+def _load(
+    folder: Path, steps: Upgrade, *, clients: int, pause: float, service: bool
+) -> Iterator[LoadProcess]:
+    """Ask in a process of its own, which searches itself or has the search service do so."""
+    [port] = free_ports(1)
+    served = [search_service(port)] if service else []
+    url = f"http://127.0.0.1:{port}" if service else ""
+    with running(served, steps.settings):
+        while service and not httpx2.get(f"{url}/readyz", **LOOPBACK).is_success:
+            time.sleep(0.1)
+        with LoadProcess.running(folder, steps.questions(), clients, pause, url) as load:
+            yield load
+
+
+@contextmanager
 def milvus(engine: str, folder: Path) -> Iterator[str]:
     """Run an engine; yield its address."""
     folder.mkdir()
@@ -120,15 +146,15 @@ def milvus(engine: str, folder: Path) -> Iterator[str]:
 
 
 def measure(
-    folder: Path, uri: str, kind: str, *, documents: int, clients: int, steady: float
+    folder: Path, uri: str, kind: str, *, documents: int, steady: float, load_of: LoadOf
 ) -> dict[str, Any]:
-    """Run the upgrade under load; return the metrics."""
+    """Run the upgrade under a load; return the metrics."""
     (folder / "home").mkdir()
     with (
         embeddings.serving(kind) as models,
         upgrade(folder / "home", uri, models, variant(kind), documents) as steps,
     ):
-        with LoadProcess.running(folder, steps.questions(), clients) as load:
+        with load_of(folder, steps) as load:
             phases = []
             for phase in run(steps, load, steady):
                 phases.append(phase)
@@ -154,15 +180,27 @@ def measure(
 @click.option("--kind", type=click.Choice(["rotated", "short"]), default="rotated")
 @click.option("--documents", default=200, show_default=True)
 @click.option("--clients", default=4, show_default=True)
+@click.option("--pause", default=0.0, show_default=True, help="Seconds between two questions.")
 @click.option("--steady", default=20.0, show_default=True, help="Seconds of queries before.")
-def main(engine: str, kind: str, documents: int, clients: int, steady: float) -> None:
+@click.option("--service", is_flag=True, help="Ask the search service instead of `Searcher`.")
+def main(
+    *,
+    engine: str,
+    kind: str,
+    documents: int,
+    clients: int,
+    pause: float,
+    steady: float,
+    service: bool,
+) -> None:
     """Upgrade under load, and print what the queries noticed."""
     logging.disable(logging.WARNING)
     about = described()
     with tempfile.TemporaryDirectory() as name, milvus(engine, Path(name) / "milvus") as uri:
         with MilvusStore.connect(uri) as store:
             about["milvus"] = f"{engine} {store._call('get_server_version')}"
-        result = measure(Path(name), uri, kind, documents=documents, clients=clients, steady=steady)
+        load_of = partial(_load, clients=clients, pause=pause, service=service)
+        result = measure(Path(name), uri, kind, documents=documents, steady=steady, load_of=load_of)
     click.echo(table(result["phases"]), err=True)
     click.echo(f"p99 over that before: {result['p99 over that before']}", err=True)
     click.echo(json.dumps(about | result, indent=1))
