@@ -65,7 +65,14 @@ class RagAssetsRetriever:
             top_k: Maximum number of documents.
             filters: Filters on the documents' metadata, in Haystack's form and with its meaning, or
                 as `where` of `Searcher.search`.
-            principals: As all that follow, a parameter of `Searcher.search`.
+            principals: The user and groups who ask. This and all that follow are as for
+                `Searcher.search`.
+            document_prefix: Prefix of the ids of documents to search.
+            hybrid: Whether to search by words, too.
+            rerank: Whether to rerank.
+            collapse: Whether equal texts are one document.
+            per_document: Maximum number of passages of one document.
+            around: What each passage brings of the text around it.
         """
         self._url, self._token = searcher if isinstance(searcher, str) else "", token
         if isinstance(searcher, str):

@@ -11,10 +11,12 @@ import yaml
 
 from rag_assets_tests.clients.conftest import DECLARED, PORTAL
 from rag_assets_tests.support.pipeline import Pipeline, wordllama_spec
+from rag_assets_tests.support.search_service import search_service
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 COMMANDS = {"python": [sys.executable, "-W", "error", "-c"], "bash": ["bash", "-euc"]}
 EXAMPLES = re.findall(rf"```({'|'.join(COMMANDS)})\n(.*?)```", PAGE.read_text(), re.DOTALL)
+FOUND = re.compile(r"public/(notice|hall)\.md")
 WAYS = ("curl", "Searcher", "asearch", "langchain", "llama_index", "haystack")
 
 
@@ -42,10 +44,7 @@ def test_there_is_an_example_of_each_way() -> None:
         assert way in code
 
 
-@pytest.mark.parametrize(("language", "code"), EXAMPLES, ids=WAYS)
-def test_an_example_finds_what_it_asks_for(
-    environment: dict[str, str], language: str, code: str
-) -> None:
+def output(environment: dict[str, str], language: str, code: str) -> str:
     run = subprocess.run(
         [*COMMANDS[language], code],
         env=environment,
@@ -54,7 +53,23 @@ def test_an_example_finds_what_it_asks_for(
         timeout=300,
         check=False,
     )
-
     assert run.returncode == 0, run.stderr
-    assert re.search(r"public/(notice|hall)\.md", run.stdout)
-    assert "Traceback" not in run.stderr
+    return run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("language", "code"), EXAMPLES, ids=WAYS)
+def test_an_example_finds_what_it_asks_for(
+    environment: dict[str, str], language: str, code: str
+) -> None:
+    assert FOUND.search(output(environment, language, code))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["curl", "asearch", "haystack"])
+def test_without_authentication_the_token_is_empty(
+    environment: dict[str, str], live: Pipeline, way: str
+) -> None:
+    with search_service(live) as service:
+        unprotected = {"SEARCH_URL": str(service.base_url), "SEARCH_TOKEN": ""}
+        assert FOUND.search(output(environment | unprotected, *EXAMPLES[WAYS.index(way)]))

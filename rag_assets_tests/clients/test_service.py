@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -30,6 +31,7 @@ from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.support.search_service import PORTAL as PORTAL_HEADERS
 from rag_assets_tests.support.search_service import SECRET, search_service
+from rag_assets_tests.support.variants import variant
 from rag_assets_tests.support.waiting import awaited
 
 ASKED: list[dict[str, Any]] = [
@@ -212,6 +214,7 @@ def test_a_busy_service_is_asked_again_after_the_time_that_it_names(
         assert other.result() == sync.result()
 
 
+@pytest.mark.slow
 def test_a_service_that_stays_busy_is_asked_a_few_times_and_never_beyond_the_time_out(
     live: Pipeline, held: Held
 ) -> None:
@@ -299,15 +302,22 @@ def test_it_can_be_closed_before_its_event_loop(url: str) -> None:
     assert asyncio.run(search()).is_closed
 
 
-def test_the_fields_are_read_once(live: Pipeline) -> None:
-    with (
-        search_service(live) as service,
-        SearchClient(str(service.base_url), timeout=PATIENCE) as client,
-    ):
-        for question in ("kiln", "glaze", "manual"):
-            assert client.search(question, principals=[])
+def test_the_fields_are_read_once_for_each_collection(tmp_path: Path, milvus_lite: str) -> None:
+    index = "rag_assets_http_requests_total", "GET", "/v1/index", "200"
+    with Pipeline.create(tmp_path, milvus_lite) as pipeline:
+        pipeline.fill(3)
+        pipeline.promote()
+        other = pipeline.with_model(variant("rotated"))
+        with search_service(pipeline) as service, SearchClient(str(service.base_url)) as client:
+            found = [client.search("doc 1"), client.search("doc 2")]
+            assert metrics(service)[index] == 1
 
-        assert metrics(service)["rag_assets_http_requests_total", "GET", "/v1/index", "200"] == 1
+            other.build()
+            other.promote()
+            awaited(lambda: client.release().collection == other.collection, "the other", PATIENCE)
+            found += [client.search("doc 1"), client.search("doc 2")]
+            assert metrics(service)[index] == 2
+    assert all(isinstance(hit.metadata["modified_at"], datetime) for hits in found for hit in hits)
 
 
 def test_a_connection_that_breaks_is_tried_again(url: str) -> None:
