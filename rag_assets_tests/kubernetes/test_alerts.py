@@ -73,6 +73,8 @@ QUIET = Case(
         'http_requests_total{route="/v1/search",method="POST",status="200"}': "0+960x200",
         'http_requests_total{route="/v1/search",method="POST",status="404"}': "0+500x200",
         'http_requests_total{route="/v1/search",method="POST",status="503"}': "0+40x200",
+        'requests_rejected_total{reason="too_many_requests"}': "0+5x200",
+        'requests_rejected_total{reason="not_authenticated"}': "0+500x200",
         **searches("total", "0+995x200", "0+1000x200"),
         **searches("rerank", "0x200", "0+1000x200"),
         'rerank_fallbacks_total{reason="timeout"}': "3x200",
@@ -187,6 +189,15 @@ CASES = {
             'http_requests_total{route="/v1/search",method="POST",status="500"}': "0x10 0+100x50",
         },
         {10: (), 30: ("SearchErrors{}",)},
+    ),
+    "searches are refused": Case(
+        {
+            "up": "1x60",
+            'http_requests_total{route="/v1/search",method="POST",status="200"}': "0+900x60",
+            'http_requests_total{route="/v1/search",method="POST",status="429"}': "0x10 0+100x50",
+            'requests_rejected_total{reason="too_many_requests"}': "0x10 0+100x50",
+        },
+        {10: (), 30: ("SearchOverloaded{}",)},
     ),
     "searches are slow": Case(
         {"up": "1x60", **searches("total", "0+980x60", "0+1000x60")},

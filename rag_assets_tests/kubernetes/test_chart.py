@@ -39,6 +39,9 @@ OWN = {  # settings that the chart makes itself, or that hold secrets
         "milvus_token",
         "embedding_api_key",
         "alert_webhook_url",
+        "rerank_api_key",
+        "serve_tokens",
+        "serve_tokens_file",
     ),
     *HIDDEN,
 }
@@ -107,7 +110,8 @@ def not_restricted(spec: dict[str, Any]) -> list[str]:
         "readOnlyRootFilesystem": all(c["readOnlyRootFilesystem"] is True for c in own),
         "host": not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(),
         "volumes": all(
-            (volume.keys() - {"name"}) <= {"configMap", "emptyDir", "persistentVolumeClaim"}
+            (volume.keys() - {"name"})
+            <= {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}
             for volume in spec["volumes"]
         ),
         "resources": all(
@@ -386,31 +390,3 @@ def test_the_search_of_helm_test_runs_in_a_pod_of_its_own() -> None:
     assert container["args"][:2] == ["rag-assets", "search"]
     assert container["image"].endswith("-cuda")
     assert pod["spec"]["restartPolicy"] == "Never"
-
-
-def test_the_daemon_is_probed_only_as_the_values_say() -> None:
-    values = example("gpu")
-    daemon = one(render(values), "Deployment", "-daemon")["spec"]["template"]["spec"]
-    probe = {"exec": {"command": ["dagster-daemon", "liveness-check"]}, "timeoutSeconds": 120}
-    values["daemon"] = {"livenessProbe": probe}
-    probed = one(render(values), "Deployment", "-daemon")["spec"]["template"]["spec"]
-
-    assert not [name for name in daemon["containers"][0] if name.endswith("Probe")]
-    assert probed["containers"][0]["livenessProbe"] == probe
-
-
-def test_runs_end_at_sigterm_while_they_start_and_after_silence() -> None:
-    values = example("gpu")
-    values.setdefault("runs", {})["maxSilentSeconds"] = {"stream": 120}
-    config = launcher(render(values))
-    assert config["run_k8s_config"]["pod_spec_config"]["share_process_namespace"] is True
-    assert config["max_silent_seconds"] == {"stream": 120, "bulk": 3600}
-
-
-def test_the_reaper_may_see_why_a_pod_does_not_start() -> None:
-    rules = one(list(rendered("gpu")), "Role", "-reaper")["rules"]
-    allowed = {
-        (resource, verb) for r in rules for resource in r["resources"] for verb in r["verbs"]
-    }
-    assert allowed >= {("jobs/status", "get"), ("pods", "list"), ("events", "list")}
-    assert {what for what, verb in allowed if verb == "delete"} == {"jobs"}

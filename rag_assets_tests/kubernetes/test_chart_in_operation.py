@@ -8,6 +8,7 @@ import yaml
 
 from rag_assets.instance.orchestrator import CANCEL_TIMEOUT
 from rag_assets_tests.kubernetes.helm import EXAMPLES, Manifest, example, one, render, rendered
+from rag_assets_tests.kubernetes.test_chart import launcher
 
 
 def hooks_of(manifest: Manifest) -> list[str]:
@@ -52,7 +53,7 @@ def test_a_cancelled_run_is_given_up_only_after_its_pod(name: str) -> None:
 
 def test_no_budget_holds_up_a_drain_even_of_a_pod_that_does_not_get_ready() -> None:
     budgets = [m["spec"] for m in rendered("cpu-only") if m["kind"] == "PodDisruptionBudget"]
-    assert len(budgets) == 3
+    assert len(budgets) == 4
     for budget in budgets:
         assert budget["maxUnavailable"] == 1
         assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
@@ -66,7 +67,7 @@ def test_an_umbrella_charts_other_pods_fall_under_none_of_our_policies() -> None
 
 def test_who_scrapes_the_embedding_server_is_let_in() -> None:
     manifests = rendered("cpu-only")
-    assert one(manifests, "ServiceMonitor")
+    assert one(manifests, "ServiceMonitor", "-embeddings")
     [rule] = one(manifests, "NetworkPolicy", "-embeddings")["spec"]["ingress"]
     assert any("namespaceSelector" in peer for peer in rule["from"])
 
@@ -78,3 +79,31 @@ def test_the_embedding_servers_caches_are_where_it_can_write() -> None:
     caches = {entry["name"]: entry["value"] for entry in container["env"]}
     assert caches.keys() >= {"HOME", "HF_HOME", "HUGGINGFACE_HUB_CACHE"}
     assert all(path.startswith(writable) for path in caches.values())
+
+
+def test_the_daemon_is_probed_only_as_the_values_say() -> None:
+    values = example("gpu")
+    daemon = one(render(values), "Deployment", "-daemon")["spec"]["template"]["spec"]
+    probe = {"exec": {"command": ["dagster-daemon", "liveness-check"]}, "timeoutSeconds": 120}
+    values["daemon"] = {"livenessProbe": probe}
+    probed = one(render(values), "Deployment", "-daemon")["spec"]["template"]["spec"]
+
+    assert not [name for name in daemon["containers"][0] if name.endswith("Probe")]
+    assert probed["containers"][0]["livenessProbe"] == probe
+
+
+def test_runs_end_at_sigterm_while_they_start_and_after_silence() -> None:
+    values = example("gpu")
+    values.setdefault("runs", {})["maxSilentSeconds"] = {"stream": 120}
+    config = launcher(render(values))
+    assert config["run_k8s_config"]["pod_spec_config"]["share_process_namespace"] is True
+    assert config["max_silent_seconds"] == {"stream": 120, "bulk": 3600}
+
+
+def test_the_reaper_may_see_why_a_pod_does_not_start() -> None:
+    rules = one(list(rendered("gpu")), "Role", "-reaper")["rules"]
+    allowed = {
+        (resource, verb) for r in rules for resource in r["resources"] for verb in r["verbs"]
+    }
+    assert allowed >= {("jobs/status", "get"), ("pods", "list"), ("events", "list")}
+    assert {what for what, verb in allowed if verb == "delete"} == {"jobs"}

@@ -3,16 +3,23 @@
 import json
 import re
 from collections.abc import Iterator
+from inspect import getsource
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from rag_assets.cli.reports.metrics import metrics as command
+from rag_assets.core.models.spec import Backend, ModelSpec
 from rag_assets.core.reports.metrics import METRICS, Kind, Measured
 from rag_assets.instance.metrics import Exporter
+from rag_assets.serving import searcher
+from rag_assets.serving.releases import Release
+from rag_assets.serving.service.access_log import REJECTIONS
+from rag_assets.serving.service.metrics import ServiceMetrics
 from rag_assets_tests.kubernetes.helm import (
     CHART,
     PROJECT,
@@ -27,17 +34,6 @@ from rag_assets_tests.support.promtool import promtool
 
 DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
 RULES = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
-SEARCH_SERVICE = {
-    "rag_assets_http_requests_total": (Kind.COUNTER, ("route", "method", "status")),
-    "rag_assets_search_seconds": (Kind.HISTOGRAM, ("stage",)),
-    "rag_assets_requests_rejected_total": (Kind.COUNTER, ("reason",)),
-    "rag_assets_rerank_fallbacks_total": (Kind.COUNTER, ("reason",)),
-    "rag_assets_in_flight_requests": (Kind.GAUGE, ()),
-    "rag_assets_encoded_batch_size": (Kind.HISTOGRAM, ()),
-    "rag_assets_release_info": (Kind.GAUGE, ("model", "collection", "signature")),
-    "rag_assets_ready": (Kind.GAUGE, ()),
-}
-"""The metrics of the search service: type and labels."""
 OF_TARGETS = {"namespace", "job", "instance"}  # labels that Prometheus adds
 GRID = 24  # columns of a dashboard
 WITHOUT_DATA = ("row",)  # types of panels
@@ -48,12 +44,32 @@ def unread() -> Measured:
     raise AssertionError
 
 
+def searched() -> ServiceMetrics:
+    """Return the metrics of a search service of which each has been measured."""
+    found = ServiceMetrics()
+    spec = ModelSpec(key="m-v1", backend=Backend.WORDLLAMA, name="m", dimension=256)
+    found.watch(lambda: 0, lambda: Release("c", spec))
+    found.answered("/v1/search", "POST", 200)
+    found.took("total", 0.1)
+    found.encoded(1)
+    found.rejected(REJECTIONS[0])
+    found.fell_back("timeout")
+    return found
+
+
+def of_the_search_service() -> dict[str, set[str]]:
+    """Return the series that the search service exposes → their labels."""
+    text = searched().exposition().decode()
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    return {sample.name: {*sample.labels} for family in families for sample in family.samples}
+
+
 def series() -> dict[str, set[str]]:
     """Return the series that the exporter and the search service expose → their labels."""
     own = [metric.name for metric in Exporter(unread, interval=1).collect()]
-    known = dict.fromkeys(own, (Kind.GAUGE, ())) | SEARCH_SERVICE
+    known: dict[str, tuple[Kind, tuple[str, ...]]] = dict.fromkeys(own, (Kind.GAUGE, ()))
     known |= {metric.name: (metric.kind, metric.labels) for metric in METRICS}
-    found: dict[str, set[str]] = {}
+    found = of_the_search_service()
     for name, (kind, labels) in known.items():
         if kind is Kind.HISTOGRAM:
             found[f"{name}_bucket"] = {*labels, "le"}
@@ -98,6 +114,14 @@ def test_an_expression_reads_series_that_are_exposed_by_labels_that_they_have(
     assert labels <= OF_TARGETS.union(*(known[name] for name in names))
 
 
+def test_expressions_select_by_reasons_and_stages_that_the_search_service_has() -> None:
+    texts = " ".join(text for _, text in expressions())
+    assert set(re.findall(r'reason="(\w+)"', texts)) <= {*REJECTIONS}
+    stages = set(re.findall(r'measured\("(\w+)"\)', getsource(searcher)))
+    assert set(re.findall(r'stage!?="(\w+)"', texts)) <= {*stages}
+    assert "total" in stages
+
+
 def test_prometheus_parses_every_expression(tmp_path: Path) -> None:
     rules = [{"record": f"a:{n}", "expr": text} for n, (_, text) in enumerate(expressions())]
     path = tmp_path / "rules.yaml"
@@ -111,7 +135,8 @@ def test_prometheus_parses_every_expression(tmp_path: Path) -> None:
 
 def test_each_metric_is_on_the_dashboard_or_in_a_rule() -> None:
     read = set(re.findall(r"\brag_assets_\w+", " ".join(text for _, text in expressions())))
-    known = {*SEARCH_SERVICE, *(metric.name for metric in METRICS)}
+    served = {re.sub(r"_(bucket|sum|count)$", "", name) for name in of_the_search_service()}
+    known = served.union(metric.name for metric in METRICS)
     unread = {n for n in known if not {n, f"{n}_bucket"} & read}
 
     assert unread == set()

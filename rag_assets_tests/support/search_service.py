@@ -14,6 +14,7 @@ from rag_assets.cli.services import LOOPBACK
 from rag_assets.serving.searcher import Searcher
 from rag_assets.serving.service.app import create_app
 from rag_assets.serving.service.metrics import ServiceMetrics
+from rag_assets.serving.service.service import OpenSearcher
 from rag_assets.settings import Settings
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import Pipeline
@@ -36,6 +37,15 @@ def search_service(
     pipeline: Pipeline, *, ready: bool = True, kind: type[Searcher] = Searcher, **settings: Any
 ) -> Iterator[httpx2.Client]:
     """Serve a pipeline's index with these settings; yield a client of it."""
+    app = create_app(Settings(**settings), searcher_of(pipeline, kind))
+    with running(app) as client:
+        if ready:
+            awaited(lambda: client.get("/readyz").is_success, "the service to be ready", 60)
+        yield client
+
+
+def searcher_of(pipeline: Pipeline, kind: type[Searcher] = Searcher) -> OpenSearcher:
+    """Return what opens a searcher of a pipeline's index."""
 
     def open_searcher(metrics: ServiceMetrics) -> Searcher:
         index = pipeline.index
@@ -49,11 +59,7 @@ def search_service(
             stages=metrics,
         )
 
-    app = create_app(Settings(**settings), open_searcher)
-    with running(app) as client:
-        if ready:
-            awaited(lambda: client.get("/readyz").is_success, "the service to be ready", 60)
-        yield client
+    return open_searcher
 
 
 @contextmanager

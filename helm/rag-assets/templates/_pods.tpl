@@ -28,9 +28,10 @@ capabilities: {drop: [ALL]}
   valueFrom: {secretKeyRef: {name: {{ .Values.postgres.existingSecret }}, key: postgresql-password}}
 {{- end }}
 
+{{- /* Takes root; optional: secret, instead of the credentials of all. */ -}}
 {{- define "rag-assets.settingsFrom" -}}
-- configMapRef: {name: {{ include "rag-assets.fullname" . }}-settings}
-{{- with .Values.credentials.existingSecret }}
+- configMapRef: {name: {{ include "rag-assets.fullname" .root }}-settings}
+{{- with default .root.Values.credentials.existingSecret .secret }}
 - secretRef: {name: {{ . }}}
 {{- end }}
 {{- end }}
@@ -100,9 +101,10 @@ models and weights, is not there before it.
 {{- end }}
 
 {{- /*
-A pod of this release. Takes root, component, account, args; optional: token, env, envFrom, ports,
-probes, resources, data (whether it works with the data), restartPolicy, config (the ConfigMap with
-dagster.yaml), image, nodeSelector, tolerations, priorityClassName.
+A pod of this release. Takes root, component, account, args; optional: token, env, ports, probes,
+resources, data (whether it works with the data), secret (instead of credentials.existingSecret),
+tokens (the Secret with tokens of the search service), restartPolicy, config (the ConfigMap with
+dagster.yaml), image, and the fields of a pod that are listed below.
 */ -}}
 {{- define "rag-assets.pod" -}}
 {{- $root := .root }}
@@ -126,14 +128,10 @@ spec:
   {{- with $root.Values.imagePullSecrets }}
   imagePullSecrets: {{ toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .nodeSelector }}
-  nodeSelector: {{ toYaml . | nindent 4 }}
+  {{- range $field := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "runtimeClassName" "priorityClassName" "terminationGracePeriodSeconds" }}
+  {{- with index $ $field }}
+  {{ $field }}: {{ toJson . }}
   {{- end }}
-  {{- with .tolerations }}
-  tolerations: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .priorityClassName }}
-  priorityClassName: {{ . }}
   {{- end }}
   {{- if and .data $root.Values.modelCache.image }}
   initContainers: {{ include "rag-assets.weightsInit" $root | nindent 4 }}
@@ -150,7 +148,7 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       {{- if .data }}
-      envFrom: {{ include "rag-assets.settingsFrom" $root | nindent 8 }}
+      envFrom: {{ include "rag-assets.settingsFrom" . | nindent 8 }}
       {{- end }}
       {{- with .ports }}
       ports: {{ toYaml . | nindent 8 }}
@@ -164,8 +162,14 @@ spec:
         {{- if not .config }}
         - {name: instance, mountPath: {{ $home }}/workspace.yaml, subPath: workspace.yaml}
         {{- end }}
+        {{- if .tokens }}
+        - {name: tokens, mountPath: /etc/rag-assets/tokens, readOnly: true} # no subPath: it is to change with the Secret
+        {{- end }}
         {{- include (ternary "rag-assets.dataMounts" "rag-assets.mounts" (default false .data)) $root | nindent 8 }}
   volumes:
     - {name: instance, configMap: {name: {{ default (printf "%s-instance" (include "rag-assets.fullname" $root)) .config }}}}
+    {{- with .tokens }}
+    - {name: tokens, secret: {secretName: {{ . }}, items: [{key: tokens.yaml, path: tokens.yaml}]}}
+    {{- end }}
     {{- include (ternary "rag-assets.dataVolumes" "rag-assets.volumes" (default false .data)) $root | nindent 4 }}
 {{- end }}
