@@ -1,6 +1,6 @@
 """`rag-assets mcp`: the search as tools for an agent that starts this as a process.
 
-What belongs here: the command. What does not: the tools (`serving/service/tools.py`).
+What belongs here: the command. What does not: the tools (`serving/service/agents/tools.py`).
 """
 
 import logging
@@ -28,9 +28,9 @@ def mcp(principals: tuple[str, ...]) -> None:
     import anyio.to_thread  # noqa: PLC0415 - slow to import
 
     from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
-    from rag_assets.serving.service.callers import Caller  # noqa: PLC0415
+    from rag_assets.serving.service.access.callers import Caller  # noqa: PLC0415
+    from rag_assets.serving.service.agents.tools import mcp_server  # noqa: PLC0415
     from rag_assets.serving.service.service import Service  # noqa: PLC0415
-    from rag_assets.serving.service.tools import mcp_server  # noqa: PLC0415
 
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     settings = load_settings()

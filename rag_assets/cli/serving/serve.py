@@ -42,8 +42,8 @@ def serve(host: str, port: int, drain_seconds: float) -> None:
     import uvicorn  # noqa: PLC0415 - slow to import
 
     from rag_assets.cli import services  # noqa: PLC0415
+    from rag_assets.serving.service.access.authentication import Authentication  # noqa: PLC0415
     from rag_assets.serving.service.app import create_app  # noqa: PLC0415
-    from rag_assets.serving.service.authentication import Authentication  # noqa: PLC0415
     from rag_assets.serving.service.draining import DrainedServer, Draining  # noqa: PLC0415
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")

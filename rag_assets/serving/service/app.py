@@ -15,10 +15,10 @@ from starlette.types import ASGIApp
 
 from rag_assets import __version__
 from rag_assets.serving.searcher import Searcher
+from rag_assets.serving.service.access.authentication import LOOPBACK_HOSTS
 from rag_assets.serving.service.access_log import AccessLog
-from rag_assets.serving.service.authentication import LOOPBACK_HOSTS
+from rag_assets.serving.service.agents.mcp_route import PATH, McpRoute
 from rag_assets.serving.service.errors import SizeLimit, add_error_handlers
-from rag_assets.serving.service.mcp_route import PATH, McpRoute
 from rag_assets.serving.service.routes import router
 from rag_assets.serving.service.service import Explain, OpenSearcher, Service
 from rag_assets.settings import Settings

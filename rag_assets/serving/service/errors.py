@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag_assets.core.display import masked
 from rag_assets.core.errors import NotLiveError, RagAssetsError, SearchError, UnavailableError
-from rag_assets.serving.service.callers import NotAllowedError, NotAuthenticatedError
+from rag_assets.serving.service.access.callers import NotAllowedError, NotAuthenticatedError
 from rag_assets.serving.service.workers import TookTooLongError, TooManyRequestsError
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from rag_assets.serving.service.callers import Caller
+from rag_assets.serving.service.access.callers import Caller
 from rag_assets.serving.service.errors import NotReadyError
 from rag_assets.serving.service.schemas import (
     ChunksRequest,

@@ -30,8 +30,8 @@ from rag_assets.serving.question import Question
 from rag_assets.serving.ranks import Ranks
 from rag_assets.serving.releases import Release
 from rag_assets.serving.searcher import Answer, Searcher
-from rag_assets.serving.service.authentication import Authentication
-from rag_assets.serving.service.callers import Caller
+from rag_assets.serving.service.access.authentication import Authentication
+from rag_assets.serving.service.access.callers import Caller
 from rag_assets.serving.service.errors import NotFoundError, NotReadyError
 from rag_assets.serving.service.metrics import ServiceMetrics
 from rag_assets.serving.service.schemas import ChunksRequest, ExplainRequest, SearchRequest

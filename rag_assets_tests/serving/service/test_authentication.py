@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.serving.service.authentication import Authentication
-from rag_assets.serving.service.callers import (
+from rag_assets.serving.service.access.authentication import Authentication
+from rag_assets.serving.service.access.callers import (
     ANYBODY,
     Caller,
     NotAllowedError,
     NotAuthenticatedError,
 )
-from rag_assets.serving.service.issuer import IssuerUnavailableError
+from rag_assets.serving.service.access.issuer import IssuerUnavailableError
 from rag_assets.settings import Settings
 from rag_assets_tests.support.issuer import AUDIENCE, IssuerServer, issuer_server, new_key
 

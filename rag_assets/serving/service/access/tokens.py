@@ -31,7 +31,7 @@ from pydantic import (
 from rag_assets.adapters.yaml_files import file_state
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.models.base_spec import Sha256
-from rag_assets.serving.service.callers import Caller
+from rag_assets.serving.service.access.callers import Caller
 from rag_assets.settings import variable
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from rag_assets import __version__
 from rag_assets.adapters.milvus.hits import Hit
 from rag_assets.serving.context import joined
 from rag_assets.serving.searcher import Answer
-from rag_assets.serving.service.callers import Caller
+from rag_assets.serving.service.access.callers import Caller
 from rag_assets.serving.service.errors import told
 from rag_assets.serving.service.schemas import ChunksRequest, ContextRequest, SearchRequest
 from rag_assets.serving.service.service import Service

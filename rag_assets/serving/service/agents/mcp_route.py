@@ -14,10 +14,10 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from rag_assets.serving.service.callers import Caller
+from rag_assets.serving.service.access.callers import Caller
+from rag_assets.serving.service.agents.tools import mcp_server
 from rag_assets.serving.service.errors import response
 from rag_assets.serving.service.service import Service
-from rag_assets.serving.service.tools import mcp_server
 
 PATH = "/mcp"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.serving.service.callers import ANYBODY, Caller, NotAuthenticatedError
-from rag_assets.serving.service.issuer import Issuer
-from rag_assets.serving.service.tokens import Tokens
+from rag_assets.serving.service.access.callers import ANYBODY, Caller, NotAuthenticatedError
+from rag_assets.serving.service.access.issuer import Issuer
+from rag_assets.serving.service.access.tokens import Tokens
 from rag_assets.settings import Settings
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")

@@ -14,7 +14,7 @@ import httpx2
 import jwt
 
 from rag_assets.core.errors import ConfigurationError, UnavailableError
-from rag_assets.serving.service.callers import Caller, NotAuthenticatedError
+from rag_assets.serving.service.access.callers import Caller, NotAuthenticatedError
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The search as tools of the Model Context Protocol."""
