@@ -42,12 +42,12 @@ from rag_assets.defs.resources import (
     at_present,
     resolved,
 )
-from rag_assets.instance.costs import measured
 from rag_assets.instance.erasure import Storage
 from rag_assets.instance.event_log import CERTIFICATE, latest
 from rag_assets.instance.orchestrator import DagsterOrchestrator
 from rag_assets.instance.partitions import model_shard_key
-from rag_assets.instance.report import Memory, Reporter
+from rag_assets.instance.reports.costs import measured
+from rag_assets.instance.reports.report import Memory, Reporter
 from rag_assets.instance.sources import source_statuses
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.models.live import read_live
@@ -63,7 +63,7 @@ from rag_assets.pipeline.upkeep.erasure_records import request
 from rag_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from rag_assets.instance.metrics import Exporter
+    from rag_assets.instance.reports.metrics import Exporter
 
 Metrics = dict[str, dict[str, float]]
 
@@ -241,7 +241,7 @@ def open_exporter(settings: Settings) -> "Iterator[Exporter]":
 
 def exporter_of(instance: dg.DagsterInstance, settings: Settings) -> "Exporter":
     """Do the same as `open_exporter`, on an open instance."""
-    from rag_assets.instance.metrics import Exporter, Readings  # noqa: PLC0415 - for this command
+    from rag_assets.instance.reports.metrics import Exporter, Readings  # noqa: PLC0415 - for this command
 
     checks = definitions().get_repository_def().asset_graph.asset_check_keys
     read = partial(read_report, instance, settings)

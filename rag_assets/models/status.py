@@ -1,7 +1,7 @@
 """The status of every model, from the lake's partition metadata.
 
 What belongs here: counting a model's shards. What does not: rows in Milvus, lags and runs, which
-the report adds (`instance/report.py`).
+the report adds (`instance/reports/report.py`).
 """
 
 from rag_assets.core.models.lifecycle import Registry

@@ -1,7 +1,7 @@
 """Counts of documents and chunks, read from the footers of the lake's partitions.
 
 What belongs here: totals that the lake alone can give, cheaply. What does not: which shards are
-stale (`staleness.py`), and totals from Milvus and Dagster (`instance/report.py`).
+stale (`staleness.py`), and totals from Milvus and Dagster (`instance/reports/report.py`).
 """
 
 from collections import Counter

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from rag_assets.core.errors import ConfigurationError, LakeError
 from rag_assets.core.reports.metrics import METRICS, Measured
-from rag_assets.instance.metrics import Exporter, serving
+from rag_assets.instance.reports.metrics import Exporter, serving
 from rag_assets_tests.support.measured import measured
 from rag_assets_tests.support.scraping import Scrape
 

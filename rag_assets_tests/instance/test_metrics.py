@@ -14,7 +14,7 @@ from rag_assets.adapters.lake.part_store import PartStore
 from rag_assets.cli.ingestion import exporter_of
 from rag_assets.core.names import Job, Op, Sensor
 from rag_assets.defs.resources import IndexResource, resolved
-from rag_assets.instance.metrics import Exporter
+from rag_assets.instance.reports.metrics import Exporter
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.exported import VALUES, change, counters, exporter, platform
 from rag_assets_tests.support.filled import (

@@ -8,7 +8,7 @@ from rag_assets.cli.ingestion import exporter_of
 from rag_assets.core.names import Job, Sensor
 from rag_assets.core.reports.metrics import METRICS, Kind
 from rag_assets.instance import event_log
-from rag_assets.instance.metrics import Exporter
+from rag_assets.instance.reports.metrics import Exporter
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.exported import VALUES, change, counters, exporter, platform
 from rag_assets_tests.support.filled import (

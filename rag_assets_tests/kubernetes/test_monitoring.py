@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rag_assets.cli.reports.metrics import metrics as command
 from rag_assets.core.models.spec import Backend, ModelSpec
 from rag_assets.core.reports.metrics import METRICS, Kind, Measured
-from rag_assets.instance.metrics import Exporter
+from rag_assets.instance.reports.metrics import Exporter
 from rag_assets.serving import searcher
 from rag_assets.serving.releases import Release
 from rag_assets.serving.service.access_log import REJECTIONS

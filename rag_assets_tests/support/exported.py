@@ -6,7 +6,7 @@ import pytest
 
 from rag_assets.cli.ingestion import exporter_of
 from rag_assets.core.reports.metrics import METRICS
-from rag_assets.instance.metrics import Exporter
+from rag_assets.instance.reports.metrics import Exporter
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import Platform
 from rag_assets_tests.support.pipeline import WORDLLAMA

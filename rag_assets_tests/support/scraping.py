@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rag_assets.instance.metrics import Exporter
+from rag_assets.instance.reports.metrics import Exporter
 
 
 @dataclass(frozen=True)

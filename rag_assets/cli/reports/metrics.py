@@ -1,7 +1,7 @@
 """`rag-assets metrics`: the exporter of ingestion's metrics for Prometheus.
 
-What belongs here: options and output. What does not: collecting (`instance/metrics.py`), and what
-the metrics are (`core/reports/metrics.py`).
+What belongs here: options and output. What does not: collecting (`instance/reports/metrics.py`),
+and what the metrics are (`core/reports/metrics.py`).
 """
 
 import logging
@@ -40,7 +40,7 @@ def metrics(host: str, port: int, *, once: bool) -> None:
     from prometheus_client import generate_latest  # noqa: PLC0415
 
     from rag_assets.cli.ingestion import open_exporter  # noqa: PLC0415 - imports Dagster
-    from rag_assets.instance.metrics import serving  # noqa: PLC0415
+    from rag_assets.instance.reports.metrics import serving  # noqa: PLC0415
 
     with open_exporter(settings) as exporter:
         if once:

@@ -1,6 +1,7 @@
 """`rag-assets explain`: why a document is, or is not, found.
 
-What belongs here: the command and its output. What does not: looking (`instance/explanation.py`).
+What belongs here: the command and its output. What does not: looking
+(`instance/reports/explanation.py`).
 """
 
 import json

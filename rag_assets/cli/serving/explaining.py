@@ -1,7 +1,7 @@
 """Opens what explains documents, for commands and the search service.
 
-What belongs here: the settings' way into `instance/explanation.py`; it is imported late, because
-importing Dagster is slow. What does not: the command (`explain.py`).
+What belongs here: the settings' way into `instance/reports/explanation.py`; it is imported late,
+because importing Dagster is slow. What does not: the command (`explain.py`).
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from rag_assets.defs.resources import (
     at_present,
     resolved,
 )
-from rag_assets.instance.explanation import Explanations
+from rag_assets.instance.reports.explanation import Explanations
 from rag_assets.pipeline.explanation import Versions
 from rag_assets.settings import Settings
 

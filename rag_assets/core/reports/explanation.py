@@ -1,8 +1,8 @@
 """The way of one document: from its source to the rows that searches find, step by step.
 
 What belongs here: the steps, their states, and the sentence that they amount to. What does not:
-looking (`pipeline/explanation.py`), which run a step waits for (`instance/explanation.py`), and
-where a question finds the document (`serving/ranks.py`).
+looking (`pipeline/explanation.py`), which run a step waits for (`instance/reports/explanation.py`),
+and where a question finds the document (`serving/ranks.py`).
 """
 
 from collections.abc import Sequence

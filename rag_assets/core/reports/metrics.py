@@ -4,7 +4,7 @@ Labels are names of sources, models, lanes, states and checks, of which there ar
 titles or addresses.
 
 What belongs here: each metric's name, meaning and values. What does not: reading what they are
-computed from, and the exporter (`instance/metrics.py`).
+computed from, and the exporter (`instance/reports/metrics.py`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """The ingestion report: what is in sync, what is behind, and why, at one moment.
 
 What belongs here: the data and what can be derived from it. What does not: collecting it
-(`instance/report.py`) and presenting it (`core/reports/sections.py`).
+(`instance/reports/report.py`) and presenting it (`core/reports/sections.py`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -6,7 +6,7 @@ from rag_assets.core.costs import cost_sections
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.sections import markdown
 from rag_assets.defs.resources import CostsResource, IndexResource
-from rag_assets.instance.costs import measured
+from rag_assets.instance.reports.costs import measured
 
 
 @dg.asset(

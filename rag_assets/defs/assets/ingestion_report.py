@@ -13,7 +13,7 @@ from rag_assets.defs.resources import (
     StreamResource,
 )
 from rag_assets.instance.event_log import spending_metadata, totals, totals_metadata
-from rag_assets.instance.report import Reporter
+from rag_assets.instance.reports.report import Reporter
 
 
 @dg.asset(

@@ -8,7 +8,7 @@ from rag_assets.adapters.yaml_files import read_source_specs
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.scheduling.stream import Life
 from rag_assets.core.sources.source_ids import source_of
-from rag_assets.instance.costs import CONFIGURED, CostInputs
+from rag_assets.instance.reports.costs import CONFIGURED, CostInputs
 from rag_assets.models.gate import GatePolicy
 
 

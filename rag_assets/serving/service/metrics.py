@@ -2,7 +2,7 @@
 
 What belongs here: what is counted and measured. Labels have names of models, routes and reasons:
 nothing of a question, a document or a caller. What does not: metrics of ingestion
-(`instance/metrics.py`).
+(`instance/reports/metrics.py`).
 """
 
 from collections.abc import Callable, Iterator

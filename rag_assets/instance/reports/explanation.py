@@ -21,7 +21,7 @@ from rag_assets.core.scheduling.lanes import StaleShard
 from rag_assets.core.scheduling.retries import RetryPolicy, waiting
 from rag_assets.instance.event_log import recent
 from rag_assets.instance.partitions import model_shard_key
-from rag_assets.instance.report import FIRST, SECOND, StageJob
+from rag_assets.instance.reports.report import FIRST, SECOND, StageJob
 from rag_assets.instance.runs import read_runs
 from rag_assets.instance.sources import read_listings
 from rag_assets.instance.standing import StandingRuns

@@ -31,7 +31,7 @@ from rag_assets.core.reports.metrics import Delays, Histogram, Kind, Measured
 from rag_assets.core.reports.report import Report
 from rag_assets.core.reports.totals import Totals
 from rag_assets.instance import event_log
-from rag_assets.instance.report import Memory
+from rag_assets.instance.reports.report import Memory
 
 logger = logging.getLogger(__name__)
 
