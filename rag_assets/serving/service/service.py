@@ -22,7 +22,7 @@ from tenacity import (
 
 from rag_assets.adapters.milvus.expressions import Span
 from rag_assets.core.display import masked
-from rag_assets.core.errors import NotLiveError, RagAssetsError, SearchError
+from rag_assets.core.errors import ConfigurationError, NotLiveError, RagAssetsError, SearchError
 from rag_assets.core.metadata.rules import EVERYONE
 from rag_assets.core.reports.explanation import Explanation
 from rag_assets.serving.conditions import OFF
@@ -36,7 +36,7 @@ from rag_assets.serving.service.errors import NotFoundError, NotReadyError
 from rag_assets.serving.service.metrics import ServiceMetrics
 from rag_assets.serving.service.schemas import ChunksRequest, ExplainRequest, SearchRequest
 from rag_assets.serving.service.workers import Workers
-from rag_assets.settings import Settings
+from rag_assets.settings import Settings, variable
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +55,14 @@ class Service:
         """Serve with these settings; without `explain`, no document is explained.
 
         Raises:
-            ConfigurationError: The settings of authentication are invalid.
+            ConfigurationError: The settings of authentication are invalid, or a reranker may take
+                longer than a request.
         """
+        if settings.reranker and settings.rerank_seconds >= settings.serve_timeout_seconds:
+            raise ConfigurationError(
+                f"{variable('rerank_seconds')} must be less than {variable('serve_timeout_seconds')}:"
+                " otherwise a slow reranker fails searches, which could do without it."
+            )
         self.settings = settings
         self.authentication = Authentication.of(settings)
         self.metrics = ServiceMetrics()

@@ -12,8 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rag_assets.adapters.embedders.embedder import Embedder
+from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.models.vectors import Encoded
 from rag_assets.serving.searcher import Searcher
+from rag_assets.serving.service.app import create_app
+from rag_assets.settings import Settings
 from rag_assets_tests.support.pipeline import Pipeline
 from rag_assets_tests.support.search_service import (
     ANN,
@@ -357,6 +360,13 @@ def test_what_takes_too_long_is_given_up_and_holds_its_place_until_it_has_ended(
         held.go_on.set()
         awaited(lambda: metrics(client)[in_flight] == 0, "the work to end", PATIENCE)
         assert metrics(client)["rag_assets_requests_rejected_total", "timeout"] == 2
+
+
+def test_a_reranker_that_may_take_longer_than_a_request_is_refused() -> None:
+    settings = Settings(reranker="any", rerank_seconds=10, serve_timeout_seconds=10)
+
+    with pytest.raises(ConfigurationError, match=r"RERANK_SECONDS must be less than .*TIMEOUT"):
+        create_app(settings)
 
 
 class NotYet(Searcher):
