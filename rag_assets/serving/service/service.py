@@ -60,8 +60,9 @@ class Service:
         """
         if settings.reranker and settings.rerank_seconds >= settings.serve_timeout_seconds:
             raise ConfigurationError(
-                f"{variable('rerank_seconds')} must be less than {variable('serve_timeout_seconds')}:"
-                " otherwise a slow reranker fails searches, which could do without it."
+                f"{variable('rerank_seconds')} must be less than"
+                f" {variable('serve_timeout_seconds')}: otherwise a slow reranker fails searches,"
+                " which could do without it."
             )
         self.settings = settings
         self.authentication = Authentication.of(settings)
