@@ -162,6 +162,25 @@ def test_every_asset_says_what_it_is() -> None:
         assert node.group_name in ("documents", "index", "serving", "operations")
 
 
+def test_what_searches_find_is_described_with_a_link_to_the_search_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = definitions().resolve_asset_graph()
+    url = "https://search.example.com/"
+    monkeypatch.setenv("RAG_ASSETS_SEARCH_URL", url.replace("://", "://me:secret@"))
+    graph = definitions().resolve_asset_graph()
+
+    described = {
+        key.to_user_string(): graph.get(key).description for key in graph.get_all_asset_keys()
+    }
+    linked = {
+        name for name, text in described.items() if text and text.endswith(f"Search page: {url}")
+    }
+    assert linked == {"parsed_documents", "chunks", "collection", "live_alias"}
+    before = plain.get(dg.AssetKey("chunks")).description
+    assert described["chunks"] == f"{before}\n\nSearch page: {url}"
+
+
 def test_the_ui_can_show_where_an_assets_data_is_and_what_its_columns_are_made_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -73,7 +73,7 @@ def dev(port: int, search_port: int) -> None:
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("rag_assets").setLevel(logging.INFO)
-    settings = load_settings()
+    settings = services.with_links(load_settings(), port, search_port)
     services.prepare_home(settings)
     embedded = services.milvus_lite(settings)
     others = [services.dagster(port)]

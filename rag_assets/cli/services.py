@@ -101,11 +101,21 @@ def environment(settings: Settings) -> dict[str, str]:
     home = settings.home.resolve()
     return {
         "POLARS_MAX_THREADS": "1",  # a shard's tables are small, so threads would only add overhead
+        variable("webserver_url"): settings.webserver_url,
+        variable("search_url"): settings.search_url,
         **os.environ,
         "RAG_ASSETS_HOME": str(home),
         "DAGSTER_HOME": str(home / "dagster"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
+
+
+def with_links(settings: Settings, port: int, search_port: int) -> Settings:
+    """Return the settings with the addresses of the UI and the search page, unless they are set."""
+    ports = {"webserver_url": port, "search_url": search_port}
+    links = {name: f"http://{HOST}:{number}" for name, number in ports.items() if number}
+    unset = {name: link for name, link in links.items() if not getattr(settings, name)}
+    return settings.model_copy(update=unset)
 
 
 def use_instance(settings: Settings) -> None:

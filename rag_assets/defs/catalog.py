@@ -27,6 +27,8 @@ from rag_assets.settings import Settings
 
 METADATA = tuple(field.column for field in columns(FieldSet()))
 MAX_KINDS = 3  # that Dagster allows
+SEARCHABLE = {Asset.PARSED_DOCUMENTS, Asset.CHUNKS, Asset.COLLECTION, Asset.LIVE_ALIAS}
+"""What leads to the hits of searches, so that their descriptions lead to the search page."""
 KINDS = {"gs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
 """Scheme of a source's URL → kind of asset, for the icon; by default the same."""
 
@@ -107,6 +109,9 @@ class Catalog:
         presented = spec.merge_attributes(
             owners=settings.owners, tags=tags, metadata=self._metadata(name, parents)
         )
+        if name in SEARCHABLE and settings.search_url:
+            link = f"Search page: {settings.search_url}"
+            presented = presented.replace_attributes(description=f"{spec.description}\n\n{link}")
         if name == Asset.SOURCE_FILES:
             kinds = set(map(_kind, self.source_specs.values()))
             presented = presented.replace_attributes(kinds=set(sorted(kinds)[:MAX_KINDS]))

@@ -169,6 +169,11 @@ def gate_metadata(findings: Sequence[Finding]) -> dict[str, Any]:
     return {GATE_TABLE: dg.MetadataValue.table(records), **numbers}
 
 
+def links_metadata(search_url: str) -> dict[str, Any]:
+    """Return links to where the live collection can be searched, if that is known."""
+    return {"rag_assets/search_page": dg.MetadataValue.url(search_url)} if search_url else {}
+
+
 def findings_result(
     check: str, findings: Mapping[str, Finding], if_none: str
 ) -> dg.AssetCheckResult:

@@ -208,7 +208,8 @@ class Releases:
             return None
         if properties.get("signature") != spec.signature:
             return None
-        return Release(info.name, spec, properties.get(PERMISSIONS, OFF))
+        since = properties.get(LIVE_SINCE, NEVER)
+        return Release(info.name, spec, properties.get(PERMISSIONS, OFF), since)
 
     def _refresh(self, serving: Serving) -> Serving:
         """Return the live release if its encoder is loaded, else the one that served so far.

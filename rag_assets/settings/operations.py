@@ -30,7 +30,10 @@ class OperationSettings(Area):
     """
 
     webserver_url: LinkUrl = ""
-    """URL of the Dagster UI, for links in alerts."""
+    """URL of the Dagster UI, for links in alerts and on the search page."""
+
+    search_url: LinkUrl = ""
+    """URL of the search service, for links in the Dagster UI."""
 
     owners: list[str] = Field(default_factory=list)
     """Owners of the assets in the UI: e-mail addresses or `team:name`, as a JSON list."""

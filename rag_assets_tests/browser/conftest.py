@@ -3,10 +3,12 @@
 import shutil
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
-from rag_assets_tests.browser.ui import SCREENSHOTS, Ui
+from rag_assets_tests.browser.search_page import SearchPage, Visit
+from rag_assets_tests.browser.ui import SCREENSHOTS, SEARCH_URL, Ui
 from rag_assets_tests.scenarios.platform import Platform, running_platform
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.hostile import hostile_files
@@ -24,7 +26,8 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[Platform]:
     """Twelve documents and a poisoned one, indexed by a live model."""
-    with running_platform(tmp_path_factory.mktemp("platform"), s3_endpoint) as created:
+    home = tmp_path_factory.mktemp("platform")
+    with running_platform(home, s3_endpoint, RAG_ASSETS_SEARCH_URL=SEARCH_URL) as created:
         for number in range(12):
             created.put(f"{number:02}.md", document(f"d{number}", sections=2))
         created.put("poison.html", hostile_files()["deep.html"][0])
@@ -61,3 +64,17 @@ def page(browser: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Pa
 @pytest.fixture
 def ui(platform: Platform, page: Page) -> Ui:
     return Ui(page, platform.port)
+
+
+@pytest.fixture
+def visit(page: Page) -> Iterator[Visit]:
+    """Opens the page of a service; at the end, it has done nothing that it may not do."""
+    opened: list[SearchPage] = []
+
+    def visited(client: httpx2.Client, *, refusals: set[int] | None = None) -> SearchPage:
+        opened.append(SearchPage(page, str(client.base_url).rstrip("/"), refusals or set()))
+        return opened[-1]
+
+    yield visited
+    for one in opened:
+        one.check()

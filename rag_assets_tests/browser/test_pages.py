@@ -1,12 +1,18 @@
 """What a data engineer does in the UI, done in a browser against a running platform."""
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 
-from rag_assets_tests.browser.ui import LOCATION, RUN_ENDS_WITHIN, Ui
+from rag_assets.cli import services as dev
+from rag_assets.cli.explaining import open_explanations
+from rag_assets.core.reports.explanation import Explanation
+from rag_assets.serving.service.app import create_app
+from rag_assets_tests.browser.ui import LOCATION, RUN_ENDS_WITHIN, SEARCH_URL, Ui
 from rag_assets_tests.scenarios.environment import MODELS
 from rag_assets_tests.scenarios.platform import Platform
+from rag_assets_tests.support.search_service import running
 from rag_assets_tests.support.waiting import awaited
 
 LIVE, CANDIDATE = MODELS[:2]
@@ -113,6 +119,41 @@ def test_a_wrong_model_in_the_launchpad_is_answered_with_what_there_is(ui: Ui) -
     ui.see(LIVE)
 
 
+@pytest.mark.parametrize("asset", ["parsed_documents", "chunks", "collection", "live_alias"])
+def test_descriptions_lead_to_the_search_page(asset: str, ui: Ui) -> None:
+    ui.open(f"/assets/{asset}")
+
+    ui.see("Search page:")
+    assert ui.page.get_by_role("link", name=SEARCH_URL).first.get_attribute("href") == SEARCH_URL
+
+
+def test_the_search_page_leads_to_the_partition_and_the_run_that_made_a_hit(
+    ui: Ui, platform: Platform
+) -> None:
+    webserver = f"http://{dev.HOST}:{platform.port}"
+    settings = platform.settings.model_copy(update={"webserver_url": webserver})
+
+    def explain(document_id: str) -> Explanation:
+        with open_explanations(platform.instance, settings) as explanations:
+            return explanations.explain(document_id)
+
+    with running(create_app(settings, explain=explain)) as client:
+        awaited(lambda: client.get("/readyz").is_success, "the service to be ready")
+        ui.page.goto(f"{client.base_url}#{urlencode({'explain': '00.md'})}")
+        shown = ui.page.get_by_role("link", name=f"collection, {LIVE}|")
+        partition = shown.inner_text().partition(", ")[2]
+        with ui.page.expect_popup() as asset:
+            shown.click()
+        with ui.page.expect_popup() as run:
+            ui.page.get_by_role("link", name="run ").last.click()
+
+    Ui(asset.value, platform.port).see(partition, exactly=True)
+    Ui(asset.value, platform.port).see("Latest materialization")
+    Ui(run.value, platform.port).see("RUN_SUCCESS", within=RUN_ENDS_WITHIN)
+    asset.value.close()
+    run.value.close()
+
+
 @pytest.fixture(scope="module")
 def candidate(platform: Platform) -> str:
     """A model that is built while another one is live."""
@@ -136,3 +177,4 @@ def test_a_model_is_promoted_from_the_launchpad(ui: Ui, platform: Platform, cand
     ui.see("rag_assets/previous_model")
     ui.see("Ada")
     ui.see("exactly the chunks")
+    ui.see("rag_assets/search_page")

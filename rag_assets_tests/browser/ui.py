@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from rag_assets.cli import services as dev
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+SEARCH_URL = "http://search.example.com/"
 LOCATION = "/locations/rag_assets.definitions"
 RUN_ENDS_WITHIN = 300_000  # ms
 

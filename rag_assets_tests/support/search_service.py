@@ -14,7 +14,7 @@ from rag_assets.cli.services import LOOPBACK
 from rag_assets.serving.searcher import Searcher
 from rag_assets.serving.service.app import create_app
 from rag_assets.serving.service.metrics import ServiceMetrics
-from rag_assets.serving.service.service import OpenSearcher
+from rag_assets.serving.service.service import Explain, OpenSearcher
 from rag_assets.settings import Settings
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import Pipeline
@@ -34,10 +34,15 @@ SECRET = "Ann earns a secret salary"
 
 @contextmanager
 def search_service(
-    pipeline: Pipeline, *, ready: bool = True, kind: type[Searcher] = Searcher, **settings: Any
+    pipeline: Pipeline,
+    *,
+    ready: bool = True,
+    kind: type[Searcher] = Searcher,
+    explain: Explain | None = None,
+    **settings: Any,
 ) -> Iterator[httpx2.Client]:
     """Serve a pipeline's index with these settings; yield a client of it."""
-    app = create_app(Settings(**settings), searcher_of(pipeline, kind))
+    app = create_app(Settings(**settings), searcher_of(pipeline, kind), explain)
     with running(app) as client:
         if ready:
             awaited(lambda: client.get("/readyz").is_success, "the service to be ready", 60)

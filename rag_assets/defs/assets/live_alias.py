@@ -11,8 +11,8 @@ from rag_assets.core.errors import ConfigurationError, PromotionRefusedError
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Check, Tag
-from rag_assets.defs.metadata import as_metadata, gate_metadata
-from rag_assets.defs.resources import GateResource, IndexResource
+from rag_assets.defs.metadata import as_metadata, gate_metadata, links_metadata
+from rag_assets.defs.resources import GateResource, IndexResource, LinksResource
 from rag_assets.models.promotion import Promotion, Release
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ def live_alias(
     config: LiveAliasConfig,
     index: IndexResource,
     gate: GateResource,
+    links: LinksResource,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     """Make a model live."""
     if config.force and not config.reason.strip():
@@ -84,7 +85,9 @@ def live_alias(
             raise
     logger.info("%s is live: %s", release.model, release.collection)
     yield _gate_result(release.model, findings, forced=True)
-    yield dg.MaterializeResult(metadata=_record(config, release, findings))
+    yield dg.MaterializeResult(
+        metadata=_record(config, release, findings) | links_metadata(links.search_url)
+    )
 
 
 def _move(

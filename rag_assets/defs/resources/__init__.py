@@ -21,6 +21,7 @@ from rag_assets.defs.resources.policies import (
     AlertsResource,
     CostsResource,
     GateResource,
+    LinksResource,
     PrivacyResource,
     RetriesResource,
     StreamResource,
@@ -35,6 +36,7 @@ __all__ = [
     "CostsResource",
     "GateResource",
     "IndexResource",
+    "LinksResource",
     "ParserResource",
     "PrivacyResource",
     "RetriesResource",
@@ -59,6 +61,7 @@ KINDS: dict[str, type[dg.ConfigurableResource[Any]]] = {
     "retries": RetriesResource,
     "costs": CostsResource,
     "alerts": AlertsResource,
+    "links": LinksResource,
     "privacy": PrivacyResource,
 }
 """The resources by the names under which assets, checks, jobs and sensors request them."""

@@ -102,6 +102,12 @@ class AlertsResource(dg.ConfigurableResource["AlertsResource"]):
     source: str
 
 
+class LinksResource(dg.ConfigurableResource["LinksResource"]):
+    """Addresses for people to follow; empty if there are none."""
+
+    search_url: str
+
+
 class PrivacyResource(dg.ConfigurableResource["PrivacyResource"]):
     """What Dagster and logs may show of documents, and where logs are."""
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from rag_assets import __version__
+from rag_assets.serving.page import page_router
 from rag_assets.serving.searcher import Searcher
 from rag_assets.serving.service.access.authentication import LOOPBACK_HOSTS
 from rag_assets.serving.service.access_log import AccessLog
@@ -57,6 +58,7 @@ def create_app(
     )
     app.state.service = service
     app.include_router(router)
+    app.include_router(page_router())
     app.router.routes.append(Route(PATH, agents, include_in_schema=False))
     add_error_handlers(app)
     if not service.authentication.required:

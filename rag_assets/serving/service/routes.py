@@ -98,8 +98,11 @@ async def release(request: Request) -> ReleaseModel:
 @data.get("/index")
 async def index(request: Request, caller: CallerOf) -> IndexResponse:
     """Return what can be searched, and by which fields filters can compare."""
-    return await of_request(request).run(
-        lambda searcher: IndexResponse.of(searcher, all_collections=caller.operator)
+    service = of_request(request)
+    return await service.run(
+        lambda searcher: IndexResponse.of(
+            searcher, service.settings.webserver_url, all_collections=caller.operator
+        )
     )
 
 

@@ -153,9 +153,12 @@ class IndexResponse(BaseModel):
     permissions: bool = Field(description="Whether searches depend on who asks.")
     reranker: str | None = Field(description="Key of the reranker, if there is one.")
     collections: list[ReleaseModel] = Field(description="All that can be searched. For operators.")
+    webserver_url: str | None = Field(description="URL of the Dagster UI, if that is set.")
 
     @classmethod
-    def of(cls, searcher: Searcher, *, all_collections: bool) -> "IndexResponse":
+    def of(
+        cls, searcher: Searcher, webserver_url: str, *, all_collections: bool
+    ) -> "IndexResponse":
         """Return what a searcher can search."""
         rules = searcher.rules
         found = searcher.releases.collections() if all_collections else []
@@ -165,6 +168,7 @@ class IndexResponse(BaseModel):
             permissions=rules.visibility != OFF,
             reranker=searcher.reranking.key or None,
             collections=[ReleaseModel.of(one) for one in found],
+            webserver_url=webserver_url or None,
         )
 
 
