@@ -100,18 +100,21 @@ class SearchClient:
             CredentialsError: The service does not accept the token.
         """
         answer = self._ask(SearchResponse, "/v1/search", _body(question, limit, options))
-        if not self._fields.cover(answer):
-            self._fields = _Fields.of(answer, self._ask(IndexResponse, "/v1/index"))
-        return self._fields.typed(answer.hits)
+        fields = self._fields
+        if not fields.cover(answer):
+            self._fields = fields = _Fields.of(answer, self._ask(IndexResponse, "/v1/index"))
+        return fields.typed(answer.hits)
 
     async def asearch(
         self, question: str, limit: int = 10, **options: Unpack[SearchOptions]
     ) -> list[Hit]:
         """Search as `search` does, without blocking the event loop."""
         answer = await self._aask(SearchResponse, "/v1/search", _body(question, limit, options))
-        if not self._fields.cover(answer):
-            self._fields = _Fields.of(answer, await self._aask(IndexResponse, "/v1/index"))
-        return self._fields.typed(answer.hits)
+        fields = self._fields
+        if not fields.cover(answer):
+            index = await self._aask(IndexResponse, "/v1/index")
+            self._fields = fields = _Fields.of(answer, index)
+        return fields.typed(answer.hits)
 
     def release(self) -> ReleaseModel:
         """Return what the service answers from; see `search` for errors."""
