@@ -134,7 +134,7 @@ def value_of(kind: FieldType, raw: Any) -> Value | None:
         value = None
     if value is None:
         raise ValueError(f"{str(raw)[:80]!r} is not {name}")
-    return value
+    return None if value == [] else value  # a list of nothing but commas
 
 
 def stored(kind: FieldType, value: Value | None) -> Stored:
