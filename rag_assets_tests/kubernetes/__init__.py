@@ -11,9 +11,11 @@ knows taints, selectors and GPU counts (`controllers.py`). It comes in two stren
 | the pods' user, read-only root, volumes, claims | no | yes; takes root |
 | API | one token, one Role | TLS; service accounts, their tokens and the chart's Roles |
 | admission | schemas, GPU counts | also the Pod Security Standard `restricted` |
-| readiness probes, names of services | no | yes |
+| probes, rollouts of deployments, names of services | no | yes |
+| a Service's connections, each to one of the pods that are ready | no | where a test asks for one |
 
 It is a model. It was compared with documentation and schemas, never with a real API server. It
-enforces no limits of CPU and memory, no NetworkPolicies, disruption budgets or liveness probes, and
-does not know what is in an image. Nothing can be watched: our software polls.
+enforces no limits of CPU and memory, no NetworkPolicies or disruption budgets, scales nothing, and
+does not know what is in an image or what a preStop hook is. Pods share the loopback interface:
+`deployments.py` says what follows from that. Nothing can be watched: our software polls.
 """

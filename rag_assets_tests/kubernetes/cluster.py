@@ -61,6 +61,8 @@ class Cluster:
             self._stopping.set()
             self._loop.join()
             for pod in [*self._state.pods.values(), *self._frozen]:
+                if pod.prober:
+                    pod.prober.stop()
                 for process in pod.processes.values():
                     send(process, signal.SIGKILL)
                     process.wait()
@@ -84,10 +86,13 @@ class Cluster:
     def _run(self) -> None:
         while not self._stopping.wait(TICK):
             with self.lock:
-                for pod in list(self._state.pods.values()):
-                    controllers.look_at_pod(self._state, self.kubelet, pod)
-                for job in list(self._state.jobs.values()):
-                    controllers.look_at_job(self._state, job)
+                self._look()
+
+    def _look(self) -> None:
+        for pod in list(self._state.pods.values()):
+            controllers.look_at_pod(self._state, self.kubelet, pod)
+        for job in list(self._state.jobs.values()):
+            controllers.look_at_job(self._state, job)
 
     def rules_of(self, token: str) -> list[Object] | None:
         """Return what the holder of a token may do; None if there is no such token."""

@@ -110,6 +110,8 @@ def delete_pod(pod: Pod, grace: float | None) -> None:
 def forget_pod(state: State, pod: Pod) -> None:
     """Drop a pod's record; unless it succeeded, its Job goes on counting it as failed."""
     state.pods.pop(pod.name, None)
+    if pod.prober:
+        pod.prober.stop()
     if pod.job in state.jobs and pod.status["phase"] != "Succeeded":
         state.jobs[pod.job].lost += 1
 

@@ -63,3 +63,9 @@ def one(manifests: tuple[Manifest, ...] | list[Manifest], kind: str, suffix: str
     """Return the only manifest of a kind whose name ends so."""
     [found] = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)]
     return found
+
+
+def overlaid(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return values with others over them, as Helm merges files of values."""
+    both = {k: overlaid(under[k], v) for k, v in over.items() if isinstance(v, dict) and k in under}
+    return {**under, **over, **both}

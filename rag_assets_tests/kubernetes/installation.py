@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import pytest
 import yaml
 from typing_extensions import override
 
-from rag_assets.adapters.embedders.embedder import load_embedder
+from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.settings import load_settings
-from rag_assets_tests.kubernetes.helm import Manifest, one, render
+from rag_assets_tests.kubernetes.helm import Manifest, one, overlaid, render
 from rag_assets_tests.kubernetes.namespace import Namespace
 from rag_assets_tests.kubernetes.platform import GPU, IMAGE, NAMESPACE, two_nodes
 from rag_assets_tests.kubernetes.postgres import Postgres, postgres_server
@@ -33,6 +33,7 @@ from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, li
 from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
 from rag_assets_tests.support.requirements import missing
 from rag_assets_tests.support.s3_server import Bucket, new_bucket
+from rag_assets_tests.support.search_service import TOKENS
 from rag_assets_tests.support.waiting import awaited
 
 NAME = "rag-assets"  # of the release, so of everything in it
@@ -47,6 +48,7 @@ class Installation(Platform):
 
     cluster: Namespace = field(kw_only=True)
     postgres: Postgres = field(kw_only=True)
+    values: dict[str, Any] = field(kw_only=True)
     manifests: list[Manifest] = field(kw_only=True)
 
     @cached_property
@@ -62,22 +64,48 @@ class Installation(Platform):
         return dg.DagsterInstance.from_config(str(folder))
 
     def install(self) -> None:
-        """Do what `helm install --wait` does: hooks before, everything else, hooks after."""
-        self.run_hooks("pre-install")
+        """Do what `helm install --wait` does."""
+        self._release("install")
+
+    def upgrade(self, **changes: Any) -> None:
+        """Do what `helm upgrade --wait` does, with values changed."""
+        self.values = overlaid(self.values, changes)
+        self.manifests = render(self.values, NAME, NAMESPACE)
+        self._release("upgrade")
+
+    def _release(self, what: str) -> None:
+        """Go through hooks before, everything else until it is ready, and hooks after."""
+        self.run_hooks(f"pre-{what}")
         for manifest in _hooked(self.manifests, ""):
             self.cluster.apply(manifest)
-        for name in ("code", "webserver", "daemon"):
-            pod = self.cluster.component(name)
-            awaited(lambda pod=pod: self.cluster.ready(pod), f"{name} to be ready", STARTS_WITHIN)
+        for manifest in self.manifests:
+            if manifest["kind"] == "Deployment":
+                self.await_rollout(manifest["metadata"]["name"])
         awaited(self._loaded, "the webserver to load the code", STARTS_WITHIN)
-        self.run_hooks("post-install")
+        self.run_hooks(f"post-{what}")
+
+    def await_rollout(self, deployment: str) -> None:
+        """Wait until a deployment's pods are the current ones and ready."""
+        rolled_out = partial(self.cluster.rolled_out, deployment)
+        try:
+            awaited(rolled_out, f"{deployment} to be rolled out", STARTS_WITHIN)
+        except pytest.fail.Exception as error:
+            pytest.fail(f"{error}\n{self.cluster.happened(deployment)}")
 
     def run_hooks(self, hook: str) -> None:
         """Apply the objects of a hook by weight, and wait for each Job."""
         for manifest in _hooked(self.manifests, hook):
+            if manifest["kind"] == "Job":
+                self._remove(manifest["metadata"]["name"])
             self.cluster.apply(manifest)
             if manifest["kind"] == "Job":
                 self.await_job(self.cluster.job(manifest["metadata"]["name"]))
+
+    def _remove(self, job: str) -> None:
+        """Remove a hook's Job of before with its pods."""
+        if job in self.cluster.jobs():
+            self.cluster.delete_job(job, "Foreground")
+            awaited(lambda: not self.cluster.pods_of(job), f"Job {job} to be gone")
 
     def await_job(self, job: Job) -> None:
         """Wait until a Job is complete; fail with what it has written if it fails."""
@@ -106,8 +134,16 @@ def _hooked(manifests: list[Manifest], hook: str) -> list[Manifest]:
 
 
 @contextmanager
-def installation(s3_endpoint: str) -> Iterator[Installation]:
-    """Install the chart; everything is gone at the end."""
+def installation(
+    s3_endpoint: str, models: dict[str, Embedder] | None = None, **values: Any
+) -> Iterator[Installation]:
+    """Install the chart; everything is gone at the end.
+
+    Args:
+        s3_endpoint: Where S3 is.
+        models: What the embedding server computes otherwise, by the name of the model.
+        values: Of the chart, over those of every installation.
+    """
     _require_root()
     home = Path(tempfile.mkdtemp(prefix="rag-assets-"))
     home.chmod(0o755)  # PostgreSQL and the pods run as other users
@@ -117,8 +153,10 @@ def installation(s3_endpoint: str) -> Iterator[Installation]:
         milvus.start()
         with (
             postgres_server(home / "postgres") as postgres,
-            embedding_server(load_embedder(wordllama_spec())) as embeddings,
-            _installed(home, new_bucket(s3_endpoint), milvus, postgres, embeddings) as created,
+            embedding_server(load_embedder(wordllama_spec()), models) as embeddings,
+            _installed(
+                home, new_bucket(s3_endpoint), milvus, postgres, embeddings, changes=values
+            ) as created,
         ):
             yield created
     finally:
@@ -133,11 +171,14 @@ def _installed(
     milvus: MilvusServer,
     postgres: Postgres,
     embeddings: EmbeddingServer,
+    *,
+    changes: dict[str, Any],
 ) -> Iterator[Installation]:
     web, code, metrics = free_ports(3)
     values = _values(bucket, milvus, postgres, embeddings)
     values |= {"webserver": {"port": web}, "codeServer": {"port": code}}
     values |= {"metrics": {"enabled": True, "port": metrics}}
+    values = overlaid(values, changes)
     manifests = render(values, NAME, NAMESPACE)
     environment = _environment(home, manifests)
     with environment_set(environment):
@@ -147,9 +188,10 @@ def _installed(
     with Namespace(folder, IMAGE, two_nodes(), NAMESPACE).running() as cluster:
         cluster.secrets["postgres"] = {"postgresql-password": postgres.password}
         cluster.secrets["credentials"] = KEYS
+        cluster.secrets["tokens"] = {"tokens.yaml": TOKENS}
         created = Installation(
             *(home, bucket, embeddings, milvus, environment, settings, web, code),
-            cluster=cluster, postgres=postgres, manifests=manifests,
+            cluster=cluster, postgres=postgres, values=values, manifests=manifests,
         )  # fmt: skip
         created.install()
         yield created
@@ -194,7 +236,7 @@ def _values(
         },
         "models": {
             WORDLLAMA: wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_none=True),
-            MODELS[0]: remote | {"name": MODELS[0]},
+            **{key: remote | {"name": key} for key in MODELS[:2]},
         },
         "queue": {"gpuLimit": 1},
         "runs": {

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import rag_assets
-from rag_assets_tests.kubernetes.objects import Object, devices
+from rag_assets_tests.kubernetes.objects import Object, cpus, devices
 
 PROJECT = Path(rag_assets.__file__).parents[1]
 IMAGE_ENVIRONMENT = {
@@ -78,16 +79,19 @@ class Kubelet:
                 if reference := source.get(f"{kind}Ref"):
                     found |= self.stored(kind, reference)
         for variable in container.get("env", []):
-            found[variable["name"]] = self._value(pod, variable)
+            found[variable["name"]] = self._value(pod, container, variable)
         return found
 
-    def _value(self, pod: Object, variable: Object) -> str:
+    def _value(self, pod: Object, container: Object, variable: Object) -> str:
         origin = variable.get("valueFrom")
         if not origin:
             return str(variable.get("value") or "")
         if path := origin.get("fieldRef", {}).get("fieldPath"):
             section, name = path.split(".")
             return str(pod[section][name])
+        if resource := origin.get("resourceFieldRef", {}).get("resource"):
+            section, name = resource.split(".")
+            return str(ceil(cpus(container["resources"][section][name])))
         kind = "secret" if "secretKeyRef" in origin else "configMap"
         reference = origin[f"{kind}KeyRef"]
         stored = self.stored(kind, reference)

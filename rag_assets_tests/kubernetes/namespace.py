@@ -2,21 +2,24 @@
 
 import copy
 import secrets
-import subprocess
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
 import kubernetes_validate
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typing_extensions import override
 
 from rag_assets_tests.kubernetes import controllers
 from rag_assets_tests.kubernetes.api import ApiServer, make_certificate
 from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.containers import ContainerKubelet
+from rag_assets_tests.kubernetes.deployments import Deployment
+from rag_assets_tests.kubernetes.kubelet import send
 from rag_assets_tests.kubernetes.objects import Object
-from rag_assets_tests.kubernetes.records import Job, Node, Pod
+from rag_assets_tests.kubernetes.records import Job, Node, Pod, now
 from rag_assets_tests.kubernetes.restricted import violations
+from rag_assets_tests.kubernetes.services import Proxy
 
 
 class Namespace(Cluster):
@@ -32,6 +35,7 @@ class Namespace(Cluster):
         self._api.discard()
         self.objects: dict[str, dict[str, Object]] = {}
         self.hosts: dict[str, str] = {}
+        self._deployments: dict[str, Deployment] = {}
         self._accounts: dict[str, str] = {}  # by token
         self._folder = folder
         self._state.refuse = self._refuse
@@ -68,9 +72,54 @@ class Namespace(Cluster):
             elif kind == "Pod":
                 self._admit(name, body)
             elif kind == "Deployment":
-                for _ in range(body["spec"]["replicas"]):
-                    pod = self._admit(f"{name}-{secrets.token_hex(3)}", body["spec"]["template"])
-                    pod.restarts = True
+                self._require_admitted(name, body["spec"]["template"])
+                self._deployments[name] = Deployment(body)
+
+    def rolled_out(self, name: str) -> bool:
+        """Whether a deployment's pods are as it says and ready, as `kubectl rollout status`."""
+        with self.lock:
+            return self._deployments[name].complete(self._state)
+
+    def restart(self, name: str) -> None:
+        """Replace a deployment's pods, as `kubectl rollout restart` does: by an annotation."""
+        body = copy.deepcopy(self.objects["Deployment"][name])
+        annotations = body["spec"]["template"]["metadata"].setdefault("annotations", {})
+        annotations["kubectl.kubernetes.io/restartedAt"] = f"{now()} {secrets.token_hex(3)}"
+        self.apply(body)
+
+    def delete(self, pod: Pod) -> None:
+        """Delete a pod, as `kubectl delete pod` or an eviction does."""
+        with self.lock:
+            controllers.delete_pod(pod, None)
+
+    def signal(self, pod: Pod, number: signal.Signals) -> None:
+        """Send a signal to a pod's containers, past Kubernetes."""
+        for process in pod.processes.values():
+            send(process, number)
+
+    def pods(self, deployment: str) -> list[Pod]:
+        """Return the pods of a deployment that are not being deleted."""
+        with self.lock:
+            return self._deployments[deployment].pods(self._state)
+
+    @contextmanager
+    def service(self, name: str) -> Iterator[str]:
+        """Let clients reach the first port of a Service; yield its URL."""
+        spec = self.objects["Service"][name]["spec"]
+        with Proxy(lambda: self._endpoints(spec)).running() as url:
+            yield url
+
+    def _endpoints(self, service: Object) -> list[int]:
+        """Return the ports of the pods that a Service selects, are ready, and stay."""
+        with self.lock:
+            return [
+                port["containerPort"]
+                for pod in self._state.pods.values()
+                if service["selector"].items() <= pod.body["metadata"]["labels"].items()
+                if pod.ready and not pod.deleting
+                for port in pod.spec["containers"][0]["ports"]
+                if port["name"] == service["ports"][0]["targetPort"]
+            ]
 
     def trigger(self, cron_job: str) -> Job:
         """Start a CronJob now; return its Job."""
@@ -100,25 +149,19 @@ class Namespace(Cluster):
         written = [path.read_text() for path in self._folder.glob(f"{name}*.log")]
         return "\n".join([*written, *events])[-6000:]
 
-    def ready(self, pod: Pod) -> bool:
-        """Whether a pod runs and its readiness probe, if it has one, succeeds now."""
-        if pod.status["phase"] != "Running":
-            return False
-        [container] = pod.spec["containers"]
-        probe = container.get("readinessProbe", {})
-        if get := probe.get("httpGet"):
-            ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-            url = f"http://127.0.0.1:{ports[get['port']]}{get['path']}"
-            command = ["curl", "--silent", "--fail", "--output", "/dev/null", url]
-            return subprocess.run(command, check=False).returncode == 0
-        if grpc := probe.get("grpc"):
-            return serving(grpc["port"], grpc["service"])
-        return True
+    @override
+    def _look(self) -> None:
+        super()._look()
+        for deployment in self._deployments.values():
+            deployment.look(self._state, self._admit)
 
     def _admit(self, name: str, template: Object) -> Pod:
+        self._require_admitted(name, template)
+        return controllers.add_pod(self._state, name, template)
+
+    def _require_admitted(self, name: str, template: Object) -> None:
         if refused := self._refuse(template["spec"]):
             raise ValueError(f"pod {name} is forbidden: {refused}")
-        return controllers.add_pod(self._state, name, template)
 
     def _refuse(self, spec: Object) -> str:
         account = spec.get("serviceAccountName", "default")
@@ -142,14 +185,3 @@ class Namespace(Cluster):
         (folder / "namespace").write_text(self.namespace)
         (folder / "ca.crt").write_bytes((self._folder / "ca.crt").read_bytes())
         return folder
-
-
-def serving(port: int, service: str) -> bool:
-    """Ask a server how it is, as a `grpc` probe does."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        request = health_pb2.HealthCheckRequest(service=service)
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -64,6 +64,11 @@ def devices(spec: Object) -> dict[str, int]:
     return total
 
 
+def cpus(quantity: str) -> float:
+    """Return a number of CPUs."""
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
+
 def faults(job: Object) -> list[str]:
     """Return why an API server would refuse a Job: unknown fields, bad names, GPU counts."""
     spec = job["spec"]["template"]["spec"]

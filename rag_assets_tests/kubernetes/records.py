@@ -5,8 +5,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rag_assets_tests.kubernetes.objects import Object
+
+if TYPE_CHECKING:
+    from rag_assets_tests.kubernetes.probes import Prober
 
 LIVE_PHASES = ("Pending", "Running")
 
@@ -27,6 +31,10 @@ class Pod:
 
     body: Object
     restarts: bool = False  # a deployment's: its containers are started again
+    deployment: str = ""
+    template: str = ""  # identifies that of its deployment
+    ready: bool = False
+    prober: "Prober | None" = None
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ended_by: str = ""  # why the next exit will have happened
     kill_at: float | None = None

@@ -20,6 +20,7 @@ from rag_assets_tests.kubernetes.helm import (
     example,
     helm,
     one,
+    overlaid,
     render,
     rendered,
 )
@@ -330,11 +331,6 @@ def test_what_is_wrong_is_refused_and_named(change: dict[str, Any], says: str) -
     result = helm("template", "docs", str(CHART), values=overlaid(example("gpu"), change))
     assert result.returncode != 0
     assert says in result.stderr
-
-
-def overlaid(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    both = {k: overlaid(under[k], v) for k, v in over.items() if isinstance(v, dict) and k in under}
-    return {**under, **over, **both}
 
 
 def test_the_schema_is_closed_everywhere() -> None:

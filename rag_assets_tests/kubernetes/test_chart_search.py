@@ -13,10 +13,11 @@ from rag_assets_tests.kubernetes.helm import (
     example,
     helm,
     one,
+    overlaid,
     render,
     rendered,
 )
-from rag_assets_tests.kubernetes.test_chart import SCHEMA, overlaid
+from rag_assets_tests.kubernetes.test_chart import SCHEMA
 
 NAME = "-search-service"
 TOKENS = {"tokens": {"existingSecret": "given"}}

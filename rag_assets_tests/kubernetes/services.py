@@ -1,0 +1,82 @@
+"""A Service, as kube-proxy makes it: each connection goes to one of the pods that are ready.
+
+What belongs here: forwarding connections. What does not: which pods are ready (`probes.py`).
+"""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+LAG = 1.0
+"""Seconds that a node knows of a change later than the cluster does, at the most."""
+BYTES = 65536
+
+
+class Proxy:
+    """Forwards connections to ports; what is connected stays so, whatever becomes of the pod."""
+
+    def __init__(self, endpoints: Callable[[], list[int]]) -> None:
+        self._endpoints = endpoints
+        self._known: list[int] = []
+        self._open: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Listen on loopback; yield the URL."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        try:
+            server = asyncio.run_coroutine_threadsafe(self._start(), loop).result()
+            following = asyncio.run_coroutine_threadsafe(self._follow(), loop)
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            following.cancel()
+            asyncio.run_coroutine_threadsafe(self._stop(server), loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    async def _start(self) -> asyncio.Server:
+        self._known = await asyncio.to_thread(self._endpoints)
+        return await asyncio.start_server(self._connected, "127.0.0.1", 0)
+
+    async def _stop(self, server: asyncio.Server) -> None:
+        server.close()
+        for task in [*self._open]:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(LAG)
+            self._known = await asyncio.to_thread(self._endpoints)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+        back: asyncio.StreamWriter | None = None
+        try:
+            port = random.choice(self._known)
+            answers, back = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(_pumped(reader, back), _pumped(answers, writer))
+            writer.close()
+        except (OSError, IndexError):  # refused, reset, or there is no pod
+            writer.transport.abort()
+        finally:
+            for end in (writer, back):
+                if end is not None:
+                    end.close()
+
+
+async def _pumped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on what comes, and then that nothing more does."""
+    while data := await reader.read(BYTES):
+        writer.write(data)
+        await writer.drain()
+    with suppress(OSError):
+        writer.write_eof()
