@@ -144,7 +144,9 @@ def test_the_api_key_is_the_bearer_token(server: RerankingServer) -> None:
 def test_a_wrong_api_key_is_no_reason_to_retry(server: RerankingServer, api_key: str) -> None:
     server.api_key = "key-1"
 
-    with pytest.raises(CredentialsError, match=r"remote-v1.*401.*RAG_ASSETS_RERANK_API_KEY") as refused:
+    with pytest.raises(
+        CredentialsError, match=r"remote-v1.*401.*RAG_ASSETS_RERANK_API_KEY"
+    ) as refused:
         remote(server, api_key=api_key).scores(QUESTION, TEXTS)
 
     assert len(server.requests) == 1
