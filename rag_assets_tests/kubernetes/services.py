@@ -20,7 +20,7 @@ class Proxy:
     def __init__(self, endpoints: Callable[[], list[int]]) -> None:
         self._endpoints = endpoints
         self._known: list[int] = []
-        self._open: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def running(self) -> Iterator[str]:
@@ -28,28 +28,28 @@ class Proxy:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
+        server = asyncio.run_coroutine_threadsafe(self._start(), loop).result()
         try:
-            server = asyncio.run_coroutine_threadsafe(self._start(), loop).result()
-            following = asyncio.run_coroutine_threadsafe(self._follow(), loop)
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            following.cancel()
-            asyncio.run_coroutine_threadsafe(self._stop(server), loop).result()
         finally:
+            asyncio.run_coroutine_threadsafe(self._stop(server), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
 
     async def _start(self) -> asyncio.Server:
         self._known = await asyncio.to_thread(self._endpoints)
+        self._tasks.add(asyncio.create_task(self._follow()))
         return await asyncio.start_server(self._connected, "127.0.0.1", 0)
 
     async def _stop(self, server: asyncio.Server) -> None:
         server.close()
-        for task in [*self._open]:
+        for task in [*self._tasks]:
             task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _follow(self) -> None:
+        """Take note of what has changed, again and again."""
         while True:
             await asyncio.sleep(LAG)
             self._known = await asyncio.to_thread(self._endpoints)
@@ -57,8 +57,8 @@ class Proxy:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         back: asyncio.StreamWriter | None = None
         try:
             port = random.choice(self._known)
