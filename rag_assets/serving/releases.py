@@ -100,8 +100,11 @@ class Releases:
         return self._named(target) or self._fallback(target)
 
     def collections(self) -> list[Release]:
-        """Return the releases of all collections of this alias that can be searched."""
-        return [release for _, release in self._searchable()]
+        """Return the releases of all collections of this alias that can be searched.
+
+        One that is not loaded is loaded by its first search: a server may forget, as it restarts.
+        """
+        return [release for _, release in self._indexed()]
 
     def of_collection(self, name: str) -> Serving:
         """Return the release of one collection of this alias, live or not, with its encoder.
@@ -172,8 +175,8 @@ class Releases:
         problem = self._problem(target)
         found = [
             (-self._store.count(info.name), info.created, release)
-            for info, release in self._searchable()
-            if self._serving or info.properties.get(LIVE_SINCE) != NEVER
+            for info, release in self._indexed()
+            if info.loaded and (self._serving or info.properties.get(LIVE_SINCE) != NEVER)
         ]
         rows, _, fullest = min(found, key=lambda one: one[:2], default=(0, 0, None))
         if not rows or fullest is None:
@@ -185,12 +188,12 @@ class Releases:
         logger.error("Answering from %s (%d rows), because %s.", name, -rows, problem)
         return fullest
 
-    def _searchable(self) -> list[tuple[CollectionInfo, Release]]:
+    def _indexed(self) -> list[tuple[CollectionInfo, Release]]:
         return [
             (info, release)
             for name in self._store.collections()
             if name.startswith(f"{self._alias}__")
-            if (info := self._store.info(name)).loaded and info.indexed
+            if (info := self._store.info(name)).indexed
             if (release := self._release_of(info)) is not None
         ]
 

@@ -137,6 +137,16 @@ def test_only_operators_are_told_of_all_collections(client: httpx2.Client, live:
     assert client.get("/v1/index", headers=ANN).json()["collections"] == []
 
 
+def test_a_collection_that_is_not_loaded_can_be_searched_as_well(
+    client: httpx2.Client, live: Pipeline
+) -> None:
+    live.witness.release_collection(live.collection)  # as after a restart of Milvus Lite
+
+    [one] = client.get("/v1/index", headers=ROOT).json()["collections"]
+    assert found(search(client, ROOT, collection=one["collection"])) == {"public/kiln.md"}
+    assert one["live_since"]
+
+
 @pytest.mark.parametrize(
     ("asked", "status", "says"),
     [
