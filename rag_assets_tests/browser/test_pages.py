@@ -4,9 +4,9 @@ import re
 from urllib.parse import urlencode
 
 import pytest
-from rag_assets.cli.explaining import open_explanations
 
 from rag_assets.cli import services as dev
+from rag_assets.cli.serving.explaining import open_explanations
 from rag_assets.core.reports.explanation import Explanation
 from rag_assets.serving.service.app import create_app
 from rag_assets_tests.browser.ui import LOCATION, RUN_ENDS_WITHIN, SEARCH_URL, Ui

@@ -5,10 +5,10 @@
 
 const MAX_WORDS = 50;
 const MAX_MARKS = 300;
-const COMMON = new Set( // what tells nothing of what is asked for
-  ("an and any are as at be by can could did do does for from had has have how if in into is it its" +
-    " may must no not of on or our should that the their there they this to was we were what when" +
-    " where which who why will with would you your").split(" "),
+const COMMON = new Set( // which tell nothing of what is asked for
+  ("an and any are as at be by can could did do does for from had has have how if in into is it" +
+    " its may must no not of on or our should that the their there they this to was we were what" +
+    " when where which who why will with would you your").split(" "),
 );
 const SPACELESS = // scripts that are written without spaces between words
   /[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}]/u;

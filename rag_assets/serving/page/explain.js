@@ -6,13 +6,7 @@ const SHOWN_OTHERWISE = ["asset", "partition", "collection", "model"];
 const NOTHING = [null, "", "{}"];
 const COLUMNS = ["By", "Rank", "Score", "Best chunk", "Directly above it"];
 
-/**
- * Returns an explanation.
- *
- * @param found The response of the service.
- * @param webserver URL of the Dagster UI; null if it is not known.
- * @param explain Returns the address of another document's explanation.
- */
+/** Returns an explanation, with links into the Dagster UI and, by `explain`, to others. */
 export function explanation(found, webserver, explain) {
   return el("div",
     el("p.verdict", found.verdict),

@@ -9,12 +9,8 @@ const NOWHERE = /(?!)/;
 const FRACTION = /(T\d\d:\d\d:\d\d)\.\d+/; // of a second
 
 /**
- * Returns hits as a list.
- *
- * @param words What finds the question's words.
- * @param other Hits of the other collection, if two are compared; `isSecond` tells which this is.
- * @param links `explain(documentId)` is the address of an explanation; `chunks(documentId, first,
- *   limit)` reads chunks.
+ * Returns hits as a list, compared with the hits of an `other` collection if there are any.
+ * `links.explain` leads to the explanation of a document, `links.chunks` reads its chunks.
  */
 export function hitList(hits, words, { other, isSecond, links }) {
   const found = other?.flatMap((hit, rank) => idsOf(hit).map((id) => [id, rank]));

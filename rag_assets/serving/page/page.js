@@ -114,11 +114,10 @@ async function explain(from) {
   }
 }
 
-const inWords = ({ message, requestId }) =>
-  requestId ? `${message} (Request ${requestId})` : message;
+const inWords = ({ message, requestId: id }) => (id ? `${message} (Request ${id})` : message);
 
-function waiting(failure, seconds) {
-  on.status.textContent = `${failure.message} Trying again in ${seconds} s.`;
+function waiting({ message }, seconds) {
+  on.status.textContent = `${message} Trying again in ${seconds} s.`;
 }
 
 /** Shows an error; asks for a token if that is what is missing. */
