@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 LAG = 1.0
-"""Seconds that a node knows of a change later than the cluster does, at the most."""
+"""Minimum seconds until a node knows of a change; the maximum is twice that."""
 BYTES = 65536
 
 
@@ -51,8 +51,9 @@ class Proxy:
     async def _follow(self) -> None:
         """Take note of what has changed, again and again."""
         while True:
+            seen = await asyncio.to_thread(self._endpoints)
             await asyncio.sleep(LAG)
-            self._known = await asyncio.to_thread(self._endpoints)
+            self._known = seen
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

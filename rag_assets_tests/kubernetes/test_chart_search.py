@@ -220,15 +220,16 @@ def test_its_ingress_is_another_than_the_uis() -> None:
     }
 
 
-def test_links_lead_to_the_uis_ingress() -> None:
-    def link(manifests: Manifests) -> str | None:
+def test_links_lead_to_the_ingresses_unless_the_values_say_otherwise() -> None:
+    def links(manifests: Manifests) -> list[str | None]:
         settings: dict[str, str] = one(manifests, "ConfigMap", "-settings")["data"]
-        return settings.get("RAG_ASSETS_WEBSERVER_URL")
+        return [settings.get(f"RAG_ASSETS_{name}_URL") for name in ("WEBSERVER", "SEARCH")]
 
-    assert link(rendered("cpu-only")) == "https://dagster.example.org"
-    assert link(rendered("gpu")) is None
-    own = "https://elsewhere.example.org"
-    assert link(searching(settings={"webserver_url": own})) == own
+    ours = ["https://dagster.example.org", "https://search.example.org"]
+    assert links(rendered("cpu-only")) == ours
+    assert links(rendered("gpu")) == [None, None]
+    own = {"webserver_url": "https://ui.example.org", "search_url": "https://s.example.org"}
+    assert links(render(overlaid(example("cpu-only"), {"settings": own}))) == [*own.values()]
 
 
 def test_the_examples_encode_on_a_gpu_a_slice_of_one_and_cpus() -> None:
