@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from rag_assets.cli.serve import SHUTDOWN_SECONDS, serve
 
+from rag_assets.cli.serving.serve import SHUTDOWN_SECONDS, serve
 from rag_assets.core.models.reranker_spec import RerankerSpec
 from rag_assets_tests.kubernetes.helm import (
     CHART,
