@@ -44,6 +44,7 @@ GATE = {  # it has tests of its own
     "gate_timed_queries": 5,
     "gate_margin": 0.1,
     "gate_latency_seconds": 60,
+    "serve_timeout_seconds": 60,
 }
 
 

@@ -6,8 +6,10 @@ What belongs here: the command, and the server that it runs. What does not: the 
 
 import logging
 import sys
+import threading
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 
 import click
 
@@ -20,6 +22,7 @@ KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than by clients and proxies, who would otherwise send
 a request while it is being closed.
 """
+EXPLAINING = "rag_assets.cli.serving.explaining"
 
 
 @click.command()
@@ -52,6 +55,8 @@ def serve(host: str, port: int, drain_seconds: float) -> None:
     Authentication.of(settings).check_host(host)
     services.require_free_port("The search service", host, port, "--port")
     services.use_instance(settings)
+    # Importing Dagster takes some seconds, which the first explanation would have to wait for.
+    threading.Thread(target=import_module, args=[EXPLAINING], daemon=True).start()
     app = Draining(create_app(settings, explain=partial(_explain, settings)))
     click.echo(f"Listening on http://{host}:{port}  (Ctrl-C stops)")
     config = uvicorn.Config(
