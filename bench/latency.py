@@ -326,6 +326,7 @@ def running(home: Path, settings: dict[str, str]) -> Iterator[Platform]:
         "RAG_ASSETS_STREAM_IDLE_SECONDS": "0",
     }
     command = [f"{Path(sys.executable).parent}/rag-assets", "dev", "--port", str(web)]
+    command += ["--search-port", "0"]
     with patch.dict(os.environ, variables):
         with (home / "dev.log").open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)

@@ -139,10 +139,10 @@ def test_the_checkouts_files_are_found_from_any_folder(
 @contextmanager
 def dev(home: Path) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
     """Run `rag-assets dev` until it says that it is ready."""
-    milvus, web = free_ports(2)
+    milvus, web, search = free_ports(3)
     uri = f"http://127.0.0.1:{milvus}"
     process = subprocess.Popen(
-        [BIN / "rag-assets", "dev", "--port", str(web)],
+        [BIN / "rag-assets", "dev", "--port", str(web), "--search-port", str(search)],
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],
@@ -186,8 +186,13 @@ def test_dev_runs_everything_until_it_is_interrupted(tmp_path: Path) -> None:
         assert assets >= {"source_files", "parsed_documents", "chunks", "embeddings"}
         with MilvusStore.connect(uri) as store:
             assert store.collections() == []
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("Search: ").strip()
+        page, ready = (httpx2.get(url + path, **services.LOOPBACK) for path in ("/", "/readyz"))
+        assert "<title>Search</title>" in page.text
+        assert ready.status_code == 503  # there is nothing to search yet
         started = children(process)
-        assert len(started) >= 3
+        assert len(started) >= 4
 
         process.send_signal(signal.SIGINT)
 
