@@ -181,11 +181,15 @@ def test_no_query_is_lost_or_mixed_while_another_model_takes_over(served: Served
     installed.await_convergence()
     installed.await_idle()
 
-    with served.asked() as load:
+    def promoted() -> bool:
+        """Promote; that is refused as long as the candidate is still being filled."""
         run = installed.launch(
             Job.PROMOTE, {"ops": {Asset.LIVE_ALIAS: {"config": {"model": NEW, "by": "tester"}}}}
         )
-        assert installed.await_run(run).is_success, installed.messages(run)
+        return bool(installed.await_run(run).is_success)
+
+    with served.asked() as load:
+        awaited(promoted, "the promotion")
         awaited(lambda: answered_by(load.answers[-20:], ENCODERS) == [NEW] * 20, "the new model")
 
     nothing_lost(load, (OLD, NEW))
