@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Self
 
 from rag_assets.adapters.milvus.hits import Hit
-from rag_assets.clients.retrieval import Searching, asearch, citation, content, score
+from rag_assets.clients.retrieval import Searching, asearch, citation, content
 from rag_assets.clients.service import SearchClient
 from rag_assets.core.errors import ConfigurationError, MissingExtraError
 from rag_assets.serving.question import Around
@@ -192,6 +192,6 @@ def _where(filters: Filters | None) -> Filters | None:
 
 def _documents(hits: list[Hit]) -> list[Document]:
     return [
-        Document(id=hit.chunk_id, content=content(hit), meta=citation(hit), score=score(hit))
+        Document(id=hit.chunk_id, content=content(hit), meta=citation(hit), score=hit.ranked_by)
         for hit in hits
     ]

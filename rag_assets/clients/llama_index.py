@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 from rag_assets.adapters.milvus.hits import Hit
-from rag_assets.clients.retrieval import Searching, asearch, citation, score
+from rag_assets.clients.retrieval import Searching, asearch, citation
 from rag_assets.core.errors import MissingExtraError
 from rag_assets.core.metadata.filters import Filter
 from rag_assets.serving.question import SearchOptions
@@ -119,4 +119,4 @@ def _node(hit: Hit) -> NodeWithScore:
         excluded_embed_metadata_keys=unread,
         relationships={NodeRelationship.SOURCE: RelatedNodeInfo(node_id=hit.document_id)},
     )
-    return NodeWithScore(node=node, score=score(hit))
+    return NodeWithScore(node=node, score=hit.ranked_by)

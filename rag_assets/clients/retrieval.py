@@ -47,11 +47,6 @@ def content(hit: Hit) -> str:
     return hit.context.text if hit.context else hit.text
 
 
-def score(hit: Hit) -> float:
-    """Return the score that the hits are ordered by."""
-    return hit.score if hit.rerank_score is None else hit.rerank_score
-
-
 def citation(hit: Hit) -> dict[str, Any]:
     """Return a hit's place and scores and the document's metadata, as values of JSON.
 

@@ -22,7 +22,7 @@ from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.unreadable import as_listed, as_seen
 from rag_assets.core.errors import ConfigurationError, LakeError, SourceError, VectorStoreError
 from rag_assets.core.identity import shard_of
-from rag_assets.core.metadata.sidecars import SUFFIX
+from rag_assets.core.metadata.sidecars import SUFFIX, with_sidecars
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.explanation import Explanation, Facts, State, Step, Wait
 from rag_assets.core.sources.keys import key_problem
@@ -138,24 +138,35 @@ class Explainer:
     @cached_property
     def listed(self) -> Row | None:
         """The document's row of the listing."""
-        return self._row(Asset.SOURCE_FILES, SOURCE_FILES)
+        return _row(self._listing_now, self.document_id)
 
     @cached_property
     def parsed(self) -> Row | None:
         """The document's row of `parsed_documents`."""
-        return self._row(Asset.PARSED_DOCUMENTS, PARSED_DOCUMENTS)
+        return _row(self._parsed_now, self.document_id)
 
     @cached_property
     def chunks(self) -> pl.DataFrame:
         """The document's chunks."""
-        return self._read(Asset.CHUNKS, CHUNKS).table.sort("ordinal")
+        return self._chunks_now.table.sort("ordinal")
 
-    def _read(self, asset: str, schema: Schema, document_id: str | None = None) -> Partition:
-        ids = {document_id or self.document_id}
+    # What the lake has of the document and its sidecar, each read once
+
+    @cached_property
+    def _listing_now(self) -> Partition:
+        return self._read(Asset.SOURCE_FILES, SOURCE_FILES)
+
+    @cached_property
+    def _parsed_now(self) -> Partition:
+        return self._read(Asset.PARSED_DOCUMENTS, PARSED_DOCUMENTS)
+
+    @cached_property
+    def _chunks_now(self) -> Partition:
+        return self._read(Asset.CHUNKS, CHUNKS)
+
+    def _read(self, asset: str, schema: Schema) -> Partition:
+        ids = {*with_sidecars([self.document_id])}
         return self.index.lake.read(PartitionKey(asset, self.shard), schema, ids=ids)
-
-    def _row(self, asset: str, schema: Schema, document_id: str | None = None) -> Row | None:
-        return next(self._read(asset, schema, document_id).table.iter_rows(named=True), None)
 
     def _until_listed(self, message: str, facts: Facts | None = None) -> Step:
         """Return a step that waits for the next listing."""
@@ -206,8 +217,7 @@ class Explainer:
     def _at_source(self, source: Source) -> tuple[Row | None, str]:
         """Return what the source has of the document now, or why it does not say."""
         try:
-            known = self._read(Asset.SOURCE_FILES, SOURCE_FILES).table
-            found = source.look_up([self.document_id], known)
+            found = source.look_up([self.document_id], self._listing_now.table)
         except (SourceError, ConfigurationError) as error:
             return None, str(error)
         return next(found.iter_rows(named=True), None), ""
@@ -267,11 +277,11 @@ class Explainer:
 
     def _metadata(self) -> Step:
         row = self.parsed or {}
-        sidecar = self._row(Asset.SOURCE_FILES, SOURCE_FILES, self.document_id + SUFFIX)
+        sidecar = _row(self._listing_now, self.document_id + SUFFIX)
         facts: Facts = {"metadata": row["metadata"] or "{}", "sidecar": row["sidecar_version"]}
         if self.index.rules.kinds and (sidecar or {}).get("version") != row["sidecar_version"]:
             return self._later(METADATA, "Its sidecar has changed.", facts)
-        meta = self.index.lake.meta(PartitionKey(Asset.PARSED_DOCUMENTS, self.shard))
+        meta = self._parsed_now.meta
         if meta and meta.code_version != self.versions.documents:
             return self._later(METADATA, "The rules for metadata have changed.", facts)
         if row["metadata_error"]:
@@ -280,8 +290,8 @@ class Explainer:
 
     def _chunking(self) -> Step:
         parsed, chunks = self.parsed or {}, self.chunks
-        opened = self.index.lake.open(PartitionKey(Asset.CHUNKS, self.shard), CHUNKS)
-        version = opened.meta.code_version if opened.meta else ""
+        meta = self._chunks_now.meta
+        version = meta.code_version if meta else ""
         facts: Facts = {
             "chunks": chunks.height,
             "tokens": int(chunks["tokens"].sum()),
@@ -352,6 +362,11 @@ class Explainer:
     def _rows_later(self, target: ModelCollection, name: str, message: str, facts: Facts) -> Step:
         """Return a step of the second stage that waits."""
         return self.waits.for_rows(target.spec.key, self.position).step(name, message, facts)
+
+
+def _row(partition: Partition, document_id: str) -> Row | None:
+    found = partition.table.filter(document_id=document_id)
+    return next(found.iter_rows(named=True), None)
 
 
 def _outcome(row: Row, facts: Facts) -> Step:

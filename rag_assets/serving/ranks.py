@@ -150,11 +150,11 @@ def _ranking(by: By, hits: Sequence[Hit], document_id: str) -> Ranking:
     if place is None:
         return Ranking(by, None, len(hits))
     above = tuple(
-        Above(one.document_id, one.heading or one.title, _score(one))
+        Above(one.document_id, one.heading or one.title, one.ranked_by)
         for one in hits[max(0, place - SHOWN) : place]
     )
     best = hits[place]
-    return Ranking(by, place + 1, len(hits), _score(best), best.heading, above)
+    return Ranking(by, place + 1, len(hits), best.ranked_by, best.heading, above)
 
 
 def _first(hits: Sequence[Hit], document_id: str) -> int | None:
@@ -165,7 +165,3 @@ def _first(hits: Sequence[Hit], document_id: str) -> int | None:
         if document_id in (one.document_id, *(other.document_id for other in one.also_in))
     )
     return next(places, None)
-
-
-def _score(hit: Hit) -> float:
-    return hit.score if hit.rerank_score is None else hit.rerank_score

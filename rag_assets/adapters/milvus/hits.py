@@ -68,6 +68,11 @@ class Hit(Place):
     also_in: tuple[Place, ...] = ()
     context: Passage | None = None
 
+    @property
+    def ranked_by(self) -> float:
+        """The score that hits are ordered by: the reranker's, if it was asked."""
+        return self.score if self.rerank_score is None else self.rerank_score
+
 
 HIT_FIELDS = (*(f.name for f in fields(Place)), "text")
 

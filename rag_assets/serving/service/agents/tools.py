@@ -57,7 +57,7 @@ class Citation(BaseModel):
             first_chunk=passage.ordinal,
             last_chunk=passage.last_ordinal,
             text=passage.text,
-            score=hit.score if hit.rerank_score is None else hit.rerank_score,
+            score=hit.ranked_by,
             also_in=list(dict.fromkeys(place.document_id for place in hit.also_in)),
         )
 
