@@ -23,7 +23,7 @@ from rag_assets.core.models.spec import ModelSpec
 from rag_assets.serving.arrangement import MARGIN, capped, collapsed, gathered
 from rag_assets.serving.conditions import search_condition
 from rag_assets.serving.context import TokenCounter, span, with_context
-from rag_assets.serving.encoder import encode_questions
+from rag_assets.serving.encoder import QueryVectors, encode_questions
 from rag_assets.serving.question import Around, Question
 from rag_assets.serving.ranks import Ranks, ranks
 from rag_assets.serving.releases import Release, Releases, Serving
@@ -196,18 +196,15 @@ class Searcher:
 
         def ranked(serving: Serving) -> Ranks:
             name = serving.release.collection
-            condition = all_of(
-                has_prefix("document_id", question.document_prefix or ""),
-                self._condition(
-                    serving.release, question.where, question.principals, unrestricted=unrestricted
-                ),
+            condition = self._condition(
+                serving.release,
+                question.where,
+                question.principals,
+                question.document_prefix,
+                unrestricted=unrestricted,
             )
-            vectors = serving.encoder.encode(question.text)
-            if question.hybrid is False:
-                vectors = replace(vectors, sparse=None)
-            find = partial(
-                self._store.search, name, vectors.dense, sparse=vectors.sparse, condition=condition
-            )
+            vectors = _encoded(serving, question)
+            find = self._finding(serving.release, vectors, condition)
 
             def reranked() -> list[Hit]:
                 return self.reranking(question.text, self._candidates(find, question))[0]
@@ -273,17 +270,12 @@ class Searcher:
 
     def _search(self, serving: Serving, question: Question) -> Answer:
         release = serving.release
-        condition = self._condition(release, question.where, question.principals)
-        with self._stages.measured("encode"):
-            vectors = serving.encoder.encode(question.text)
-        find = partial(
-            self._store.search,
-            release.collection,
-            vectors.dense,
-            sparse=None if question.hybrid is False else vectors.sparse,
-            document_prefix=question.document_prefix,
-            condition=condition,
+        condition = self._condition(
+            release, question.where, question.principals, question.document_prefix
         )
+        with self._stages.measured("encode"):
+            vectors = _encoded(serving, question)
+        find = self._finding(release, vectors, condition)
         with self._stages.measured("search"):
             hits = self._candidates(find, question)
         reranked = False
@@ -301,17 +293,30 @@ class Searcher:
         release: Release,
         where: Filter | str | Mapping[str, Any] | None,
         principals: Sequence[str] | None,
+        document_prefix: str | None = None,
         *,
         unrestricted: bool = False,
     ) -> str:
         columns = self._store.field_types(release.collection)
-        return search_condition(
+        allowed = search_condition(
             self._store.rules,
             release.visibility,
             columns,
             where,
             principals,
             unrestricted=unrestricted,
+        )
+        return all_of(has_prefix("document_id", document_prefix or ""), allowed)
+
+    def _finding(
+        self, release: Release, vectors: QueryVectors, condition: str
+    ) -> Callable[[int], list[Hit]]:
+        return partial(
+            self._store.search,
+            release.collection,
+            vectors.dense,
+            sparse=vectors.sparse,
+            condition=condition,
         )
 
     def _candidates(self, find: Callable[[int], list[Hit]], question: Question) -> list[Hit]:
@@ -341,6 +346,12 @@ class Searcher:
         spans = [span(hit, around) for hit in hits]
         chunks = self._store.chunks(release.collection, spans, condition=condition)
         return with_context(hits, chunks, around, self._count_tokens)
+
+
+def _encoded(serving: Serving, question: Question) -> QueryVectors:
+    """Return the question's vectors: without the words unless both are searched."""
+    vectors = serving.encoder.encode(question.text)
+    return replace(vectors, sparse=None) if question.hybrid is False else vectors
 
 
 def _chosen(hits: Sequence[Hit], question: Question) -> list[Hit]:

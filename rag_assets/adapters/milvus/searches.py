@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_assets.adapters.milvus.collections import Collections
-from rag_assets.adapters.milvus.expressions import Span, all_of, any_of, has_prefix, within
+from rag_assets.adapters.milvus.expressions import Span, all_of, any_of, within
 from rag_assets.adapters.milvus.hits import HIT_FIELDS, Hit, hit
 from rag_assets.adapters.milvus.rows import SPARSE_FIELD, VECTOR_FIELD
 from rag_assets.core.models.vectors import SparseVector
@@ -46,7 +46,6 @@ class Searches(Collections):
         limit: int,
         *,
         sparse: SparseVector | str | None = None,
-        document_prefix: str | None = None,
         condition: str = "",
         consistency: str = "Bounded",
     ) -> list[Hit]:
@@ -59,7 +58,6 @@ class Searches(Collections):
             sparse: For a hybrid collection: the question's sparse vector, or its text for BM25. The
                 score of a hit is then the reciprocal-rank fusion of both rankings: the sum of
                 1 / (60 + rank) (Cormack, Clarke and Buettcher 2009).
-            document_prefix: Only return chunks of documents whose id starts with this.
             condition: Only return chunks that meet this (`expressions.py`). It is part of both
                 rankings of a hybrid search.
             consistency: `Strong` includes every completed write; `Bounded` may miss those of the
@@ -72,7 +70,6 @@ class Searches(Collections):
             CollectionMissingError: The collection was retired: resolve the release again.
             VectorStoreError: The search failed.
         """
-        condition = all_of(has_prefix("document_id", document_prefix or ""), condition)
         find = partial(
             self._nearest,
             name,

@@ -45,7 +45,10 @@ class ContextRequest(BaseModel):
     )
     section: bool = Field(default=False, description="Whether to bring its whole section.")
     max_tokens: int = Field(
-        default=1_000, ge=1, le=MAX_CONTEXT_TOKENS, description="Maximum tokens of one hit with it."
+        default=Around().tokens,
+        ge=1,
+        le=MAX_CONTEXT_TOKENS,
+        description="Maximum tokens of one hit with it.",
     )
 
 

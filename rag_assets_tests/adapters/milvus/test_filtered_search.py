@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rag_assets.adapters.milvus.expressions import NOTHING, any_of, equals
+from rag_assets.adapters.milvus.expressions import NOTHING, all_of, any_of, equals, has_prefix
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.models.spec import Sparse
 from rag_assets_tests.adapters.milvus.test_store import DIMENSION, table
@@ -69,7 +69,7 @@ def test_no_row_is_missing_however_few_and_far_the_matching_ones_are(
     store: MilvusStore, searches: list[dict[str, Any]]
 ) -> None:
     rare = list(range(ROWS - RARE, ROWS))
-    assert found(store, document_prefix="rare/") == rare
+    assert found(store, condition=has_prefix("document_id", "rare/")) == rare
     assert len(searches) <= 2
     [two] = any_of("chunk_id", ["0000", f"{ROWS - 1}"])
     assert found(store, limit=2, condition=two) == [0, ROWS - 1]
@@ -87,8 +87,9 @@ def test_a_filter_that_half_of_the_rows_meet_costs_one_search_and_finds_the_near
 def test_a_prefix_and_a_condition_have_to_hold_both(store: MilvusStore) -> None:
     [ids] = any_of("chunk_id", ["0001", f"{ROWS - 2}", f"{ROWS - 1}"])
     either = f"{ids} or {equals('title', 'nothing')}"
-    assert found(store, document_prefix="rare/", condition=either) == [ROWS - 2, ROWS - 1]
-    assert found(store, document_prefix="common/", condition=either) == [1]
+    rare, common = (has_prefix("document_id", prefix) for prefix in ("rare/", "common/"))
+    assert found(store, condition=all_of(rare, either)) == [ROWS - 2, ROWS - 1]
+    assert found(store, condition=all_of(common, either)) == [1]
 
 
 def test_a_search_that_nothing_can_meet_is_over_after_one_attempt(

@@ -13,6 +13,7 @@ import pytest
 
 from rag_assets.adapters.milvus import connection
 from rag_assets.adapters.milvus.errors import CollectionMissingError
+from rag_assets.adapters.milvus.expressions import has_prefix
 from rag_assets.adapters.milvus.rows import (
     MAX_REQUEST_BYTES,
     TEXT_LIMITS,
@@ -374,7 +375,8 @@ def test_a_prefix_finds_exactly_the_documents_that_start_with_it(
     query = np.ones(DIMENSION)
     prefixes = {document[:length] for document in AWKWARD for length in (0, 1, 4, 5, 99)}
     for prefix in sorted(prefixes):
-        hits = store.search(name, query, 50, document_prefix=prefix, consistency="Eventually")
+        condition = has_prefix("document_id", prefix)
+        hits = store.search(name, query, 50, condition=condition, consistency="Eventually")
         assert {hit.document_id for hit in hits} == {d for d in AWKWARD if d.startswith(prefix)}
 
 
