@@ -28,6 +28,8 @@ class IssuerServer:
     key: rsa.RSAPrivateKey = field(default_factory=new_key)
     key_id: str = "first"
     requests: list[str] = field(default_factory=list)
+    failure: str = ""
+    """What is answered instead, if it is set."""
 
     def token(
         self, *, key: Any = None, algorithm: str = "RS256", headers: Any = None, **claims: Any
@@ -58,6 +60,7 @@ def issuer_server() -> Iterator[IssuerServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = json.dumps(state.answer(self.path)).encode()
+            content = state.failure.encode() or content
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rag_assets.core.errors import ConfigurationError
+from rag_assets.serving.service.access import issuer as issuers
 from rag_assets.serving.service.access.authentication import Authentication
 from rag_assets.serving.service.access.callers import (
     ANYBODY,
@@ -40,7 +41,7 @@ def running() -> Iterator[IssuerServer]:
 
 @pytest.fixture
 def issuer(running: IssuerServer) -> IssuerServer:
-    running.key_id, running.requests = "first", []
+    running.key_id, running.requests, running.failure = "first", [], ""
     return running
 
 
@@ -186,6 +187,41 @@ def test_an_issuer_that_is_down_is_the_services_trouble_not_the_callers(
         by_issuer(issuer, serve_issuer=issuer.url.replace("127.0.0.1", "localhost")).caller(
             bearer(issuer.token())
         )
+
+
+@pytest.mark.parametrize("failure", ["<html>Bad gateway</html>", "[]", '{"keys": []}'])
+def test_while_the_issuer_is_down_its_last_keys_hold_and_it_is_asked_only_now_and_then(
+    issuer: IssuerServer, failure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuers, "LIFESPAN", 1e-9)
+    monkeypatch.setattr(issuers, "PAUSE", 3600)
+    authentication = by_issuer(issuer)
+    authentication.caller(bearer(issuer.token()))
+    issuer.failure, issuer.requests = failure, []
+
+    for _ in range(5):
+        assert authentication.caller(bearer(issuer.token())).name == "user:ann"
+        with pytest.raises(NotAuthenticatedError):
+            authentication.caller(bearer(issuer.token(headers={"kid": "unknown"})))
+    assert issuer.requests == ["/keys"]
+
+    monkeypatch.setattr(issuers, "MAX_AGE", -1)
+    with pytest.raises(IssuerUnavailableError):
+        authentication.caller(bearer(issuer.token()))
+
+
+def test_an_issuer_that_is_back_is_asked_for_its_new_keys(
+    issuer: IssuerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuers, "PAUSE", 0)
+    monkeypatch.setattr(issuers, "LIFESPAN", 1e-9)
+    authentication = by_issuer(issuer)
+    issuer.failure = "<html>Bad gateway</html>"
+    with pytest.raises(IssuerUnavailableError):
+        authentication.caller(bearer(issuer.token()))
+    issuer.failure, issuer.key_id = "", "second"
+
+    assert authentication.caller(bearer(issuer.token())).name == "user:ann"
 
 
 def test_an_issuer_needs_an_audience(issuer: IssuerServer) -> None:

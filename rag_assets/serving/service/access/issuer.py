@@ -7,11 +7,13 @@ OpenID Connect Discovery 1.0, section 4, unless its URL is given.
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from math import inf
+from time import monotonic
 from typing import Any
 
 import httpx2
 import jwt
+from typing_extensions import override
 
 from rag_assets.core.errors import ConfigurationError, UnavailableError
 from rag_assets.serving.service.access.callers import Caller, NotAuthenticatedError
@@ -33,6 +35,10 @@ ALGORITHMS = (
 """Signatures by a key pair; with the others, whoever can verify a token can also make one."""
 LEEWAY = 30  # seconds that clocks may differ
 TIMEOUT = 5.0  # seconds for each request to the issuer
+LIFESPAN = 300.0  # seconds after which the keys are fetched again
+MAX_AGE = 24 * 3600  # seconds that they hold while the issuer does not respond
+PAUSE = 5.0  # seconds until it is asked again
+MALFORMED = (ValueError, TypeError, LookupError)  # what reading an unexpected answer raises
 
 
 class IssuerUnavailableError(UnavailableError):
@@ -72,7 +78,7 @@ class Issuer:
         self._audience = audience
         self._claims = claims
         self._operators = frozenset(operators)
-        self._jwks_url = jwks_url
+        self._keys = _Keys(self._url, jwks_url)
 
     def caller(self, token: str) -> Caller:
         """Return who calls with a token.
@@ -92,8 +98,6 @@ class Issuer:
                 leeway=LEEWAY,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except jwt.PyJWKClientConnectionError as error:
-            raise IssuerUnavailableError(f"The keys of {self._url} cannot be fetched.") from error
         except jwt.PyJWTError as error:
             raise NotAuthenticatedError(f"The token is not accepted: {error}.") from error
         principals = tuple(self._principals(verified))
@@ -109,18 +113,47 @@ class Issuer:
                     found.append(form.replace("{}", value))
         return found
 
-    @cached_property
-    def _keys(self) -> jwt.PyJWKClient:
-        """The issuer's keys, which are fetched when they are first needed and when they change."""
-        return jwt.PyJWKClient(self._jwks_url or self._discovered(), timeout=TIMEOUT)
 
-    def _discovered(self) -> str:
-        where = f"{self._url}/.well-known/openid-configuration"
-        try:
+class _Keys(jwt.PyJWKClient):
+    """The issuer's keys, fetched by one thread at a time when they are first needed and change.
+
+    While the issuer does not respond, the last ones hold and it is asked only now and then:
+    otherwise its outage would be that of every caller, and tokens with keys that nobody knows would
+    have all others wait.
+    """
+
+    def __init__(self, issuer: str, url: str) -> None:
+        """Fetch from `url`; if that is empty, from where the issuer says."""
+        super().__init__(url or issuer, lifespan=LIFESPAN, timeout=TIMEOUT)
+        self._issuer = issuer
+        self._discovered = bool(url)
+        self._last: Any = None
+        self._last_at = self._ask_at = -inf
+        self._trouble = ""
+
+    @override
+    def fetch_data(self) -> Any:
+        """Return the keys as the issuer has them, or as it last had them.
+
+        Raises:
+            IssuerUnavailableError: It does not respond, and had none within `MAX_AGE`.
+        """
+        if monotonic() >= self._ask_at:
+            try:
+                self._last, self._last_at = self._fetched(), monotonic()
+            except (httpx2.HTTPError, jwt.PyJWTError, OSError, *MALFORMED) as error:
+                self._ask_at = monotonic() + PAUSE
+                self._trouble = f"The keys of {self._issuer} cannot be fetched: {error!r}."
+                logger.warning("%s", self._trouble)
+        if monotonic() - self._last_at > MAX_AGE:
+            raise IssuerUnavailableError(self._trouble)
+        return self._last
+
+    def _fetched(self) -> Any:
+        if not self._discovered:
+            where = f"{self._issuer}/.well-known/openid-configuration"
             found = httpx2.get(where, timeout=TIMEOUT).raise_for_status().json()
-            issuer, keys = found["issuer"], found["jwks_uri"]
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise IssuerUnavailableError(f"{where} does not tell the issuer's keys.") from error
-        if issuer.rstrip("/") != self._url:
-            raise IssuerUnavailableError(f"{where} is that of another issuer, {issuer!r}.")
-        return str(keys)
+            if str(found["issuer"]).rstrip("/") != self._issuer:
+                raise ValueError(f"{where} is that of another issuer, {found['issuer']!r}")
+            self.uri, self._discovered = str(found["jwks_uri"]), True
+        return super().fetch_data()
