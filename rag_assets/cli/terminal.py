@@ -15,7 +15,7 @@ from typing_extensions import override
 from rag_assets.core.display import printable
 from rag_assets.core.documents.text import is_text
 
-Value = TypeVar("Value", str, tuple[str, ...])
+Value = TypeVar("Value", str, str | None, tuple[str, ...])
 
 
 class SafeConsole(Console):
@@ -46,7 +46,7 @@ def echo(text: str, **style: Any) -> None:
 
 def valid_text(_: click.Context, parameter: click.Parameter, value: Value) -> Value:
     """Refuse an argument whose bytes are not UTF-8; Python has lone surrogates in their place."""
-    if not is_text("".join(value)):
+    if not is_text("".join(value or ())):  # nothing, if it was left out
         name = parameter.human_readable_name
         raise click.BadParameter(f"{name} is not valid UTF-8. Check the terminal's encoding.")
     return value

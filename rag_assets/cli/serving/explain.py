@@ -64,7 +64,7 @@ def explain(
     from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
 
     found, ranks = explained(settings, document), None
-    if question:
+    if question is not None:
         asked = Question(text=question, where=where, principals=principals or None)
         with Searcher.open(settings) as searcher:
             ranks = searcher.ranks(asked, document, unrestricted=not principals)
