@@ -58,6 +58,8 @@ OURS = {
 }
 """What is said of the service's own trouble; its log has the rest."""
 
+NO_OBJECT = "The body has to be a JSON object, sent with Content-Type: application/json."
+
 
 def add_error_handlers(app: FastAPI) -> None:
     """Have every error answered in the form of `ErrorResponse`."""
@@ -127,7 +129,8 @@ def response(request: Request, error: Exception) -> JSONResponse:
 
 def _problems(errors: Sequence[Any]) -> str:
     """Return what is wrong with a request's fields, without their values."""
-    return "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in errors)
+    fields = [(".".join(map(str, one["loc"][1:])), one["msg"]) for one in errors]
+    return "; ".join(f"{field}: {message}" if field else NO_OBJECT for field, message in fields)
 
 
 def _error(
