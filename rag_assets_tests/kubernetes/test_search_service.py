@@ -32,14 +32,16 @@ ENCODERS = {OLD: load_embedder(wordllama_spec()), NEW: variant("rotated")}
 SERVICE = f"{NAME}-search-service"
 DOCUMENTS = ("a1", "b2", "c3", "d4")
 QUESTIONS = [f"Section {number} of {name}" for name in DOCUMENTS for number in range(3)]
-CLIENTS, PAUSE = 4, 0.03  # seconds; without any, they would leave no CPU for those who answer
+CLIENTS, PAUSE = 4, 0.2  # seconds; without any, they would leave no CPU for those who answer
 SEARCH = {
     "enabled": True,
     "tokens": {"existingSecret": "tokens"},
-    "drainSeconds": 5,
+    "drainSeconds": 20,  # probes need up to 4 and nodes up to 2, on a machine that is not busy
     "resources": {"requests": {"cpu": "500m"}},
 }
-GATE = {  # it has tests of its own
+SETTINGS = {
+    "tick_seconds": 5,  # the sensors have little to do, and every tick takes CPU
+    # The gate has tests of its own.
     "gate_queries": 20,
     "gate_timed_queries": 5,
     "gate_margin": 0.1,
@@ -106,7 +108,10 @@ def _await_answers(load: Load) -> None:
 @pytest.fixture(scope="module")
 def served(s3_endpoint: str) -> Iterator[Served]:
     """The service is enabled once there is a live model, as docs/kubernetes.md says."""
-    with installation(s3_endpoint, {NEW: ENCODERS[NEW]}, settings=GATE) as created:
+    models = {NEW: ENCODERS[NEW]}
+    with installation(
+        s3_endpoint, models, settings=SETTINGS, metrics={"enabled": False}
+    ) as created:
         for name in DOCUMENTS:
             created.put(f"{name}.md", document(name))
         created.await_convergence()
