@@ -144,12 +144,14 @@ def test_the_search_page_leads_to_the_partition_and_the_run_that_made_a_hit(
         partition = shown.inner_text().partition(", ")[2]
         with ui.page.expect_popup() as asset:
             shown.click()
+        shown = ui.page.get_by_role("link", name="run ").last
+        run_id = shown.inner_text().removeprefix("run ")
         with ui.page.expect_popup() as run:
-            ui.page.get_by_role("link", name="run ").last.click()
+            shown.click()
 
     Ui(asset.value, platform.port).see(partition, exactly=True)
     Ui(asset.value, platform.port).see("Latest materialization")
-    Ui(run.value, platform.port).see("RUN_SUCCESS", within=RUN_ENDS_WITHIN)
+    Ui(run.value, platform.port).see(run_id)  # it may be the standing run, which has not ended
     asset.value.close()
     run.value.close()
 
