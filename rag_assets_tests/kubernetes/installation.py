@@ -228,7 +228,6 @@ def _values(
             "shards": 3,
             "chunk_characters": LIMITS.characters,
             "chunk_tokens": LIMITS.tokens,
-            "tick_seconds": 1,
             "retry_initial_seconds": 2,
             "retry_max_seconds": 8,
             "audit_cron": "0 0 29 2 *",

@@ -39,9 +39,7 @@ SEARCH = {
     "drainSeconds": 20,  # probes need up to 4 and nodes up to 2, on a machine that is not busy
     "resources": {"requests": {"cpu": "500m"}},
 }
-SETTINGS = {
-    "tick_seconds": 5,  # the sensors have little to do, and every tick takes CPU
-    # The gate has tests of its own.
+GATE = {  # it has tests of its own
     "gate_queries": 20,
     "gate_timed_queries": 5,
     "gate_margin": 0.1,
@@ -109,9 +107,8 @@ def _await_answers(load: Load) -> None:
 def served(s3_endpoint: str) -> Iterator[Served]:
     """The service is enabled once there is a live model, as docs/kubernetes.md says."""
     models = {NEW: ENCODERS[NEW]}
-    with installation(
-        s3_endpoint, models, settings=SETTINGS, metrics={"enabled": False}
-    ) as created:
+    without = {"enabled": False}
+    with installation(s3_endpoint, models, settings=GATE, metrics=without) as created:
         for name in DOCUMENTS:
             created.put(f"{name}.md", document(name))
         created.await_convergence()
