@@ -119,7 +119,7 @@ class FolderFeed(ChangeFeed):
     def hints(self, stop: threading.Event, limit: int) -> Iterator[Hint]:
         from watchfiles import Change, watch  # noqa: PLC0415 - only the stream run needs it
 
-        lost = False  # whether changes may have been missed
+        lost = True  # whether changes may have been missed: those before the watch began
         while not stop.is_set():
             try:
                 watched = self._identity()
