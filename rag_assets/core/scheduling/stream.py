@@ -170,14 +170,24 @@ class Waiting:
         return taken
 
 
-Shards = Mapping[str, frozenset[str] | None]
-"""Shard → the documents to process in it; None for all that are stale."""
+Documents = frozenset[str | None]
+"""The documents to process in a shard; with None among them, all that are stale.
+
+Those that are named are still named then: they are taken if all of them are too many.
+"""
+ALL: Documents = frozenset([None])
+Shards = Mapping[str, Documents]
+"""Shard → the documents to process in it."""
 
 
-def merged(one: Shards, other: Shards) -> dict[str, frozenset[str] | None]:
+def merged(one: Shards, other: Shards) -> dict[str, Documents]:
     """Return the work of both."""
     both = dict(one)
-    for shard, ids in other.items():
-        before = both.get(shard, frozenset())
-        both[shard] = None if ids is None or before is None else before | ids
+    for shard, documents in other.items():
+        both[shard] = both.get(shard, frozenset()) | documents
     return both
+
+
+def named(documents: Documents) -> frozenset[str]:
+    """Return the documents that are named."""
+    return frozenset(document for document in documents if document is not None)

@@ -11,7 +11,7 @@ from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.identity import by_shard
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.lanes import StaleShard
-from rag_assets.core.scheduling.stream import Shards, Waiting, merged
+from rag_assets.core.scheduling.stream import Shards, Waiting, merged, named
 from rag_assets.pipeline.documents.chunking import chunk_shard
 from rag_assets.pipeline.documents.parsing import parse_shard
 from rag_assets.pipeline.staleness import (
@@ -57,10 +57,10 @@ class DocumentStep(Step):
 
     @override
     def process(self, shards: Shards) -> None:
-        for shard, ids in shards.items():
+        for shard, documents in shards.items():
             with self.alone(shard):
-                self._process(shard, ids)
-                self.stream.chunked({shard: ids})
+                self._process(shard, None if None in documents else named(documents))
+                self.stream.chunked({shard: documents})
 
     @override
     def revoke(self, shard: str, ids: frozenset[str]) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from rag_assets.adapters.lake.lake import Meta, PartitionKey
 from rag_assets.core.names import Asset
 from rag_assets.core.scheduling.lanes import StaleShard
-from rag_assets.core.scheduling.stream import Shards, taken
+from rag_assets.core.scheduling.stream import Shards, named, taken
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.pipeline.embedding import SharedVectors, embed_documents, embed_shard
 from rag_assets.pipeline.permissions import enforced, revoke
@@ -60,7 +60,7 @@ class ModelStep(Step):
         takes = [names[shard.position] for shard in taken(told, (), self.lanes)]
         desired = {names[shard.position]: shard.desired for shard in stale}
         left = [names[s.position] for s in stale if not s.whole and names[s.position] not in takes]
-        ahead = {shard: ids for shard in left if (ids := shards[shard])}
+        ahead = {shard: ids for shard in left if (ids := named(shards[shard]))}
         for shard in (*takes, *left) if self.enforces_permissions else ():
             with self.alone(shard):  # before anything is embedded
                 self.revoke(shard, ahead.get(shard))

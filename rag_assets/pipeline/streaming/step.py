@@ -15,7 +15,7 @@ from typing_extensions import override
 from rag_assets.adapters.lake.lake import PartitionKey
 from rag_assets.core.errors import RagAssetsError, SupersededInputError, UnavailableError
 from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard
-from rag_assets.core.scheduling.stream import Shards, merged
+from rag_assets.core.scheduling.stream import Documents, Shards, merged
 from rag_assets.pipeline.staleness import Metas
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Step(StreamThread):
 
     def __init__(self, name: str, stream: "Stream") -> None:
         super().__init__(name, stream)
-        self._shards: dict[str, frozenset[str] | None] = {}
+        self._shards: dict[str, Documents] = {}
         self._changed = threading.Condition()
         self._ended = False
         self._busy = 0

@@ -37,7 +37,7 @@ from rag_assets.core.identity import by_shard
 from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.scheduling.lanes import InFlight, LanePolicy
 from rag_assets.core.scheduling.retries import RetryPolicy
-from rag_assets.core.scheduling.stream import Shards, taken
+from rag_assets.core.scheduling.stream import ALL, Shards, taken
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.pipeline.documents.chunking import Chunker
 from rag_assets.pipeline.documents.document_parser import DocumentParser
@@ -185,7 +185,7 @@ class Stream:
         for step in self._steps:
             stale = step.stale(metas, self.shards)
             takes = taken(stale, self.in_flight(step.model), step.lanes) if stale else ()
-            step.tell({self.shards[shard.position]: None for shard in takes})
+            step.tell({self.shards[shard.position]: ALL for shard in takes})
             if enforcing:
                 step.tell(step.not_obeyed(stale))
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from rag_assets.core.scheduling.lanes import InFlight, Lane, LanePolicy, StaleShard, plan_runs
 from rag_assets.core.scheduling.stream import (
+    ALL,
     TAKE_OVER_SECONDS,
     Life,
     OtherRun,
@@ -14,6 +15,7 @@ from rag_assets.core.scheduling.stream import (
     Shards,
     Waiting,
     merged,
+    named,
     relieved,
     taken,
     without,
@@ -321,21 +323,23 @@ def test_a_run_ends_at_once_when_the_configuration_has_changed() -> None:
     assert relieved(newer, "same") == "the configuration has changed"
 
 
-def test_merged_work_is_that_of_both() -> None:
-    one = {"s0": frozenset("a"), "s1": None, "s2": frozenset("c")}
-    other = {"s0": frozenset("b"), "s1": frozenset("x"), "s2": None, "s3": frozenset("d")}
+def test_merged_work_is_that_of_both_and_what_is_named_stays_named() -> None:
+    one = {"s0": frozenset("a"), "s1": ALL, "s2": frozenset("c")}
+    other = {"s0": frozenset("b"), "s1": frozenset("x"), "s2": ALL, "s3": frozenset("d")}
 
-    assert merged(one, other) == {
+    both = merged(one, other)
+
+    assert both == {
         "s0": frozenset("ab"),
-        "s1": None,
-        "s2": None,
+        "s1": ALL | {"x"},
+        "s2": ALL | {"c"},
         "s3": frozenset("d"),
     }
+    assert [named(both[shard]) for shard in ("s1", "s2")] == [{"x"}, {"c"}]
 
 
 WORK = st.dictionaries(
-    st.sampled_from(["s0", "s1", "s2"]),
-    st.none() | st.frozensets(st.sampled_from("abc")),
+    st.sampled_from(["s0", "s1", "s2"]), st.frozensets(st.sampled_from([*"abc", None]))
 )
 
 
