@@ -1,5 +1,6 @@
 """Who is let in, as whom, and that a secret is in no message."""
 
+import json
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -222,6 +223,18 @@ def test_an_issuer_that_is_back_is_asked_for_its_new_keys(
     issuer.failure, issuer.key_id = "", "second"
 
     assert authentication.caller(bearer(issuer.token())).name == "user:ann"
+
+
+def test_an_issuer_cannot_name_a_file_of_keys(
+    issuer: IssuerServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(issuer.answer("/keys")))
+    issuer.failure = json.dumps({"issuer": issuer.url, "jwks_uri": file.as_uri()})
+
+    with pytest.raises(IssuerUnavailableError):
+        by_issuer(issuer).caller(bearer(issuer.token()))
+    assert "scheme" in caplog.text
 
 
 def test_an_issuer_needs_an_audience(issuer: IssuerServer) -> None:

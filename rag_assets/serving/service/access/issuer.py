@@ -155,5 +155,7 @@ class _Keys(jwt.PyJWKClient):
             found = httpx2.get(where, timeout=TIMEOUT).raise_for_status().json()
             if str(found["issuer"]).rstrip("/") != self._issuer:
                 raise ValueError(f"{where} is that of another issuer, {found['issuer']!r}")
-            self.uri, self._discovered = str(found["jwks_uri"]), True
+            # A client of its own, because only that checks the scheme: no key comes from a file.
+            self.uri = jwt.PyJWKClient(str(found["jwks_uri"])).uri
+            self._discovered = True
         return super().fetch_data()
