@@ -34,8 +34,9 @@ check: $(VENV)/.ready
 unit: $(VENV)/.ready
 	$(PYTEST) --quiet --numprocesses 2 -m 'not slow' $(UNIT)
 
+# Two at a time: a platform that waits still takes half a core, so a third would leave two cores none.
 test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql prometheus
-	$(PYTEST) --numprocesses 3 --durations 25
+	$(PYTEST) --numprocesses 2 --durations 25
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

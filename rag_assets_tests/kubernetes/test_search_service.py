@@ -32,7 +32,7 @@ ENCODERS = {OLD: load_embedder(wordllama_spec()), NEW: variant("rotated")}
 SERVICE = f"{NAME}-search-service"
 DOCUMENTS = ("a1", "b2", "c3", "d4")
 QUESTIONS = [f"Section {number} of {name}" for name in DOCUMENTS for number in range(3)]
-CLIENTS, PAUSE = 4, 0.2  # seconds; without any, they would leave no CPU for those who answer
+CLIENTS, PAUSE = 2, 0.2  # seconds; without any, they would leave no CPU for those who answer
 SEARCH = {
     "enabled": True,
     "tokens": {"existingSecret": "tokens"},

@@ -23,6 +23,7 @@ from rag_assets_tests.support.held import held_rows
 from rag_assets_tests.support.waiting import awaited
 
 ANN, BOB = "user:ann", "user:bob"
+PAUSE = 0.1  # seconds between two searches; without a pause, they would take a core
 
 
 def put(platform: Platform, name: str, *principals: str, text: str = "") -> None:
@@ -61,7 +62,7 @@ def held_principals(platform: Platform, model: str) -> dict[str, set[str]]:
 
 @dataclass
 class Watch:
-    """Somebody who searches without a pause, for everything."""
+    """Somebody who searches all the time, for everything."""
 
     searcher: Searcher
     principal: str
@@ -74,7 +75,7 @@ class Watch:
 
     def run(self, ended: threading.Event) -> None:
         try:
-            while not ended.is_set():
+            while not ended.wait(PAUSE):
                 self.found.append(self.search())
         except BaseException as error:
             self.failure = error

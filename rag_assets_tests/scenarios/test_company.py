@@ -1,6 +1,6 @@
 """A company's corpus on the running platform: two sources, permissions that change, more shards.
 
-A search runs without a pause beside everything that happens, as somebody who loses documents. What
+A search follows the other beside everything that happens, as somebody who loses documents. What
 it has lost, it never finds again, whichever lane, model or shard is being worked on.
 """
 
@@ -52,6 +52,8 @@ from rag_assets_tests.support.waiting import awaited
 
 STEADY, CANDIDATE = MODELS[0], MODELS[2]
 SALES = "sales"
+ON_LITE = pytest.mark.parametrize("company", [lite_server], ids=["lite"], indirect=True)
+"""Of tests whose faults would not depend on the engine; the pipeline's run on both."""
 METADATA = {"permissions": {"default": "closed"}}
 HELD = "HOLD the load here."
 
@@ -103,6 +105,7 @@ def in_sync(company: Platform) -> Iterator[None]:
         awaited(lambda m=model: held_principals(company, m) == expected, f"permissions of {model}")
 
 
+@ON_LITE
 def test_a_sidecar_comes_before_with_or_after_its_document(company: Platform) -> None:
     permit(company, "before.md", ANN)
     put(company, "with.md", ANN)
@@ -122,6 +125,7 @@ def test_a_sidecar_comes_before_with_or_after_its_document(company: Platform) ->
     assert embedded(company, *names) == dict.fromkeys(company.models(), chunks)
 
 
+@ON_LITE
 def test_equal_keys_in_two_sources_are_two_documents(company: Platform) -> None:
     put(company, "same.md", ANN, text="# Same\n\nThis one is of the first source.\n")
     put(company, f"{SALES}//same.md", BOB, text="# Same\n\nThis one is of sales.\n")
@@ -202,6 +206,7 @@ def during_promotion(company: Platform, names: Sequence[str]) -> Sequence[str]:
     return names
 
 
+@ON_LITE
 def test_a_source_that_is_removed_while_it_is_listed_leaves_nothing_behind(
     company: Platform,
 ) -> None:
@@ -292,6 +297,7 @@ def test_a_new_field_reaches_the_index_without_embedding_while_queries_go_on(
         assert all(watch.found)
 
 
+@ON_LITE
 def test_an_erased_document_is_certified_to_be_gone(company: Platform) -> None:
     put(company, "erased.md", ANN, text="# Erased\n\nA secret of somebody who left.\n")
     company.await_convergence()
