@@ -218,6 +218,7 @@ def _environment(home: Path, milvus_uri: str, models: Path) -> dict[str, str]:
         "SHARDS": "2",
         "SHARDS_PER_RUN": "1",
         "STREAM_CHUNKS": "50",
+        "STREAM_RUN": "false",  # runs are executed here, one after another; that one would stay
         "GATE_MARGIN": "0.1",  # `short` finds a little less, and HNSW misses one now and then
         "RETIRE_GRACE_SECONDS": "2",
         "SEARCH_REFRESH_SECONDS": "0.2",
