@@ -12,6 +12,10 @@ QUESTION ?=
 
 PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
+TESTS = $(wildcard rag_assets_tests/test_*.py) $(sort $(dir $(wildcard rag_assets_tests/*/__init__.py)))
+# Each test file starts a webserver, a daemon and runs.
+PLATFORMS = $(addprefix rag_assets_tests/,browser/ kubernetes/ scenarios/)
+
 # What `make check` collects; the other folders need a platform, a cluster or a browser.
 UNIT = $(wildcard rag_assets_tests/test_*.py) \
   $(addprefix rag_assets_tests/,core adapters pipeline models serving clients)
@@ -34,9 +38,11 @@ check: $(VENV)/.ready
 unit: $(VENV)/.ready
 	$(PYTEST) --quiet --numprocesses 2 -m 'not slow' $(UNIT)
 
-# Two at a time: a platform that waits still takes half a core, so a third would leave two cores none.
+# Platforms two at a time: one that only waits takes half a core, so a third would leave two cores no
+# time for its work.
 test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql prometheus
-	$(PYTEST) --numprocesses 2 --durations 25
+	$(PYTEST) --numprocesses 3 --durations 25 $(filter-out $(PLATFORMS),$(TESTS))
+	$(PYTEST) --numprocesses 2 --durations 25 $(PLATFORMS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

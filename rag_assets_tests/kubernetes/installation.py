@@ -232,6 +232,7 @@ def _values(
             "retry_max_seconds": 8,
             "audit_cron": "0 0 29 2 *",
             "metrics_seconds": 5,
+            "tick_seconds": 5,  # ticks take CPU that runs lack
         },
         "models": {
             WORDLLAMA: wordllama_spec().model_dump(mode="json", exclude={"key"}, exclude_none=True),

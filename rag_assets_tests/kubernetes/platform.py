@@ -182,7 +182,7 @@ def _instance(home: Path, cluster: Cluster) -> dict[str, Any]:
             "config": launcher,
         },
         "run_monitoring": {
-            "poll_interval_seconds": 1,
+            "poll_interval_seconds": 2,
             "start_timeout_seconds": START_TIMEOUT,
             "cancel_timeout_seconds": 15,
         },

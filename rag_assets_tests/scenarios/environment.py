@@ -38,7 +38,7 @@ def platform_settings(
         "RAG_ASSETS_CHUNK_CHARACTERS": str(LIMITS.characters),
         "RAG_ASSETS_CHUNK_TOKENS": str(LIMITS.tokens),
         "RAG_ASSETS_MICRO_BATCH": "16",
-        "RAG_ASSETS_TICK_SECONDS": "2",
+        "RAG_ASSETS_TICK_SECONDS": "4",  # ticks and looks take CPU that runs lack
         "RAG_ASSETS_STREAM_RUN": "true",
         "RAG_ASSETS_STREAM_DOCUMENTS": "20",
         "RAG_ASSETS_STREAM_CHUNKS": "120",

@@ -53,7 +53,7 @@ from rag_assets_tests.support.waiting import awaited
 STEADY, CANDIDATE = MODELS[0], MODELS[2]
 SALES = "sales"
 ON_LITE = pytest.mark.parametrize("company", [lite_server], ids=["lite"], indirect=True)
-"""Of tests whose faults would not depend on the engine; the pipeline's run on both."""
+"""For tests of what the pipeline's tests show on both engines; here it is the platform's part."""
 METADATA = {"permissions": {"default": "closed"}}
 HELD = "HOLD the load here."
 
@@ -233,6 +233,7 @@ def test_a_source_that_is_removed_while_it_is_listed_leaves_nothing_behind(
     assert embedded(company, *others) == before
 
 
+@ON_LITE
 def test_a_doubling_that_is_killed_is_finished_while_edits_and_searches_go_on(
     company: Platform,
 ) -> None:
@@ -267,6 +268,7 @@ def misplaced(platform: Platform) -> list[dict[str, Any]]:
     return [row for row in found if row["shard"] != shard_of(row["document_id"], shards)]
 
 
+@ON_LITE
 def test_a_new_field_reaches_the_index_without_embedding_while_queries_go_on(
     company: Platform,
 ) -> None:

@@ -90,7 +90,7 @@ def test_refused_credentials_are_not_asked_for_again_until_others_are_set(
     requested = len(platform.embeddings.requests)
     noted = platform.ticks("index_sensor", 1)[0]["timestamp"]
     awaited(
-        lambda: platform.ticks("index_sensor", 1)[0]["timestamp"] > noted + 4, "some more ticks"
+        lambda: platform.ticks("index_sensor", 1)[0]["timestamp"] > noted + 12, "some more ticks"
     )
 
     assert len(platform.embeddings.requests) == requested
