@@ -12,9 +12,8 @@ QUESTION ?=
 
 PYTEST = $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
-TESTS = $(wildcard rag_assets_tests/test_*.py) $(sort $(dir $(wildcard rag_assets_tests/*/__init__.py)))
-# Each test file starts a webserver, a daemon and runs.
-PLATFORMS = $(addprefix rag_assets_tests/,browser/ kubernetes/ scenarios/)
+# Most of their files start a webserver, a daemon and runs.
+PLATFORMS = $(addprefix rag_assets_tests/,browser kubernetes scenarios)
 
 # What `make check` collects; the other folders need a platform, a cluster or a browser.
 UNIT = $(wildcard rag_assets_tests/test_*.py) \
@@ -41,7 +40,7 @@ unit: $(VENV)/.ready
 # Platforms two at a time: one that only waits takes half a core, so a third would leave two cores no
 # time for its work.
 test: $(VENV)/.ready .venv-milvus/.ready .helm/helm chromium postgresql prometheus
-	$(PYTEST) --numprocesses 3 --durations 25 $(filter-out $(PLATFORMS),$(TESTS))
+	$(PYTEST) --numprocesses 3 --durations 25 $(addprefix --ignore=,$(PLATFORMS))
 	$(PYTEST) --numprocesses 2 --durations 25 $(PLATFORMS)
 
 lint: $(VENV)/.ready

@@ -1,7 +1,7 @@
 """A company's corpus on the running platform: two sources, permissions that change, more shards.
 
-A search follows the other beside everything that happens, as somebody who loses documents. What
-it has lost, it never finds again, whichever lane, model or shard is being worked on.
+One search after another runs beside everything that happens, as somebody who loses documents.
+What one has lost, none finds again, whichever lane, model or shard is being worked on.
 """
 
 import os
@@ -53,7 +53,7 @@ from rag_assets_tests.support.waiting import awaited
 STEADY, CANDIDATE = MODELS[0], MODELS[2]
 SALES = "sales"
 ON_LITE = pytest.mark.parametrize("company", [lite_server], ids=["lite"], indirect=True)
-"""For tests of what the pipeline's tests show on both engines; here it is the platform's part."""
+"""For tests of the platform's part; most have one of the pipeline on the full engine as well."""
 METADATA = {"permissions": {"default": "closed"}}
 HELD = "HOLD the load here."
 

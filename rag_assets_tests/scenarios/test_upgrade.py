@@ -47,7 +47,7 @@ def test_queries_go_on_and_are_never_mixed_through_a_whole_upgrade(
 def test_the_search_service_answers_through_an_upgrade_and_is_never_mixed(
     milvus_lite: str, tmp_path: Path
 ) -> None:
-    """The same over HTTP, without a pause: a process of its own, which follows the alias."""
+    """The same over HTTP: a process of its own, which follows the alias."""
     other = variant("rotated")
     [port] = free_ports(1)
     with (
