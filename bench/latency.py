@@ -66,6 +66,7 @@ from rag_assets.pipeline.sync import sync_shard
 from rag_assets.pipeline.vectors import ModelRun
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import load_settings
+from rag_assets_tests.support.held import milvus_client
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.s3_server import Bucket, new_bucket, notifications, s3_server
 
@@ -247,7 +248,7 @@ class Index:
         return int(self._rows(condition, "count(*)")[0]["count(*)"])
 
     def _rows(self, condition: str, column: str) -> list[dict[str, Any]]:
-        self._client = self._client or MilvusClient(load_settings().milvus_uri)
+        self._client = self._client or milvus_client(load_settings().milvus_uri)
         name = self._searcher.release().collection
         return list(self._client.query(name, condition, [column], consistency_level="Strong"))
 

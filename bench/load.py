@@ -22,15 +22,14 @@ from typing import Any, NamedTuple, TextIO
 
 import click
 import numpy as np
-from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders.embedder import Embedder
-from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.milvus.hits import HIT_FIELDS
 from rag_assets.adapters.milvus.rows import VECTOR_FIELD
 from rag_assets.clients.service import SearchClient
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import load_settings
+from rag_assets_tests.support.held import milvus_client
 
 Search = Callable[[str, int], list[Any]]
 
@@ -127,7 +126,7 @@ class Bare:
     def __init__(self, searcher: Searcher) -> None:
         serving = searcher.releases.current()
         self._encoder, self._collection = serving.encoder, serving.release.collection
-        self._client = MilvusClient(load_settings().milvus_uri, grpc_options=GRPC_OPTIONS)
+        self._client = milvus_client(load_settings().milvus_uri)
 
     def search(self, question: str, limit: int) -> list[Any]:
         """Find the nearest chunks."""

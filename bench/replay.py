@@ -29,6 +29,7 @@ from rag_assets.core.names import Job
 from rag_assets.definitions import definitions
 from rag_assets.defs.resources import build_resources
 from rag_assets.settings import Settings, load_settings
+from rag_assets_tests.support.held import milvus_client
 from rag_assets_tests.support.lake_files import read_lake
 from rag_assets_tests.support.milvus_servers import lite_server
 from rag_assets_tests.support.s3_server import Bucket, new_bucket, s3_server
@@ -103,9 +104,7 @@ def apply(bucket: Bucket, blobs: Path, batch: dict[str, Any]) -> None:
 
 def rows(settings: Settings) -> tuple[dict[str, str], np.ndarray]:
     """Return every row's digest by its key, and the vectors in the order of the keys."""
-    from pymilvus import MilvusClient  # noqa: PLC0415
-
-    client = MilvusClient(settings.milvus_uri, dedicated=True)
+    client = milvus_client(settings.milvus_uri)
     with MilvusStore.connect(settings.milvus_uri) as store:
         [name] = [n for n in store.collections() if n.startswith(f"{settings.alias}__")]
     found: list[dict[str, Any]] = []

@@ -18,16 +18,15 @@ from typing import Any
 
 import click
 import numpy as np
-from pymilvus import MilvusClient
 
 from bench.machine import described, report
 from bench.throughput import WORDS, platform, write_documents
-from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.milvus.hits import HIT_FIELDS
 from rag_assets.adapters.milvus.rows import VECTOR_FIELD
 from rag_assets.cli.ingestion import ingest
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import load_settings
+from rag_assets_tests.support.held import milvus_client
 
 LIMIT = 10
 WARM_UP = 10  # questions
@@ -58,7 +57,7 @@ def main(documents: int, queries: int, model: str, to: Path | None) -> None:
         write_documents(source, range(documents))
         settings = load_settings()
         ingest(settings)
-        client = MilvusClient(settings.milvus_uri, grpc_options=GRPC_OPTIONS)
+        client = milvus_client(settings.milvus_uri)
         times: dict[str, list[float]] = {"encoder": [], "bare client": [], "Searcher": []}
         with Searcher.open(settings) as searcher:
             serving = searcher.releases.current()

@@ -7,7 +7,6 @@ import dagster as dg
 import polars as pl
 import pytest
 import yaml
-from pymilvus import MilvusClient
 
 from rag_assets.adapters.lake.files.parts import Head
 from rag_assets.adapters.lake.part_store import PartStore
@@ -25,6 +24,7 @@ from rag_assets_tests.support.filled import (
     fillings,
     with_candidate,
 )
+from rag_assets_tests.support.held import milvus_client
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.promtool import promtool
@@ -239,7 +239,7 @@ def test_what_the_audit_repairs_is_counted(platform: Platform, exporter: Exporte
     settings = load_settings()
     with resolved(settings, IndexResource).open() as index:
         name = index.collection_name(WORDLLAMA)
-    client = MilvusClient(settings.milvus_uri)
+    client = milvus_client(settings.milvus_uri)
     client.delete(name, filter='document_id == "a.md"')
     client.flush(name)
     client.close()
@@ -263,7 +263,7 @@ def test_a_candidate_its_gate_and_the_live_alias(
     exporter = exporter_of(platform.instance, load_settings())
 
     candidate = Scrape.of(exporter)
-    client = MilvusClient(load_settings().milvus_uri)
+    client = milvus_client(load_settings().milvus_uri)
     client.drop_alias(load_settings().alias)
     client.close()
     dropped = Scrape.of(exporter)

@@ -48,7 +48,7 @@ from rag_assets_tests.scenarios.environment import (
 from rag_assets_tests.scenarios.runs import messages, recent_runs
 from rag_assets_tests.scenarios.services import code_server, daemon, webserver, workspace_file
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
-from rag_assets_tests.support.held import Indexed, held_texts
+from rag_assets_tests.support.held import Indexed, held_texts, milvus_client
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.s3_server import Bucket, new_bucket
@@ -187,7 +187,7 @@ class Platform:
         """Ask Milvus, past our own adapter; again if it is not there for the moment."""
 
         def ask() -> Answer:
-            with closing(MilvusClient(self.milvus.uri, timeout=5, dedicated=True)) as client:
+            with closing(milvus_client(self.milvus.uri, timeout=5)) as client:
                 return question(client)
 
         return answered(ask, MilvusException)

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from pymilvus import MilvusClient
 
 from rag_assets.cli import services as dev
 from rag_assets.core.names import Job, Tag
 from rag_assets.core.scheduling.retries import Ending
 from rag_assets_tests.scenarios.platform import Platform, running_platform
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.held import milvus_client
 from rag_assets_tests.support.waiting import awaited
 
 STEADY, CANDIDATE, LATER = "steady-v1", "candidate-v1", "later-v1"
@@ -118,7 +118,7 @@ def test_milvus_that_is_down_is_waited_for_without_runs(platform: Platform) -> N
 
 
 def test_the_audit_finds_and_repairs_rows_that_milvus_lost(platform: Platform) -> None:
-    client = MilvusClient(platform.milvus.uri, dedicated=True)
+    client = milvus_client(platform.milvus.uri)
     client.delete(platform.collection(STEADY), filter='document_id == "03.md"')
     client.flush(platform.collection(STEADY))
     assert "03.md" not in platform.indexed()

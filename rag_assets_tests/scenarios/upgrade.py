@@ -16,7 +16,6 @@ import yaml
 from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
-from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.parsing.parser import parse
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.cli.ingestion import build_first_model
@@ -27,7 +26,7 @@ from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.scenarios.environment import environment_set
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
-from rag_assets_tests.support.held import Indexed, held_texts
+from rag_assets_tests.support.held import Indexed, held_texts, milvus_client
 from rag_assets_tests.support.pipeline import wordllama_spec
 from rag_assets_tests.support.ticking import Ticking, launch
 
@@ -195,7 +194,7 @@ def upgrade(
     encoders = {OLD: load_embedder(wordllama_spec()), NEW: other}
     variables = {f"RAG_ASSETS_{name}": value for name, value in (environment | settings).items()}
     with environment_set(variables), dg.DagsterInstance.ephemeral() as instance:
-        witness = MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS)
+        witness = milvus_client(milvus_uri)
         created = Upgrade(load_settings(), instance, witness, encoders)
         for number in range(documents):
             created.write(f"{number:04}.md")

@@ -17,9 +17,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 import yaml
-from pymilvus import MilvusClient
 
-from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.cli import services
 from rag_assets.cli.ingestion import build_first_model, ingest, open_lifecycle
@@ -28,6 +26,7 @@ from rag_assets.defs.resources import IndexResource, resolved
 from rag_assets.pipeline.collection import ModelCollection
 from rag_assets.settings import load_settings
 from rag_assets_tests.scenarios.texts import document
+from rag_assets_tests.support.held import milvus_client
 from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
 from rag_assets_tests.support.ticking import Ticking, settle
 
@@ -154,7 +153,7 @@ class Collections:
     def __init__(self, uri: str, alias: str) -> None:
         self.alias = alias
         self._store = MilvusStore.connect(uri)
-        self._client = MilvusClient(uri, grpc_options=GRPC_OPTIONS)
+        self._client = milvus_client(uri)
         self._live = ""
         self._kept: dict[str, tuple[str, Rows]] = {}
 

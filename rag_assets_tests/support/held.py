@@ -4,10 +4,21 @@ from typing import Any
 
 from pymilvus import MilvusClient
 
+from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
+
 Indexed = dict[str, list[str]]
 
 
 FIELDS = ("chunk_id", "document_id", "shard", "text", "row_digest", "ordinal")
+
+
+def milvus_client(uri: str, timeout: float | None = None) -> MilvusClient:
+    """A client that is not ours, with a connection of its own.
+
+    Clients that share a connection share what the first of them set, and pymilvus's own default
+    is to ping so often that a server ends the connection.
+    """
+    return MilvusClient(uri, timeout=timeout, dedicated=True, grpc_options=GRPC_OPTIONS)
 
 
 def held_rows(client: MilvusClient, collection: str, *more: str) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.milvus.import_files import ImportFiles
 from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.adapters.objects.object_store import open_object_store
@@ -51,7 +50,7 @@ from rag_assets.pipeline.sync import prepare
 from rag_assets.pipeline.vectors import ModelRun
 from rag_assets.settings import Settings
 from rag_assets_tests.scenarios.texts import document
-from rag_assets_tests.support.held import Indexed, held_rows, held_texts
+from rag_assets_tests.support.held import Indexed, held_rows, held_texts, milvus_client
 
 WORDLLAMA = "wordllama-256-v1"
 LIMITS = ChunkLimits(characters=300, tokens=100)
@@ -125,7 +124,7 @@ class Pipeline:
                 pool=pool,
                 embedder=CountingEmbedder(load_embedder(wordllama_spec())),
                 alias=alias or f"test_{uuid4().hex}",
-                witness=MilvusClient(milvus_uri, grpc_options=GRPC_OPTIONS),
+                witness=milvus_client(milvus_uri),
                 rules=rules,
             )
             try:

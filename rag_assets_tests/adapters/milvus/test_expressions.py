@@ -41,6 +41,7 @@ from rag_assets_tests.support.filters import (
     filters,
     text,
 )
+from rag_assets_tests.support.held import milvus_client
 
 EXAMPLES = int(os.environ.get("RAG_ASSETS_TEST_SEQUENCES", "300"))
 ROWS = 300
@@ -69,7 +70,7 @@ class Filled:
     """A collection of documents, half of them in a sealed segment."""
 
     def __init__(self, uri: str, *, indexed: bool) -> None:
-        self.client = MilvusClient(uri)
+        self.client = milvus_client(uri)
         self.name = f"expressions_{next(NAMES)}"
         self.lite = self.client.get_server_version().startswith("milvus_lite")
         rows_needed = INDEXED_ROWS if indexed and not self.lite else ROWS

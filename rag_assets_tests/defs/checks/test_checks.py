@@ -6,11 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from pymilvus import MilvusClient
 
 from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
-from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.cli.ingestion import open_lifecycle
 from rag_assets.core.names import Job, Sensor
 from rag_assets.core.tables import CHUNKS
@@ -18,6 +16,7 @@ from rag_assets.defs.resources import IndexResource, resolved
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.support.filled import Platform, filled, fillings
+from rag_assets_tests.support.held import milvus_client
 from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
 from rag_assets_tests.support.ticking import Ticking, instance, settle
 
@@ -96,7 +95,7 @@ def test_quarantined_documents_are_counted_with_their_age_and_reasons(
 def test_rows_that_milvus_lost_fail_a_check_with_the_shard_as_evidence(settled: Ticking) -> None:
     settings = load_settings()
     name = f"{settings.alias}__wordllama_256_v1"
-    client = MilvusClient(settings.milvus_uri, grpc_options=GRPC_OPTIONS)
+    client = milvus_client(settings.milvus_uri)
     lost = client.query(name, 'document_id == "a.md"', ["chunk_id"], consistency_level="Strong")
     client.delete(name, ids=[row["chunk_id"] for row in lost])
 
@@ -184,7 +183,7 @@ def test_chunks_larger_than_their_limits_fail_a_check(settled: Ticking) -> None:
 
 def test_a_vector_that_milvus_holds_wrongly_fails_a_check(settled: Ticking) -> None:
     name = f"{load_settings().alias}__wordllama_256_v1"
-    client = MilvusClient(load_settings().milvus_uri, grpc_options=GRPC_OPTIONS)
+    client = milvus_client(load_settings().milvus_uri)
     [row] = client.query(name, 'document_id == "a.md"', ["*"], limit=1, consistency_level="Strong")
     client.upsert(name, [{**row, "vector": [2.0] + [0.0] * 255}])
 
@@ -200,7 +199,7 @@ def test_what_is_left_over_is_shown_and_compacted_away(settled: Ticking) -> None
     lake, settings = opened(), load_settings()
     key = PartitionKey("parsed_documents", "s000")
     lake.checkpoints.add(key, lake.read(PartitionKey("chunks", "s000"), CHUNKS).table)
-    client = MilvusClient(settings.milvus_uri, grpc_options=GRPC_OPTIONS)
+    client = milvus_client(settings.milvus_uri)
     name = f"{settings.alias}__wordllama_256_v1"
     [row] = client.query(name, 'document_id == "a.md"', ["*"], limit=1, consistency_level="Strong")
     client.upsert(name, [{**row, "chunk_id": "stray", "shard": "s999"}])

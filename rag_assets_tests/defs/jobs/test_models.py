@@ -7,10 +7,8 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from pymilvus import MilvusClient
 
 from rag_assets.adapters.lake.lake import Lake
-from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.adapters.objects.object_store import open_object_store
 from rag_assets.cli.ingestion import statuses
 from rag_assets.core.models.gate import Rule
@@ -26,6 +24,7 @@ from rag_assets_tests.support.filled import (
     fillings,
     with_candidate,
 )
+from rag_assets_tests.support.held import milvus_client
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.ticking import launch, settle
 
@@ -62,7 +61,7 @@ class Models:
         self.instance = platform.instance
         self.source, self.index = platform.sensors()
         self.settings = load_settings()
-        self.witness = MilvusClient(self.settings.milvus_uri, grpc_options=GRPC_OPTIONS)
+        self.witness = milvus_client(self.settings.milvus_uri)
 
     def settle(self) -> None:
         settle(self.source, self.index)

@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 from pymilvus import MilvusClient
 
-from rag_assets.adapters.milvus.connection import GRPC_OPTIONS
 from rag_assets.cli.ingestion import statuses
 from rag_assets.core.models.spec import collection_name
 from rag_assets.core.names import Check, Job, Partition, Sensor
@@ -20,6 +19,7 @@ from rag_assets_tests.support.filled import (
     fillings,
     with_candidate,
 )
+from rag_assets_tests.support.held import milvus_client
 from rag_assets_tests.support.pipeline import WORDLLAMA
 from rag_assets_tests.support.s3_server import Bucket
 from rag_assets_tests.support.ticking import Ticking, instance, launch, put, settle
@@ -32,7 +32,7 @@ REGISTRY = "lake/models/registry.parquet"
 @pytest.fixture
 def milvus(filled: Platform) -> Iterator[MilvusClient]:  # noqa: ARG001
     """A client that is not ours."""
-    client = MilvusClient(load_settings().milvus_uri, grpc_options=GRPC_OPTIONS)
+    client = milvus_client(load_settings().milvus_uri)
     yield client
     client.close()
 
