@@ -3,7 +3,9 @@
 import json
 import os
 import re
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -24,7 +26,7 @@ _SPACES_AS_LETTERS = [
 
 
 class TokenCount:
-    """Counts tokens with a tokenizer.json, which is loaded on first use.
+    """Counts tokens with a tokenizer.json, which is loaded on first use, once per process.
 
     If no token can cross the beginning of a word, the count of a text is the sum of the counts of
     its words, which are cached. That is ten times faster than tokenizing whole texts, and gives the
@@ -40,30 +42,12 @@ class TokenCount:
         self._counts: dict[str, int] = {}
 
     @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences a warning on fork
-        try:
-            tokenizer = Tokenizer.from_file(str(self._path))
-        except Exception as error:  # the library raises bare Exception
-            raise ConfigurationError(f"{self._path} is not a tokenizer.json: {error}") from error
-        # As shipped, MiniLM's tokenizer truncates at 128 and pads: every count would be 128.
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
-
-    @cached_property
-    def _by_word(self) -> bool:
-        return _words_are_independent(self._tokenizer)
-
-    @cached_property
-    def _added_tokens(self) -> re.Pattern[str]:
-        """The pattern of tokens that are matched before the text is split into words."""
-        tokens = self._tokenizer.get_added_tokens_decoder().values()
-        return re.compile("|".join([_SPACE, *(re.escape(token.content) for token in tokens)]))
+    def _tokenizer(self) -> "_Tokenizer":
+        return _loaded(self._path, self.version)
 
     def __call__(self, texts: list[str]) -> list[int]:
         """Return the number of tokens of each text, not counting special tokens."""
-        if not self._by_word:
+        if not self._tokenizer.by_word:
             return self.tokenized(texts)
         words = [self._words(text) for text in texts]
         new = {word for text_words in words for word in text_words if word not in self._counts}
@@ -75,17 +59,47 @@ class TokenCount:
 
     def tokenized(self, texts: list[str]) -> list[int]:
         """Return the same counts by tokenizing each text as a whole."""
-        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        encoded = self._tokenizer.library.encode_batch_fast(texts, add_special_tokens=False)
         return [len(encoding) for encoding in encoded]
 
     def _words(self, text: str) -> list[str]:
         """Split before the first of each run of spaces and drop that one, as every word has it."""
-        if text.endswith(" ") or self._added_tokens.search(text):
+        if text.endswith(" ") or self._tokenizer.added_tokens.search(text):
             return [text]  # its tokens may cross words
         if "  " not in text and not text.startswith(" "):
             return text.split(" ")
         first, *others = _WORD.findall(text)
         return [first, *(word[1:] for word in others)]
+
+
+@dataclass(frozen=True)
+class _Tokenizer:
+    """A tokenizer, and what it takes to count by words.
+
+    Attributes:
+        library: The tokenizer itself.
+        by_word: Whether no token can cross the beginning of a word.
+        added_tokens: The pattern of tokens that are matched before the text is split into words.
+    """
+
+    library: Tokenizer
+    by_word: bool
+    added_tokens: re.Pattern[str]
+
+
+@lru_cache(maxsize=4)  # loading takes a tenth of a second, and every look of the stream needs it
+def _loaded(path: Path, _version: str) -> _Tokenizer:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences a warning on fork
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise ConfigurationError(f"{path} is not a tokenizer.json: {error}") from error
+    # As shipped, MiniLM's tokenizer truncates at 128 and pads: every count would be 128.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    added = (re.escape(token.content) for token in tokenizer.get_added_tokens_decoder().values())
+    pattern = re.compile("|".join([_SPACE, *added]))
+    return _Tokenizer(tokenizer, _words_are_independent(tokenizer), pattern)
 
 
 def _words_are_independent(tokenizer: Tokenizer) -> bool:
