@@ -5,14 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.clients.retrieval import Searching
 from rag_assets.clients.service import SearchClient
 from rag_assets.core.metadata.rules import metadata_rules
 from rag_assets.serving.searcher import Searcher
-from rag_assets.settings import Settings
 from rag_assets_tests.pipeline.test_metadata import describe
-from rag_assets_tests.support.pipeline import Pipeline
+from rag_assets_tests.support.pipeline import Pipeline, token_count
 from rag_assets_tests.support.search_service import SECRET, TOKENS, search_service
 
 # Before anything imports a framework: nothing is told to anybody.
@@ -59,7 +57,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, milvus_lite: str) -> Iterator
 @pytest.fixture(scope="package")
 def searcher(live: Pipeline) -> Searcher:
     """The searcher in process; the pipeline closes its connection."""
-    index, count = live.index, TokenCount(Settings().tokenizer)
+    index, count = live.index, token_count()
     return Searcher(index.store, index.alias, index.find_spec, index.load, count_tokens=count)
 
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from typing_extensions import override
 
-from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
+from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.settings import load_settings
 from rag_assets_tests.kubernetes.helm import Manifest, one, overlaid, render
 from rag_assets_tests.kubernetes.namespace import Namespace
@@ -30,7 +30,7 @@ from rag_assets_tests.scenarios.environment import LIMITS, MODELS, environment_s
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
-from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
+from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama, wordllama_spec
 from rag_assets_tests.support.requirements import missing
 from rag_assets_tests.support.s3_server import Bucket, new_bucket
 from rag_assets_tests.support.search_service import TOKENS
@@ -153,7 +153,7 @@ def installation(
         milvus.start()
         with (
             postgres_server(home / "postgres") as postgres,
-            embedding_server(load_embedder(wordllama_spec()), models) as embeddings,
+            embedding_server(wordllama(), models) as embeddings,
             _installed(
                 home, new_bucket(s3_endpoint), milvus, postgres, embeddings, changes=values
             ) as created,

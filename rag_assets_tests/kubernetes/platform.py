@@ -11,7 +11,6 @@ from typing import Any
 
 import dagster as dg
 
-from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.core.names import Tag
 from rag_assets_tests.kubernetes.cluster import Cluster
@@ -19,7 +18,7 @@ from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.support.embedding_server import embedding_server
-from rag_assets_tests.support.pipeline import wordllama_spec
+from rag_assets_tests.support.pipeline import wordllama
 from rag_assets_tests.support.s3_server import new_bucket
 from rag_assets_tests.support.waiting import awaited
 
@@ -140,7 +139,7 @@ def pod_platform(home: Path, s3_endpoint: str) -> Iterator[PodPlatform]:
     cluster = Cluster(home / "cluster", IMAGE, two_nodes(), NAMESPACE, list(ROLE))
     with (
         cluster.running(),
-        embedding_server(load_embedder(wordllama_spec())) as embeddings,
+        embedding_server(wordllama()) as embeddings,
         PodPlatform.create(
             home,
             new_bucket(s3_endpoint),

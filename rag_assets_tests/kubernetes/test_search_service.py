@@ -15,20 +15,19 @@ import httpx2
 import pytest
 
 from bench.load import Load, answered_by
-from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.cli.services import LOOPBACK
 from rag_assets.core.names import Asset, Job
 from rag_assets_tests.kubernetes.installation import NAME, Installation, installation
 from rag_assets_tests.kubernetes.records import Pod
 from rag_assets_tests.scenarios.environment import MODELS
 from rag_assets_tests.scenarios.texts import document
-from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
+from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama
 from rag_assets_tests.support.search_service import ANN, ROOT
 from rag_assets_tests.support.variants import variant
 from rag_assets_tests.support.waiting import awaited
 
 OLD, NEW = WORDLLAMA, MODELS[1]
-ENCODERS = {OLD: load_embedder(wordllama_spec()), NEW: variant("rotated")}
+ENCODERS = {OLD: wordllama(), NEW: variant("rotated")}
 SERVICE = f"{NAME}-search-service"
 DOCUMENTS = ("a1", "b2", "c3", "d4")
 QUESTIONS = [f"Section {number} of {name}" for name in DOCUMENTS for number in range(3)]

@@ -22,7 +22,6 @@ import pytest
 import yaml
 from pymilvus import MilvusClient, MilvusException
 
-from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.parsing.parser import parse
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.cli import services as dev
@@ -50,7 +49,7 @@ from rag_assets_tests.scenarios.services import code_server, daemon, webserver, 
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.held import Indexed, held_texts, milvus_client
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
-from rag_assets_tests.support.pipeline import wordllama_spec
+from rag_assets_tests.support.pipeline import wordllama
 from rag_assets_tests.support.s3_server import Bucket, new_bucket
 from rag_assets_tests.support.waiting import Answer, answered, awaited
 
@@ -445,7 +444,7 @@ def running_platform(
     """Run a platform over an empty bucket; its embedding server's vectors are wordllama's."""
     bucket = bucket or new_bucket(s3_endpoint)
     with (
-        embedding_server(load_embedder(wordllama_spec())) as embeddings,
+        embedding_server(wordllama()) as embeddings,
         Platform.create(home, bucket, embeddings, engine=engine, **settings) as created,
     ):
         yield created

@@ -8,13 +8,12 @@ import dagster as dg
 import psutil
 import pytest
 
-from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.core.names import Job, Tag
 from rag_assets.instance.launchers.hanging import HANGING, MIN_SILENT_SECONDS
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.embedding_server import embedding_server
-from rag_assets_tests.support.pipeline import wordllama_spec
+from rag_assets_tests.support.pipeline import wordllama
 from rag_assets_tests.support.s3_server import new_bucket
 from rag_assets_tests.support.waiting import awaited
 
@@ -26,7 +25,7 @@ def impatient(tmp_path: Path, s3_endpoint: str) -> Iterator[Platform]:
     """A platform that gives runs the shortest time without progress that there may be."""
     limits = {"run_launcher": {"config": {"max_silent_seconds": LIMITS}}}
     with (
-        embedding_server(load_embedder(wordllama_spec())) as embeddings,
+        embedding_server(wordllama()) as embeddings,
         Platform.create(
             tmp_path, new_bucket(s3_endpoint), embeddings, limits, RAG_ASSETS_STREAM_RUN="false"
         ) as created,

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pymilvus import MilvusClient
 
-from rag_assets.adapters.embedders.embedder import Embedder, load_embedder
+from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.parsing.parser import parse
 from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.cli.ingestion import build_first_model
@@ -27,7 +27,7 @@ from rag_assets_tests.scenarios.environment import environment_set
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.held import Indexed, held_texts, milvus_client
-from rag_assets_tests.support.pipeline import wordllama_spec
+from rag_assets_tests.support.pipeline import wordllama
 from rag_assets_tests.support.ticking import Ticking, launch
 
 OLD, NEW = "old-v1", "new-v1"
@@ -173,7 +173,7 @@ class Upgrade:
 
 def two_models(other: Embedder) -> AbstractContextManager[EmbeddingServer]:
     """Serve the models: wordllama, which is live, and the new one."""
-    return embedding_server(load_embedder(wordllama_spec()), {"new": other})
+    return embedding_server(wordllama(), {"new": other})
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def upgrade(
         settings: Further ones, by name.
     """
     environment = _environment(home, milvus_uri, _models_file(home, embeddings, other))
-    encoders = {OLD: load_embedder(wordllama_spec()), NEW: other}
+    encoders = {OLD: wordllama(), NEW: other}
     variables = {f"RAG_ASSETS_{name}": value for name, value in (environment | settings).items()}
     with environment_set(variables), dg.DagsterInstance.ephemeral() as instance:
         witness = milvus_client(milvus_uri)

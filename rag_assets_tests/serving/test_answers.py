@@ -5,13 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from rag_assets.adapters.milvus.expressions import Span
-from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.core.errors import SearchError
 from rag_assets.serving.question import Around, Question
 from rag_assets.serving.searcher import Searcher
-from rag_assets.settings import Settings
 from rag_assets_tests.pipeline.test_metadata import RULES, describe
-from rag_assets_tests.support.pipeline import Pipeline
+from rag_assets_tests.support.pipeline import Pipeline, token_count
 
 NOTICE = "The kiln is fired on Fridays and nobody enters the hall before it has cooled down."
 MANUAL = "# Manual\n\n## Kiln\n\n{}\n\n## Glaze\n\nGlaze is mixed on Mondays.\n"
@@ -39,7 +37,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, milvus_uri: str) -> Iterator[
 @pytest.fixture
 def searcher(live: Pipeline) -> Searcher:
     index = live.index
-    count = TokenCount(Settings().tokenizer)
+    count = token_count()
     return Searcher(index.store, index.alias, index.find_spec, index.load, count_tokens=count)
 
 

@@ -14,7 +14,7 @@ from rag_assets.adapters.package_files import local_path
 from rag_assets.core.errors import VectorStoreError
 from rag_assets.core.models.spec import Backend, ModelClass, ModelSpec, Sparse
 from rag_assets.serving.searcher import Searcher
-from rag_assets_tests.support.pipeline import Pipeline, wordllama_spec
+from rag_assets_tests.support.pipeline import Pipeline, wordllama, wordllama_spec
 from rag_assets_tests.support.variants import Variant
 
 pytestmark = pytest.mark.slow  # fills collections
@@ -24,7 +24,7 @@ WORDS = ("kiln", "glaze", "clay", "wheel", "firing", "cone", "slip", "bisque", "
 
 def with_bm25() -> Embedder:
     spec = wordllama_spec().model_copy(update={"key": "bm25-v1", "sparse": Sparse.BM25})
-    return Embedder(spec, load_embedder(wordllama_spec())._backend)
+    return Embedder(spec, wordllama()._backend)
 
 
 def tiny_m3(folder: Path) -> Embedder:

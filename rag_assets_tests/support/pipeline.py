@@ -6,6 +6,7 @@ Everything is real: source, parser processes, lake, the wordllama model, a Milvu
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -58,8 +59,21 @@ LIMITS = ChunkLimits(characters=300, tokens=100)
 Work = dict[str, int]
 
 
+@cache
 def wordllama_spec() -> ModelSpec:
     return find_model_spec(Settings().models_file, WORDLLAMA)
+
+
+@cache
+def wordllama() -> Embedder:
+    """The model of the package; loading it takes a fifth of a second."""
+    return load_embedder(wordllama_spec())
+
+
+@cache
+def token_count() -> TokenCount:
+    """What counts tokens by default."""
+    return TokenCount(Settings().tokenizer)
 
 
 class CountingEmbedder(Embedder):
@@ -122,7 +136,7 @@ class Pipeline:
                 store=store,
                 uri=milvus_uri,
                 pool=pool,
-                embedder=CountingEmbedder(load_embedder(wordllama_spec())),
+                embedder=CountingEmbedder(wordllama()),
                 alias=alias or f"test_{uuid4().hex}",
                 witness=milvus_client(milvus_uri),
                 rules=rules,
@@ -234,7 +248,7 @@ class Pipeline:
         )
 
     def chunker(self) -> Chunker:
-        count = TokenCount(Settings().tokenizer)
+        count = token_count()
         version = chunker_version(self.limits, count.version)
         return Chunker(self.limits, count, self.source.uri, version)
 

@@ -9,7 +9,6 @@ import httpx2
 import uvicorn
 
 from rag_assets.adapters.milvus.store import MilvusStore
-from rag_assets.adapters.parsing.tokenizer import TokenCount
 from rag_assets.cli.services import LOOPBACK
 from rag_assets.serving.searcher import Searcher
 from rag_assets.serving.service.app import create_app
@@ -17,7 +16,7 @@ from rag_assets.serving.service.metrics import ServiceMetrics
 from rag_assets.serving.service.service import Explain, OpenSearcher
 from rag_assets.settings import Settings
 from rag_assets_tests.support.milvus_servers import free_ports
-from rag_assets_tests.support.pipeline import Pipeline
+from rag_assets_tests.support.pipeline import Pipeline, token_count
 from rag_assets_tests.support.waiting import awaited
 
 TOKENS = """
@@ -60,7 +59,7 @@ def searcher_of(pipeline: Pipeline, kind: type[Searcher] = Searcher) -> OpenSear
             index.find_spec,
             index.load,
             refresh_seconds=0,
-            count_tokens=TokenCount(Settings().tokenizer),
+            count_tokens=token_count(),
             stages=metrics,
         )
 

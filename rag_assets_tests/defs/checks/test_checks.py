@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 import yaml
 
-from rag_assets.adapters.embedders.embedder import load_embedder
 from rag_assets.adapters.lake.lake import Lake, PartitionKey
 from rag_assets.cli.ingestion import open_lifecycle
 from rag_assets.core.names import Job, Sensor
@@ -17,7 +16,7 @@ from rag_assets.settings import load_settings
 from rag_assets_tests.support.embedding_server import embedding_server
 from rag_assets_tests.support.filled import Platform, filled, fillings
 from rag_assets_tests.support.held import milvus_client
-from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama_spec
+from rag_assets_tests.support.pipeline import WORDLLAMA, wordllama
 from rag_assets_tests.support.ticking import Ticking, instance, settle
 
 __all__ = ["filled", "fillings", "instance"]
@@ -236,7 +235,7 @@ def test_work_that_a_run_will_take_up_again_is_no_orphan(
 def test_an_endpoint_that_gives_other_vectors_than_the_same_model_in_process_fails_a_check(
     filled: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with embedding_server(load_embedder(wordllama_spec())) as server:
+    with embedding_server(wordllama()) as server:
         models = yaml.safe_load(load_settings().models_file.read_text())["models"]
         served = {
             "backend": "openai", "name": "wordllama", "endpoint": server.url, "dimension": 256,
