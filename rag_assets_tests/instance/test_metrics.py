@@ -1,5 +1,6 @@
 """The exporter of ingestion's metrics, on a platform that is real from documents to rows."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from rag_assets.adapters.lake.files.parts import Head
 from rag_assets.adapters.lake.part_store import PartStore
+from rag_assets.adapters.source import folder
 from rag_assets.cli.ingestion import exporter_of
 from rag_assets.core.names import Job, Op, Sensor
 from rag_assets.defs.resources import IndexResource, resolved
@@ -128,6 +130,7 @@ def two(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     path.write_text(yaml.safe_dump({"sources": declared}))
     monkeypatch.setenv("RAG_ASSETS_SOURCES_FILE", str(path))
     monkeypatch.setenv("RAG_ASSETS_PREVIEWS", "false")  # lags are told apart all the same
+    monkeypatch.setattr(folder, "SETTLES_AFTER", timedelta(0))  # not by when they were restored
     platform.settle()
     source = platform.sensor(Sensor.SOURCE)
     assert launch(source, Job.ADD_SOURCE, **{Op.ADD_SOURCE: {"source": "hr"}}).success
@@ -174,6 +177,22 @@ def test_two_sources_are_told_apart(platform: Platform, two: Ticking) -> None:
     assert after.total("lag_seconds_count", source="default") == 1
     assert settled.total("source_state", source="hr", state="active") == 1
     assert paused.total("source_state", source="hr", state="paused") == 1
+
+
+def test_a_file_that_was_only_looked_at_again_is_no_backlog(
+    platform: Platform, two: Ticking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = exporter_of(platform.instance, load_settings())
+    monkeypatch.setattr(folder, "SETTLES_AFTER", timedelta(days=1))
+    (platform.home / "documents" / "b.md").chmod(0o600)
+    two.tick()
+    monkeypatch.setattr(folder, "SETTLES_AFTER", timedelta(0))
+
+    two.tick()  # notes the stamps of all files, as none can change unseen any more
+
+    scrape = Scrape.of(exporter)
+    assert scrape.total("backlog_documents", source="hr") == 2
+    assert scrape.total("backlog_documents", source="default") == 0
 
 
 def test_only_tables_that_have_changed_are_read_again(
