@@ -88,7 +88,7 @@ class _Tokenizer:
 
 
 @lru_cache(maxsize=4)  # loading takes a tenth of a second, and every look of the stream needs it
-def _loaded(path: Path, _version: str) -> _Tokenizer:
+def _loaded(path: Path, _digest: str) -> _Tokenizer:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences a warning on fork
     try:
         tokenizer = Tokenizer.from_file(str(path))
