@@ -49,11 +49,12 @@ from rag_assets.cli import services
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.identity import shard_of
 from rag_assets.core.names import Asset, Job, Tag
+from rag_assets.core.sources.source_ids import DEFAULT
 from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
     ParserResource,
-    SourceResource,
+    SourcesResource,
     resolved,
 )
 from rag_assets.instance.event_log import recent, run_process
@@ -441,8 +442,9 @@ def floor(folder: Path, endpoint: str, changes: int, documents: int) -> dict[str
         stack.enter_context(services.running(services.milvus_lite(settings), settings))
         index = stack.enter_context(resolved(settings, IndexResource).open())
         parser, chunker = resolved(settings, ParserResource), resolved(settings, ChunkerResource)
-        source, pool = resolved(settings, SourceResource).open(), stack.enter_context(parser.open())
-        reader, splitter = parser.documents(source, pool), chunker.chunker(source)
+        sources = resolved(settings, SourcesResource).open(index)
+        source, pool = sources.source(DEFAULT), stack.enter_context(parser.open())
+        reader, splitter = parser.documents(sources, pool), chunker.chunker(sources)
         spec = index.find_spec(settings.model)
         run, target = ModelRun(index, spec), ModelCollection(index, spec)
 
