@@ -7,7 +7,6 @@ stale (`staleness.py`), and totals from Milvus and Dagster (`instance/reports/re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import polars as pl
 
@@ -172,12 +171,9 @@ def waiting_by_source(
     parsed = counts.metas[Asset.PARSED_DOCUMENTS].get((shard,))
     used = parsed.upstream.get(Asset.SOURCE_FILES) if parsed else None
     head = lake.open(PartitionKey(Asset.SOURCE_FILES, shard), SOURCE_FILES).head
-    log = head.log if head and not stale.whole else ()
-    at = max((n for n, commit in enumerate(log) if commit.state == used), default=None)
-    if at is not None:
-        # One that leaves the state as it was has noted the stamp of a file, which is no work.
-        edits = (now for before, now in pairwise(log[at:]) if now.state != before.state)
-        return Counter(map(source_of, {one for edit in edits for one in edit.document_ids}))
+    edited = head.edited_since(used) if head and not stale.whole else None
+    if edited is not None:
+        return Counter(map(source_of, edited))
     listed = {name: count.listed for name, count in by_shard[shard].items()}
     total = sum(listed.values()) or 1
     work = min(stale.work, total)  # of a whole shard, `work` counts all changes ever made

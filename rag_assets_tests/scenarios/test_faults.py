@@ -121,6 +121,7 @@ def test_the_audit_finds_and_repairs_rows_that_milvus_lost(platform: Platform) -
     client = milvus_client(platform.milvus.uri)
     client.delete(platform.collection(STEADY), filter='document_id == "03.md"')
     client.flush(platform.collection(STEADY))
+    client.close()
     assert "03.md" not in platform.indexed()
     lost = len(platform.expected()["03.md"])
 

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,8 +172,25 @@ class Head:
 
     def is_like(self, state: Input) -> bool:
         """Whether no document has changed since the partition was last in a state."""
-        at = max((n for n, commit in enumerate(self.log) if commit.state == state), default=None)
-        return at is not None and not any(commit.document_ids for commit in self.log[at + 1 :])
+        commits = self._since_last_in(state)
+        return bool(commits) and not any(commit.document_ids for commit in commits[1:])
+
+    def edited_since(self, state: Input | None) -> frozenset[str] | None:
+        """Return the documents edited since the partition was last in a state; None if unknown.
+
+        A commit that leaves the state as it was, such as one that notes a file's stamp, is no edit.
+        """
+        commits = self._since_last_in(state)
+        if not commits:
+            return None
+        edits = (now for before, now in pairwise(commits) if now.state != before.state)
+        return frozenset(id_ for edit in edits for id_ in edit.document_ids)
+
+    def _since_last_in(self, state: Input | None) -> tuple[Commit, ...]:
+        """Return the commits from the last one that led to a state; none if the log has none."""
+        none = len(self.log)
+        at = max((n for n, commit in enumerate(self.log) if commit.state == state), default=none)
+        return self.log[at:]
 
     def holding(self, ids: Collection[str]) -> list[Part]:
         """Return the parts that may have rows of some documents."""
