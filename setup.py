@@ -18,7 +18,12 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["rag_assets", "rag_assets.*"]),
-    package_data={"rag_assets": ["models.yaml", "py.typed", "serving/page/*"]},
+    package_data={
+        "rag_assets": [
+            *("models.yaml", "dagster.yaml", "workspace.yaml", "py.typed"),
+            *("serving/page/*", "demo/**"),
+        ]
+    },
     entry_points={"console_scripts": ["rag-assets=rag_assets.cli.main:main"]},
     install_requires=[
         "aiohttp>=3.10,<4",  # s3fs has it too

@@ -2,9 +2,9 @@
 
 What belongs here: a reader of the small Markdown subset that the sources use (headings, paragraphs,
 lists, tables, `>` speaker notes) and one writer per format. The text formats of the corpus are no
-business of this script: they are written by hand in `documents/`.
+business of this script: they are written by hand.
 
-`sources/a/b.pdf.md` becomes `documents/a/b.pdf`. A rebuild gives the same bytes: every date is
+`sources/a/b.pdf.md` becomes `rag_assets/demo/documents/a/b.pdf`. A rebuild gives the same bytes: every date is
 `WRITTEN`, and the members of zip containers are rewritten in a fixed order of fixed age.
 
     pip install python-docx python-pptx openpyxl reportlab
@@ -35,6 +35,7 @@ from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Table
 
 ROOT = Path(__file__).parent
+CORPUS = ROOT.parent / "rag_assets" / "demo"
 WRITTEN = datetime(2025, 9, 15, 8, 0, tzinfo=UTC)
 AUTHOR = "Halden Instruments"
 GRID = [("GRID", (0, 0), (-1, -1), 0.5, colors.grey), ("VALIGN", (0, 0), (-1, -1), "TOP")]
@@ -345,7 +346,7 @@ def main() -> None:
     """Builds every source into `documents/`."""
     sources = ROOT / "sources"
     for source in sorted(sources.rglob("*.md")):
-        target = ROOT / "documents" / source.relative_to(sources).with_suffix("")
+        target = CORPUS / "documents" / source.relative_to(sources).with_suffix("")
         blocks = list(read_blocks(source.read_text(encoding="utf-8")))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(WRITERS[target.suffix](blocks))

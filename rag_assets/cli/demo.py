@@ -20,6 +20,7 @@ from rag_assets.core.identity import digest
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
 
+CORPUS = services.PACKAGE / "demo"
 QUESTIONS = 3
 SNIPPET_CHARACTERS = 420
 
@@ -87,12 +88,12 @@ def _ingest(settings: Settings, console: Console, title: str) -> dict[str, float
 def _reset(documents: Path) -> None:
     """Restore the initial corpus."""
     shutil.rmtree(documents, ignore_errors=True)
-    shutil.copytree(services.project_file("demo") / "documents", documents)
+    shutil.copytree(CORPUS / "documents", documents)
 
 
 def _change(documents: Path) -> str:
     """Edit one document, add one and remove one; return a description."""
-    changes = services.project_file("demo") / "changes"
+    changes = CORPUS / "changes"
     removed = (changes / "removed.txt").read_text().split()
     for name in removed:
         (documents / name).unlink()
@@ -121,7 +122,7 @@ def _show_answers(settings: Settings, console: Console, questions: list[str]) ->
 
 
 def _corpus_questions() -> list[str]:
-    queries = read_queries(services.project_file("demo") / "questions.yaml")
+    queries = read_queries(CORPUS / "questions.yaml")
     return [query.question for query in queries[:QUESTIONS]]
 
 

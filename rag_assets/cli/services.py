@@ -27,6 +27,7 @@ from rag_assets.settings import Settings, variable
 
 logger = logging.getLogger(__name__)
 
+PACKAGE = Path(__file__).parents[1]
 HOST = "127.0.0.1"
 START_TIMEOUT = 120.0  # seconds; Dagster's imports are slow on a cold disk
 STOP_TIMEOUT = 15.0
@@ -74,26 +75,14 @@ class Running:
 def prepare_home(settings: Settings) -> Path:
     """Create the home folder with a Dagster instance in it; return DAGSTER_HOME.
 
-    The instance's configuration is the project's dagster.yaml, copied every time.
+    The instance's configuration is the package's dagster.yaml, copied every time.
     """
     dagster_home = settings.home.resolve() / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(project_file("dagster.yaml"), dagster_home / "dagster.yaml")
+    shutil.copyfile(PACKAGE / "dagster.yaml", dagster_home / "dagster.yaml")
     if not settings.source_url and not settings.sources_file:
         (settings.home.resolve() / "documents").mkdir(exist_ok=True)
     return dagster_home
-
-
-def project_file(name: str) -> Path:
-    """Return a file of the project's top level, from the working folder or the checkout.
-
-    Raises:
-        ConfigurationError: The file is in neither.
-    """
-    for folder in (Path.cwd(), Path(__file__).parents[2]):
-        if (folder / name).exists():
-            return folder / name
-    raise ConfigurationError(f"{name} was not found. Run this in a checkout of rag-assets.")
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -153,7 +142,7 @@ def dagster(port: int) -> Service:
     return Service(
         name="Dagster",
         command=[
-            *("dagster", "dev", "-w", str(project_file("workspace.yaml").resolve())),
+            *("dagster", "dev", "-w", str(PACKAGE / "workspace.yaml")),
             *("-h", HOST, "-p", str(port)),
         ],
         ready=lambda: responds(lambda: daemons_healthy(f"{url}/graphql")),

@@ -34,7 +34,8 @@ class Index:
         find_spec: Returns a model's spec by its key.
         load: Loads a model, or returns the one already loaded.
         alias: The Milvus alias that names the live collection, and the prefix of collections.
-        source: URL of the source; a collection belongs to one source.
+        source: What the lake records as its source; a collection belongs to one source.
+        source_url: URL of that source.
         shards: All shards, in order.
         begun_with: Their number before they were doubled for the first time; 0 if they never were.
         replicas: Number of in-memory replicas with which Milvus loads a collection.
@@ -50,6 +51,7 @@ class Index:
     load: Callable[[ModelSpec], Embedder]
     alias: str
     source: str
+    source_url: str
     shards: Sequence[str]
     begun_with: int = 0
     replicas: int = 1

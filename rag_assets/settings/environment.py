@@ -80,7 +80,12 @@ class Settings(
         """URL of the source, with the default filled in; a name for all, if there are several."""
         if self.sources_file:
             return f"the sources of {self.lake}"
-        return self.source_url or (self.home.resolve() / "documents").as_uri()
+        return self.source_url or self.home_documents
+
+    @property
+    def home_documents(self) -> str:
+        """URL of the default source, which moves with the home."""
+        return (self.home.resolve() / "documents").as_uri()
 
     @property
     def lake(self) -> str:

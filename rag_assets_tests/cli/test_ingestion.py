@@ -78,6 +78,25 @@ def test_ingestion_makes_documents_searchable_and_a_second_run_does_nothing(
     assert best.source_uri == (settings.home / "documents/kiln.md").as_uri()
 
 
+def test_a_home_that_was_moved_goes_on_and_embeds_nothing(
+    ingested: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(ingested.home, moved)  # a copy has times of its own
+    monkeypatch.setenv("RAG_ASSETS_HOME", str(moved))
+    monkeypatch.setenv("DAGSTER_HOME", str(moved / "dagster"))
+
+    work = ingestion.ingest(load_settings())
+
+    assert work["source_files"]["added"] == work["source_files"]["removed"] == 0
+    assert work["embeddings"]["computed"] == 0
+    with Searcher.open() as searcher:
+        hits = searcher.search("doc 1", 20)
+    assert {hit.source_uri for hit in hits} == {
+        (moved / f"documents/{number}.md").as_uri() for number in range(4)
+    }
+
+
 def test_each_partition_is_materialised_with_its_own_metrics(ingested: Settings) -> None:
     with dg.DagsterInstance.get() as instance:
         for shard in ("s000", "s001", "s002"):

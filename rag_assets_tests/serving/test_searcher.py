@@ -16,7 +16,7 @@ from rag_assets.settings import Settings
 from rag_assets_tests.support.milvus_servers import free_ports
 from rag_assets_tests.support.pipeline import WORDLLAMA, Pipeline
 
-DEMO = Path(__file__).parents[2] / "demo"
+DEMO = Path(__file__).parents[2] / "rag_assets" / "demo"
 
 
 def find_spec(key: str) -> ModelSpec:

@@ -131,7 +131,8 @@ class Pipeline:
         with MilvusStore.connect(milvus_uri, rules=rules) as store, pool:
             created = cls(
                 documents=documents,
-                source=_source(documents, rules),
+                source_url=str(self.documents),
+            source=_source(documents, rules),
                 lake=Lake(open_object_store(str(folder / "lake"))),
                 store=store,
                 uri=milvus_uri,
@@ -172,6 +173,7 @@ class Pipeline:
             find_spec=lambda model: self.family[model].embedder.spec,
             load=lambda spec: self.family[spec.key].embedder,
             alias=self.alias,
+            source_url=str(self.documents),
             source=str(self.documents),
             shards=self.shards,
             begun_with=self.begun_with,

@@ -4,7 +4,7 @@ What belongs here: binding a lake to its settings, doubling its shards, and open
 does not: their rows and commits (`lake.py`), and how they are split (`splits.py`).
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TypeVar
 
 from rag_assets.adapters.lake.checkpoints import Checkpoints
@@ -13,9 +13,11 @@ from rag_assets.adapters.lake.heads import Heads
 from rag_assets.adapters.lake.manifest import (
     UNSPLIT,
     Facts,
+    Keeps,
     bind_once,
     double,
     finish_doubling,
+    keeps_nothing,
     layout_of,
     read_layout,
 )
@@ -47,14 +49,14 @@ class BoundLake:
         self._splits: Splits | None = None
         self.unsplit = False  # whether a doubling of the shards was not finished when it was bound
 
-    def bind(self, keeps: Collection[str] = (), **facts: str) -> Facts:
+    def bind(self, keeps: Keeps = keeps_nothing, **facts: str) -> Facts:
         """Record the settings that the lake depends on (source, shards), or check that they match.
 
         The first time, the store is probed: see `probe.py`. From then on, partitions that are not
         of the lake's present layout are split when they are opened: see `splits.py`.
 
         Args:
-            keeps: Names of the facts of which the lake keeps the first value, whatever it is now.
+            keeps: Whether the lake keeps a fact with the value it has, whatever the setting is now.
             facts: The settings.
 
         Returns:

@@ -17,12 +17,19 @@ from rag_assets.core.layout import MAX_SHARDS, Layout
 logger = logging.getLogger(__name__)
 
 Facts = Mapping[str, str]
+Keeps = Callable[[str, str], bool]
+"""Whether a lake keeps a fact, by its name and the recorded value."""
 
 MANIFEST = "manifest.json"
 PROBED = "probed"  # the addresses at which the store was probed: a lake may be moved to another
 SHARDS = "shards"
 BEGUN_WITH = "begun_with"  # number of shards before they were doubled; absent if they never were
 UNSPLIT = "unsplit"  # number of shards before the doubling that is not finished; absent otherwise
+
+
+def keeps_nothing(_: str, __: str) -> bool:
+    """Keep no fact: each setting has to be as it was."""
+    return False
 
 
 def layout_of(facts: Facts) -> Layout | None:
@@ -40,7 +47,7 @@ def bind_once(
     objects: ObjectStore,
     facts: Facts,
     recorded: Callable[[], Collection[Facts] | None],
-    keeps: Collection[str] = (),
+    keeps: Keeps = keeps_nothing,
 ) -> Facts:
     """Compare the facts with the manifest, and write it if it is missing or not probed yet.
 
@@ -49,7 +56,7 @@ def bind_once(
         facts: The settings that the lake depends on.
         recorded: Returns the facts in the footers of the partitions, which stand in for a lost
             manifest; None if there are no partitions.
-        keeps: Names of the facts of which the lake keeps the first value, whatever it is now.
+        keeps: Whether the lake keeps a fact with the value it has, whatever the setting is now.
 
     Returns:
         The facts of the lake: of the settings, with as many shards as there are by now.
@@ -119,8 +126,9 @@ def _write(objects: ObjectStore, held: Mapping[str, Any], found: StoredObject | 
     objects.put(MANIFEST, data, found.token if found else None)
 
 
-def _with_kept(facts: Facts, keeps: Collection[str], held: Collection[Facts]) -> Facts:
-    return {**facts, **{name: one[name] for one in held for name in keeps if name in one}}
+def _with_kept(facts: Facts, keeps: Keeps, held: Collection[Facts]) -> Facts:
+    kept = {name: one[name] for one in held for name in facts if name in one}
+    return {**facts, **{name: value for name, value in kept.items() if keeps(name, value)}}
 
 
 def _facts(found: StoredObject | None) -> dict[str, Any] | None:

@@ -121,7 +121,7 @@ def _update(documents: Sources, declared: SourcesResource, index: Index) -> None
         specs = declared.specs()
     except ConfigurationError as error:
         logger.warning("The sources stay as they were. %s", error)
-    documents.update(specs, read_records(index.lake, specs, index.source))
+    documents.update(specs, read_records(index.lake, specs, index.source_url))
 
 
 def stream_job(resources: Mapping[str, dg.ConfigurableResource[Any]]) -> dg.JobDefinition:

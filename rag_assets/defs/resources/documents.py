@@ -14,6 +14,7 @@ from rag_assets.adapters.yaml_files import (
     read_source_specs,
 )
 from rag_assets.core.documents.chunking import ChunkLimits, chunker_version
+from rag_assets.core.identity import digest
 from rag_assets.core.metadata.by_source import RulesBySource, rules_by_source
 from rag_assets.core.scheduling.retries import RetryPolicy
 from rag_assets.core.sources.source_ids import DEFAULT
@@ -72,7 +73,7 @@ class SourcesResource(dg.ConfigurableResource["SourcesResource"]):
     def open(self, index: Index) -> Sources:
         """Open the sources that have been added to an index, without a request yet."""
         specs = self.specs()
-        records = read_records(index.lake, specs, index.source)
+        records = read_records(index.lake, specs, index.source_url)
         return Sources(specs, records, index.rules.kinds)
 
 
@@ -143,6 +144,8 @@ class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
     chunk_characters: int
     chunk_tokens: int
     tokenizer: str
+    source: str
+    home_documents: str
 
     def limits(self) -> ChunkLimits:
         """Return the maximum size of a chunk."""
@@ -150,8 +153,12 @@ class ChunkerResource(dg.ConfigurableResource["ChunkerResource"]):
 
     @property
     def version(self) -> str:
-        """The chunker's version, which changes whenever a document would be split differently."""
-        return _chunker_version(self.limits(), self.tokenizer)
+        """The chunker's version, which changes whenever a document would be split differently.
+
+        Also when the home has been moved: chunks have the addresses of their documents.
+        """
+        version = _chunker_version(self.limits(), self.tokenizer)
+        return digest(version, self.source) if self.source == self.home_documents else version
 
     def chunker(self, sources: Sources) -> Chunker:
         """Return what splits the documents of the sources."""

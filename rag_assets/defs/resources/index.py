@@ -3,6 +3,7 @@
 import logging
 from functools import lru_cache, partial
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 
@@ -28,6 +29,8 @@ QUICKLY = {
     "config_kwargs": {"connect_timeout": 5, "read_timeout": 5, "retries": {"max_attempts": 1}}
 }
 """Options of an S3 lake while definitions are loaded, which must not wait for it."""
+IN_HOME = "the documents in home "
+"""Begins what is recorded of the default source, which moves with the home and has no fixed URL."""
 MODELS_IN_MEMORY = 4  # of one process: the live one, a candidate, the previous one, and a spare
 
 
@@ -36,6 +39,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
 
     sources_file: str
     source: str
+    home_documents: str
     shards: int
     lake: str
     lake_options: str
@@ -66,9 +70,10 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
         """
         memory = LakeMemory(memory_bytes) if memory_bytes else None
         lake = Lake(open_object_store(self.lake, options(self.lake_options)), memory)
-        # With a file, it is each source that is bound to its URL; a lake of one source stays its.
-        keeps = ("source",) if self.sources_file else ()
-        facts = lake.bind(keeps, source=self.source, shards=str(self.shards))
+        in_home = self.source == self.home_documents
+        source = f"{IN_HOME}{uuid4()}" if in_home else self.source
+        facts = lake.bind(self._keeps, source=source, shards=str(self.shards))
+        recorded = facts["source"]
         rules = read_metadata_rules(self.metadata_file)
         layout = lake.layout or Layout(self.shards, self.shards)
         return Index(
@@ -83,7 +88,8 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
             find_spec=partial(find_model_spec, Path(self.models_file)),
             load=self._load,
             alias=self.alias,
-            source=facts["source"],
+            source=recorded,
+            source_url=self.home_documents if recorded.startswith(IN_HOME) else recorded,
             shards=layout.keys,
             begun_with=layout.begun_with,
             replicas=self.replicas,
@@ -92,6 +98,16 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
             open_import_files=self._import_files,
             rules=rules,
         )
+
+    def _keeps(self, name: str, recorded: str) -> bool:
+        """Whether the lake keeps a recorded fact, whatever the setting is now.
+
+        With a sources file, each source is bound to its URL, and a lake of one source stays its.
+        """
+        if name != "source" or self.sources_file:
+            return name == "source"
+        in_home = self.source == self.home_documents
+        return in_home and (recorded.startswith(IN_HOME) or recorded == self.source)
 
     def layout(self) -> Layout:
         """Return the shards that the lake has; those of the settings if it is new or unreachable.

@@ -117,7 +117,7 @@ class Reporter:
         known.spending = event_log.spending(self.instance, known.spending)
         return Report(
             at=datetime.now(UTC),
-            source=self.index.source,
+            source=self.index.source_url,
             shards=tuple(self.index.shards),
             listed=sum(counts.listed.values()),
             parsed=sum(counts.parsed.values()),

@@ -38,32 +38,38 @@ def read_records(lake: Lake, specs: Specs, bound: str) -> SourceRecords:
     Args:
         lake: The lake.
         specs: The declared sources.
-        bound: URL of the one source that the lake belongs to.
+        bound: URL of the one source that the lake belongs to. It is not stored: the folder may be
+            moved together with the lake.
     """
     stored = lake.read(_KEY, SOURCES)
     if stored.meta is not None:
-        return _records(stored)
+        return _records(stored, bound)
     if specs.keys() <= {DEFAULT} or lake.partitions(Asset.SOURCE_FILES):
         return SourceRecords({DEFAULT: SourceRecord(DEFAULT, bound)})
     everything = {name: SourceRecord(name, spec.url) for name, spec in specs.items()}
-    return _write(lake, lambda now: now or SourceRecords(everything))
+    return _write(lake, bound, lambda now: now or SourceRecords(everything))
 
 
 def change_records(
     index: Index, specs: Specs, move: Callable[[SourceRecords], SourceRecords]
 ) -> SourceRecords:
     """Apply a change, retrying on conflict with another writer, and return the new records."""
-    known = read_records(index.lake, specs, index.source)
-    return _write(index.lake, lambda now: move(now or known))
+    known = read_records(index.lake, specs, index.source_url)
+    return _write(index.lake, index.source_url, lambda now: move(now or known))
 
 
-def _write(lake: Lake, move: Callable[[SourceRecords | None], SourceRecords]) -> SourceRecords:
+def _write(
+    lake: Lake, bound: str, move: Callable[[SourceRecords | None], SourceRecords]
+) -> SourceRecords:
     """Write what `move` makes of the records, or of None if there are none yet."""
 
     def attempt() -> SourceRecords:
         actual = lake.read(_KEY, SOURCES)
-        changed = move(_records(actual) if actual.meta else None)
-        rows = [asdict(record) for record in changed.records.values()]
+        changed = move(_records(actual, bound) if actual.meta else None)
+        rows = [
+            asdict(record) | {"url": "" if record.url == bound else record.url}
+            for record in changed.records.values()
+        ]
         table = pl.DataFrame(rows, schema=SOURCES)
         if actual.meta is None or not table.equals(actual.table):
             lake.commit(_KEY, table, Meta(content_version(table, SOURCES), ""), actual.token)
@@ -72,10 +78,12 @@ def _write(lake: Lake, move: Callable[[SourceRecords | None], SourceRecords]) ->
     return lake.update(attempt)
 
 
-def _records(stored: Partition) -> SourceRecords:
-    rows = stored.table.iter_rows(named=True)
+def _records(stored: Partition, bound: str = "") -> SourceRecords:
     return SourceRecords(
-        {r["name"]: SourceRecord(r["name"], r["url"], SourceState(r["state"])) for r in rows}
+        {
+            row["name"]: SourceRecord(row["name"], row["url"] or bound, SourceState(row["state"]))
+            for row in stored.table.iter_rows(named=True)
+        }
     )
 
 

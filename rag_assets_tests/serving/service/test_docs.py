@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "serving.md").read_text()
 def client(tmp_path_factory: pytest.TempPathFactory, milvus_lite: str) -> Iterator[httpx2.Client]:
     """A service over the demo's handbook, without authentication."""
     with Pipeline.create(tmp_path_factory.mktemp("docs"), milvus_lite) as pipeline:
-        for path in (ROOT / "demo" / "documents" / "handbook").glob("*.md"):
+        for path in (ROOT / "rag_assets" / "demo" / "documents" / "handbook").glob("*.md"):
             pipeline.write(f"handbook/{path.name}", path.read_bytes())
         pipeline.run()
         pipeline.build()
