@@ -2,23 +2,29 @@
 
 import logging
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from time import monotonic
 
-from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 from rich.text import Text
 
+from rag_assets.adapters.source.sources import open_source
 from rag_assets.adapters.yaml_files import read_queries
 from rag_assets.cli import services
+from rag_assets.cli.terminal import Listing, SafeConsole, working
 from rag_assets.core.display import masked
+from rag_assets.core.errors import SourceError
 from rag_assets.core.identity import digest
+from rag_assets.core.sources.source_ids import DEFAULT
+from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.serving.searcher import Searcher
-from rag_assets.settings import Settings, load_settings
+from rag_assets.settings import Settings, load_settings, variable
 
 CORPUS = services.PACKAGE / "demo"
 QUESTIONS = 3
@@ -40,30 +46,33 @@ METRICS = {  # rows of the table: name → (asset, metric)
 }
 
 
-def run_demo(source: str | None, questions: list[str], console: Console) -> None:
+def run_demo(source: str | None, questions: list[str], console: SafeConsole) -> None:
     """Ingest the demo's corpus, or the user's source, and answer questions.
 
     The Dagster instance, the lake and the index are kept, for `rag-assets dev`.
 
     Raises:
-        RagAssetsError: A port is in use, the source is missing, or a model cannot be loaded.
+        RagAssetsError: A port is in use, the source is missing or empty, or a model cannot be
+            loaded.
     """
     settings = load_settings(**(_of_own_source(source) if source else {}))
+    own_source = bool(settings.source_url or settings.sources_file)  # only read, never edited
+    if settings.source_url:
+        _require_documents(settings)
     os.environ |= services.environment(settings) | {
         "RAG_ASSETS_SOURCE_URL": settings.source_url,
         "RAG_ASSETS_MODEL": settings.model,
     }
     services.prepare_home(settings)
-    own_source = source is not None  # only read, never edited
-    console.print(masked(f"Source {settings.source}, model {settings.model}"))
+    console.paragraph(masked(f"Source {settings.source}, model {settings.model}"))
     with _progress(console), services.running(services.milvus_lite(settings), settings):
         _show_passes(settings, console, own_source=own_source)
         questions = questions or ([] if own_source else _corpus_questions())
         _show_answers(settings, console, questions)
-    _show_next(settings, console, own_source=own_source)
+    _show_next(settings, console)
 
 
-def _show_passes(settings: Settings, console: Console, *, own_source: bool) -> None:
+def _show_passes(settings: Settings, console: SafeConsole, *, own_source: bool) -> None:
     documents = settings.home.resolve() / "documents"
     if not own_source:
         _reset(documents)
@@ -71,14 +80,15 @@ def _show_passes(settings: Settings, console: Console, *, own_source: bool) -> N
     if not own_source:
         changes = _change(documents)
         passes["second pass"] = _ingest(settings, console, f"Second pass: {changes}")
+    console.paragraph("\nWork done", "bold")
     console.print(_table(passes))
 
 
-def _ingest(settings: Settings, console: Console, title: str) -> dict[str, float]:
+def _ingest(settings: Settings, console: SafeConsole, title: str) -> dict[str, float]:
     """Run both stages and the promotion on the Dagster instance; return their metrics."""
     from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which is slow
 
-    console.rule(title)
+    console.paragraph(f"\n{title}", "bold")
     started = monotonic()
     sums = ingestion.ingest(settings)
     metrics = {column: sums[asset][metric] for column, (asset, metric) in METRICS.items()}
@@ -102,23 +112,41 @@ def _change(documents: Path) -> str:
     return "1 document edited, 1 added, 1 removed"
 
 
-def _table(passes: dict[str, dict[str, float]]) -> Table:
-    table = Table("", *passes, title="Work done")
-    for name in (*METRICS, "seconds"):
-        table.add_row(name, *(f"{metrics[name]:,.0f}" for metrics in passes.values()))
-    return table
+def _table(passes: dict[str, dict[str, float]]) -> Listing:
+    rows = [
+        (name, *(f"{metrics[name]:,.0f}" for metrics in passes.values()))
+        for name in (*METRICS, "seconds")
+    ]
+    return Listing(("", *passes), rows)
 
 
-def _show_answers(settings: Settings, console: Console, questions: list[str]) -> None:
+def _require_documents(settings: Settings) -> None:
+    """Refuse a source that is missing or empty, before anything is started for it."""
+    names = ("include", "exclude")
+    options = {name: getattr(settings, name) for name in names}
+    spec = SourceSpec(url=settings.source, options=settings.source_options, **options)
+    with working(masked(f"Listing {settings.source}")):
+        found = next(open_source(DEFAULT, spec).files(), None)
+    if found is None:
+        raise SourceError(
+            f"There are no documents in {settings.source}, so there is nothing to ingest. Put some"
+            " there, or name another folder or bucket. What is listed depends on"
+            f" {' and '.join(map(variable, names))}."
+        )
+
+
+def _show_answers(settings: Settings, console: SafeConsole, questions: list[str]) -> None:
     with Searcher.open(settings) as searcher:
         for question in questions:
-            console.rule(question)
+            console.paragraph(f"\n{question}", "bold underline")
             for hit in searcher.search(question, 2):
-                found = Text.assemble(
-                    (f"{hit.score:.3f} ", "green"), (hit.document_id, "bold"), f" {hit.heading}"
+                console.print(
+                    Text.assemble((f"{hit.score:.3f} ", "green"), (hit.document_id, "bold"))
                 )
-                console.print(found)
-                console.print(" ".join(hit.text.split())[:SNIPPET_CHARACTERS], style="dim")
+                if hit.heading:
+                    console.paragraph(hit.heading, "green", indent=6)
+                text = shorten(hit.text, SNIPPET_CHARACTERS, placeholder=" …")
+                console.paragraph(text, "dim", indent=6)
 
 
 def _corpus_questions() -> list[str]:
@@ -126,18 +154,23 @@ def _corpus_questions() -> list[str]:
     return [query.question for query in queries[:QUESTIONS]]
 
 
-def _show_next(settings: Settings, console: Console, *, own_source: bool) -> None:
-    home = settings.home
-    variables = "" if home == Settings.model_fields["home"].default else f"RAG_ASSETS_HOME={home} "
-    if own_source:
-        variables += f"RAG_ASSETS_SOURCE_URL={settings.source_url} "
-    console.rule()
-    console.print(
-        "To see runs, lineage and metrics in the browser, and to ask more questions:\n"
-        f"  {variables}rag-assets dev\n"
-        f'  {variables}rag-assets search "your question"   (while dev is running)',
-        highlight=False,
-    )
+def _show_next(settings: Settings, console: SafeConsole) -> None:
+    """Print the commands to go on with, to be copied."""
+    commands = []
+    folder = Path(sys.executable).parent
+    if shutil.which("rag-assets") != str(folder / "rag-assets"):
+        commands.append(f". {shlex.quote(os.path.relpath(folder / 'activate'))}")
+    commands += [
+        f"export {variable(name)}={shlex.quote(str(value))}"
+        for name in ("home", "source_url", "milvus_uri")
+        if (value := getattr(settings, name)) != Settings.model_fields[name].default
+    ]
+    console.paragraph("\nTo see runs, lineage and metrics in the browser:")
+    for command in (*commands, services.START):
+        console.paragraph(command, "bold", indent=2)
+    console.paragraph("To ask more questions while it is running, in a second terminal:")
+    for command in (*commands, 'rag-assets search "your question"'):
+        console.paragraph(command, "bold", indent=2)
 
 
 def _of_own_source(source: str) -> dict[str, str]:
@@ -149,7 +182,7 @@ def _of_own_source(source: str) -> dict[str, str]:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[None]:
+def _progress(console: SafeConsole) -> Iterator[None]:
     """Show the log messages of the assets."""
     handler = RichHandler(
         console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S"

@@ -8,11 +8,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
-from rich import box
-from rich.table import Table
 
 from rag_assets.cli import services
-from rag_assets.cli.terminal import SafeConsole, echo, valid_text
+from rag_assets.cli.terminal import Listing, SafeConsole, echo, valid_text, working
 from rag_assets.core.erasure import Looked
 from rag_assets.core.errors import ErasureError
 from rag_assets.settings import load_settings
@@ -28,19 +26,22 @@ def erase(documents: tuple[str, ...], *, yes: bool) -> None:
     in the lake, rows in Milvus, and previews and messages in Dagster's storage. The certificate is
     a materialisation of the asset erasures. To continue an erasure that was interrupted, repeat it.
     """
-    from rag_assets.cli.ingestion import erase as erase_documents  # noqa: PLC0415 - slow to import
-    from rag_assets.cli.ingestion import find  # noqa: PLC0415
-
     settings, ids = load_settings(), frozenset(documents)
+    services.require_milvus(settings)
     services.use_instance(settings)
-    refused, looks = find(settings, ids)
+    with working("Looking for the documents"):
+        from rag_assets.cli.ingestion import erase as erase_documents  # noqa: PLC0415 - slow
+        from rag_assets.cli.ingestion import find  # noqa: PLC0415
+
+        refused, looks = find(settings, ids)
     if refused:
         raise ErasureError(" ".join(f"{id_!r} {why}." for id_, why in sorted(refused.items())))
     console = SafeConsole()
     console.print(_found(looks))
     if not yes:
         click.confirm(f"Erase {len(ids)} documents for good?", abort=True)
-    certificate = erase_documents(settings, ids)
+    with working("Erasing"):
+        certificate = erase_documents(settings, ids)
     console.print(_certified(certificate["places"]))
     for sentence in certificate["not_shown"]:
         echo(f"Not shown: {sentence}")
@@ -52,16 +53,12 @@ def erase(documents: tuple[str, ...], *, yes: bool) -> None:
     echo(f"Erased. Certificate {certificate['digest']}, at {certificate['issued_at']}.", bold=True)
 
 
-def _found(looks: Iterable[Looked]) -> Table:
-    table = Table("place", "examined", "with something of them", "", box=box.SIMPLE_HEAD)
-    for look in looks:
-        table.add_row(look.place, str(look.examined), str(look.found), look.unit)
-    return table
+def _found(looks: Iterable[Looked]) -> Listing:
+    rows = [(look.place, str(look.examined), str(look.found), look.unit) for look in looks]
+    return Listing(("place", "examined", "with something of them", ""), rows)
 
 
-def _certified(places: Iterable[dict[str, Any]]) -> Table:
-    table = Table("place", "erased", "examined since", "left", "", box=box.SIMPLE_HEAD)
-    for place in places:
-        counts = (str(place[name]) for name in ("found", "examined", "left"))
-        table.add_row(place["place"], *counts, place["unit"])
-    return table
+def _certified(places: Iterable[dict[str, Any]]) -> Listing:
+    names = ("place", "found", "examined", "left", "unit")
+    rows = [tuple(str(place[name]) for name in names) for place in places]
+    return Listing(("place", "erased", "examined since", "left", ""), rows)

@@ -69,7 +69,7 @@ Metrics = dict[str, dict[str, float]]
 
 
 def ingest(settings: Settings) -> Metrics:
-    """Bring the model of the settings in sync with the source and make it live.
+    """Bring the model of the settings in sync with the source, and make it live unless it is.
 
     Runs `ingest_documents`, `index_chunks` and `promote` in this process, recorded on the
     instance of DAGSTER_HOME. The environment must hold the same settings.
@@ -79,8 +79,9 @@ def ingest(settings: Settings) -> Metrics:
     """
     with dg.DagsterInstance.get() as instance:
         with open_lifecycle(instance, settings) as life:
-            live = ModelRegistry(life.index).read().live or settings.model
-            model = live if original_key(live) == settings.model else settings.model  # a rebuild
+            live = ModelRegistry(life.index).read().live
+            rebuilt = live is not None and original_key(live) == settings.model
+            model = live if live and rebuilt else settings.model
             life.register(model)
             life.build(model, concurrent=True)
             shards = life.index.shards
@@ -91,6 +92,8 @@ def ingest(settings: Settings) -> Metrics:
         if in_sync < len(shards):  # filled while another model was live: read it back
             filled, read_back = metrics[Asset.COLLECTION], run_job(Job.INDEX_CHUNKS, rows)
             metrics[Asset.COLLECTION] = _added(filled, read_back[Asset.COLLECTION])
+    if live == model:
+        return metrics
     going_live = {"model": model, "by": "rag-assets", "reason": "ingestion from the command line"}
     results, error = run_step(Job.PROMOTE, {Asset.LIVE_ALIAS: going_live})
     if error:

@@ -6,6 +6,8 @@ which `services.py`, `demo.py` and `ingestion.py` do.
 
 import logging
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -21,7 +23,7 @@ from rag_assets.cli.serving.serve import serve
 from rag_assets.cli.settings import settings
 from rag_assets.cli.shards import shards
 from rag_assets.cli.sources import sources
-from rag_assets.cli.terminal import SafeConsole, echo, valid_text
+from rag_assets.cli.terminal import SafeConsole, as_json, echo, echo_json, valid_text, working
 from rag_assets.core.display import masked, printable
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.settings import load_settings
@@ -63,13 +65,13 @@ for command in COMMANDS:
     help="Port of the search service; 0 to do without it.",
 )
 def dev(port: int, search_port: int) -> None:
-    """Start Milvus Lite, Dagster and the search service.
+    """Start Milvus Lite, Dagster and the search service, in any folder.
 
     Ctrl-C stops all. Milvus Lite is not started if RAG_ASSETS_MILVUS_URI names another host.
-    Otherwise it listens on the port given there.
+    Otherwise it listens on the port given there. The Dagster instance is in RAG_ASSETS_HOME; to use
+    one of your own, set DAGSTER_HOME and start `dagster dev -m rag_assets.definitions`.
     """
     from rag_assets.cli import services  # noqa: PLC0415 - slow to import
-    from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("rag_assets").setLevel(logging.INFO)
@@ -80,6 +82,9 @@ def dev(port: int, search_port: int) -> None:
     if search_port:
         others.append(services.search_service(search_port))
     services.require_free_ports([*embedded, *others])
+    click.echo("Starting; this takes half a minute or so.")
+    from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415 - imports Dagster
+
     with services.running(embedded, settings) as milvus:
         register_first_model(settings, services.environment(settings)["DAGSTER_HOME"])
         with services.running(others, settings) as started:
@@ -123,6 +128,7 @@ def demo(source: str | None, questions: tuple[str, ...]) -> None:
     help="User or group who asks; may be repeated. Required if permissions are on.",
 )
 @click.option("--nobody", is_flag=True, help="Find what everyone may see, if permissions are on.")
+@as_json
 def search(
     question: str,
     limit: int,
@@ -131,21 +137,38 @@ def search(
     principals: tuple[str, ...],
     *,
     nobody: bool,
+    as_json: bool,
 ) -> None:
-    """Answer QUESTION from the live collection."""
-    from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
+    """Answer QUESTION from the live collection.
 
-    with Searcher.open() as searcher:
-        hits = searcher.search(
-            question,
-            limit,
-            document_prefix=prefix,
-            where=where,
-            principals=principals if principals or nobody else None,
-        )
+    The exit code is 1 if nothing is found.
+    """
+    from rag_assets.cli import services  # noqa: PLC0415 - slow to import
+
+    settings = load_settings()
+    services.require_milvus(settings)
+    with working("Searching"):
+        from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
+
+        with Searcher.open(settings) as searcher:
+            hits = searcher.search(
+                question,
+                limit,
+                document_prefix=prefix,
+                where=where,
+                principals=principals if principals or nobody else None,
+            )
+    if as_json:
+        echo_json([asdict(hit) for hit in hits])
+    else:
+        _show_hits(hits)
+    if not hits:
+        sys.exit(1)
+
+
+def _show_hits(hits: Sequence[Any]) -> None:
     if not hits:
         click.echo("Nothing found.", err=True)
-        sys.exit(1)
     for number, hit in enumerate(hits, 1):
         place = f"characters {hit.start} to {hit.end}"
         if hit.page:

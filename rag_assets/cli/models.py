@@ -9,16 +9,15 @@ What belongs here: options, confirmations and output. What does not: running the
 
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
-from rag_assets.adapters.yaml_files import read_model_specs
 from rag_assets.cli import services
-from rag_assets.cli.terminal import SafeConsole
+from rag_assets.cli.terminal import Listing, SafeConsole, as_json, echo_json, working
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job
 from rag_assets.settings import Settings, load_settings
@@ -29,7 +28,7 @@ def models() -> None:
     """Switch to another embedding model while queries go on.
 
     In order: register, cost, build, status, evaluate, promote; then retire the old model, or
-    rollback.
+    rollback. What is refused is refused before a run begins.
     """
 
 
@@ -39,25 +38,30 @@ yes = click.option("--yes", is_flag=True, help="Skip the confirmation.")
 
 
 @models.command("list")
-def list_models() -> None:
+@as_json
+def list_models(*, as_json: bool) -> None:
     """List all models with their roles."""
+    from rag_assets.adapters.yaml_files import read_model_specs  # noqa: PLC0415 - imports polars
+
     settings = _settings()
     specs = read_model_specs(settings.models_file)
     statuses = {status.model: status for status in _statuses(settings)}
-    table = Table("model", "role", "dimension", "sparse", "description")
+    rows = []
     for name in [*specs, *(statuses.keys() - specs.keys())]:
         spec = specs.get(name)
         role = statuses[name].role if name in statuses else "not registered"
-        details = (str(spec.dimension), spec.sparse, spec.description) if spec else ("", "", "")
-        table.add_row(name, role, *details)
-    SafeConsole().print(table)
+        details = (spec.dimension, spec.sparse, spec.description) if spec else ("", "", "")
+        rows.append((name, role, *details))
+    _show_listing(("model", "role", "dimension", "sparse", "description"), rows, as_json=as_json)
 
 
 @models.command()
 @key
 def register(model: str) -> None:
     """Register MODEL, which binds its key to its current spec."""
-    _run(Job.REGISTER_MODEL, register={"model": model})
+    from rag_assets.cli import moves  # noqa: PLC0415 - imports Dagster, which is slow
+
+    _run(Job.REGISTER_MODEL, moves.register(model), register={"model": model})
     click.echo(f"{model} is registered.")
 
 
@@ -79,9 +83,14 @@ def first() -> None:
 @click.option(
     "--tokens-per-second", type=float, default=0.0, help="Rate of one GPU.  [default: measured]"
 )
-def cost(model: str, tokens_per_second: float) -> None:
+@as_json
+def cost(model: str, tokens_per_second: float, *, as_json: bool) -> None:
     """Estimate the GPU hours and storage that building MODEL takes."""
-    _show_cost(_settings(), model, tokens_per_second)
+    estimate = _cost(_settings(), model, tokens_per_second)
+    if as_json:
+        echo_json(asdict(estimate))
+    else:
+        _show_cost(model, estimate)
 
 
 @models.command()
@@ -94,8 +103,9 @@ def build(model: str, *, concurrent: bool, beside: bool, yes: bool) -> None:
     if beside:
         raise click.UsageError("--beside is now --concurrent.")
     settings = _settings()
+    _require(settings, lambda _, now: now.build(model, concurrent=concurrent))
     if not yes:
-        _show_cost(settings, model, 0.0)
+        _show_cost(model, _cost(settings, model, 0.0))
         click.confirm(f"Build {model}?", abort=True)
     _run(Job.BUILD_MODEL, build={"model": model, "concurrent": concurrent})
     click.echo(f"{model} is being built. `rag-assets models status` shows the progress.")
@@ -111,6 +121,9 @@ def rebuild(model: str, *, concurrent: bool, yes: bool) -> None:
     It is filled from the vectors that there are, so nothing is embedded, while the present one
     answers queries. It goes live by `models promote`.
     """
+    from rag_assets.cli import moves  # noqa: PLC0415 - imports Dagster, which is slow
+
+    _require(_settings(), moves.rebuild(model, concurrent=concurrent))
     if not yes:
         click.confirm(f"Build another collection of {model}? It takes as much space.", abort=True)
     _run(Job.REBUILD_MODEL, rebuild={"model": model, "concurrent": concurrent})
@@ -121,24 +134,29 @@ def rebuild(model: str, *, concurrent: bool, yes: bool) -> None:
 @key
 def cancel(model: str) -> None:
     """Stop building MODEL; what was built is kept for the next build."""
-    _run(Job.CANCEL_BUILD, cancel={"model": model})
+    _run(Job.CANCEL_BUILD, lambda _, now: now.cancel(model), cancel={"model": model})
     click.echo(f"The build of {model} is cancelled.")
 
 
 @models.command()
 @click.argument("model", required=False)
-def status(model: str | None) -> None:
+@as_json
+def status(model: str | None, *, as_json: bool) -> None:
     """Show the progress of MODEL's collection, or of all models'."""
     from rag_assets.cli.ingestion import live_message  # noqa: PLC0415 - as below
 
-    table = Table("model", "role", "embedded", "written", "in sync", "shards", "collection")
     settings = _settings()
-    for row in _statuses(settings):
-        if model in (None, row.model):
-            counts = (row.embedded, row.written, row.in_sync, row.shards)
-            table.add_row(row.model, row.role, *map(str, counts), row.collection)
-    SafeConsole().print(table)
-    click.echo(live_message(settings))
+    rows = [
+        (row.model, row.role, row.embedded, row.written, row.in_sync, row.shards, row.collection)
+        for row in _statuses(settings)
+        if model in (None, row.model)
+    ]
+    if model and not rows:
+        raise RagAssetsError(f"{model} is not registered; `rag-assets models list` lists all.")
+    columns = ("model", "role", "embedded", "written", "in sync", "shards", "collection")
+    _show_listing(columns, rows, as_json=as_json)
+    if not as_json:
+        click.echo(live_message(settings))
 
 
 @models.command()
@@ -168,7 +186,11 @@ def promote(model: str, force: bool, reason: str, yes: bool) -> None:
         reason = reason or click.prompt("Reason for forcing the promotion, to be recorded")
         if not yes:
             click.confirm(f"Make {model} live even if the gate refuses?", abort=True)
-    _run(Job.PROMOTE, live_alias=_who(reason) | {"model": model, "force": force})
+    _run(
+        Job.PROMOTE,
+        lambda _, now: now.begin_promotion(model),
+        live_alias=_who(reason) | {"model": model, "force": force},
+    )
     click.echo(f"{model} is live.")
 
 
@@ -190,6 +212,7 @@ def rollback(reason: str, force: bool, direct: bool) -> None:
     from rag_assets.cli.ingestion import last_live, roll_back  # noqa: PLC0415 - as below
 
     settings = _settings()
+    _require(settings, lambda _, now: now.rollback_target())
     if direct:
         _show_findings(roll_back(settings, force=force))
     else:
@@ -207,6 +230,7 @@ def retire(model: str, yes: bool) -> None:
     The live model cannot be removed.
     """
     settings = _settings()
+    _require(settings, lambda _, now: now.retire(model))
     if not yes:
         click.confirm(
             f"Drop the collection and vectors of {model}? This cannot be undone.", abort=True
@@ -219,6 +243,7 @@ def retire(model: str, yes: bool) -> None:
 def _settings() -> Settings:
     """Return the settings, and use the Dagster instance of `rag-assets dev` if none is set."""
     settings = load_settings()
+    services.require_milvus(settings)
     services.use_instance(settings)
     return settings
 
@@ -227,12 +252,23 @@ def _who(reason: str) -> dict[str, str]:
     return {"by": getpass.getuser(), "reason": reason}
 
 
-def _run(job: str, **ops: dict[str, Any]) -> None:
-    """Run a job in this process and show the gate's findings, if any; raise its error."""
-    from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - imports Dagster, which is slow
+def _require(settings: Settings, move: Callable[..., object]) -> None:
+    """Refuse a move that the run would refuse."""
+    with working("Reading the registry of models"):
+        from rag_assets.cli import moves  # noqa: PLC0415 - imports Dagster, which is slow
 
-    _settings()
-    findings, error = run_step(job, ops)
+        moves.require_model_move(settings, move)
+
+
+def _run(job: str, move: Callable[..., object] | None = None, **ops: dict[str, Any]) -> None:
+    """Run a job in this process and show the gate's findings, if any; raise its error."""
+    settings = _settings()
+    if move:
+        _require(settings, move)
+    with working(f"Running the job {job}"):
+        from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - imports Dagster
+
+        findings, error = run_step(job, ops)
     _show_findings(findings)
     if error:
         raise RagAssetsError(error)
@@ -240,33 +276,47 @@ def _run(job: str, **ops: dict[str, Any]) -> None:
 
 def _show_findings(findings: Sequence[Any]) -> None:
     if findings:
-        table = Table("rule", "", "evidence")
+        rows = []
         for finding in findings:
             mark = Text("passed", "green") if finding.passed else Text("failed", "red")
-            table.add_row(finding.rule, mark, finding.evidence)
-        SafeConsole().print(table)
+            rows.append((finding.rule, mark, finding.evidence))
+        SafeConsole().print(Listing(("rule", "", "evidence"), rows))
+
+
+def _show_listing(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
+    if as_json:
+        names = [column.replace(" ", "_") for column in columns]
+        echo_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        SafeConsole().print(Listing(columns, [tuple(map(str, row)) for row in rows]))
 
 
 def _statuses(settings: Settings) -> list[Any]:
-    from rag_assets.cli.ingestion import statuses  # noqa: PLC0415 - as above
+    with working("Reading the lake and Milvus"):
+        from rag_assets.cli.ingestion import statuses  # noqa: PLC0415 - as above
 
-    return statuses(settings)
+        return statuses(settings)
 
 
-def _show_cost(settings: Settings, model: str, rate: float) -> None:
-    from rag_assets.cli.ingestion import preview  # noqa: PLC0415 - as above
+def _cost(settings: Settings, model: str, rate: float) -> Any:
+    with working(f"Estimating the cost of building {model}"):
+        from rag_assets.cli.ingestion import preview  # noqa: PLC0415 - as above
 
-    estimate = preview(settings, model, rate)
-    table = Table("build", model)
-    table.add_row("chunks in the collection", f"{estimate.chunks:,}")
-    table.add_row("texts to embed", f"{estimate.texts_to_embed:,}")
-    table.add_row("tokens to embed", f"{estimate.tokens_to_embed:,}")
-    table.add_row("tokens per second", f"{estimate.tokens_per_second:,.0f} ({estimate.rate_from})")
-    table.add_row("GPU hours", f"{estimate.gpu_hours:,.2f}")
-    table.add_row("additional storage in the lake", _size(estimate.lake_bytes))
-    table.add_row("additional storage in Milvus", _size(estimate.milvus_bytes))
-    table.add_row("memory in Milvus, all replicas", _size(estimate.memory_bytes))
-    SafeConsole().print(table)
+        return preview(settings, model, rate)
+
+
+def _show_cost(model: str, estimate: Any) -> None:
+    rows = [
+        ("chunks in the collection", f"{estimate.chunks:,}"),
+        ("texts to embed", f"{estimate.texts_to_embed:,}"),
+        ("tokens to embed", f"{estimate.tokens_to_embed:,}"),
+        ("tokens per second", f"{estimate.tokens_per_second:,.0f} ({estimate.rate_from})"),
+        ("GPU hours", f"{estimate.gpu_hours:,.2f}"),
+        ("additional storage in the lake", _size(estimate.lake_bytes)),
+        ("additional storage in Milvus", _size(estimate.milvus_bytes)),
+        ("memory in Milvus, all replicas", _size(estimate.memory_bytes)),
+    ]
+    SafeConsole().print(Listing(("build", model), rows))
 
 
 def _size(count: int) -> str:

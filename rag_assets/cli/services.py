@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from rag_assets.adapters.milvus.store import MilvusStore
 from rag_assets.core.errors import ConfigurationError, RagAssetsError, VectorStoreError
 from rag_assets.settings import Settings, variable
 
@@ -29,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parents[1]
 HOST = "127.0.0.1"
+START = "rag-assets dev"
 START_TIMEOUT = 120.0  # seconds; Dagster's imports are slow on a cold disk
 STOP_TIMEOUT = 15.0
 POLL_INTERVAL = 0.2
@@ -116,10 +116,9 @@ def use_instance(settings: Settings) -> None:
 
 def milvus_lite(settings: Settings) -> list[Service]:
     """Return the embedded Milvus server; an empty list if the settings name another host."""
-    address = urlsplit(settings.milvus_uri)
-    if address.hostname not in ("127.0.0.1", "localhost"):
+    port = _embedded_port(settings)
+    if port is None:
         return []
-    port = address.port or 19530
     data = settings.home.resolve() / "milvus"
     server = Service(
         name="Milvus Lite",
@@ -134,6 +133,33 @@ def milvus_lite(settings: Settings) -> list[Service]:
         chosen_by=variable("milvus_uri"),
     )
     return [server]
+
+
+def require_milvus(settings: Settings) -> None:
+    """Raise ServiceError, with the command that starts it, if the embedded Milvus is not running.
+
+    At once; connecting would wait for it.
+    """
+    if milvus_lite_is_down(settings):
+        raise ServiceError(
+            f"Milvus Lite is not running at {settings.milvus_uri}. `{START}` starts it, together"
+            " with Dagster and the search service, until Ctrl-C."
+        )
+
+
+def milvus_lite_is_down(settings: Settings) -> bool:
+    """Whether the settings name the embedded Milvus, and nothing listens there."""
+    port = _embedded_port(settings)
+    if port is None:
+        return False
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
+
+
+def _embedded_port(settings: Settings) -> int | None:
+    address = urlsplit(settings.milvus_uri)
+    embedded = address.hostname in (HOST, "localhost")
+    return (address.port or 19530) if embedded else None
 
 
 def dagster(port: int) -> Service:
@@ -272,6 +298,8 @@ def daemons_healthy(url: str) -> bool:
 
 
 def _milvus_responds(uri: str) -> bool:
+    from rag_assets.adapters.milvus.store import MilvusStore  # noqa: PLC0415 - slow to import
+
     try:
         MilvusStore.connect(uri, timeout=2.0).close()
     except VectorStoreError:

@@ -1,17 +1,17 @@
 """`rag-assets settings`: every setting with its description, generated from the code."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from rich.table import Table
 
-from rag_assets.cli.terminal import SafeConsole
+from rag_assets.cli.terminal import SafeConsole, as_json, echo_json
 from rag_assets.core.display import masked
-from rag_assets.settings import AREAS, Area, is_secret, load_settings, meaning, variable
+from rag_assets.settings import AREAS, Area, Settings, is_secret, load_settings, meaning, variable
 
 HEAD = """\
 # Settings
@@ -29,23 +29,77 @@ TABLE = """
 """
 
 
+HIDDEN, EMPTY = "(hidden)", "''"
+
+
 @click.command()
+@click.option("--changed", is_flag=True, help="Only those that differ from their defaults.")
 @click.option(
     "--markdown", is_flag=True, help="Print docs/settings.md, with defaults instead of values."
 )
-def settings(*, markdown: bool) -> None:
-    """List every setting with its current value and description. Secrets are hidden."""
+@as_json
+def settings(*, changed: bool, markdown: bool, as_json: bool) -> None:
+    """List every setting with its current value and description. Secrets are hidden.
+
+    Values are shown as a shell takes them. Those that differ from their default are marked by a
+    star, with the default.
+    """
     if markdown:
         click.echo(HEAD + "".join(map(_section, AREAS)), nl=False)
         return
     values = load_settings()
-    table = Table("variable", "value", "meaning")
-    for area in AREAS:
-        for name, field in area.model_fields.items():
-            value = "(hidden)" if is_secret(field) else masked(str(getattr(values, name)))
-            table.add_row(variable(name), value, meaning(field))
-        table.add_section()
-    SafeConsole().print(table)
+    shown = {
+        area: {
+            variable(name): _entry(values, name, field)
+            for name, field in area.model_fields.items()
+            if not changed or _differs(values, name, field)
+        }
+        for area in AREAS
+    }
+    if as_json:
+        echo_json({name: entry for entries in shown.values() for name, entry in entries.items()})
+        return
+    console = SafeConsole()
+    for area, entries in shown.items():
+        if entries:
+            console.paragraph(area.title(), "bold underline")
+        for name, entry in entries.items():
+            _show(console, name, entry)
+
+
+def _show(console: SafeConsole, name: str, entry: dict[str, Any]) -> None:
+    value = entry["value"] if entry["value"] == HIDDEN else shlex.quote(entry["value"])
+    mark, style = ("* ", "bold yellow") if entry["changed"] else ("  ", "bold")
+    assignment = f"{name}={'' if value == EMPTY else value}"
+    console.paragraph(f"{mark}{assignment}", style)
+    if entry["changed"] and entry["default"]:
+        console.paragraph(f"Default: {entry['default']}", indent=4)
+    console.paragraph(entry["meaning"], "dim", indent=4)
+
+
+def _entry(values: Settings, name: str, field: FieldInfo) -> dict[str, Any]:
+    """Return what is shown of a setting; value and default as they are written."""
+    value = _written(getattr(values, name))
+    secret = is_secret(field) and value
+    return {
+        "value": HIDDEN if secret else masked(value),
+        "default": _written(field.get_default(call_default_factory=True)),
+        "changed": _differs(values, name, field),
+        "meaning": meaning(field),
+    }
+
+
+def _differs(values: Settings, name: str, field: FieldInfo) -> bool:
+    return bool(getattr(values, name) != field.get_default(call_default_factory=True))
+
+
+def _written(value: Any) -> str:
+    """Return a value as its variable has it."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or value in ("", {}):
+        return ""
+    return json.dumps(value) if isinstance(value, list | dict | bool) else str(value)
 
 
 def _section(area: type[Area]) -> str:
@@ -64,7 +118,4 @@ def _default(value: Any) -> str:
     """Return a default as a user would write it; for a file of the package, without its folder."""
     if isinstance(value, Path) and value.is_absolute():
         return f"`{value.name}` of the package"
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    text = json.dumps(value) if isinstance(value, list | dict) else str(value)
-    return "" if value in (None, "", {}) else f"`{text}`".replace("|", "\\|")
+    return f"`{text}`".replace("|", "\\|") if (text := _written(value)) else ""

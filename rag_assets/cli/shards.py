@@ -5,10 +5,9 @@ What belongs here: options, the confirmation and output. What does not: running 
 """
 
 import click
-from rich.table import Table
 
 from rag_assets.cli import services
-from rag_assets.cli.terminal import SafeConsole, echo
+from rag_assets.cli.terminal import Listing, SafeConsole, as_json, echo, echo_json, working
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job, Op
 from rag_assets.core.reports.sections import duration
@@ -27,10 +26,14 @@ def shards() -> None:
 
 
 @shards.command()
-def show() -> None:
+@as_json
+def show(*, as_json: bool) -> None:
     """Show how many documents the shards have."""
     settings = load_settings()
     now = _preview(settings).now
+    if as_json:
+        echo_json({"shards": now.documents})
+        return
     echo(now.summary)
     if warning := now.outgrown(settings.max_shard_documents):
         echo(warning, fg="yellow")
@@ -52,28 +55,30 @@ def double(yes: bool) -> None:
         echo("The shards have been doubled, but not all are split yet. This is finished now.")
     elif not yes:
         click.confirm(f"Double the shards to {preview.shards:,}?", abort=True)
-    _, error = run_step(Job.DOUBLE_SHARDS, {Op.DOUBLE: {"shards": preview.shards}})
+    with working(f"Running the job {Job.DOUBLE_SHARDS}"):
+        _, error = run_step(Job.DOUBLE_SHARDS, {Op.DOUBLE: {"shards": preview.shards}})
     if error:
         raise RagAssetsError(error)
     echo(f"There are {preview.shards:,} shards. {RELOAD}")
 
 
 def _preview(settings: Settings) -> DoublingPreview:
-    from rag_assets.cli.ingestion import doubling_preview  # noqa: PLC0415 - slow to import
-
     services.use_instance(settings)
-    return doubling_preview(settings)
+    with working("Reading the lake"):
+        from rag_assets.cli.ingestion import doubling_preview  # noqa: PLC0415 - slow to import
+
+        return doubling_preview(settings)
 
 
 def _show(preview: DoublingPreview) -> None:
-    table = Table("", "now", "afterwards")
-    now = preview.now
-    table.add_row("shards", f"{len(now.documents):,}", f"{preview.shards:,}")
-    after = now.total / preview.shards
-    table.add_row("documents per shard, on average", f"{now.mean:,.0f}", f"{after:,.0f}")
-    for name, rows in preview.rows.items():
+    now, after = preview.now, preview.now.total / preview.shards
+    rows = [
+        ("shards", f"{len(now.documents):,}", f"{preview.shards:,}"),
+        ("documents per shard, on average", f"{now.mean:,.0f}", f"{after:,.0f}"),
+    ]
+    for name, count in preview.rows.items():
         written = f"about {preview.rewritten[name]:,} written again"
-        table.add_row(f"rows in {name}", f"{rows:,}", written)
+        rows.append((f"rows in {name}", f"{count:,}", written))
     console = SafeConsole()
-    console.print(table)
-    console.print(f"It takes about {duration(preview.seconds)}. Queries and edits go on.")
+    console.print(Listing(("", "now", "afterwards"), rows))
+    console.paragraph(f"It takes about {duration(preview.seconds)}. Queries and edits go on.")

@@ -5,19 +5,19 @@ What belongs here: options, confirmations and output. What does not: running the
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import asdict
 
 import click
 import polars as pl
-from rich import box
-from rich.table import Table
 
 from rag_assets.cli import services
 from rag_assets.cli.reports.status import show
-from rag_assets.cli.terminal import SafeConsole, echo
+from rag_assets.cli.terminal import Listing, SafeConsole, as_json, echo, echo_json, working
 from rag_assets.core.errors import RagAssetsError
 from rag_assets.core.names import Job, Op
 from rag_assets.core.reports.sections import source_sections
+from rag_assets.core.sources.records import SourceRecords
 from rag_assets.core.sources.removals import Doubt
 from rag_assets.settings import Settings, load_settings
 
@@ -33,11 +33,18 @@ def sources() -> None:
 
 
 @sources.command("list")
-def list_sources() -> None:
+@as_json
+def list_sources(*, as_json: bool) -> None:
     """Show every source that is declared or has been added."""
-    from rag_assets.cli.ingestion import sources_now  # noqa: PLC0415 - slow to import
+    settings = _settings()
+    with working("Reading the lake"):
+        from rag_assets.cli.ingestion import sources_now  # noqa: PLC0415 - slow to import
 
-    show(source_sections(sources_now(_settings()), time.time()), SafeConsole())
+        found = sources_now(settings)
+    if as_json:
+        echo_json([asdict(one) for one in found])
+    else:
+        show(source_sections(found, time.time()), SafeConsole())
 
 
 @sources.command()
@@ -45,15 +52,17 @@ def list_sources() -> None:
 @YES
 def add(name: str, *, yes: bool) -> None:
     """Add the source NAME, which the sources file declares."""
-    from rag_assets.cli.ingestion import survey  # noqa: PLC0415
+    settings = _settings()
+    with working(f"Listing {name}"):
+        from rag_assets.cli.ingestion import survey  # noqa: PLC0415
 
-    found = survey(_settings(), name)
+        found = survey(settings, name)
     documents, size = sum(found.documents.values()), sum(found.bytes.values())
     rows = [
         (extension, f"{count:,}", f"{found.bytes[extension] / MIB:,.1f}")
         for extension, count in found.documents.items()
     ]
-    _print_table(("extension", "documents", "MiB"), rows[:MAX_ROWS])
+    SafeConsole().print(Listing(("extension", "documents", "MiB"), rows[:MAX_ROWS]))
     if len(rows) > MAX_ROWS:
         echo(f"{len(rows) - MAX_ROWS} more extensions.")
     echo(f"{name} has {documents:,} documents, {size / MIB:,.1f} MiB.")
@@ -67,7 +76,7 @@ def add(name: str, *, yes: bool) -> None:
 @click.argument("name")
 def pause(name: str) -> None:
     """Stop listing the source NAME; its documents stay in the index."""
-    _settings()
+    _require(lambda now: now.pause(name))
     _run(Job.PAUSE_SOURCE, Op.PAUSE_SOURCE, source=name)
     echo(f"{name} is paused.")
 
@@ -76,7 +85,7 @@ def pause(name: str) -> None:
 @click.argument("name")
 def resume(name: str) -> None:
     """List the paused source NAME again."""
-    _settings()
+    _require(lambda now: now.resume(name))
     _run(Job.RESUME_SOURCE, Op.RESUME_SOURCE, source=name)
     echo(f"{name} is active; the source sensor lists it from now on.")
 
@@ -121,9 +130,10 @@ def accept_removal(name: str, *, yes: bool) -> None:
 
 
 def _accept(doubt: Doubt, folders: pl.DataFrame, *, yes: bool) -> None:
-    SafeConsole().print(doubt.sentence)
+    console = SafeConsole()
+    console.paragraph(doubt.sentence)
     rows = [tuple(map(str, row)) for row in folders.head(MAX_ROWS).iter_rows()]
-    _print_table(("folder", "missing", "listed"), rows)
+    console.print(Listing(("folder", "missing", "listed"), rows))
     if folders.height > MAX_ROWS:
         echo(f"{folders.height - MAX_ROWS} more folders are in the check `removals`.")
     if not yes:
@@ -138,16 +148,19 @@ def _settings() -> Settings:
     return settings
 
 
-def _run(job: str, op: str, **config: str) -> None:
-    from rag_assets.cli.ingestion import run_step  # noqa: PLC0415
+def _require(move: Callable[[SourceRecords], object]) -> None:
+    """Refuse a move that the run would refuse."""
+    settings = _settings()
+    with working("Reading the lake"):
+        from rag_assets.cli import moves  # noqa: PLC0415
 
-    _, error = run_step(job, {op: config})
+        moves.require_source_move(settings, move)
+
+
+def _run(job: str, op: str, **config: str) -> None:
+    with working(f"Running the job {job}"):
+        from rag_assets.cli.ingestion import run_step  # noqa: PLC0415
+
+        _, error = run_step(job, {op: config})
     if error:
         raise RagAssetsError(error)
-
-
-def _print_table(columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> None:
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    SafeConsole().print(table)

@@ -66,10 +66,7 @@ class Lifecycle:
             ConfigurationError: The models file has no such model.
             MoveRefusedError: The key was used for another spec, or Milvus lacks a required feature.
         """
-        spec = self.index.find_spec(key)
-        if problem := self.index.store.lacks(spec.sparse):
-            raise MoveRefusedError(f"{key} is not registered: {problem}")
-        changed = self._registry.change(lambda now: now.register(key, spec.signature))
+        changed = self._registry.change(lambda now: registered(self.index, now, key))
         self.orchestrator.add_model(key)
         return changed
 
@@ -95,12 +92,7 @@ class Lifecycle:
             ConfigurationError: The models file has no such model.
             MoveRefusedError: The model has no vectors yet, or another candidate is being built.
         """
-        known = self._registry.read()
-        family = [k for k in known.maintained if original_key(k) == original_key(key)]
-        if not family:
-            raise MoveRefusedError(f"{key} has not been built, so there is nothing to rebuild.")
-        begun = [k for k in family if "." in k and known.role(k) is Role.CANDIDATE]
-        rebuild = begun[0] if begun else next_rebuild(key, known.records)
+        rebuild = rebuild_key(self._registry.read(), key)
         self.register(rebuild)
         return rebuild, self.build(rebuild, concurrent=concurrent)
 
@@ -166,6 +158,32 @@ class Lifecycle:
         started = time.perf_counter()
         model.encode_passages(texts, names)
         return float(sample["tokens"].sum()) / (time.perf_counter() - started)
+
+
+def registered(index: Index, now: Registry, key: str) -> Registry:
+    """Return a registry with a model of the models file; `Lifecycle.register` records it.
+
+    Raises:
+        ConfigurationError: The models file has no such model.
+        MoveRefusedError: The key was used for another spec, or Milvus lacks a required feature.
+    """
+    spec = index.find_spec(key)
+    if problem := index.store.lacks(spec.sparse):
+        raise MoveRefusedError(f"{key} is not registered: {problem}")
+    return now.register(key, spec.signature)
+
+
+def rebuild_key(now: Registry, key: str) -> str:
+    """Return the key of the rebuild of a model that is begun, or of a new one.
+
+    Raises:
+        MoveRefusedError: The model has no vectors yet.
+    """
+    family = [k for k in now.maintained if original_key(k) == original_key(key)]
+    if not family:
+        raise MoveRefusedError(f"{key} has not been built, so there is nothing to rebuild.")
+    begun = [k for k in family if "." in k and now.role(k) is Role.CANDIDATE]
+    return begun[0] if begun else next_rebuild(key, now.records)
 
 
 def _corpus(run: ModelRun) -> tuple[Corpus, pl.DataFrame]:

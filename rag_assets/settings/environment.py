@@ -3,8 +3,11 @@
 They are read when `load_settings` is called, never at import.
 """
 
+import difflib
 import json
+import logging
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,15 @@ from pydantic_settings import SettingsError
 from rag_assets.core.display import masked
 from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import digest
-from rag_assets.settings.area import Area, variable
+from rag_assets.settings.area import PREFIX, Area, variable
 from rag_assets.settings.documents import DocumentSettings, SourceSettings
 from rag_assets.settings.index import MilvusSettings, ModelSettings, StorageSettings
 from rag_assets.settings.operations import OperationSettings
 from rag_assets.settings.quality import CheckSettings, GateSettings
 from rag_assets.settings.scheduling import ScheduleSettings, SensorSettings
 from rag_assets.settings.serving import RerankSettings, ServeSettings
+
+logger = logging.getLogger(__name__)
 
 RENAMED = {
     "list_every_seconds": "list_interval_seconds",
@@ -110,8 +115,20 @@ def _content(path: Path | None) -> str:
         return ""
 
 
+@lru_cache
+def _warn_of(unknown: str) -> None:
+    """Report a variable that is no setting, once."""
+    known = [variable(name) for name in Settings.model_fields]
+    near = difflib.get_close_matches(unknown, known, 1)
+    logger.warning(
+        "%s is not a setting, and is ignored.%s `rag-assets settings` lists all.",
+        unknown,
+        f" Did you mean {near[0]}?" if near else "",
+    )
+
+
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from the environment.
+    """Read the settings from the environment; variables that look like one are reported.
 
     Raises:
         ConfigurationError: A variable has an invalid value or an old name; the message names it.
@@ -123,6 +140,10 @@ def load_settings(**overrides: Any) -> Settings:
             f"Settings have been renamed: {pairs}. Change the environment; the values have the same"
             " meaning."
         )
+    known = {variable(name) for name in Settings.model_fields}
+    for name in sorted(name for name in os.environ if name.startswith(PREFIX)):
+        if name not in known:
+            _warn_of(name)
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -1,6 +1,8 @@
 """The command line, run as a user runs it."""
 
 import os
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -102,13 +104,58 @@ def test_an_old_name_is_not_shown_in_the_help(arguments: tuple[str, ...], old: s
     assert old not in shown
 
 
-def test_searching_without_milvus_says_what_to_check() -> None:
+@pytest.mark.parametrize(
+    "arguments", [("search", "x"), ("models", "list"), ("models", "status"), ("erase", "x")]
+)
+def test_what_is_not_running_is_named_with_the_command_that_starts_it(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
     [port] = free_ports(1)
+    uri = f"http://127.0.0.1:{port}"
 
-    result = rag_assets("search", "x", RAG_ASSETS_MILVUS_URI=f"http://127.0.0.1:{port}")
+    result = rag_assets(*arguments, RAG_ASSETS_MILVUS_URI=uri, RAG_ASSETS_HOME=str(tmp_path))
 
     assert result.returncode == 1
-    assert result.stderr.startswith(f"Error: Milvus at http://127.0.0.1:{port}")
+    expected = f"Error: Milvus Lite is not running at {uri}. `rag-assets dev` starts it"
+    assert result.stderr.startswith(expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_variable_is_reported_with_the_one_that_was_meant() -> None:
+    result = rag_assets("settings", "--changed", RAG_ASSETS_MODLE="x", RAG_ASSETS_SHARDS="9")
+
+    assert result.returncode == 0
+    assert result.stderr.count("RAG_ASSETS_MODLE is not a setting, and is ignored.") == 1
+    assert "Did you mean RAG_ASSETS_MODEL?" in result.stderr
+    assert "* RAG_ASSETS_SHARDS=9\n    Default: 8\n" in result.stdout
+    assert "RAG_ASSETS_MODEL=" not in result.stdout
+
+
+def test_settings_are_shown_as_a_shell_takes_them_and_whole_in_80_columns() -> None:
+    patterns = '["**/*.md", "it\'s"]'
+
+    shown = rag_assets("settings", COLUMNS="80", RAG_ASSETS_INCLUDE=patterns).stdout
+
+    [line] = [line for line in shown.splitlines() if "RAG_ASSETS_INCLUDE=" in line]
+    _, value = line.split("=", 1)
+    assert shlex.split(value) == [patterns]
+    assert all(f"RAG_ASSETS_{name.upper()}=" in shown for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize(("documents", "why"), [(False, "does not exist"), (True, "no documents")])
+def test_the_demo_refuses_a_source_without_documents_before_it_starts_anything(
+    documents: bool, why: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "documents"
+    if documents:
+        source.mkdir()
+
+    result = rag_assets("demo", "--source", str(source), RAG_ASSETS_HOME=str(tmp_path / "home"))
+
+    assert result.returncode == 1
+    assert why in result.stderr
+    assert str(source) in result.stderr
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
@@ -127,26 +174,50 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "logs").exists()
 
 
-@pytest.mark.parametrize("name", ["workspace.yaml", "dagster.yaml", "demo/questions.yaml"])
-def test_the_checkouts_files_are_found_from_any_folder(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, installed from its wheel into a folder of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    source = shutil.copytree(ROOT / "rag_assets", folder / "checkout" / "rag_assets").parent
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)]
+    subprocess.run([*pip, *build], check=True, timeout=300)
+    [wheel] = folder.glob("*.whl")
+    target = ["install", "--no-deps", "--target", str(folder / "site"), str(wheel)]
+    subprocess.run([*pip, *target], check=True, timeout=300)
+    shutil.rmtree(source)
+    return folder / "site"
 
-    assert services.project_file(name) == ROOT / name
+
+@pytest.mark.parametrize("name", ["workspace.yaml", "dagster.yaml", "demo/questions.yaml"])
+def test_the_wheel_has_what_the_commands_need(name: str, installed: Path) -> None:
+    packaged = (installed / "rag_assets" / name).read_bytes()
+
+    used = subprocess.run(
+        [sys.executable, "-c", "import rag_assets; print(rag_assets.__file__)"],
+        env={"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(used.stdout.strip()).is_relative_to(installed)
+    assert packaged == (ROOT / "rag_assets" / name).read_bytes()
+    assert name.startswith("demo") or packaged == (ROOT / name).read_bytes()
 
 
 @contextmanager
-def dev(home: Path) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
-    """Run `rag-assets dev` until it says that it is ready."""
+def dev(installed: Path, home: Path) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
+    """Run `rag-assets dev` of the wheel in an empty folder until it says that it is ready."""
     milvus, web, search = free_ports(3)
     uri = f"http://127.0.0.1:{milvus}"
     process = subprocess.Popen(
         [BIN / "rag-assets", "dev", "--port", str(web), "--search-port", str(search)],
-        cwd=ROOT,
+        cwd=home,
         env={
             "PATH": os.environ["PATH"],
-            "RAG_ASSETS_HOME": str(home),
+            "PYTHONPATH": str(installed),
             "RAG_ASSETS_MILVUS_URI": uri,
             "PYTHONUNBUFFERED": "1",
         },
@@ -174,8 +245,8 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def test_dev_runs_everything_until_it_is_interrupted(tmp_path: Path) -> None:
-    with dev(tmp_path) as (process, web, uri):
+def test_dev_runs_everything_until_it_is_interrupted(installed: Path, tmp_path: Path) -> None:
+    with dev(installed, tmp_path) as (process, web, uri):
         answer = httpx2.post(
             f"http://127.0.0.1:{web}/graphql",
             json={"query": "{ assetNodes { assetKey { path } } }"},
@@ -200,8 +271,8 @@ def test_dev_runs_everything_until_it_is_interrupted(tmp_path: Path) -> None:
         assert [child for child in started if child.is_running() and not zombie(child)] == []
 
 
-def test_dev_stops_everything_when_one_service_dies(tmp_path: Path) -> None:
-    with dev(tmp_path) as (process, _, _):
+def test_dev_stops_everything_when_one_service_dies(installed: Path, tmp_path: Path) -> None:
+    with dev(installed, tmp_path) as (process, _, _):
         started = children(process)
         [milvus] = [child for child in started if "milvus-lite" in " ".join(child.cmdline())]
 

@@ -1,5 +1,8 @@
 """`rag-assets models`: an upgrade from the command line, as the runbook has it."""
 
+import json
+
+import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -23,7 +26,7 @@ def ingested(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = (f"{number}.md" for number in range(5))
     fillings(*documents, fill=by_command).restored(monkeypatch)
     monkeypatch.setenv("RAG_ASSETS_RETIRE_GRACE_SECONDS", "0")
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 def rag_assets(*arguments: str, answers: str = "") -> Result:
@@ -37,8 +40,13 @@ def succeeded(*arguments: str, answers: str = "") -> str:
 
 
 def role(model: str) -> str:
-    [row] = [line for line in succeeded("list").splitlines() if f" {model} " in line]
-    return row.split("│")[2].strip()
+    [row] = [row for row in json.loads(succeeded("list", "--json")) if row["model"] == model]
+    return str(row["role"])
+
+
+def runs() -> int:
+    with dg.DagsterInstance.get() as instance:
+        return instance.get_runs_count()
 
 
 def test_an_upgrade_from_the_command_line() -> None:
@@ -69,19 +77,44 @@ def test_the_collection_that_ingestion_filled_is_evaluated_promoted_left_and_ret
 
     back = succeeded("rollback", "--reason", "a try")
     assert f"{WORDLLAMA} is live." in back
-    assert "every change has reached it" in " ".join(back.replace("│", "").split())
+    assert "every change has reached it" in " ".join(back.split())
     assert f"{NEW} is live." in succeeded("promote", NEW)
     assert f"{WORDLLAMA} is live." in succeeded("rollback", "--direct")
     assert f"{NEW} is live." in succeeded("promote", NEW)
     assert f"{NEW} is live: " in succeeded("status")
-    counts = next(row for row in succeeded("status", NEW).splitlines() if NEW in row)
-    assert [cell.strip() for cell in counts.split("│")[3:7]] == ["3", "3", "3", "3"]
+    [counts] = json.loads(succeeded("status", NEW, "--json"))
+    assert [counts[name] for name in ("embedded", "written", "in_sync", "shards")] == [3, 3, 3, 3]
+    shown = succeeded("status")
+    assert all(name in shown.split() for name in (NEW, counts["collection"], WORDLLAMA))
     kept = rag_assets("retire", NEW, "--yes")
     assert kept.exit_code == 1
     assert f"{NEW} is live: queries are answered from it" in kept.output
     assert rag_assets("retire", WORDLLAMA, answers="n\n").exit_code == 1
     assert f"{WORDLLAMA} is retired." in succeeded("retire", WORDLLAMA, answers="y\n")
     assert "nothing to roll back to" in rag_assets("rollback").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("register", "unknown-v1"), "unknown-v1"),
+        (("build", NEW, "--yes"), "not registered"),
+        (("rebuild", NEW, "--yes"), "has not been built"),
+        (("cancel", WORDLLAMA), "nothing to cancel"),
+        (("promote", NEW), "not registered"),
+        (("rollback",), "nothing to roll back to"),
+        (("retire", WORDLLAMA, "--yes"), "is live"),
+        (("status", NEW), "is not registered"),
+    ],
+)
+def test_what_is_refused_leaves_no_run_behind(arguments: tuple[str, ...], why: str) -> None:
+    before = runs()
+
+    refused = rag_assets(*arguments)
+
+    assert refused.exit_code == 1
+    assert why in refused.output
+    assert runs() == before
 
 
 def test_force_asks_why_and_whether() -> None:

@@ -132,7 +132,7 @@ class Pipeline:
             created = cls(
                 documents=documents,
                 source_url=str(self.documents),
-            source=_source(documents, rules),
+                source=_source(documents, rules),
                 lake=Lake(open_object_store(str(folder / "lake"))),
                 store=store,
                 uri=milvus_uri,

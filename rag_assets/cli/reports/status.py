@@ -1,16 +1,12 @@
 """`rag-assets status`: the current ingestion report in the terminal."""
 
-import json
 from collections.abc import Iterable
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from rag_assets.cli import services
-from rag_assets.cli.terminal import SafeConsole
+from rag_assets.cli.terminal import Listing, SafeConsole, as_json, echo, echo_json, working
 from rag_assets.core.reports.report import ShardState
 from rag_assets.core.reports.sections import GLYPHS, Section, sections
 from rag_assets.settings import load_settings
@@ -27,7 +23,7 @@ COLOURS = {
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@as_json
 def status(*, as_json: bool) -> None:
     """Show the state of ingestion, of the models and of the sensors.
 
@@ -37,26 +33,26 @@ def status(*, as_json: bool) -> None:
     """
     settings = load_settings()
     services.use_instance(settings)
-    from rag_assets.cli.ingestion import report  # noqa: PLC0415 - imports Dagster, which is slow
+    with working("Reading the lake, the Dagster instance and Milvus"):
+        from rag_assets.cli.ingestion import report  # noqa: PLC0415 - imports Dagster
 
-    current = report(settings)
+        current = report(settings)
     if as_json:
-        click.echo(json.dumps(current.as_dict(), indent=2))
-    else:
-        show(sections(current), SafeConsole())
+        echo_json(current.as_dict())
+        return
+    show(sections(current), SafeConsole())
+    if services.milvus_lite_is_down(settings):
+        echo(f"Milvus Lite is not running. `{services.START}` starts it and Dagster.", fg="yellow")
 
 
-def show(parts: Iterable[Section], console: Console) -> None:
+def show(parts: Iterable[Section], console: SafeConsole) -> None:
     """Print sections of a report."""
     for part in parts:
-        console.print(Text(part.title, style="bold"))
+        console.paragraph(part.title, "bold")
         if part.summary:
-            console.print(Text(part.summary))
+            console.paragraph(part.summary)
         if part.rows:
-            table = Table(*part.columns, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-            for row in part.rows:
-                table.add_row(*map(Text, row))
-            console.print(table)
+            console.print(Listing(part.columns, part.rows))
         for line in part.grid:
             console.print(_coloured(line), no_wrap=True, crop=False)
         console.print()

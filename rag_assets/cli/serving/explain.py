@@ -4,16 +4,14 @@ What belongs here: the command and its output. What does not: looking
 (`instance/reports/explanation.py`).
 """
 
-import json
 from dataclasses import asdict
 
 import click
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from rag_assets.cli import services
-from rag_assets.cli.terminal import SafeConsole, valid_text
+from rag_assets.cli.terminal import Listing, SafeConsole, as_json, echo_json, valid_text, working
 from rag_assets.core.reports.explanation import Explanation, State
 from rag_assets.serving.question import Question
 from rag_assets.serving.ranks import Ranks
@@ -43,7 +41,7 @@ HIDDEN = ("", "{}", None)
     multiple=True,
     help="User or group who asks; may be repeated. Without any, all documents are ranked.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@as_json
 def explain(
     document: str,
     question: str | None,
@@ -60,17 +58,21 @@ def explain(
     """
     settings = load_settings()
     services.use_instance(settings)
-    from rag_assets.cli.serving.explaining import explained  # noqa: PLC0415 - Dagster is slow
-    from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
+    with working("Looking at every step"):
+        from rag_assets.cli.serving.explaining import explained  # noqa: PLC0415 - Dagster is slow
 
-    found, ranks = explained(settings, document), None
+        found, ranks = explained(settings, document), None
     if question is not None:
         asked = Question(text=question, where=where, principals=principals or None)
-        with Searcher.open(settings) as searcher:
-            ranks = searcher.ranks(asked, document, unrestricted=not principals)
+        with working("Ranking the document"):
+            from rag_assets.serving.searcher import Searcher  # noqa: PLC0415
+
+            with Searcher.open(settings) as searcher:
+                ranks = searcher.ranks(asked, document, unrestricted=not principals)
     if as_json:
-        data = asdict(found) | {"verdict": found.verdict, "ranks": asdict(ranks) if ranks else None}
-        click.echo(json.dumps(data, indent=2, default=str))
+        echo_json(
+            asdict(found) | {"verdict": found.verdict, "ranks": asdict(ranks) if ranks else None}
+        )
         return
     console = SafeConsole()
     _show(found, console)
@@ -79,8 +81,8 @@ def explain(
 
 
 def _show(found: Explanation, console: SafeConsole) -> None:
-    console.print(Text(found.document_id, style="bold"))
-    console.print(Text(found.verdict))
+    console.paragraph(found.document_id, "bold")
+    console.paragraph(found.verdict)
     console.print()
     table = Table(box=None, pad_edge=False, show_header=False)
     for step in found.steps:
@@ -95,15 +97,15 @@ def _show(found: Explanation, console: SafeConsole) -> None:
 
 def _show_ranks(found: Ranks, console: SafeConsole) -> None:
     console.print()
-    console.print(Text(f"In {found.collection}", style="bold"))
+    console.paragraph(f"In {found.collection}", "bold")
     if found.problem:
-        console.print(Text(found.problem))
+        console.paragraph(found.problem)
         return
-    table = Table("By", "Rank", "Score", "Best chunk", "Directly above it", box=box.SIMPLE_HEAD)
+    rows = []
     for one in found.rankings:
         rank = f"{one.rank} of {one.among}" if one.rank else f"not in {one.among}"
         score = f"{one.score:.4f}" if one.score is not None else ""
         above = [f"{hit.document_id} ({hit.score:.4f})" for hit in one.above]
         best = "\n".join(filter(None, [one.heading, one.note]))
-        table.add_row(*map(Text, (one.by, rank, score, best, "\n".join(above))))
-    console.print(table)
+        rows.append((one.by, rank, score, best, "\n".join(above)))
+    console.print(Listing(("By", "Rank", "Score", "Best chunk", "Directly above it"), rows))
