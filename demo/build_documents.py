@@ -4,8 +4,9 @@ What belongs here: a reader of the small Markdown subset that the sources use (h
 lists, tables, `>` speaker notes) and one writer per format. The text formats of the corpus are no
 business of this script: they are written by hand.
 
-`sources/a/b.pdf.md` becomes `rag_assets/demo/documents/a/b.pdf`. A rebuild gives the same bytes: every date is
-`WRITTEN`, and the members of zip containers are rewritten in a fixed order of fixed age.
+`sources/a/b.pdf.md` becomes `rag_assets/demo/documents/a/b.pdf`. A rebuild gives the same bytes:
+every date is `WRITTEN`, and the members of zip containers are rewritten in a fixed order of fixed
+age.
 
     pip install python-docx python-pptx openpyxl reportlab
     python demo/build_documents.py

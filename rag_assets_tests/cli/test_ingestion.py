@@ -72,6 +72,8 @@ def test_ingestion_makes_documents_searchable_and_a_second_run_does_nothing(
     assert second["parsed_documents"]["parsed"] == 0
     assert second["embeddings"]["computed"] == 0
     assert second["collection"]["written"] == second["collection"]["deleted"] == 0
+    with dg.DagsterInstance.get() as instance:
+        assert instance.get_runs_count(dg.RunsFilter(job_name="promote")) == 1  # it is live already
     with Searcher.open(settings) as searcher:
         best = searcher.search("How hot is the kiln?", 1)[0]
     assert (best.document_id, best.heading) == ("kiln.md", "Kiln")

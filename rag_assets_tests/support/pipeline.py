@@ -131,7 +131,6 @@ class Pipeline:
         with MilvusStore.connect(milvus_uri, rules=rules) as store, pool:
             created = cls(
                 documents=documents,
-                source_url=str(self.documents),
                 source=_source(documents, rules),
                 lake=Lake(open_object_store(str(folder / "lake"))),
                 store=store,
