@@ -59,6 +59,7 @@ def run_demo(source: str | None, questions: list[str], console: SafeConsole) -> 
     own_source = bool(settings.source_url or settings.sources_file)  # only read, never edited
     if settings.source_url:
         _require_documents(settings)
+    next_steps = _next_steps(settings)
     os.environ |= services.environment(settings) | {
         "RAG_ASSETS_SOURCE_URL": settings.source_url,
         "RAG_ASSETS_MODEL": settings.model,
@@ -69,7 +70,10 @@ def run_demo(source: str | None, questions: list[str], console: SafeConsole) -> 
         _show_passes(settings, console, own_source=own_source)
         questions = questions or ([] if own_source else _corpus_questions())
         _show_answers(settings, console, questions)
-    _show_next(settings, console)
+    for step, commands in next_steps.items():
+        console.paragraph(f"\n{step}")
+        for command in commands:
+            console.paragraph(command, "bold", indent=2)
 
 
 def _show_passes(settings: Settings, console: SafeConsole, *, own_source: bool) -> None:
@@ -154,8 +158,8 @@ def _corpus_questions() -> list[str]:
     return [query.question for query in queries[:QUESTIONS]]
 
 
-def _show_next(settings: Settings, console: SafeConsole) -> None:
-    """Print the commands to go on with, to be copied."""
+def _next_steps(settings: Settings) -> dict[str, list[str]]:
+    """Return the commands to go on with, to be copied into the shell that this was started from."""
     commands = []
     folder = Path(sys.executable).parent
     if shutil.which("rag-assets") != str(folder / "rag-assets"):
@@ -165,12 +169,13 @@ def _show_next(settings: Settings, console: SafeConsole) -> None:
         for name in ("home", "source_url", "milvus_uri")
         if (value := getattr(settings, name)) != Settings.model_fields[name].default
     ]
-    console.paragraph("\nTo see runs, lineage and metrics in the browser:")
-    for command in (*commands, services.START):
-        console.paragraph(command, "bold", indent=2)
-    console.paragraph("To ask more questions while it is running, in a second terminal:")
-    for command in (*commands, 'rag-assets search "your question"'):
-        console.paragraph(command, "bold", indent=2)
+    return {
+        "To see runs, lineage and metrics in the browser:": [*commands, services.START],
+        "To ask more questions meanwhile, in a second terminal:": [
+            *commands,
+            'rag-assets search "your question"',
+        ],
+    }
 
 
 def _of_own_source(source: str) -> dict[str, str]:

@@ -109,7 +109,8 @@ def dev(port: int, search_port: int) -> None:
 )
 def demo(source: str | None, questions: tuple[str, ...]) -> None:
     """Ingest a demo corpus and answer questions from it."""
-    from rag_assets.cli.demo import run_demo  # noqa: PLC0415
+    click.echo("Starting; the demo takes a minute or two.")
+    from rag_assets.cli.demo import run_demo  # noqa: PLC0415 - slow to import
 
     run_demo(source, list(questions), SafeConsole())
 
