@@ -24,15 +24,17 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 
-def rag_assets(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def rag_assets(
+    *arguments: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [BIN / "rag-assets", *arguments],
-        cwd=ROOT,
+        cwd=cwd,
         env={"PATH": os.environ["PATH"], "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -205,6 +207,29 @@ def test_the_wheel_has_what_the_commands_need(name: str, installed: Path) -> Non
     assert Path(used.stdout.strip()).is_relative_to(installed)
     assert packaged == (ROOT / "rag_assets" / name).read_bytes()
     assert name.startswith("demo") or packaged == (ROOT / name).read_bytes()
+
+
+def test_the_demo_answers_in_an_empty_folder_with_nothing_but_the_wheel(
+    installed: Path, tmp_path: Path
+) -> None:
+    [milvus] = free_ports(1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kiln.md").write_text("# Kiln\n\nThe kiln is fired on Fridays.\n")
+
+    result = rag_assets(
+        *("demo", "--source", "mine", "--question", "When is the kiln fired?"),
+        cwd=tmp_path,
+        PYTHONPATH=str(installed),
+        RAG_ASSETS_MILVUS_URI=f"http://127.0.0.1:{milvus}",
+        COLUMNS="80",
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "kiln.md" in result.stdout
+    steps = result.stdout.partition("To see runs")[2]
+    assert f". {os.path.relpath(BIN / 'activate', tmp_path)}" in steps
+    assert f"export RAG_ASSETS_SOURCE_URL={(tmp_path / 'mine').as_uri()}" in steps
+    assert "rag-assets dev" in steps
 
 
 @contextmanager
