@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from rag_assets.core.models.gate import RULES, Finding, Rule
-from rag_assets.core.models.lifecycle import Role
+from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.names import Asset, Check
 from rag_assets.defs.metadata import findings_result
 from rag_assets.defs.resources import GateResource, IndexResource
@@ -40,6 +40,25 @@ def promotion_gate(
         evaluated = {model: promotion.evaluate(model, tuple(rules)) for model in candidates}
     for rule in requested:
         yield gate_result(rule, evaluated)
+
+
+def report_no_candidate(instance: dg.DagsterInstance, registry: Registry) -> None:
+    """Report that there is nothing to evaluate, if there is no candidate (any more).
+
+    Otherwise these checks would show what was found of the last candidate, or nothing at all.
+    """
+    if registry.having(Role.CANDIDATE):
+        return
+    for rule in Rule:
+        result = gate_result(rule, {})
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(Asset.COLLECTION),
+            check_name=f"{Check.GATE_RULE}{rule}",
+            passed=result.passed,
+            description=result.description,
+            metadata={},
+        )
+        instance.report_runless_asset_event(evaluation)
 
 
 def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:

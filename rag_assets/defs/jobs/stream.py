@@ -23,6 +23,7 @@ from rag_assets.core.reports.previews import Shows
 from rag_assets.core.scheduling.lanes import InFlight
 from rag_assets.core.scheduling.stream import SUCCESSION_SECONDS, Life, Standing, relieved
 from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.launchpad import launchpad
 from rag_assets.defs.metadata import (
     Timing,
     chunks_metadata,
@@ -133,6 +134,7 @@ def stream_job(resources: Mapping[str, dg.ConfigurableResource[Any]]) -> dg.JobD
     @dg.job(
         name=Job.STREAM,
         hooks={note_failure},
+        config=launchpad(),
         resource_defs={name: resources[name] for name in RESOURCES},
         description="A run that stays: it takes edits as they arrive, and parses, splits, embeds"
         " and writes them at once, for every maintained model. The source sensor starts it and its"
