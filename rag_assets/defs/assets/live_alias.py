@@ -84,12 +84,13 @@ def live_alias(
         except PromotionRefusedError as refusal:
             yield _gate_result(refusal.model, refusal.findings)
             raise
-        report_no_candidate(context.instance, promotion.registry.read())
+        remaining = promotion.registry.read()
     logger.info("%s is live: %s", release.model, release.collection)
     yield _gate_result(release.model, findings, forced=True)
     yield dg.MaterializeResult(
         metadata=_record(config, release, findings) | links_metadata(links.search_url)
     )
+    report_no_candidate(context.instance, remaining)  # now: earlier results the UI would not show
 
 
 def _move(

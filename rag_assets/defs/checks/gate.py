@@ -7,7 +7,7 @@ import dagster as dg
 from rag_assets.core.models.gate import RULES, Finding, Rule
 from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.names import Asset, Check
-from rag_assets.defs.metadata import findings_result
+from rag_assets.defs.metadata import findings_result, without_run
 from rag_assets.defs.resources import GateResource, IndexResource
 from rag_assets.models.promotion import Promotion
 
@@ -17,7 +17,7 @@ from rag_assets.models.promotion import Promotion
     specs=[
         dg.AssetCheckSpec(
             f"{Check.GATE_RULE}{rule}",
-            asset=Asset.COLLECTION,
+            asset=Asset.LIVE_ALIAS,
             description=f"For each candidate. {description}",
             blocking=True,
         )
@@ -47,18 +47,9 @@ def report_no_candidate(instance: dg.DagsterInstance, registry: Registry) -> Non
 
     Otherwise these checks would show what was found of the last candidate, or nothing at all.
     """
-    if registry.having(Role.CANDIDATE):
-        return
-    for rule in Rule:
-        result = gate_result(rule, {})
-        evaluation = dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(Asset.COLLECTION),
-            check_name=f"{Check.GATE_RULE}{rule}",
-            passed=result.passed,
-            description=result.description,
-            metadata={},
-        )
-        instance.report_runless_asset_event(evaluation)
+    if not registry.having(Role.CANDIDATE):
+        for rule in Rule:
+            instance.report_runless_asset_event(without_run(gate_result(rule, {})))
 
 
 def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:
@@ -70,4 +61,5 @@ def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.As
         if finding.rule is rule
     }
     name = f"{Check.GATE_RULE}{rule}"
-    return findings_result(name, findings, "There is no candidate to evaluate.")
+    none = "There is no candidate to evaluate."
+    return findings_result(name, findings, none, asset=Asset.LIVE_ALIAS)

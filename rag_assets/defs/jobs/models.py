@@ -190,8 +190,8 @@ rollback = dg.define_asset_job(
     tags=AT_ONCE,
     config=launchpad(Asset.LIVE_ALIAS, rollback=True, reason=""),
     description="Model lifecycle, back from 5 to 4: point the live alias back at the previously"
-    " live model, at once: refused only if queries would fail. How stale it is, is part of the result;"
-    " the stream runs bring the rest.",
+    " live model, at once: refused only if queries would fail. How stale it is, is part of the"
+    " result; the stream runs bring the rest.",
 )
 
 restore_alias = dg.define_asset_job(
