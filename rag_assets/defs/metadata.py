@@ -195,19 +195,6 @@ def findings_result(
     )
 
 
-def without_run(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """Return the result of a check of a known asset as an evaluation outside of a run."""
-    assert result.asset_key is not None
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name or "",
-        passed=result.passed,
-        severity=result.severity,
-        description=result.description,
-        metadata=result.metadata,
-    )
-
-
 @dataclass(slots=True)
 class Timing:
     """Duration of a partition's share of a step; `seconds` is set at its end."""

@@ -9,7 +9,7 @@ then red (docs/adr/0005).
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -51,28 +51,3 @@ def heartbeats(
         return []
     metadata = {f"rag_assets/{name}": value for name, value in metrics.items()}
     return [dg.AssetMaterialization(asset, description=f"Heartbeat. {message}", metadata=metadata)]
-
-
-def results_of_runs(
-    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
-) -> list[dg.AssetCheckEvaluation]:
-    """Return the latest results of checks, if a run has evaluated them, as results without a run.
-
-    The UI shows a check as not evaluated unless its result is newer than the latest materialisation
-    of its asset, or comes from the same run. Every heartbeat would hide the results of all checks,
-    if these were not reported without a run too, as it is.
-    """
-    latest = event_log.check_evaluations(instance, checks).values()
-    return [
-        dg.AssetCheckEvaluation(
-            asset_key=evaluation.asset_key,
-            check_name=evaluation.check_name,
-            passed=evaluation.passed,
-            metadata=evaluation.metadata,
-            severity=evaluation.severity,
-            description=evaluation.description,
-            blocking=evaluation.blocking,
-        )
-        for evaluation, run_id in latest
-        if run_id
-    ]

@@ -7,8 +7,9 @@ import dagster as dg
 from rag_assets.core.models.gate import RULES, Finding, Rule
 from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.names import Asset, Check
-from rag_assets.defs.metadata import findings_result, without_run
+from rag_assets.defs.metadata import findings_result
 from rag_assets.defs.resources import GateResource, IndexResource
+from rag_assets.instance.check_results import latest_target, without_run
 from rag_assets.models.promotion import Promotion
 
 
@@ -48,8 +49,9 @@ def report_no_candidate(instance: dg.DagsterInstance, registry: Registry) -> Non
     Otherwise these checks would show what was found of the last candidate, or nothing at all.
     """
     if not registry.having(Role.CANDIDATE):
+        target = latest_target(instance, Asset.LIVE_ALIAS)
         for rule in Rule:
-            instance.report_runless_asset_event(without_run(gate_result(rule, {})))
+            instance.report_runless_asset_event(without_run(gate_result(rule, {}), target))
 
 
 def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:

@@ -23,8 +23,9 @@ from rag_assets.core.scheduling.lanes import LanePolicy, StaleShard, plan_runs
 from rag_assets.core.scheduling.retries import RetryPolicy, Wait, waiting
 from rag_assets.core.scheduling.stream import Patience, taken, without
 from rag_assets.core.scheduling.tick_message import describe
-from rag_assets.defs.metadata import listing_events, without_run
-from rag_assets.instance.freshness import heartbeats, results_of_runs
+from rag_assets.defs.metadata import listing_events
+from rag_assets.instance.check_results import results_of_runs, without_run
+from rag_assets.instance.freshness import heartbeats
 from rag_assets.instance.launchers.starting import fail_lost_starts, sees_processes
 from rag_assets.instance.runs import is_in_flight, last_run, read_runs, request
 from rag_assets.instance.standing import StandingRuns, request_standing
@@ -286,9 +287,9 @@ class Tick:
         )
 
     def _checked_before(self, context: dg.SensorEvaluationContext) -> list[dg.AssetCheckEvaluation]:
-        """Return results to report again, of the assets whose materialisations this tick reports."""
+        """Return results to report again, of the assets that this tick reports materialised."""
         reported = {e.asset_key for e in self.events if isinstance(e, dg.AssetMaterialization)}
-        known = (
-            context.repository_def.asset_graph.asset_check_keys if context.repository_def else ()
-        )
+        if not reported or context.repository_def is None:
+            return []
+        known = context.repository_def.asset_graph.asset_check_keys
         return results_of_runs(self.instance, [key for key in known if key.asset_key in reported])
