@@ -7,7 +7,7 @@ What belongs here: what the run reports to Dagster, and when it ends. What does 
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,7 @@ def stream_changes(
 ) -> Iterator[dg.AssetMaterialization]:
     """Bring changes into the index as they arrive, until the run has had its time."""
     with (
+        _ended_well(context),
         connections_kept(context.instance),
         index.open(LAKE_MEMORY) as opened,
         parser.open() as pool,
@@ -113,6 +114,21 @@ def stream_changes(
                     break
         for outcome in working.finished():
             yield from reported.events(outcome)
+
+
+@contextmanager
+def _ended_well(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Have the run end without a failure when its process is asked to end, as by a shutdown.
+
+    What it has not committed, another one does. A run that is terminated in the UI is canceled.
+    """
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError:
+        run = context.instance.get_run_by_id(context.run_id)
+        if run is None or run.status is not dg.DagsterRunStatus.STARTED:
+            raise
+        context.log.info("This run ends: its process was asked to.")
 
 
 def _update(documents: Sources, declared: SourcesResource, index: Index) -> None:
