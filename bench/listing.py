@@ -29,6 +29,7 @@ def tick_once() -> None:
     """Tick the sensor until a listing is complete; print what it cost."""
     import dagster as dg  # noqa: PLC0415
 
+    from rag_assets.core.sources.turns import read_cursor  # noqa: PLC0415
     from rag_assets.definitions import definitions  # noqa: PLC0415
     from rag_assets.defs.resources import build_resources  # noqa: PLC0415
     from rag_assets.settings import load_settings  # noqa: PLC0415
@@ -39,7 +40,7 @@ def tick_once() -> None:
     base = peak_memory()
     started, cpu = time.monotonic(), time.process_time()
     with dg.DagsterInstance.ephemeral() as instance:
-        while ticks == 0 or json.loads(cursor)["after"]:
+        while ticks == 0 or any(state.after for state in read_cursor(cursor).values()):
             began = time.monotonic()
             context = dg.build_sensor_context(
                 instance=instance, repository_def=repository, cursor=cursor, resources=resources

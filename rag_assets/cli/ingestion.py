@@ -44,10 +44,12 @@ from rag_assets.defs.resources import (
 )
 from rag_assets.instance.erasure import Storage
 from rag_assets.instance.event_log import CERTIFICATE, latest
+from rag_assets.instance.execution import run_job_here
 from rag_assets.instance.orchestrator import DagsterOrchestrator
 from rag_assets.instance.partitions import model_shard_key
 from rag_assets.instance.reports.costs import measured
 from rag_assets.instance.reports.report import Memory, Reporter
+from rag_assets.instance.runs import over
 from rag_assets.instance.sources import source_statuses
 from rag_assets.models.lifecycle import Lifecycle
 from rag_assets.models.live import read_live
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from rag_assets.instance.reports.metrics import Exporter
 
 Metrics = dict[str, dict[str, float]]
+REASON = "command line"  # tag of the runs
 
 
 def ingest(settings: Settings) -> Metrics:
@@ -102,6 +105,15 @@ def ingest(settings: Settings) -> Metrics:
     return metrics
 
 
+def take_stock() -> None:
+    """Run every check and make the reports, once, so that the UI shows more than their names.
+
+    What fails here is shown there: it is no failure of the ingestion that went before.
+    """
+    for job in (Job.RUN_CHECKS, Job.EVALUATE_LIVE, Job.REPORT):
+        execute(job, raise_on_error=False)
+
+
 @contextmanager
 def open_lifecycle(instance: dg.DagsterInstance, settings: Settings) -> Iterator[Lifecycle]:
     """Open the lifecycle of the models on an instance, with the resources of the settings."""
@@ -120,22 +132,18 @@ def execute(
     *,
     ops: Mapping[str, Any] | None = None,
     raise_on_error: bool = True,
-) -> dg.ExecuteInProcessResult:
+) -> dg.JobExecutionResult:
     """Run a job in this process, recorded on the instance of DAGSTER_HOME."""
-    span = {Tag.RANGE_START: partitions[0], Tag.RANGE_END: partitions[-1]} if partitions else {}
     with dg.DagsterInstance.get() as instance:
-        return (
-            definitions()
-            .resolve_job_def(job)
-            .execute_in_process(
-                instance=instance,
-                tags=span,
-                raise_on_error=raise_on_error,
-                run_config={
-                    "ops": ops or {},
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                },
-            )
+        return run_job_here(
+            instance,
+            definitions().resolve_job_def(job),
+            run_config={
+                "ops": ops or {},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            tags={Tag.REASON: REASON, **over(partitions)},
+            raise_on_error=raise_on_error,
         )
 
 

@@ -7,6 +7,9 @@ defined once and referred to everywhere else. What does not: settings, columns
 
 from typing import Final
 
+LOCATION: Final = "rag_assets.definitions"
+"""The code location, which Dagster names after the module in workspace.yaml."""
+
 
 class Asset:
     """Assets, in the order of the flow; the partitioned ones are also folders of the lake."""
@@ -68,10 +71,12 @@ class Op:
     """Ops that take configuration from a run request or the command line."""
 
     REGISTER: Final = "register"
+    PREVIEW: Final = "preview"
     BUILD: Final = "build"
     REBUILD: Final = "rebuild"
     CANCEL: Final = "cancel"
     RETIRE: Final = "retire"
+    RETRY: Final = "mark_quarantined"
     ACCEPT: Final = "accept"
     DOUBLE: Final = "double"
     STREAM: Final = "stream_changes"
@@ -115,21 +120,31 @@ class Sensor:
 
 
 class Tag:
-    """Run tags; docs/architecture.md describes them."""
+    """Run tags; docs/architecture.md describes them.
+
+    Those that only the platform reads have the prefix by which the UI hides a tag.
+    """
 
     LANE: Final = "rag_assets/lane"
     SOURCE: Final = "rag_assets/source"
     MODEL: Final = "rag_assets/model"
-    WRITES: Final = "rag_assets/writes"  # limited to one run at a time by dagster.yaml
-    DESIRED: Final = "rag_assets/desired"  # a digest of the desired state for each stale shard
-    REASON: Final = "rag_assets/reason"  # why a sensor requested the run, for display
-    CONFIGURED: Final = "rag_assets/configured"  # the configuration at the time of the request
+    REASON: Final = "rag_assets/reason"  # why the run was requested, for display
     STANDING: Final = "rag_assets/standing"  # of a standing stream run: `ready`, then `due`
     ENDING: Final = "rag_assets/ending"  # of a failed run: how it ended, which decides on retries
     ERROR: Final = "rag_assets/error"  # of a failed run: the name of its error
     ALERTED: Final = "rag_assets/alerted"  # of a failed run: an alert has been posted
+    WRITES: Final = ".dagster/rag_assets_writes"  # limited to one run at a time by dagster.yaml
+    DESIRED: Final = ".dagster/rag_assets_desired"  # for each stale shard, a digest of its state
+    CONFIGURED: Final = ".dagster/rag_assets_configured"  # the configuration when it was requested
     RANGE_START: Final = "dagster/asset_partition_range_start"
     RANGE_END: Final = "dagster/asset_partition_range_end"
+
+
+FORMER_TAGS: Final = {
+    Tag.DESIRED: ("rag_assets/desired", "rag_assets/wanted"),
+    Tag.CONFIGURED: ("rag_assets/configured",),
+}
+"""What these tags were called when earlier runs were recorded, whose failures still count."""
 
 
 class Partition:

@@ -32,6 +32,8 @@ SEARCHABLE = {Asset.PARSED_DOCUMENTS, Asset.CHUNKS, Asset.COLLECTION, Asset.LIVE
 KINDS = {"gs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
 """Scheme of a source's URL → kind of asset, for the icon; by default the same."""
 
+NONE = dg.SpecificPartitionsPartitionMapping([])
+"""Depends on an asset, and on none of its partitions."""
 VECTOR = {VECTOR_FIELD: "array of float32", SPARSE_FIELD: "sparse vector"}
 COLUMNS: Mapping[str, Mapping[str, Any]] = {
     Asset.SOURCE_FILES: SOURCE_FILES,
@@ -118,11 +120,26 @@ class Catalog:
             if settings.sources_file:
                 deps = [dg.AssetKey(source_asset(name)) for name in self.source_specs]
                 presented = presented.replace_attributes(deps=deps)
+        if partitions_of(name, self.shards) is None:
+            presented = presented.replace_attributes(deps=self._lasting(presented.deps))
         if name == Asset.CHUNKS:
             presented = presented.replace_attributes(code_version=self.chunker_version)
         if name in (Asset.SOURCE_FILES, Asset.COLLECTION):  # docs/adr/0005 explains why these
             presented = presented.replace_attributes(freshness_policy=self._freshness)
         return presented.replace_attributes(partitions_def=partitions_of(name, self.shards))
+
+    def _lasting(self, deps: Iterable[dg.AssetDep]) -> list[dg.AssetDep]:
+        """Return dependencies whose changes leave an asset without partitions in sync.
+
+        The alias stays as it is when rows change, and reports follow a schedule: a mark that says
+        that they are out of date would be there nearly always, and mean nothing.
+        """
+        return [
+            dg.AssetDep(dep.asset_key, partition_mapping=NONE)
+            if partitions_of(dep.asset_key.to_user_string(), self.shards)
+            else dep
+            for dep in deps
+        ]
 
     def _metadata(self, name: str, parents: Sequence[str]) -> dict[str, Any]:
         milvus = without_credentials(self.settings.milvus_uri)

@@ -175,12 +175,16 @@ def links_metadata(search_url: str) -> dict[str, Any]:
 
 
 def findings_result(
-    check: str, findings: Mapping[str, Finding], if_none: str
+    check: str,
+    findings: Mapping[str, Finding],
+    if_none: str,
+    *,
+    asset: str = Asset.COLLECTION,
 ) -> dg.AssetCheckResult:
-    """Return the result of a check of `collection` from one finding per model."""
+    """Return the result of a check from one finding per model."""
     return dg.AssetCheckResult(
         check_name=check,
-        asset_key=Asset.COLLECTION,
+        asset_key=asset,
         passed=all(finding.passed for finding in findings.values()),
         description="; ".join(f"{model}: {f.evidence}" for model, f in findings.items()) or if_none,
         metadata={

@@ -14,7 +14,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_ST
 from dagster._core.storage.tags import PARTITION_NAME_TAG, PRIORITY_TAG
 
 from rag_assets.core.identity import digest
-from rag_assets.core.names import Tag
+from rag_assets.core.names import FORMER_TAGS, Tag
 from rag_assets.core.reports.spending import MANUAL
 from rag_assets.core.scheduling.lanes import InFlight, Lane, PlannedRun
 from rag_assets.core.scheduling.retries import Ending, PastRun, newest_first
@@ -33,6 +33,12 @@ class Runs:
 
     in_flight: tuple[InFlight, ...]
     ended: tuple[PastRun, ...]
+
+
+def noted(run: dg.DagsterRun, tag: str, default: str = "") -> str:
+    """Return a tag of a run, also of one that was recorded when the tag had another name."""
+    names = (tag, *FORMER_TAGS.get(tag, ()))
+    return next((run.tags[name] for name in names if name in run.tags), default)
 
 
 def lane_of_run(run: dg.DagsterRun) -> Lane:
@@ -134,19 +140,16 @@ def request(
     desired = " ".join(f"{shard.position}:{shard.desired}" for shard in run.stale)
     # Of all runs, because which one is the latest is not known if the clock was set back.
     before = digest(*sorted(run.run_id for run in runs.ended))
-    model = first.partition("|")[0] if "|" in first else ""
-    scope = f"{job} {model}".strip()
+    scope = f"{job} {_model_of(first)}".strip()
     return dg.RunRequest(
         run_key=digest(job, first, last, desired, before),
         job_name=job,
         asset_selection=[dg.AssetKey(name) for name in assets],
         asset_check_keys=[],  # checks read whole tables and have their own job
         tags={
-            Tag.RANGE_START: first,
-            Tag.RANGE_END: last,
+            **over((first, last)),
             Tag.LANE: str(run.lane),
             Tag.SOURCE: source,
-            **({Tag.MODEL: model} if model else {}),
             Tag.WRITES: scope if run.lane is Lane.STREAM else f"{scope} {first} to {last}",
             Tag.DESIRED: desired,
             Tag.REASON: reason,
@@ -154,6 +157,15 @@ def request(
             PRIORITY_TAG: PRIORITIES[run.lane],
         },
     )
+
+
+def over(partitions: Sequence[str]) -> dict[str, str]:
+    """Return the tags of a run over a range of partitions; none if there are none."""
+    if not partitions:
+        return {}
+    model = _model_of(partitions[0])
+    span = {Tag.RANGE_START: partitions[0], Tag.RANGE_END: partitions[-1]}
+    return span | ({Tag.MODEL: model} if model else {})
 
 
 def is_in_flight(instance: dg.DagsterInstance, job: str) -> bool:
@@ -190,12 +202,16 @@ def past_run(record: dg.RunRecord, shards: range) -> PastRun:
         ended_at=_ended_at(record),
         ending=Ending.SUCCEEDED if succeeded else Ending(run.tags.get(Tag.ENDING, Ending.FAILED)),
         shards=shards,
-        desired=_desired(run.tags.get(Tag.DESIRED, "")),
-        configured=run.tags.get(Tag.CONFIGURED, ""),
+        desired=_desired(noted(run, Tag.DESIRED)),
+        configured=noted(run, Tag.CONFIGURED),
         error="shard still stale"
         if succeeded
         else run.tags.get(Tag.ERROR, run.status.value.lower()),
     )
+
+
+def _model_of(partition: str) -> str:
+    return partition.partition("|")[0] if "|" in partition else ""
 
 
 def _ended_at(record: dg.RunRecord) -> float:

@@ -17,7 +17,7 @@ from rag_assets.core.names import Job, Tag
 from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.core.scheduling.retries import RetryPolicy, Wait, must_wait, newest_first
 from rag_assets.core.scheduling.stream import OtherRun, Standing
-from rag_assets.instance.runs import PRIORITIES, past_run
+from rag_assets.instance.runs import PRIORITIES, noted, past_run
 
 HISTORY = 20  # finished runs to consider
 
@@ -42,7 +42,7 @@ class StandingRuns:
     def needs_successor(self, configured: str) -> bool:
         """Whether there is none with the present configuration that is not due to be replaced."""
         return not any(
-            run.tags.get(Tag.CONFIGURED, configured) == configured
+            noted(run, Tag.CONFIGURED, configured) == configured
             and run.tags.get(Tag.STANDING) != Standing.DUE
             for run in self.runs
         )
@@ -52,7 +52,7 @@ class StandingRuns:
         ids = [run.run_id for run in self.runs]
         newer = self.runs[: ids.index(run_id)] if run_id in ids else ()
         return [
-            OtherRun(run.tags.get(Tag.CONFIGURED, configured), Tag.STANDING in run.tags)
+            OtherRun(noted(run, Tag.CONFIGURED, configured), Tag.STANDING in run.tags)
             for run in newer
         ]
 

@@ -126,14 +126,14 @@ def test_a_killed_run_is_followed_by_another_that_loses_nothing(streaming: Platf
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_end_does_so_soon(
+def test_a_run_whose_process_is_asked_to_end_does_so_soon_and_has_not_failed(
     streaming: Platform, number: signal.Signals
 ) -> None:
     run = await_standing(streaming)
     streaming.put("06.md", f"# Edited\n\nJust before {number.name}.\n")
     streaming.signal_run(run, number)
 
-    streaming.await_run(run.run_id)
+    assert streaming.await_run(run.run_id).status is dg.DagsterRunStatus.SUCCESS
     streaming.await_convergence()
     await_standing(streaming, run.run_id)
     streaming.await_idle()

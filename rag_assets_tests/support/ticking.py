@@ -1,7 +1,7 @@
 """Sensors ticked manually on a real instance, bucket and Milvus, and their requests run here."""
 
-import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from dagster._core.storage.schedules import SqliteScheduleStorage
 
 from rag_assets.cli.ingestion import build_first_model
+from rag_assets.core.sources.turns import read_cursor, write_cursor
 from rag_assets.definitions import definitions
 from rag_assets.defs.resources import KINDS, resolved
 from rag_assets.settings import load_settings
@@ -47,9 +48,8 @@ class Ticking:
 
     def tick(self, *, list_now: bool = True) -> dg.SensorResult:
         if list_now and self.sensor.name == "source_sensor" and self.cursor:
-            listings = json.loads(self.cursor).get("sources", {})
-            due = {name: state | {"due": 0} for name, state in listings.items()}
-            self.cursor = json.dumps({"sources": due})
+            listings = read_cursor(self.cursor).items()
+            self.cursor = write_cursor({name: replace(state, due=0.0) for name, state in listings})
         settings, required = load_settings(), self.sensor.required_resource_keys
         context = dg.build_sensor_context(
             instance=self.instance,

@@ -100,18 +100,21 @@ SOURCES = "sources"
 def read_cursor(cursor: str | None) -> dict[str, ListingState]:
     """Read the states from a cursor; an invalid one starts anew.
 
-    That of an earlier release, which knew one source, is its state.
+    What comes before the states is the tick's message, for people. The cursor of an earlier
+    release, which knew one source, is its state.
     """
+    text = cursor or "{}"
+    states = text[max(0, text.find(f'{{"{SOURCES}"')) :]
     try:
-        return _BY_SOURCE.validate_json(cursor or "{}").get(SOURCES, {})
+        return _BY_SOURCE.validate_json(states).get(SOURCES, {})
     except ValidationError:
         pass
     try:
-        return {DEFAULT: _OF_ONE.validate_json(cursor or "{}")}
+        return {DEFAULT: _OF_ONE.validate_json(text)}
     except ValidationError:
         return {}
 
 
 def write_cursor(listings: Listings) -> str:
     """Return the cursor with the states."""
-    return _BY_SOURCE.dump_json({SOURCES: dict(listings)}).decode()
+    return _BY_SOURCE.dump_json({SOURCES: dict(listings)}, exclude_defaults=True).decode()

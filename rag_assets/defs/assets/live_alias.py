@@ -11,6 +11,7 @@ from rag_assets.core.errors import ConfigurationError, PromotionRefusedError
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Check, Tag
+from rag_assets.defs.checks.gate import report_no_candidate
 from rag_assets.defs.metadata import as_metadata, gate_metadata, links_metadata
 from rag_assets.defs.resources import GateResource, IndexResource, LinksResource
 from rag_assets.models.promotion import Promotion, Release
@@ -83,11 +84,13 @@ def live_alias(
         except PromotionRefusedError as refusal:
             yield _gate_result(refusal.model, refusal.findings)
             raise
+        remaining = promotion.registry.read()
     logger.info("%s is live: %s", release.model, release.collection)
     yield _gate_result(release.model, findings, forced=True)
     yield dg.MaterializeResult(
         metadata=_record(config, release, findings) | links_metadata(links.search_url)
     )
+    report_no_candidate(context.instance, remaining)  # now: earlier results the UI would not show
 
 
 def _move(

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from rag_assets.core.models.gate import RULES, Finding, Rule
-from rag_assets.core.models.lifecycle import Role
+from rag_assets.core.models.lifecycle import Registry, Role
 from rag_assets.core.names import Asset, Check
 from rag_assets.defs.metadata import findings_result
 from rag_assets.defs.resources import GateResource, IndexResource
+from rag_assets.instance.check_results import latest_target, without_run
 from rag_assets.models.promotion import Promotion
 
 
@@ -17,7 +18,7 @@ from rag_assets.models.promotion import Promotion
     specs=[
         dg.AssetCheckSpec(
             f"{Check.GATE_RULE}{rule}",
-            asset=Asset.COLLECTION,
+            asset=Asset.LIVE_ALIAS,
             description=f"For each candidate. {description}",
             blocking=True,
         )
@@ -42,6 +43,17 @@ def promotion_gate(
         yield gate_result(rule, evaluated)
 
 
+def report_no_candidate(instance: dg.DagsterInstance, registry: Registry) -> None:
+    """Report that there is nothing to evaluate, if there is no candidate (any more).
+
+    Otherwise these checks would show what was found of the last candidate, or nothing at all.
+    """
+    if not registry.having(Role.CANDIDATE):
+        target = latest_target(instance, Asset.LIVE_ALIAS)
+        for rule in Rule:
+            instance.report_runless_asset_event(without_run(gate_result(rule, {}), target))
+
+
 def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.AssetCheckResult:
     """Return the result of a rule for each candidate."""
     findings = {
@@ -51,4 +63,5 @@ def gate_result(rule: Rule, evaluated: Mapping[str, Sequence[Finding]]) -> dg.As
         if finding.rule is rule
     }
     name = f"{Check.GATE_RULE}{rule}"
-    return findings_result(name, findings, "There is no candidate to evaluate.")
+    none = "There is no candidate to evaluate."
+    return findings_result(name, findings, none, asset=Asset.LIVE_ALIAS)

@@ -3,8 +3,9 @@
 import dagster as dg
 from pydantic import Field
 
-from rag_assets.core.names import Asset, Job
+from rag_assets.core.names import Asset, Job, Op
 from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.launchpad import launchpad
 from rag_assets.defs.jobs.selections import without_checks
 from rag_assets.defs.resources import IndexResource, PrivacyResource
 from rag_assets.pipeline.documents.parsing import retry_quarantined as retry_in_shard
@@ -35,7 +36,7 @@ class RetryConfig(dg.Config):
     )
 
 
-@dg.op
+@dg.op(name=Op.RETRY)
 def mark_quarantined(
     context: dg.OpExecutionContext,
     config: RetryConfig,
@@ -64,7 +65,11 @@ def mark_quarantined(
     )
 
 
-@dg.job(name=Job.RETRY_QUARANTINED, hooks={note_failure})
+@dg.job(
+    name=Job.RETRY_QUARANTINED,
+    hooks={note_failure},
+    config=launchpad(Op.RETRY, pattern="*"),
+)
 def retry_quarantined() -> None:
     """Retry all quarantined documents, or those that match a pattern."""
     mark_quarantined()

@@ -12,7 +12,9 @@ from pydantic import Field
 
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.names import Asset, Job, Op, Tag
+from rag_assets.defs.checks.gate import report_no_candidate
 from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.launchpad import launchpad
 from rag_assets.defs.jobs.selections import CANDIDATE_CHECKS, PROMOTION_CHECK, without_checks
 from rag_assets.defs.resources import IndexResource
 from rag_assets.instance.orchestrator import DagsterOrchestrator
@@ -53,7 +55,7 @@ def register(context: dg.OpExecutionContext, config: ModelConfig, index: IndexRe
         _record(context, config.model, life.register(config.model))
 
 
-@dg.op
+@dg.op(name=Op.PREVIEW)
 def preview(context: dg.OpExecutionContext, config: PreviewConfig, index: IndexResource) -> None:
     """Estimate the cost of building a model."""
     with _lifecycle(context, index, config.model) as life:
@@ -91,15 +93,28 @@ def retire(context: dg.OpExecutionContext, config: ModelConfig, index: IndexReso
         _record(context, config.model, life.retire(config.model, index.retire_grace_seconds))
 
 
-@dg.job(name=Job.REGISTER_MODEL, hooks={note_failure}, tags=ONE_AT_A_TIME)
+@dg.job(
+    name=Job.REGISTER_MODEL,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    config=launchpad(Op.REGISTER, model=""),
+    description="Model lifecycle, 1 of 6: register a model of the models file, which adds its key"
+    f" to the partitions. Next: {Job.PREVIEW_BUILD} or {Job.BUILD_MODEL}.",
+)
 def register_model() -> None:
-    """Register a model of the models file and add its key to the partitions."""
+    """Register a model."""
     register()
 
 
-@dg.job(name=Job.PREVIEW_BUILD, hooks={note_failure})
+@dg.job(
+    name=Job.PREVIEW_BUILD,
+    hooks={note_failure},
+    config=launchpad(Op.PREVIEW, model=""),
+    description="Model lifecycle, 2 of 6: estimate the GPU hours and storage that building it"
+    f" takes. Builds nothing. Next: {Job.BUILD_MODEL}.",
+)
 def preview_build() -> None:
-    """Estimate the GPU hours and storage that building a model takes. Builds nothing."""
+    """Estimate what building a model takes."""
     preview()
 
 
@@ -107,9 +122,11 @@ def preview_build() -> None:
     name=Job.BUILD_MODEL,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
-    description="Make a registered model a candidate. The index sensor then requests bulk runs"
-    " until its collection is filled, indexed, loaded and read back, and keeps it in sync"
-    " afterwards.",
+    config=launchpad(Op.BUILD, model=""),
+    description="Model lifecycle, 3 of 6: make a registered model a candidate. The index sensor"
+    " then requests bulk runs until its collection is filled, indexed, loaded and read back, and"
+    f" keeps it in sync afterwards. Next: {Job.EVALUATE_CANDIDATES} or {Job.PROMOTE};"
+    f" {Job.CANCEL_BUILD} stops it.",
 )
 def build_model() -> None:
     """Have a model built."""
@@ -120,32 +137,37 @@ def build_model() -> None:
     name=Job.REBUILD_MODEL,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
-    description="Build another collection of a model, from the vectors that there are: with the"
-    " metadata fields that are declared now, and the index of the models file. It is a candidate,"
-    " named after the model with a number, until it is promoted. Embeds nothing.",
+    config=launchpad(Op.REBUILD, model=""),
+    description="Model lifecycle, 3 of 6 again: build another collection of a model, from the"
+    " vectors that there are: with the metadata fields that are declared now, and the index of the"
+    " models file. It is a candidate, named after the model with a number, until it is promoted."
+    f" Embeds nothing. Next: {Job.PROMOTE}.",
 )
 def rebuild_model() -> None:
     """Have a model's collection built anew."""
     rebuild()
 
 
-@dg.job(name=Job.CANCEL_BUILD, hooks={note_failure}, tags=ONE_AT_A_TIME)
+@dg.job(
+    name=Job.CANCEL_BUILD,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    config=launchpad(Op.CANCEL, model=""),
+    description="Model lifecycle, back from 3 to 1: stop building a candidate. What was built is"
+    " kept for the next build.",
+)
 def cancel_build() -> None:
-    """Stop building a candidate. What was built is kept for the next build."""
+    """Stop building a candidate."""
     cancel()
-
-
-@dg.job(name=Job.RETIRE_MODEL, hooks={note_failure}, tags=ONE_AT_A_TIME)
-def retire_model() -> None:
-    """Remove a model that is not live: its collection, vectors and partition."""
-    retire()
 
 
 evaluate_candidates = dg.define_asset_job(
     Job.EVALUATE_CANDIDATES,
     selection=CANDIDATE_CHECKS,
     hooks={note_failure},
-    description="Evaluate every candidate by the rules that a promotion requires. Changes nothing.",
+    config=launchpad(),
+    description="Model lifecycle, 4 of 6: evaluate every candidate by the rules that a promotion"
+    f" requires. Changes nothing. Next: {Job.PROMOTE}, which evaluates them too.",
 )
 
 _promotion = without_checks(Asset.LIVE_ALIAS) | PROMOTION_CHECK
@@ -155,8 +177,10 @@ promote = dg.define_asset_job(
     selection=_promotion,
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
-    description="Evaluate the model that `live_alias` is configured with and, if it passes, point"
-    " the live alias at its collection.",
+    config=launchpad(Asset.LIVE_ALIAS, model="", reason=""),
+    description="Model lifecycle, 5 of 6: evaluate the model that `live_alias` is configured with"
+    " and, if it passes, point the live alias at its collection. The model before stays in sync."
+    f" Next: {Job.ROLLBACK}, if it disappoints, or {Job.RETIRE_MODEL} for the model before.",
 )
 
 rollback = dg.define_asset_job(
@@ -164,9 +188,10 @@ rollback = dg.define_asset_job(
     selection=_promotion,
     hooks={note_failure},
     tags=AT_ONCE,
-    config={"ops": {Asset.LIVE_ALIAS: {"config": {"rollback": True}}}},
-    description="Point the live alias back at the previously live model, at once: refused only if"
-    " queries would fail. How stale it is, is part of the result; the stream runs bring the rest.",
+    config=launchpad(Asset.LIVE_ALIAS, rollback=True, reason=""),
+    description="Model lifecycle, back from 5 to 4: point the live alias back at the previously"
+    " live model, at once: refused only if queries would fail. How stale it is, is part of the"
+    " result; the stream runs bring the rest.",
 )
 
 restore_alias = dg.define_asset_job(
@@ -174,10 +199,23 @@ restore_alias = dg.define_asset_job(
     selection=_promotion,
     hooks={note_failure},
     tags=AT_ONCE,
-    config={"ops": {Asset.LIVE_ALIAS: {"config": {"restore": True}}}},
+    config=launchpad(Asset.LIVE_ALIAS, restore=True, reason=""),
     description="Put back a live alias that is missing, on the latest model that was live and whose"
     " collection is whole. An alias that exists is left alone.",
 )
+
+
+@dg.job(
+    name=Job.RETIRE_MODEL,
+    hooks={note_failure},
+    tags=ONE_AT_A_TIME,
+    config=launchpad(Op.RETIRE, model=""),
+    description="Model lifecycle, 6 of 6: remove one that is not live, with its collection, vectors"
+    " and partition.",
+)
+def retire_model() -> None:
+    """Remove a model."""
+    retire()
 
 
 @contextmanager
@@ -191,5 +229,6 @@ def _lifecycle(
 
 
 def _record(context: dg.OpExecutionContext, model: str, registry: Registry) -> None:
+    report_no_candidate(context.instance, registry)
     context.log.info("%s is %s.", model, registry.role(model))
     context.add_output_metadata({key: str(registry.role(key)) for key in registry.records})

@@ -17,7 +17,7 @@ def checks(asset: str, *names: str) -> dg.AssetSelection:
     return dg.AssetSelection.checks(*keys)
 
 
-CANDIDATE_CHECKS = checks(Asset.COLLECTION, *(f"{Check.GATE_RULE}{rule}" for rule in Rule))
+CANDIDATE_CHECKS = checks(Asset.LIVE_ALIAS, *(f"{Check.GATE_RULE}{rule}" for rule in Rule))
 MODEL_CHECKS = checks(Asset.LIVE_ALIAS, Check.RETRIEVAL) | checks(
     Asset.EMBEDDINGS, Check.ENDPOINT_PARITY
 )

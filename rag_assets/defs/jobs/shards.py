@@ -15,6 +15,7 @@ from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.errors import LakeError
 from rag_assets.core.names import Asset, Job, Op, Tag
 from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.launchpad import launchpad
 from rag_assets.defs.resources import IndexResource
 from rag_assets.instance.event_log import newest_event, provenance_tags
 from rag_assets.instance.partitions import model_shard_key
@@ -96,6 +97,7 @@ def double_shards_job(
         hooks={note_failure},
         tags={Tag.WRITES: "shards"},
         resource_defs={"index": resources["index"]},
+        config=launchpad(Op.DOUBLE, shards=0),
         description="Split every shard in two, in the lake and in Milvus, without parsing or"
         " embedding anything. Queries and edits go on. What was interrupted, the source sensor has"
         " finished. `rag-assets shards double` shows a preview first.",

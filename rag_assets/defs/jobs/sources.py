@@ -14,6 +14,7 @@ from rag_assets.core.reports.listing import ListingResult
 from rag_assets.core.sources.records import SourceRecords
 from rag_assets.core.sources.spec import SourceSpec
 from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.launchpad import launchpad
 from rag_assets.defs.metadata import listing_events
 from rag_assets.defs.resources import IndexResource, SourcesResource
 from rag_assets.pipeline.index import Index
@@ -115,31 +116,33 @@ def accept(
         context.log.info("No removal is doubted, so nothing was removed.")
 
 
-@dg.job(name=Job.ADD_SOURCE, hooks={note_failure})
+@dg.job(name=Job.ADD_SOURCE, hooks={note_failure}, config=launchpad(Op.ADD_SOURCE, source=""))
 def add_source() -> None:
     """Add a source that the sources file declares: it is listed from the next tick on."""
     add()
 
 
-@dg.job(name=Job.PAUSE_SOURCE, hooks={note_failure})
+@dg.job(name=Job.PAUSE_SOURCE, hooks={note_failure}, config=launchpad(Op.PAUSE_SOURCE, source=""))
 def pause_source() -> None:
     """Stop listing a source. Its documents stay in the index as they are."""
     pause()
 
 
-@dg.job(name=Job.RESUME_SOURCE, hooks={note_failure})
+@dg.job(name=Job.RESUME_SOURCE, hooks={note_failure}, config=launchpad(Op.RESUME_SOURCE, source=""))
 def resume_source() -> None:
     """List a paused source again."""
     resume()
 
 
-@dg.job(name=Job.REMOVE_SOURCE, hooks={note_failure})
+@dg.job(name=Job.REMOVE_SOURCE, hooks={note_failure}, config=launchpad(Op.REMOVE_SOURCE, source=""))
 def remove_source() -> None:
     """Remove a source and all of its documents from the index. The bucket is not touched."""
     remove()
 
 
-@dg.job(name=Job.ACCEPT_REMOVAL, hooks={note_failure})
+@dg.job(
+    name=Job.ACCEPT_REMOVAL, hooks={note_failure}, config=launchpad(Op.ACCEPT, source="", digest="")
+)
 def accept_doubted_removal() -> None:
     """Confirm once that the documents whose removal is doubted were removed on purpose."""
     accept()

@@ -7,7 +7,7 @@ What belongs here: what the run reports to Dagster, and when it ends. What does 
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from rag_assets.core.reports.previews import Shows
 from rag_assets.core.scheduling.lanes import InFlight
 from rag_assets.core.scheduling.stream import SUCCESSION_SECONDS, Life, Standing, relieved
 from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.launchpad import launchpad
 from rag_assets.defs.metadata import (
     Timing,
     chunks_metadata,
@@ -77,6 +78,7 @@ def stream_changes(
 ) -> Iterator[dg.AssetMaterialization]:
     """Bring changes into the index as they arrive, until the run has had its time."""
     with (
+        _ended_well(context),
         connections_kept(context.instance),
         index.open(LAKE_MEMORY) as opened,
         parser.open() as pool,
@@ -114,6 +116,21 @@ def stream_changes(
             yield from reported.events(outcome)
 
 
+@contextmanager
+def _ended_well(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Have the run end without a failure when its process is asked to end, as by a shutdown.
+
+    What it has not committed, another one does. A run that is terminated in the UI is canceled.
+    """
+    try:
+        yield
+    except dg.DagsterExecutionInterruptedError:
+        run = context.instance.get_run_by_id(context.run_id)
+        if run is None or run.status is not dg.DagsterRunStatus.STARTED:
+            raise
+        context.log.info("This run ends: its process was asked to.")
+
+
 def _update(documents: Sources, declared: SourcesResource, index: Index) -> None:
     """Follow the sources file, and the records; a file that is invalid now changes nothing."""
     specs = documents.specs
@@ -133,6 +150,7 @@ def stream_job(resources: Mapping[str, dg.ConfigurableResource[Any]]) -> dg.JobD
     @dg.job(
         name=Job.STREAM,
         hooks={note_failure},
+        config=launchpad(),
         resource_defs={name: resources[name] for name in RESOURCES},
         description="A run that stays: it takes edits as they arrive, and parses, splits, embeds"
         " and writes them at once, for every maintained model. The source sensor starts it and its"

@@ -7,6 +7,7 @@ import dagster as dg
 from rag_assets.core.names import Asset, Check, Job, Tag
 from rag_assets.defs.checks.live import evaluation
 from rag_assets.defs.hooks import note_failure
+from rag_assets.defs.jobs.launchpad import launchpad
 from rag_assets.defs.jobs.selections import (
     CANDIDATE_CHECKS,
     MODEL_CHECKS,
@@ -29,6 +30,7 @@ from rag_assets.pipeline.vectors import drop_unused
 report = dg.define_asset_job(
     Job.REPORT,
     selection=without_checks(Asset.INGESTION_REPORT, Asset.COST_REPORT),
+    config=launchpad(),
     description="Report the state of ingestion and its cost, in the assets ingestion_report and"
     " cost_report. Changes nothing else.",
 )
@@ -37,6 +39,7 @@ erase_documents = dg.define_asset_job(
     Job.ERASE_DOCUMENTS,
     selection=without_checks(Asset.ERASURES),
     hooks={note_failure},
+    config=launchpad(),
     tags={Tag.WRITES: "models"},
     description="Erase the documents that `rag-assets erase` has requested, and that are gone from"
     " the source, from the lake, Milvus and Dagster's storage; certify it in the asset erasures.",
@@ -49,6 +52,7 @@ run_checks = dg.define_asset_job(
     - MODEL_CHECKS
     - PROMOTION_CHECK,
     hooks={note_failure},
+    config=launchpad(),
     description="Evaluate the asset checks, except those that embed texts and those of the gate,"
     " which are for candidates.",
 )
@@ -57,6 +61,7 @@ evaluate_live = dg.define_asset_job(
     Job.EVALUATE_LIVE,
     selection=MODEL_CHECKS,
     hooks={note_failure},
+    config=launchpad(),
     description="Evaluate the checks that embed texts: retrieval of the live model, and parity of"
     " endpoints.",
 )
@@ -122,6 +127,7 @@ def _check_live(context: dg.OpExecutionContext, promotion: Promotion) -> None:
 @dg.job(
     name=Job.AUDIT,
     hooks={note_failure},
+    config=launchpad(),
     description="Find what another client changed in Milvus, and repair it: rows that are missing"
     " or extra, a collection that was dropped, a live alias that is missing. What it does not"
     f" repair, such as an alias that was moved, the check {Check.LIVE} shows with the remedy.",
@@ -163,6 +169,7 @@ def compact_storage(context: dg.OpExecutionContext, index: IndexResource) -> Non
 @dg.job(
     name=Job.COMPACT,
     hooks={note_failure},
+    config=launchpad(),
     tags={Tag.WRITES: "models"},
     description="Have Milvus merge small and partly deleted segments, and remove orphans: vectors"
     " and collections of retired models, checkpoints that no run will resume. Drop vectors that"

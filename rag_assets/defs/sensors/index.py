@@ -74,7 +74,7 @@ def index_sensor(settings: Settings, stream: dg.JobDefinition) -> dg.SensorDefin
             if in_sync and is_alive(context.instance, settings, Asset.SOURCE_FILES):
                 counts = {"models": len(registry.maintained), "shards": len(opened.shards)}
                 tick.heartbeat(Asset.COLLECTION, **counts)
-        return tick.result(context, None)
+        return tick.result(context)
 
     return evaluate
 

@@ -24,6 +24,7 @@ from rag_assets.core.scheduling.retries import RetryPolicy, Wait, waiting
 from rag_assets.core.scheduling.stream import Patience, taken, without
 from rag_assets.core.scheduling.tick_message import describe
 from rag_assets.defs.metadata import listing_events
+from rag_assets.instance.check_results import results_of_runs, without_run
 from rag_assets.instance.freshness import heartbeats
 from rag_assets.instance.launchers.starting import fail_lost_starts, sees_processes
 from rag_assets.instance.runs import is_in_flight, last_run, read_runs, request
@@ -101,9 +102,9 @@ class Tick:
             plan = without(plan, self._left(takes, patience))
         if len(plan.for_later) < len(stale):
             self.behind.append(unit)
-        self.messages.append(
-            describe(unit, plan, len(runs.in_flight), waits.values(), self.bulk_from)
-        )
+        # First, because it is what people look for, and lists show only the beginning.
+        found = describe(unit, plan, len(runs.in_flight), waits.values(), self.bulk_from)
+        self.messages.insert(0, found)
         self.requests.extend(
             request(
                 job,
@@ -254,17 +255,8 @@ class Tick:
         self.events.extend(listing_events(versions, together(results)))
 
     def evaluate(self, result: dg.AssetCheckResult) -> None:
-        """Report a check of `source_files` at once, rather than when checks are next due."""
-        self.events.append(
-            dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(Asset.SOURCE_FILES),
-                check_name=result.check_name or "",
-                passed=result.passed,
-                severity=result.severity,
-                description=result.description,
-                metadata=result.metadata,
-            )
-        )
+        """Report a check at once, rather than when checks are next due."""
+        self.events.append(without_run(result))
 
     def heartbeat(self, asset: str, **metrics: float) -> None:
         """Report a heartbeat of an asset, if one is due."""
@@ -278,14 +270,26 @@ class Tick:
         asset = source_asset(name)
         self.events.extend(heartbeats(self.instance, self.settings, asset, message, {}))
 
-    def result(self, context: dg.SensorEvaluationContext, cursor: str | None) -> dg.SensorResult:
-        """Return the tick's result for Dagster, after failing the runs that cannot start."""
+    def result(self, context: dg.SensorEvaluationContext, state: str = "") -> dg.SensorResult:
+        """Return the tick's result for Dagster, after failing the runs that cannot start.
+
+        The UI's list of ticks shows of all this only the cursor. So the cursor begins with the
+        message, and the state that the next tick needs follows it.
+        """
         if sees_processes(self.instance):
             self.messages.extend(fail_lost_starts(self.instance))
         context.log.info(self.message)
         return dg.SensorResult(
             run_requests=self.requests,
             skip_reason=None if self.requests else self.message,
-            cursor=cursor,
-            asset_events=self.events,
+            cursor=f"{self.message} {state}".rstrip(),
+            asset_events=[*self._checked_before(context), *self.events],
         )
+
+    def _checked_before(self, context: dg.SensorEvaluationContext) -> list[dg.AssetCheckEvaluation]:
+        """Return results to report again, of the assets that this tick reports materialised."""
+        reported = {e.asset_key for e in self.events if isinstance(e, dg.AssetMaterialization)}
+        if not reported or context.repository_def is None:
+            return []
+        known = context.repository_def.asset_graph.asset_check_keys
+        return results_of_runs(self.instance, [key for key in known if key.asset_key in reported])

@@ -7,10 +7,11 @@ from rag_assets.core.sources.turns import ListingState, problems_of, read_cursor
 NOW = 1_800_000_000.0
 
 
-def test_a_cursor_is_read_as_it_was_written() -> None:
+def test_a_cursor_is_read_as_it_was_written_also_after_the_message_of_the_tick() -> None:
     states = {"hr": ListingState("a", 2.0, progress=Progress(5, 1)), "wiki": ListingState()}
 
     assert read_cursor(write_cursor(states)) == states
+    assert read_cursor(f"2 documents listed in 0.1 s. {write_cursor(states)}") == states
 
 
 def test_the_cursor_of_one_source_is_understood_and_an_invalid_one_starts_anew() -> None:
