@@ -73,7 +73,7 @@ def run_demo(source: str | None, questions: list[str], console: SafeConsole) -> 
     for step, commands in next_steps.items():
         console.paragraph(f"\n{step}")
         for command in commands:
-            console.paragraph(command, "bold", indent=2)
+            console.print(Text(f"  {command}", "bold"), soft_wrap=True)
 
 
 def _show_passes(settings: Settings, console: SafeConsole, *, own_source: bool) -> None:

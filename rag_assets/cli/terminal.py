@@ -49,12 +49,15 @@ class SafeConsole(Console):
         if not self.is_terminal and "COLUMNS" not in os.environ and "width" not in options:
             self.width = UNLIMITED
 
+    @override
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*objects, **{"crop": False, **options})
+
     def paragraph(self, text: str, style: str = "", indent: int = 0) -> None:
         """Print a text in lines that fit; a longer word is left whole, so that it can be copied."""
         lines = wrapped(text, self.width - indent) or [""]
         for line in lines:
-            whole = Text(" " * indent + line, style, no_wrap=True, overflow="ignore")
-            self.print(whole, crop=False)
+            self.print(Text(" " * indent + line, style), soft_wrap=True)
 
     @override
     def render_str(self, text: str, **options: Any) -> Text:  # before widths are measured

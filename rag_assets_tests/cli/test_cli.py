@@ -199,6 +199,7 @@ def test_the_wheel_has_what_the_commands_need(name: str, installed: Path) -> Non
 
     used = subprocess.run(
         [sys.executable, "-c", "import rag_assets; print(rag_assets.__file__)"],
+        cwd=installed.parent,
         env={"PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
