@@ -4,7 +4,7 @@ What belongs here: turning reports, tables and metrics into what the UI shows. W
 meaning of columns (`catalog.py`), and the texts of reports (`core/reports/`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -18,7 +18,10 @@ from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
+from rag_assets.core.reports.charts import Lines
+from rag_assets.core.reports.history import rounded
 from rag_assets.core.reports.listing import ListingReport
+from rag_assets.core.reports.sections import Section, markdown
 from rag_assets.core.reports.totals import lag_classes
 from rag_assets.instance.event_log import LAG_CLASSES, LAGS
 from rag_assets.pipeline.documents.chunking import ChunkingReport
@@ -42,6 +45,25 @@ def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
     """Return rows as a table in the UI."""
     columns = [dg.TableColumn(name) for name in rows.columns]
     return dg.MetadataValue.table(_records(rows), dg.TableSchema(columns))
+
+
+def report_metadata(
+    summary: str,
+    charts: Mapping[str, Lines],
+    sections: Iterable[Section],
+    metrics: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return metadata of a report: what it amounts to and its charts, then the whole.
+
+    The UI shows the summary and the charts where the asset is opened, and the whole behind a link.
+    """
+    drawn = {f"rag_assets/{name}": dg.MetadataValue.md(c.inline()) for name, c in charts.items()}
+    return {
+        "rag_assets/summary": summary,
+        **drawn,
+        "rag_assets/report": dg.MetadataValue.md(markdown(sections)),
+        **{f"rag_assets/{name}": rounded(value) for name, value in metrics.items()},
+    }
 
 
 def listing_metadata(report: ListingReport) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from rag_assets.core.costs.sweeps import (
     standing_break_even,
     streamed,
 )
+from rag_assets.core.costs.usage import Usage
 
 ASSUMED = "assumed"
 
@@ -37,6 +38,7 @@ class CostReport:
         streamed: What single updates cost, streamed by a standing run and by stream runs.
         standing_break_evens: Where stream runs cost as much as the standing run, and as much as one
             that always stays.
+        usage: What this instance has used; None if the report is of no instance.
     """
 
     case: Case
@@ -46,6 +48,12 @@ class CostReport:
     break_evens: tuple[BreakEven, ...]
     streamed: tuple[Streamed, ...]
     standing_break_evens: tuple[BreakEven, ...]
+    usage: Usage | None = None
+
+    @property
+    def dollars_per_day(self) -> float:
+        """What this instance's runs of the last day have cost."""
+        return sum(self.usage.dollars(self.case.prices).values()) if self.usage else 0.0
 
     @property
     def ratio(self) -> float:
@@ -58,16 +66,25 @@ class CostReport:
         return self.origins.get(name, ASSUMED)
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers worth plotting, in dollars per day and seconds."""
-        found = {"streaming_by_hybrid": self.ratio}
+        """Return the numbers worth plotting: what was measured, then what the model calculates."""
+        found: dict[str, float] = {}
+        if self.usage:
+            found = {f"{work}_hours_per_day": hours for work, hours in self.usage.hours.items()}
+            found["dollars_per_day"] = self.dollars_per_day
         for one in self.policies:
-            found[f"{one.policy}_dollars_a_day"] = one.indexing
-            found[f"{one.policy}_freshness_p95"] = one.freshness["all"].p95
-        return found
+            found[f"model_{one.policy}_dollars_per_day"] = one.indexing
+            found[f"model_{one.policy}_p95_seconds"] = one.freshness["all"].p95
+        return found | {"model_streaming_by_hybrid": self.ratio}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as plain values."""
         return {
+            "measured": {
+                "hours_per_day": dict(self.usage.hours),
+                "dollars_per_day": self.dollars_per_day,
+            }
+            if self.usage
+            else None,
             "inputs": {
                 name: {"value": self.case.value(name), "unit": unit, "from": self.origin(name)}
                 for _, name, _, unit in inputs()
@@ -86,6 +103,7 @@ def cost_report(
     configured: Mapping[str, Any] | None = None,
     measured: Mapping[str, Any] | None = None,
     given: Mapping[str, Any] | None = None,
+    usage: Usage | None = None,
 ) -> CostReport:
     """Evaluate the model for the reference case, with inputs replaced by name; later ones win.
 
@@ -93,6 +111,7 @@ def cost_report(
         configured: Inputs that are settings of the platform.
         measured: Inputs that the platform's runs have measured.
         given: Inputs that the user states.
+        usage: What the platform's runs of the last day have used.
 
     Raises:
         ConfigurationError: An input is unknown or out of range.
@@ -109,6 +128,7 @@ def cost_report(
         break_evens=tuple(break_even(case, name) for name in RANGES),
         streamed=tuple(streamed(case, changes) for changes in SHOWN_CHANGES),
         standing_break_evens=standing_break_even(case),
+        usage=usage,
     )
 
 
