@@ -60,8 +60,8 @@ def report_metadata(
     drawn = {f"rag_assets/{name}": dg.MetadataValue.md(c.inline()) for name, c in charts.items()}
     return {
         "rag_assets/summary": summary,
-        **drawn,
         "rag_assets/report": dg.MetadataValue.md(markdown(sections)),
+        **drawn,
         **{f"rag_assets/{name}": rounded(value) for name, value in metrics.items()},
     }
 

@@ -20,7 +20,7 @@ from rag_assets.core.costs.sweeps import (
     standing_break_even,
     streamed,
 )
-from rag_assets.core.costs.usage import Usage
+from rag_assets.core.costs.usage import HOURS, Usage
 
 ASSUMED = "assumed"
 
@@ -66,25 +66,16 @@ class CostReport:
         return self.origins.get(name, ASSUMED)
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers worth plotting: what was measured, then what the model calculates."""
-        found: dict[str, float] = {}
-        if self.usage:
-            found = {f"{work}_hours_per_day": hours for work, hours in self.usage.hours.items()}
-            found["dollars_per_day"] = self.dollars_per_day
-        for one in self.policies:
-            found[f"model_{one.policy}_dollars_per_day"] = one.indexing
-            found[f"model_{one.policy}_p95_seconds"] = one.freshness["all"].p95
-        return found | {"model_streaming_by_hybrid": self.ratio}
+        """Return the measured numbers, for plots over time; what is calculated is an example."""
+        if self.usage is None:
+            return {}
+        hours = {HOURS[work]: hours for work, hours in self.usage.hours.items()}
+        return {"dollars_per_day": self.dollars_per_day, **hours}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as plain values."""
         return {
-            "measured": {
-                "hours_per_day": dict(self.usage.hours),
-                "dollars_per_day": self.dollars_per_day,
-            }
-            if self.usage
-            else None,
+            "measured": self.metrics(),
             "inputs": {
                 name: {"value": self.case.value(name), "unit": unit, "from": self.origin(name)}
                 for _, name, _, unit in inputs()

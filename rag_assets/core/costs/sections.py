@@ -12,16 +12,16 @@ from rag_assets.core.costs.report import ASSUMED, CostReport
 from rag_assets.core.costs.sweeps import BreakEven, Effect, Streamed
 from rag_assets.core.costs.usage import NAMES
 from rag_assets.core.reports.charts import COLOURS, Bars, Lines, dollars
-from rag_assets.core.reports.sections import Section, duration
+from rag_assets.core.reports.sections import HOUR, Section, duration
 
 SHOWN = 12  # inputs in the sensitivity table, those with the largest effect
 
 
-def cost_sections(report: CostReport, over_time: Iterable[Lines] = ()) -> list[Section]:
-    """Return the report's sections: what was measured, with charts over time, then the model."""
+def cost_sections(report: CostReport) -> list[Section]:
+    """Return all sections: what was measured, then what the model calculates."""
     return [
-        *_measured(report, over_time),
-        Section("What indexing costs", _headline(report), charts=_bars(report.policies)),
+        *_measured(report),
+        _comparison(report),
         _money(report.policies),
         _usage(report.policies),
         _freshness(report.policies),
@@ -32,52 +32,64 @@ def cost_sections(report: CostReport, over_time: Iterable[Lines] = ()) -> list[S
     ]
 
 
+def cost_summary(report: CostReport, over_time: Iterable[Lines]) -> list[Section]:
+    """Return the sections for the event log, which keeps every report, with charts over time."""
+    return [
+        *_measured(report, over_time),
+        _comparison(report),
+        _money(report.policies),
+        _freshness(report.policies),
+        _assumptions(report),
+    ]
+
+
 def measured_sentence(report: CostReport) -> str:
     """Say what this instance has cost, and what the prices are."""
     usage = report.usage
     if usage is None or not usage.hours:
         return "No run of this instance has been measured in the last 24 hours."
-    names = {usage.price(work) for work in usage.hours}
-    examples = any(report.origin(name) == ASSUMED for name in names)
-    prices = "example prices: give your own in RAG_ASSETS_COST_ASSUMPTIONS" if examples else "yours"
+    prices = {report.origin(usage.price(work)) for work in usage.hours}
+    hint = " Give yours in RAG_ASSETS_COST_ASSUMPTIONS." if ASSUMED in prices else ""
     return (
-        f"This instance's runs of the last 24 hours, measured: {sum(usage.hours.values()):,.2f}"
-        f" hours, which cost {dollars(report.dollars_per_day)} ({prices})."
+        f"Measured: this instance's runs of the last 24 hours took"
+        f" {duration(sum(usage.hours.values()) * HOUR)} and cost {dollars(report.dollars_per_day)}"
+        f" at {'example' if hint else 'your'} prices.{hint}"
     )
 
 
-def _measured(report: CostReport, over_time: Iterable[Lines]) -> list[Section]:
+def _measured(report: CostReport, over_time: Iterable[Lines] = ()) -> list[Section]:
     usage = report.usage
     if usage is None:
         return []
     spent = usage.dollars(report.case.prices)
     rows = [
         (
-            *(NAMES[work], f"{hours:,.3f}", f"{report.case.value(usage.price(work)):,.6g}"),
+            *(NAMES[work], duration(hours * HOUR), f"{report.case.value(usage.price(work)):,.6g}"),
             *(report.origin(usage.price(work)), dollars(spent[work])),
         )
         for work, hours in usage.hours.items()
     ]
     summary = (
-        f"{measured_sentence(report)} Hours are from the start of a run to its end, without the"
-        " start of its pod; Milvus, Dagster, the embedding server and storage are not included."
+        f"{measured_sentence(report)} A run's time is from its start to its end, without the start"
+        " of its pod. Milvus, Dagster, the embedding server and storage are not included."
     )
-    columns = ("runs", "hours", "$/hour", "price", "dollars")
+    columns = ("runs", "time", "$/hour", "price", "cost")
     title = "What this instance costs"
     return [Section(title, summary, columns, tuple(rows), charts=tuple(over_time))]
 
 
-def _headline(report: CostReport) -> str:
+def _comparison(report: CostReport) -> Section:
     load, costs = report.case.workload, {one.policy: one for one in report.policies}
     streaming, hybrid = costs[Policy.STREAMING], costs[Policy.HYBRID]
     origins = {report.origin(name) for name in ("documents_a_day", "bulk_share", "uploads_a_day")}
-    return (
+    summary = (
         f"Calculated, not measured, for a load that is {' or '.join(sorted(origins))}:"
         f" {load.documents_a_day:,g} documents per day, {load.bulk_share:.0%} of them in"
         f" {load.uploads:g} uploads of {load.upload:,.0f}. Streaming every document costs"
         f" ${streaming.indexing:,.2f} per day for indexing, hybrid ${hybrid.indexing:,.2f}:"
         f" streaming costs {report.ratio:.2f} times as much."
     )
+    return Section("What indexing costs", summary, charts=_bars(report.policies))
 
 
 def _bars(policies: Sequence[Costs]) -> tuple[Bars, ...]:

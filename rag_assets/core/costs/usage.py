@@ -15,6 +15,12 @@ NAMES = {
     Work.GPU: "runs with a model",
     Work.STREAM: "standing stream run",
 }
+HOURS = {
+    Work.CPU: "hours_without_model",
+    Work.GPU: "hours_with_model",
+    Work.STREAM: "hours_of_stream_run",
+}
+"""The names of the hours of each kind as metrics."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ INLINE = 1000  # characters of Markdown from which the UI shows a link to it ins
 COLUMNS = 60  # points of a line, at most
 COLOURS = ("steelblue", "chocolate", "seagreen", "mediumpurple")
 """Readable on white and on black, and without the # that a URL would have to escape."""
-WIDTH, LEFT, TOP, PLOT, BOTTOM = 420, 52, 20, 66, 18  # pixels of a chart over time
+ROW, PAGE = (320, 66), (560, 90)  # width and height in pixels of a chart over time
+LEFT, TOP, BOTTOM = 44, 20, 18  # pixels around it
+DASH = 8  # pixels, for a single point
 NAMES, BARS, VALUES, BAR, GAP = 130, 300, 80, 14, 8  # pixels of a chart of bars
 MAX_NAME = 22  # characters beside a bar
 STEPS = 3  # between the ticks of an axis, at most
@@ -44,34 +46,37 @@ class Lines:
         title: What is shown, for those who cannot see the picture.
         series: Name → samples in order of time.
         label: Formats a value with its unit.
+        begin: The earliest time of the axis, in seconds since the epoch.
         durations: Whether the ticks are at round durations instead of round numbers.
     """
 
     title: str
     series: Mapping[str, Sequence[Sample]]
     label: Label
+    begin: float
     durations: bool = False
 
     def markdown(self) -> str:
         """Return the chart."""
-        return picture(self.title, self._svg(COLUMNS))
+        return picture(self.title, self._svg(COLUMNS, *PAGE))
 
     def inline(self) -> str:
         """Return the chart with as many points as the UI shows without a link."""
-        drawn = (picture(self.title, self._svg(columns)) for columns in range(COLUMNS, 1, -2))
+        sizes = range(COLUMNS, 1, -2)
+        drawn = (picture(self.title, self._svg(columns, *ROW)) for columns in sizes)
         return next((chart for chart in drawn if len(chart) < INLINE), self.title)
 
-    def _svg(self, columns: int) -> str:
+    def _svg(self, columns: int, width: int, height: int) -> str:
         samples = [sample for series in self.series.values() for sample in series]
-        first, last = min(at for at, _ in samples), max(at for at, _ in samples)
+        first, last = self.begin, max(at for at, _ in samples)
         ticks = _ticks(max(value for _, value in samples), durations=self.durations)
-        bottom, right = TOP + PLOT, WIDTH - LEFT
+        bottom, right = TOP + height, width - LEFT
 
         def y(value: float) -> int:
-            return bottom - round(value / ticks[-1] * PLOT)
+            return bottom - round(value / ticks[-1] * height)
 
         def x(at: float) -> int:
-            return WIDTH if first == last else LEFT + round((at - first) / (last - first) * right)
+            return width if first == last else LEFT + round((at - first) / (last - first) * right)
 
         grid = "".join(f"M{LEFT} {y(tick)}h{right}" for tick in ticks)
         marks = "".join(
@@ -89,10 +94,10 @@ class Lines:
         }
         begin, end = _times(first, last)
         return (
-            f"{_head(WIDTH + 4, bottom + BOTTOM)}<path stroke='gray' opacity='.4' d='{grid}'/>"
-            f"<g text-anchor='end'>{marks}<text x='{WIDTH}' y='{bottom + 16}'>{end}</text></g>"
+            f"{_head(width + 2, bottom + BOTTOM)}<path stroke='gray' opacity='.4' d='{grid}'/>"
+            f"<g text-anchor='end'>{marks}<text x='{width}' y='{bottom + 16}'>{end}</text></g>"
             + (f"<text x='{LEFT}' y='{bottom + 16}'>{begin}</text>" if begin else "")
-            + _legend(newest)
+            + _legend(newest, LEFT)
             + f"<g fill='none' stroke-width='2' stroke-linecap='round'>{lines}</g></svg>"
         )
 
@@ -103,7 +108,7 @@ class Bars:
 
     Attributes:
         title: What is shown, for those who cannot see the picture.
-        parts: Name → colour of each part; a single one is not named.
+        parts: Name → colour of each part; the only one may have no name.
         rows: Name → the amount of each part.
         label: Formats an amount with its unit.
         durations: Whether the ticks are at round durations instead of round numbers.
@@ -120,7 +125,7 @@ class Bars:
         return picture(self.title, self._svg())
 
     def _svg(self) -> str:
-        top = TOP if len(self.parts) > 1 else 4
+        top = TOP if any(self.parts) else 4
         ticks = _ticks(max(map(sum, self.rows.values())), durations=self.durations)
         scale, bottom = BARS / ticks[-1], top + len(self.rows) * (BAR + GAP)
         grid = "".join(f"M{NAMES + round(tick * scale)} {top}V{bottom}" for tick in ticks)
@@ -140,7 +145,7 @@ class Bars:
             f"{_head(NAMES + BARS + VALUES, bottom + BOTTOM)}"
             f"<path stroke='gray' opacity='.4' d='{grid}'/><g text-anchor='middle'>{marks}</g>"
             f"<g text-anchor='end'>{names}</g>{bars}"
-            + (_legend(self.parts) if len(self.parts) > 1 else "")
+            + (_legend(self.parts, NAMES) if any(self.parts) else "")
             + "</svg>"
         )
 
@@ -149,13 +154,16 @@ def number(value: float) -> str:
     """Format a number for an axis: 0.5, 120, 1,500, 20k, 3.5M."""
     if value >= MILLION:
         return f"{value / MILLION:,.3g}M"
-    return f"{value / THOUSAND:,.3g}k" if value >= 10 * THOUSAND else f"{value:,.4g}"
+    if value >= 10 * THOUSAND:
+        return f"{value / THOUSAND:,.3g}k"
+    return f"{value:,.0f}" if value >= THOUSAND / 10 else f"{value:.3g}"
 
 
 def dollars(value: float) -> str:
-    """Format an amount: $0.004, $2.50, $1,200."""
-    digits = 2 if value >= 1 / 10 or not value else 2 - floor(log10(value)) - 1
-    return f"${value:,.{digits}f}"
+    """Format an amount: $0.004, $2.50, $1,200.00."""
+    if value >= 1 / 10 or not value:
+        return f"${value:,.2f}"
+    return f"${value:.{1 - floor(log10(value))}f}".rstrip("0")
 
 
 def picture(title: str, svg: str) -> str:
@@ -171,8 +179,8 @@ def _head(width: int, height: int) -> str:
     )
 
 
-def _legend(names: Mapping[str, str]) -> str:
-    x, shown = LEFT, ""
+def _legend(names: Mapping[str, str], x: int) -> str:
+    shown = ""
     for name, colour in names.items():
         shown += f"<text x='{x}' y='11' fill='{colour}'>{escape(name)}</text>"
         x += 7 * len(name) + 12
@@ -188,11 +196,13 @@ def _bar(amounts: Iterable[float], colours: Iterable[str], scale: float, y: int)
 
 
 def _path(points: Sequence[tuple[int, int]]) -> str:
-    """Return a line through points; a single one is drawn as a dot."""
+    """Return a line through points; a single one as a dash."""
     (x, y), path = points[0], "l"
     for (left, before), (right, after) in pairwise(points):
         path += f"{right - left} {after - before} ".replace(" -", "-")
-    return f"M{x} {y}{path.rstrip().replace(' -', '-') if points[1:] else 'h0'}"
+    if not points[1:]:
+        return f"M{x - DASH} {y}h{DASH}"
+    return f"M{x} {y}{path.rstrip()}"
 
 
 def _peaks(samples: Sequence[Sample], first: float, last: float, columns: int) -> list[Sample]:

@@ -78,5 +78,7 @@ def charts(drawings: Mapping[str, Drawing], reports: Sequence[Numbers]) -> dict[
             for line, key in drawing.lines.items()
         }
         if known := {line: samples for line, samples in series.items() if samples}:
-            drawn[name] = Lines(drawing.title, known, drawing.label, drawing.durations)
+            drawn[name] = Lines(
+                drawing.title, known, drawing.label, reports[0].at, drawing.durations
+            )
     return drawn

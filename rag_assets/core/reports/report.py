@@ -22,6 +22,7 @@ from rag_assets.core.sources.records import SourceState
 from rag_assets.core.sources.removals import Doubt
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
+PLOTTED = ("p50", "p95", "max")  # quantiles among the metrics
 LAG_BOUNDS = (1, 3, 10, 30, 60, 300, 1800)  # seconds; the bins of the lag histogram
 
 
@@ -261,7 +262,9 @@ class Report:
         spent, since = self.spending.spent, self.quarantine.since
         age = max(0.0, self.at.timestamp() - since) if since else 0.0
         return {
-            **{f"lag_{name}_seconds": value for name, value in quantiles.items()},
+            **{
+                f"lag_{name}_seconds": value for name, value in quantiles.items() if name in PLOTTED
+            },
             "backlog_documents": self.documents.backlog,
             "backlog_chunks": sum(stage.backlog for _, stage in self.stages[1:]),
             "backlog_shards": sum(len(stage.behind) for _, stage in self.stages),
@@ -270,8 +273,8 @@ class Report:
             **{f"documents_{outcome}": n for outcome, n in self.outcomes.by_outcome()},
             "documents_missing": sum(doubt.documents for doubt in self.doubts),
             "chunks": self.chunks,
-            "quarantine_documents": self.quarantine.documents,
-            "quarantine_hours": age / 3600,
+            "quarantined": self.quarantine.documents,
+            "quarantined_hours": age / 3600,
             "sources_failing": sum(bool(source.problem) for source in self.sources),
             "embedded_texts": sum(one.texts for one in spent),
             "embedded_tokens": sum(one.tokens for one in spent),

@@ -4,7 +4,7 @@ from time import time
 
 import dagster as dg
 
-from rag_assets.core.costs import cost_sections, measured_sentence
+from rag_assets.core.costs import cost_summary, measured_sentence
 from rag_assets.core.names import Asset
 from rag_assets.core.reports.history import COSTS, Numbers, charts
 from rag_assets.defs.metadata import report_metadata
@@ -20,7 +20,7 @@ from rag_assets.instance.reports.costs import measured
     kinds={"markdown"},
     description="What the runs of the last 24 hours have cost, measured. Then a calculation for an"
     " example load: daily cost and freshness of pure streaming, pure batch and hybrid, at the rates"
-    " of this instance's own runs. `rag-assets cost` shows the same in a terminal and calculates"
+    " of this instance's own runs. `rag-assets cost` shows more in a terminal and calculates"
     " other loads. Prices are examples until RAG_ASSETS_COST_ASSUMPTIONS names a file with yours.",
 )
 def cost_report(
@@ -35,7 +35,7 @@ def cost_report(
         metadata=report_metadata(
             measured_sentence(report),
             drawn,
-            cost_sections(report, drawn.values()),
+            cost_summary(report, drawn.values()),
             report.metrics(),
         )
     )
