@@ -29,7 +29,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 THOUSAND, MILLION = 1e3, 1e6
 DURATIONS = (
     *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, MINUTE, 120, 300),
-    *(600, 1200, 1800, HOUR, 7200, 4 * HOUR, 8 * HOUR, DAY),
+    *(600, 1200, 1800, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY),
 )
 SAFE = " /=':;,.()-+$!*~<>"  # what a URL between < and > in Markdown need not escape
 
@@ -122,9 +122,10 @@ class Bars:
 
     def markdown(self) -> str:
         """Return the chart."""
-        return picture(self.title, self._svg())
+        return picture(self.title, self.svg())
 
-    def _svg(self) -> str:
+    def svg(self) -> str:
+        """Return the picture alone."""
         top = TOP if any(self.parts) else 4
         ticks = _ticks(max(map(sum, self.rows.values())), durations=self.durations)
         scale, bottom = BARS / ticks[-1], top + len(self.rows) * (BAR + GAP)

@@ -60,11 +60,9 @@ def ingestion_report(
     done = event_log.totals(context.instance)
     event_log.keep(context.instance, report.spending, done)
     past, at = event_log.numbers(context.instance, Asset.INGESTION_REPORT), report.at.timestamp()
-    metrics = {
-        **documents_per_hour(past, at, done.documents),
-        **report.metrics(),
-        PROCESSED: done.documents,
-    }
+    metrics = report.metrics()
+    if done.complete:  # or what is added up later would look like throughput
+        metrics |= documents_per_hour(past, at, done.documents) | {PROCESSED: done.documents}
     drawn = charts(INGESTION, [*past, Numbers(at, metrics)])
     return dg.MaterializeResult(
         metadata=report_metadata(headline(report), drawn, sections(report, drawn.values()), metrics)
