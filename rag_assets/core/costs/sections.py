@@ -85,11 +85,11 @@ def _comparison(report: CostReport) -> Section:
     summary = (
         f"Calculated, not measured, for a load that is {' or '.join(sorted(origins))}:"
         f" {load.documents_a_day:,g} documents per day, {load.bulk_share:.0%} of them in"
-        f" {load.uploads:g} uploads of {load.upload:,.0f}. Streaming every document costs"
-        f" ${streaming.indexing:,.2f} per day for indexing, hybrid ${hybrid.indexing:,.2f}:"
+        f" {load.uploads:g} uploads of {load.upload:,.0f}. Streaming every document would"
+        f" cost ${streaming.indexing:,.2f} per day for indexing, hybrid ${hybrid.indexing:,.2f}:"
         f" streaming costs {report.ratio:.2f} times as much."
     )
-    return Section("What indexing costs", summary, charts=_bars(report.policies))
+    return Section("What the policies would cost", summary, charts=_bars(report.policies))
 
 
 def _bars(policies: Sequence[Costs]) -> tuple[Bars, ...]:

@@ -29,10 +29,10 @@ from rag_assets.instance.reports.report import Reporter
     deps=[Asset.PARSED_DOCUMENTS, Asset.COLLECTION, Asset.LIVE_ALIAS],
     group_name="operations",
     kinds={"markdown"},
-    description="The state of ingestion: shards, backlog, lags, quarantine, cost so far, and"
-    " models. `rag-assets status` shows the same in a terminal. It is updated on a schedule"
-    " (RAG_ASSETS_REPORT_CRON) from partition metadata and recent events, also while Milvus is"
-    " down.",
+    description="Lag, backlog and throughput over time, and the state of ingestion: shards,"
+    " quarantine, cost so far, models and sensors. `rag-assets status` shows the same state in a"
+    " terminal. It is updated on a schedule (RAG_ASSETS_REPORT_CRON) from partition metadata and"
+    " recent events, also while Milvus is down.",
 )
 def ingestion_report(
     context: dg.AssetExecutionContext,

@@ -18,13 +18,26 @@ PAGE = Path(__file__).parents[3] / "docs" / "costs.md"
 BLOCK = re.compile(r"<!-- generated: (?P<name>.+?) -->\n.*?<!-- end -->\n", re.DOTALL)
 PICTURES = ("policies-cost.svg", "policies-freshness.svg")
 SHOWN_OF_REFERENCE = (
-    *("What indexing costs", "Policies", "Resources", "Freshness", "Standing run or stream runs"),
+    *(
+        "What the policies would cost",
+        "Policies",
+        "Resources",
+        "Freshness",
+        "Standing run or stream runs",
+    ),
     *("Sensitivity", "Break-even", "Assumptions"),
 )
 SHOWN_OF_STREAM_RUNS = (
-    *("What indexing costs", "Policies", "Resources", "Freshness", "Sensitivity", "Break-even"),
+    *(
+        "What the policies would cost",
+        "Policies",
+        "Resources",
+        "Freshness",
+        "Sensitivity",
+        "Break-even",
+    ),
 )
-SHOWN_OF_SERVER = ("What indexing costs", "Policies", "Resources", "Break-even")
+SHOWN_OF_SERVER = ("What the policies would cost", "Policies", "Resources", "Break-even")
 
 
 def names(page: str) -> list[str]:
