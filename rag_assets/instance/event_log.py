@@ -42,7 +42,7 @@ MAX_PAGES = 10  # per report; the next report continues with the rest
 MODEL = "rag_assets/model"  # metadata of `live_alias`: the key of the model that became live
 LAGS = "rag_assets/lags"  # metadata of `collection`: the table of lags
 CERTIFICATE = "rag_assets/certificate"  # metadata of `erasures`: the certificate as JSON
-LAG_CLASSES = "rag_assets/lag_classes"  # metadata of `collection`: lags by source and class
+LAG_CLASSES = "rag_assets/lag_classes"  # metadata of `collection`: the table of their numbers
 SPENDING = "rag_assets/spending"  # the total up to the last report
 TOTALS = "rag_assets/totals"  # what runs had done up to the last report
 REPORTS = 100  # of an asset, whose numbers are drawn
@@ -324,10 +324,9 @@ def _rows(event: Materialization, lane: str) -> Iterator[Addend]:
     if event.metric("written") or event.metric("deleted"):
         yield (sums.BATCHES, model, lane), 1
     recorded = event.metadata.get(LAG_CLASSES)
-    classes = recorded.value if isinstance(recorded, dg.JsonMetadataValue) else None
-    for source, counts in classes.items() if isinstance(classes, dict) else ():
-        for bound, count in counts.items():
-            yield (sums.LAGS, model, source, bound), float(count)
+    for row in recorded.records if isinstance(recorded, dg.TableMetadataValue) else ():
+        key = (sums.LAGS, model, str(row.data["source"]), str(row.data["class"]))
+        yield key, float(str(row.data["changes"]))
 
 
 def _repaired(event: Materialization, _: str) -> Iterator[Addend]:
