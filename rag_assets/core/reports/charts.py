@@ -78,11 +78,6 @@ class Lines:
         def x(at: float) -> int:
             return width if first == last else LEFT + round((at - first) / (last - first) * right)
 
-        grid = "".join(f"M{LEFT} {y(tick)}h{right}" for tick in ticks)
-        marks = "".join(
-            f"<text x='{LEFT - 6}' y='{y(tick) + 4}'>{escape(self.label(tick))}</text>"
-            for tick in ticks
-        )
         lines = "".join(
             f"<path stroke='{colour}' d='{_path([(x(at), y(value)) for at, value in points])}'/>"
             for series, colour in zip(self.series.values(), COLOURS, strict=False)
@@ -94,9 +89,8 @@ class Lines:
         }
         begin, end = _times(first, last)
         return (
-            f"{_head(width + 2, bottom + BOTTOM)}<path stroke='gray' opacity='.4' d='{grid}'/>"
-            f"<g text-anchor='end'>{marks}<text x='{width}' y='{bottom + 16}'>{end}</text></g>"
-            + (f"<text x='{LEFT}' y='{bottom + 16}'>{begin}</text>" if begin else "")
+            _head(width + 2, bottom + BOTTOM)
+            + _axes(ticks, self.label, (width, height), (begin, end))
             + _legend(newest, LEFT)
             + f"<g fill='none' stroke-width='2' stroke-linecap='round'>{lines}</g></svg>"
         )
@@ -167,6 +161,42 @@ def dollars(value: float) -> str:
     return f"${value:.{1 - floor(log10(value))}f}".rstrip("0")
 
 
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often values are in each of several equal ranges from 0 to a bound.
+
+    Attributes:
+        title: What is shown, for those who cannot see the picture.
+        counts: The number of values in each range.
+        ends: The labels of 0 and the bound.
+        over: Whether values above the bound are in the last range, which is then red.
+    """
+
+    title: str
+    counts: Sequence[int]
+    ends: tuple[str, str]
+    over: bool = False
+
+    def inline(self) -> str:
+        """Return the chart, short enough for the UI to show it without a link."""
+        return picture(self.title, self.svg())
+
+    def svg(self) -> str:
+        """Return the picture alone."""
+        ticks = _ticks(max(self.counts), durations=False)
+        (width, height), colours = ROW, [COLOURS[0]] * len(self.counts)
+        if self.over:
+            colours[-1] = "crimson"
+        wide = (width - LEFT) // len(self.counts)
+        bars = dict.fromkeys(colours, "")
+        for place, (count, colour) in enumerate(zip(self.counts, colours, strict=True)):
+            if tall := round(count / ticks[-1] * height):
+                bars[colour] += f"M{LEFT + place * wide} {TOP + height}v-{tall}h{wide - 1}v{tall}"
+        drawn = "".join(f"<path fill='{colour}' d='{d}'/>" for colour, d in bars.items())
+        axes = _axes(ticks, number, (LEFT + wide * len(self.counts), height), self.ends)
+        return f"{_head(width + 2, TOP + height + BOTTOM)}{axes}{drawn}</svg>"
+
+
 def picture(title: str, svg: str) -> str:
     """Return an SVG as an image in Markdown."""
     url = quote(svg, safe=SAFE).replace("<", "\\<").replace(">", "\\>")
@@ -177,6 +207,25 @@ def _head(width: int, height: int) -> str:
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}'"
         " font-family='sans-serif' font-size='11' fill='gray'>"
+    )
+
+
+def _axes(
+    ticks: Sequence[float], label: Label, size: tuple[int, int], ends: tuple[str, str]
+) -> str:
+    """Return lines at the ticks with their labels, and the labels of both ends below."""
+    (width, height), (begin, end) = size, ends
+    bottom = TOP + height
+    heights = {tick: bottom - round(tick / ticks[-1] * height) for tick in ticks}
+    grid = "".join(f"M{LEFT} {y}h{width - LEFT}" for y in heights.values())
+    marks = "".join(
+        f"<text x='{LEFT - 6}' y='{y + 4}'>{escape(label(tick))}</text>"
+        for tick, y in heights.items()
+    )
+    return (
+        f"<path stroke='gray' opacity='.4' d='{grid}'/>"
+        f"<g text-anchor='end'>{marks}<text x='{width}' y='{bottom + 16}'>{end}</text></g>"
+        + (f"<text x='{LEFT}' y='{bottom + 16}'>{begin}</text>" if begin else "")
     )
 
 
