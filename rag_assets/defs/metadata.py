@@ -4,7 +4,7 @@ What belongs here: turning reports, tables and metrics into what the UI shows. W
 meaning of columns (`catalog.py`), and the texts of reports (`core/reports/`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -18,7 +18,10 @@ from rag_assets.core.documents.chunking import ChunkLimits
 from rag_assets.core.models.gate import Finding
 from rag_assets.core.names import Asset
 from rag_assets.core.reports import previews
+from rag_assets.core.reports.charts import Lines
+from rag_assets.core.reports.history import rounded
 from rag_assets.core.reports.listing import ListingReport
+from rag_assets.core.reports.sections import Section, markdown
 from rag_assets.core.reports.totals import lag_classes
 from rag_assets.instance.event_log import LAG_CLASSES, LAGS
 from rag_assets.pipeline.documents.chunking import ChunkingReport
@@ -30,18 +33,41 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 MAX_LAG_ROWS = 100  # in the table of one materialisation
+LAG_CLASS = {"source": pl.String, "class": pl.String, "changes": pl.Float64}
 GATE_TABLE = "rag_assets/gate"
 
 
 def as_metadata(report: "DataclassInstance") -> dict[str, Any]:
-    """Return a report's fields as metadata; the UI plots numbers over time."""
-    return {f"rag_assets/{name}": value for name, value in asdict(report).items()}
+    """Return a report's fields as metadata; the UI plots numbers by partition and by event."""
+    return {
+        f"rag_assets/{name}": rounded(value) if isinstance(value, float) else value
+        for name, value in asdict(report).items()
+    }
 
 
 def table(rows: pl.DataFrame) -> dg.TableMetadataValue:
     """Return rows as a table in the UI."""
     columns = [dg.TableColumn(name) for name in rows.columns]
     return dg.MetadataValue.table(_records(rows), dg.TableSchema(columns))
+
+
+def report_metadata(
+    summary: str,
+    charts: Mapping[str, Lines],
+    sections: Iterable[Section],
+    metrics: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return metadata of a report: what it amounts to and its charts, then the whole.
+
+    The UI shows the summary and the charts where the asset is opened, and the whole behind a link.
+    """
+    drawn = {f"rag_assets/{name}": dg.MetadataValue.md(c.inline()) for name, c in charts.items()}
+    return {
+        "rag_assets/summary": summary,
+        "rag_assets/report": dg.MetadataValue.md(markdown(sections)),
+        **drawn,
+        **{f"rag_assets/{name}": rounded(value) for name, value in metrics.items()},
+    }
 
 
 def listing_metadata(report: ListingReport) -> dict[str, Any]:
@@ -102,7 +128,7 @@ def chunks_metadata(
         | timed.pace("documents", report.documents_chunked)
         | {
             "dagster/partition_row_count": report.chunks,
-            "rag_assets/tokens_mean": report.tokens / report.chunks if report.chunks else 0.0,
+            "rag_assets/tokens_mean": rounded(report.tokens / max(report.chunks, 1)),
             "rag_assets/sizes": dg.MetadataValue.md(
                 previews.histogram(written["tokens"].to_list(), limits.tokens, "tokens")
             ),
@@ -118,7 +144,7 @@ def embeddings_metadata(report: EmbeddingReport, timed: "Timing") -> dict[str, A
         as_metadata(report)
         | timed.pace("texts", report.computed)
         | {"dagster/partition_row_count": report.vectors}
-        | ({"rag_assets/tokens_per_second": rate} if rate else {})
+        | ({"rag_assets/tokens_per_second": rounded(rate)} if rate else {})
     )
 
 
@@ -142,11 +168,16 @@ def lag_metadata(lags: pl.DataFrame, shows: previews.Shows) -> dict[str, Any]:
     """Return lags [document_id, modified_at, lag_seconds], longest first, as metrics and table."""
     if lags.is_empty():
         return {}
+    classes = [
+        (source, lag_class, count)
+        for source, counts in lag_classes(lags).items()
+        for lag_class, count in counts.items()
+    ]
     return {
-        "rag_assets/lag_seconds_median": float(lags.select(pl.median("lag_seconds")).item()),
-        "rag_assets/lag_seconds_max": float(lags.select(pl.max("lag_seconds")).item()),
+        "rag_assets/lag_seconds_median": rounded(lags.select(pl.median("lag_seconds")).item()),
+        "rag_assets/lag_seconds_max": rounded(lags.select(pl.max("lag_seconds")).item()),
         "rag_assets/lag_documents": lags.height,
-        LAG_CLASSES: lag_classes(lags),
+        LAG_CLASSES: table(pl.DataFrame(classes, LAG_CLASS, orient="row")),
         LAGS: dg.MetadataValue.table(
             _records(previews.without_names(lags.head(MAX_LAG_ROWS), shows))
         ),
@@ -203,8 +234,8 @@ class Timing:
 
     def pace(self, unit: str, count: int) -> dict[str, float]:
         """Return the duration as metadata and, if the count is not 0, the rate per second."""
-        rate = {f"rag_assets/{unit}_per_second": count / self.seconds} if count else {}
-        return {"rag_assets/stage_seconds": self.seconds, **rate}
+        rate = {f"rag_assets/{unit}_per_second": rounded(count / self.seconds)} if count else {}
+        return {"rag_assets/stage_seconds": rounded(self.seconds), **rate}
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rag_assets.core.names import Asset
 from rag_assets.core.reports import totals as sums
+from rag_assets.core.reports.history import Numbers
 from rag_assets.core.reports.spending import Spending, Spent
 from rag_assets.core.reports.totals import Addend, Totals
 from rag_assets.core.sources.source_ids import sources_of
@@ -41,10 +42,11 @@ MAX_PAGES = 10  # per report; the next report continues with the rest
 MODEL = "rag_assets/model"  # metadata of `live_alias`: the key of the model that became live
 LAGS = "rag_assets/lags"  # metadata of `collection`: the table of lags
 CERTIFICATE = "rag_assets/certificate"  # metadata of `erasures`: the certificate as JSON
-LAG_CLASSES = "rag_assets/lag_classes"  # metadata of `collection`: lags by source and class
-SPENDING = "rag_assets/spending"  # metadata of a report: the total so far
-TOTALS = "rag_assets/totals"  # metadata of a report: what runs have done so far
-Reported = TypeVar("Reported", Spending, Totals)
+LAG_CLASSES = "rag_assets/lag_classes"  # metadata of `collection`: the table of their numbers
+SPENDING = "rag_assets/spending"  # the total up to the last report
+TOTALS = "rag_assets/totals"  # what runs had done up to the last report
+REPORTS = 100  # of an asset, whose numbers are drawn
+Kept = TypeVar("Kept", Spending, Totals)
 Fetch = Callable[[dg.AssetKey, int, str | None, bool], dg.EventRecordsResult]
 _SPENDING, _TOTALS = TypeAdapter(Spending), TypeAdapter(Totals)
 
@@ -150,16 +152,11 @@ def spending(instance: dg.DagsterInstance, since: Spending | None = None) -> Spe
 
     Reads a bounded part of the event log; the result's `complete` tells whether that was all.
     """
-    total = since or _reported(instance, SPENDING, _SPENDING) or Spending()
+    total = since or _kept(instance, SPENDING, _SPENDING) or Spending()
     for page in _pages(instance.fetch_materializations, Asset.EMBEDDINGS, total.upto):
         events = [event for event in _read(page.records) if event.partition]
         total = total.plus(_spent(instance, events), page.cursor, complete=not page.has_more)
     return total
-
-
-def spending_metadata(total: Spending) -> dict[str, Any]:
-    """Return a total as metadata of a report, from which `spending` continues."""
-    return {SPENDING: dg.MetadataValue.json(_SPENDING.dump_python(total, mode="json"))}
 
 
 def totals(instance: dg.DagsterInstance, since: Totals | None = None) -> Totals:
@@ -167,7 +164,7 @@ def totals(instance: dg.DagsterInstance, since: Totals | None = None) -> Totals:
 
     Reads a bounded part of the event log, as `spending` does.
     """
-    total = since or _reported(instance, TOTALS, _TOTALS) or Totals()
+    total = since or _kept(instance, TOTALS, _TOTALS) or Totals()
     complete = True
     for stream, (asset, addends) in STREAMS.items():
         observed = stream == OBSERVED
@@ -181,9 +178,32 @@ def totals(instance: dg.DagsterInstance, since: Totals | None = None) -> Totals:
     return replace(total, complete=complete)
 
 
-def totals_metadata(total: Totals) -> dict[str, Any]:
-    """Return totals as metadata of a report, from which `totals` continues."""
-    return {TOTALS: dg.MetadataValue.json(_TOTALS.dump_python(total, mode="json"))}
+def keep(instance: dg.DagsterInstance, spent: Spending, done: Totals) -> None:
+    """Keep totals, from which `spending` and `totals` continue.
+
+    Beside the cursors of Dagster's daemon: a report's metadata would show them to people, and the
+    event log would keep every one of them.
+    """
+    kept = {
+        SPENDING: _SPENDING.dump_json(spent).decode(),
+        TOTALS: _TOTALS.dump_json(done).decode(),
+    }
+    instance.daemon_cursor_storage.set_cursor_values(kept)
+
+
+def numbers(instance: dg.DagsterInstance, report: str) -> list[Numbers]:
+    """Return the numbers of the recent materialisations of a report, oldest first."""
+    return [
+        Numbers(
+            event.timestamp,
+            {
+                name.removeprefix("rag_assets/"): float(recorded.value)
+                for name, recorded in event.metadata.items()
+                if isinstance(recorded.value, int | float)
+            },
+        )
+        for event in reversed(recent(instance, report, REPORTS))
+    ]
 
 
 def models_made_live(instance: dg.DagsterInstance) -> list[str]:
@@ -271,14 +291,11 @@ def _read(records: Iterable[dg.EventLogRecord]) -> Iterator[Materialization]:
             )
 
 
-def _reported(
-    instance: dg.DagsterInstance, name: str, kind: TypeAdapter[Reported]
-) -> Reported | None:
-    """Return what the last report has under a name; None if that is nothing readable."""
-    report = latest(instance, Asset.INGESTION_REPORT)
-    recorded = report.metadata.get(name) if report else None
+def _kept(instance: dg.DagsterInstance, name: str, kind: TypeAdapter[Kept]) -> Kept | None:
+    """Return what is kept under a name; None if that is nothing readable."""
+    kept = instance.daemon_cursor_storage.get_cursor_values({name}).get(name)
     try:
-        return kind.validate_python(recorded.value) if recorded else None
+        return kind.validate_json(kept) if kept else None
     except ValidationError:
         return None
 
@@ -307,10 +324,9 @@ def _rows(event: Materialization, lane: str) -> Iterator[Addend]:
     if event.metric("written") or event.metric("deleted"):
         yield (sums.BATCHES, model, lane), 1
     recorded = event.metadata.get(LAG_CLASSES)
-    classes = recorded.value if isinstance(recorded, dg.JsonMetadataValue) else None
-    for source, counts in classes.items() if isinstance(classes, dict) else ():
-        for bound, count in counts.items():
-            yield (sums.LAGS, model, source, bound), float(count)
+    for row in recorded.records if isinstance(recorded, dg.TableMetadataValue) else ():
+        key = (sums.LAGS, model, str(row.data["source"]), str(row.data["class"]))
+        yield key, float(str(row.data["changes"]))
 
 
 def _repaired(event: Materialization, _: str) -> Iterator[Addend]:

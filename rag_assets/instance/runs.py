@@ -7,6 +7,7 @@ request a run (`core/scheduling/`), and what runs recorded (`event_log.py`).
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from statistics import median
 
 import dagster as dg
@@ -17,6 +18,7 @@ from rag_assets.core.identity import digest
 from rag_assets.core.names import FORMER_TAGS, Tag
 from rag_assets.core.reports.spending import MANUAL
 from rag_assets.core.scheduling.lanes import InFlight, Lane, PlannedRun
+from rag_assets.core.scheduling.pods import Work, work_of
 from rag_assets.core.scheduling.retries import Ending, PastRun, newest_first
 
 PRIORITIES = {Lane.STREAM: "10", Lane.BULK: "-10"}
@@ -25,6 +27,8 @@ AT_ONCE = {PRIORITY_TAG: "100"}
 the lifecycle, such as a promotion that loads a model; that one refuses if the alias has moved."""
 HISTORY = 200  # finished runs to consider
 START_RUNS = 20  # runs from which to measure the time to start one
+DAY_RUNS = 2000  # whose hours are added up; of more, the newest
+HOUR, DAY = 3600, 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,12 @@ def lane_of_run(run: dg.DagsterRun) -> Lane:
     return Lane.STREAM if run.tags.get(Tag.LANE) == Lane.STREAM else Lane.BULK
 
 
+def work_of_run(run: dg.DagsterRun) -> Work:
+    """Return the work of a run: what it needs of its pod."""
+    assets = {key.to_user_string() for key in run.asset_selection or ()}
+    return work_of(run.job_name, assets, {key.name for key in run.asset_check_selection or ()})
+
+
 def lanes_of_runs(instance: dg.DagsterInstance, run_ids: Collection[str]) -> dict[str, str]:
     """Return each run's lane by run id; `manual` if it has none or no longer exists."""
     lanes = dict.fromkeys(run_ids, MANUAL)
@@ -62,6 +72,25 @@ def start_seconds(instance: dg.DagsterInstance, job: str) -> float:
         run.start_time - run.launch_time for run in times if run.start_time and run.launch_time
     ]
     return median(waits) if waits else 0.0
+
+
+def hours_by_work(instance: dg.DagsterInstance, now: float) -> dict[Work, float]:
+    """Return the hours that runs have taken in the last 24, by the hardware that they need."""
+    since = now - DAY
+    recent = dg.RunsFilter(updated_after=datetime.fromtimestamp(since, UTC))
+    unfinished = dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)
+    records = {
+        record.dagster_run.run_id: record
+        for selected in (recent, unfinished)
+        for record in instance.get_run_records(selected, limit=DAY_RUNS)
+    }
+    hours: dict[Work, float] = {}
+    for record in records.values():
+        if record.start_time is not None:
+            work = work_of_run(record.dagster_run)
+            seconds = min(record.end_time or now, now) - max(record.start_time, since)
+            hours[work] = hours.get(work, 0.0) + max(0.0, seconds) / HOUR
+    return {work: hours[work] for work in Work if work in hours}
 
 
 def slowest_start_seconds(instance: dg.DagsterInstance) -> float:

@@ -4,6 +4,7 @@ import re
 from urllib.parse import urlencode
 
 import pytest
+from playwright.sync_api import expect
 
 from rag_assets.cli import services as dev
 from rag_assets.cli.serving.explaining import open_explanations
@@ -89,12 +90,15 @@ def test_freshness_is_shown_and_passes_while_the_source_is_ingested(asset: str, 
     ui.see("Passing", exactly=True, within=RUN_ENDS_WITHIN)
 
 
-def test_the_report_opens_as_a_page(ui: Ui) -> None:
+def test_the_report_has_charts_in_place_and_opens_as_a_page(ui: Ui) -> None:
     ui.open(f"{LOCATION}/jobs/report")
     ui.button("Materialize").click()
     ui.follow_toast()
     ui.see("RUN_SUCCESS", within=RUN_ENDS_WITHIN)
     ui.open("/assets/ingestion_report")
+    chart = ui.page.get_by_alt_text("Backlog").first
+    expect(chart).to_have_js_property("complete", value=True)
+    assert chart.evaluate("picture => picture.naturalWidth") > 0
     ui.page.get_by_text("Show Markdown").first.click()
 
     ui.see("Queries are answered from")

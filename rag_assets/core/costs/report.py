@@ -20,6 +20,7 @@ from rag_assets.core.costs.sweeps import (
     standing_break_even,
     streamed,
 )
+from rag_assets.core.costs.usage import HOURS, Usage
 
 ASSUMED = "assumed"
 
@@ -37,6 +38,7 @@ class CostReport:
         streamed: What single updates cost, streamed by a standing run and by stream runs.
         standing_break_evens: Where stream runs cost as much as the standing run, and as much as one
             that always stays.
+        usage: What this instance has used; None if the report is of no instance.
     """
 
     case: Case
@@ -46,6 +48,12 @@ class CostReport:
     break_evens: tuple[BreakEven, ...]
     streamed: tuple[Streamed, ...]
     standing_break_evens: tuple[BreakEven, ...]
+    usage: Usage | None = None
+
+    @property
+    def dollars_per_day(self) -> float:
+        """What this instance's runs of the last day have cost."""
+        return sum(self.usage.dollars(self.case.prices).values()) if self.usage else 0.0
 
     @property
     def ratio(self) -> float:
@@ -58,16 +66,16 @@ class CostReport:
         return self.origins.get(name, ASSUMED)
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers worth plotting, in dollars per day and seconds."""
-        found = {"streaming_by_hybrid": self.ratio}
-        for one in self.policies:
-            found[f"{one.policy}_dollars_a_day"] = one.indexing
-            found[f"{one.policy}_freshness_p95"] = one.freshness["all"].p95
-        return found
+        """Return the measured numbers, for plots over time; what is calculated is an example."""
+        if self.usage is None:
+            return {}
+        hours = {HOURS[work]: hours for work, hours in self.usage.hours.items()}
+        return {"dollars_per_day": self.dollars_per_day, **hours}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as plain values."""
         return {
+            "measured": self.metrics(),
             "inputs": {
                 name: {"value": self.case.value(name), "unit": unit, "from": self.origin(name)}
                 for _, name, _, unit in inputs()
@@ -86,6 +94,7 @@ def cost_report(
     configured: Mapping[str, Any] | None = None,
     measured: Mapping[str, Any] | None = None,
     given: Mapping[str, Any] | None = None,
+    usage: Usage | None = None,
 ) -> CostReport:
     """Evaluate the model for the reference case, with inputs replaced by name; later ones win.
 
@@ -93,6 +102,7 @@ def cost_report(
         configured: Inputs that are settings of the platform.
         measured: Inputs that the platform's runs have measured.
         given: Inputs that the user states.
+        usage: What the platform's runs of the last day have used.
 
     Raises:
         ConfigurationError: An input is unknown or out of range.
@@ -109,6 +119,7 @@ def cost_report(
         break_evens=tuple(break_even(case, name) for name in RANGES),
         streamed=tuple(streamed(case, changes) for changes in SHOWN_CHANGES),
         standing_break_evens=standing_break_even(case),
+        usage=usage,
     )
 
 

@@ -1,24 +1,27 @@
-"""The cost report in words, tables and bars, for the UI and terminals alike.
+"""The cost report in words, tables and charts, for the UI and terminals alike.
 
 Only presentation belongs here: no number is computed that `CostReport` does not have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from rag_assets.core.costs.inputs import inputs
 from rag_assets.core.costs.model import Costs, Policy
-from rag_assets.core.costs.report import CostReport
+from rag_assets.core.costs.report import ASSUMED, CostReport
 from rag_assets.core.costs.sweeps import BreakEven, Effect, Streamed
-from rag_assets.core.reports.sections import Section, bar, duration
+from rag_assets.core.costs.usage import NAMES
+from rag_assets.core.reports.charts import COLOURS, Bars, Lines, dollars
+from rag_assets.core.reports.sections import HOUR, Section, duration
 
 SHOWN = 12  # inputs in the sensitivity table, those with the largest effect
 
 
 def cost_sections(report: CostReport) -> list[Section]:
-    """Return the report's sections."""
+    """Return all sections: what was measured, then what the model calculates."""
     return [
-        Section("What indexing costs", _headline(report)),
+        *_measured(report),
+        _comparison(report),
         _money(report.policies),
         _usage(report.policies),
         _freshness(report.policies),
@@ -29,24 +32,89 @@ def cost_sections(report: CostReport) -> list[Section]:
     ]
 
 
-def _headline(report: CostReport) -> str:
+def cost_summary(report: CostReport, over_time: Iterable[Lines]) -> list[Section]:
+    """Return the sections for the event log, which keeps every report, with charts over time."""
+    return [
+        *_measured(report, over_time),
+        _comparison(report),
+        _money(report.policies),
+        _freshness(report.policies),
+        _assumptions(report),
+    ]
+
+
+def measured_sentence(report: CostReport) -> str:
+    """Say what this instance has cost, and what the prices are."""
+    usage = report.usage
+    if usage is None or not usage.hours:
+        return "No run of this instance has been measured in the last 24 hours."
+    prices = {report.origin(usage.price(work)) for work in usage.hours}
+    hint = " Give yours in RAG_ASSETS_COST_ASSUMPTIONS." if ASSUMED in prices else ""
+    return (
+        f"Measured: this instance's runs of the last 24 hours took"
+        f" {duration(sum(usage.hours.values()) * HOUR)} and cost {dollars(report.dollars_per_day)}"
+        f" at {'example' if hint else 'your'} prices.{hint}"
+    )
+
+
+def _measured(report: CostReport, over_time: Iterable[Lines] = ()) -> list[Section]:
+    usage = report.usage
+    if usage is None:
+        return []
+    spent = usage.dollars(report.case.prices)
+    rows = [
+        (
+            *(NAMES[work], duration(hours * HOUR), f"{report.case.value(usage.price(work)):,.6g}"),
+            *(report.origin(usage.price(work)), dollars(spent[work])),
+        )
+        for work, hours in usage.hours.items()
+    ]
+    summary = (
+        f"{measured_sentence(report)} A run's time is from its start to its end, without the start"
+        " of its pod. Milvus, Dagster, the embedding server and storage are not included."
+    )
+    columns = ("runs", "time", "$/hour", "price", "cost")
+    title = "What this instance costs"
+    return [Section(title, summary, columns, tuple(rows), charts=tuple(over_time))]
+
+
+def _comparison(report: CostReport) -> Section:
     load, costs = report.case.workload, {one.policy: one for one in report.policies}
     streaming, hybrid = costs[Policy.STREAMING], costs[Policy.HYBRID]
-    return (
-        f"{load.documents_a_day:,g} documents per day, {load.bulk_share:.0%} of them in"
-        f" {load.uploads:g} uploads of {load.upload:,.0f}. Streaming every document costs"
-        f" ${streaming.indexing:,.2f} per day for indexing, hybrid ${hybrid.indexing:,.2f}:"
+    origins = {report.origin(name) for name in ("documents_a_day", "bulk_share", "uploads_a_day")}
+    summary = (
+        f"Calculated, not measured, for a load that is {' or '.join(sorted(origins))}:"
+        f" {load.documents_a_day:,g} documents per day, {load.bulk_share:.0%} of them in"
+        f" {load.uploads:g} uploads of {load.upload:,.0f}. Streaming every document would"
+        f" cost ${streaming.indexing:,.2f} per day for indexing, hybrid ${hybrid.indexing:,.2f}:"
         f" streaming costs {report.ratio:.2f} times as much."
+    )
+    return Section("What the policies would cost", summary, charts=_bars(report.policies))
+
+
+def _bars(policies: Sequence[Costs]) -> tuple[Bars, ...]:
+    spent = [name for name in policies[0].money if name != "Milvus"]
+    money = {one.policy.value: [one.money[name] for name in spent] for one in policies}
+    late = {one.policy.value: [one.freshness["all"].p95] for one in policies}
+    only = {"": COLOURS[0]}
+    return (
+        Bars(
+            "Calculated cost of indexing per day",
+            dict(zip(spent, COLOURS, strict=True)),
+            money,
+            dollars,
+        ),
+        Bars(
+            "Calculated time until 95% of changes are found", only, late, duration, durations=True
+        ),
     )
 
 
 def _money(policies: Sequence[Costs]) -> Section:
-    most = max(one.indexing for one in policies) or 1
-    columns = ("policy", "indexing", "", "per 1,000", "GPU", "CPU", "stream run", "S3", "Milvus")
+    columns = ("policy", "indexing", "per 1,000", "GPU", "CPU", "stream run", "S3", "Milvus")
     rows = [
         (
-            *(one.policy.value, f"{one.indexing:,.2f}", bar(one.indexing / most)),
-            f"{one.per_thousand:,.2f}",
+            *(one.policy.value, f"{one.indexing:,.2f}", f"{one.per_thousand:,.2f}"),
             *(f"{money:,.2f}" for money in one.money.values()),
         )
         for one in policies
@@ -60,7 +128,7 @@ def _money(policies: Sequence[Costs]) -> Section:
 
 def _usage(policies: Sequence[Costs]) -> Section:
     columns = (
-        *("policy", "GPU h", "GPU busy", "cold starts", "CPU h", "stream run h", "runs"),
+        *("policy", "GPU h", "GPU busy", "starts", "CPU h", "stream h", "runs"),
         "S3 requests",
     )
     rows = [
@@ -71,19 +139,23 @@ def _usage(policies: Sequence[Costs]) -> Section:
         )
         for one in policies
     ]
-    return Section("Resources", "Resources used per day.", columns, tuple(rows))
+    return Section(
+        "Resources",
+        "Resources used per day; starts are cold starts of GPU pods.",
+        columns,
+        tuple(rows),
+    )
 
 
 def _freshness(policies: Sequence[Costs]) -> Section:
     found = [(one.policy.value, one.freshness) for one in policies]
-    slowest = max(fresh.p95 for _, kinds in found for fresh in kinds.values())
     rows = [
-        (policy, kind, *map(duration, (fresh.mean, fresh.p50, fresh.p95)), bar(fresh.p95 / slowest))
+        (policy, kind, *map(duration, (fresh.mean, fresh.p50, fresh.p95)))
         for policy, kinds in found
         for kind, fresh in kinds.items()
     ]
     summary = "Time from a document's change until queries can find it."
-    columns = ("policy", "documents", "mean", "p50", "p95", "")
+    columns = ("policy", "documents", "mean", "p50", "p95")
     return Section("Freshness", summary, columns, tuple(rows))
 
 

@@ -4,7 +4,6 @@ Every materialisation stores its previews in the event log for good, so their to
 by `MAX_BYTES`, whatever the partition contains.
 """
 
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 
 import polars as pl
@@ -13,6 +12,7 @@ from rag_assets.core.display import printable
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.documents.quality import account
 from rag_assets.core.documents.unreadable import as_seen
+from rag_assets.core.reports.charts import Histogram
 from rag_assets.core.tables import shortened
 
 MAX_BYTES = 16_000  # of all previews of one materialisation together
@@ -21,7 +21,6 @@ CHUNKS = 3
 CELL = 160  # characters
 EXCERPT = 500
 BINS = 16
-WIDTH, HEIGHT, MARGIN = 480, 120, 18  # pixels of the histogram
 
 Shows = Callable[[str], bool]
 """Whether the UI may show a document, by its id."""
@@ -85,12 +84,9 @@ def histogram(values: Sequence[int], bound: int, unit: str) -> str:
     counts = [0] * BINS
     for value in values:
         counts[min(BINS - 1, value * BINS // (bound + 1))] += 1
-    image = b64encode(_svg(counts, bound, last_is_over=over > 0).encode()).decode()
     caption = f"{len(values)} chunks, 0 to {bound} {unit}" + (f", {over} above" if over else "")
-    return (
-        f"![{caption}](data:image/svg+xml;base64,{image})"
-        f"\n\n{caption}; the tallest bar is {max(counts)}."
-    )
+    drawn = Histogram(caption, counts, ("0", f"{bound} {unit}"), over > 0).inline()
+    return f"{drawn}\n\n{caption}"
 
 
 def _chunk(row: dict[str, object]) -> str:
@@ -107,18 +103,3 @@ def _chunk(row: dict[str, object]) -> str:
 def _code(text: str) -> str:
     """Format a text as inline code, so that Markdown does not render it."""
     return "`" + " ".join(printable(text).split()).replace("`", "'") + "`"
-
-
-def _svg(counts: Sequence[int], bound: int, *, last_is_over: bool) -> str:
-    tallest, wide = max(counts) or 1, WIDTH / len(counts)
-    bars = "".join(
-        f'<rect x="{number * wide + 1:.0f}" y="{HEIGHT - HEIGHT * count / tallest:.1f}"'
-        f' width="{wide - 2:.0f}" height="{HEIGHT * count / tallest:.1f}"'
-        f' fill="{"#c0392b" if last_is_over and number == len(counts) - 1 else "#4a6fa5"}"/>'
-        for number, count in enumerate(counts)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT + MARGIN}">{bars}'
-        f'<g font-family="sans-serif" font-size="12" fill="#888"><text y="{HEIGHT + 14}">0</text>'
-        f'<text x="{WIDTH}" y="{HEIGHT + 14}" text-anchor="end">{bound}</text></g></svg>'
-    )

@@ -22,6 +22,7 @@ from rag_assets.core.sources.records import SourceState
 from rag_assets.core.sources.removals import Doubt
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
+PLOTTED = ("p50", "p95", "max")  # quantiles among the metrics
 LAG_BOUNDS = (1, 3, 10, 30, 60, 300, 1800)  # seconds; the bins of the lag histogram
 
 
@@ -252,30 +253,34 @@ class Report:
         return next((model for model in self.models if model.role == "live"), None)
 
     def metrics(self) -> dict[str, float]:
-        """Return the key metrics by name, for plots over time; lags are the live model's."""
+        """Return the key metrics by name with their units, for plots over time.
+
+        Lags are the live model's. The UI plots them in the order of their names.
+        """
         lags = self.live.lags if self.live else None
         quantiles = lags.quantiles if lags else {}
         spent, since = self.spending.spent, self.quarantine.since
+        age = max(0.0, self.at.timestamp() - since) if since else 0.0
         return {
+            **{
+                f"lag_{name}_seconds": value for name, value in quantiles.items() if name in PLOTTED
+            },
+            "backlog_documents": self.documents.backlog,
+            "backlog_chunks": sum(stage.backlog for _, stage in self.stages[1:]),
+            "backlog_shards": sum(len(stage.behind) for _, stage in self.stages),
             "documents": self.listed,
-            "chunks": self.chunks,
-            "documents_behind": self.documents.backlog,
-            "chunks_behind": sum(stage.backlog for _, stage in self.stages[1:]),
-            "shards_behind": sum(len(stage.behind) for _, stage in self.stages),
-            "missing": sum(doubt.documents for doubt in self.doubts),
-            "sources_failing": sum(bool(source.problem) for source in self.sources),
             "documents_with_text": self.outcomes.with_text,
             **{f"documents_{outcome}": n for outcome, n in self.outcomes.by_outcome()},
+            "documents_missing": sum(doubt.documents for doubt in self.doubts),
+            "chunks": self.chunks,
             "quarantined": self.quarantine.documents,
-            "quarantined_oldest_hours": max(0.0, self.at.timestamp() - since) / 3600
-            if since
-            else 0.0,
-            "texts_embedded": sum(one.texts for one in spent),
-            "tokens_embedded": sum(one.tokens for one in spent),
+            "quarantined_hours": age / 3600,
+            "sources_failing": sum(bool(source.problem) for source in self.sources),
+            "embedded_texts": sum(one.texts for one in spent),
+            "embedded_tokens": sum(one.tokens for one in spent),
             "embedding_hours": sum(one.seconds for one in spent) / 3600,
-            "gpu_hours": sum(one.gpu_seconds for one in spent) / 3600,
-            "milvus_answers": float(not self.milvus),
-            **{f"lag_seconds_{name}": value for name, value in quantiles.items()},
+            "embedding_gpu_hours": sum(one.gpu_seconds for one in spent) / 3600,
+            "milvus_up": int(not self.milvus),
         }
 
     def as_dict(self) -> dict[str, Any]:

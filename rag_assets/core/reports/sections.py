@@ -1,6 +1,6 @@
-"""The presentation of the ingestion report: sections of text, tables and bars.
+"""The presentation of the ingestion report: sections of text, tables and charts.
 
-The UI shows them as Markdown, the command line as tables in the terminal.
+The UI shows them as Markdown with pictures, the command line as tables and characters.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rag_assets.core.names import Check, Job
+from rag_assets.core.reports.charts import COLOURS, Bars, Lines, number
 from rag_assets.core.reports.report import (
     QUANTILES,
     Lags,
@@ -35,6 +36,15 @@ GLYPHS = {
     ShardState.BLOCKED: "x",
     ShardState.NO_INPUT: "·",
 }
+SHADES = {
+    ShardState.IN_SYNC: "seagreen",
+    ShardState.RUNNING: "steelblue",
+    ShardState.STALE: "goldenrod",
+    ShardState.TO_BE_BUILT: "mediumpurple",
+    ShardState.WAITING: "chocolate",
+    ShardState.BLOCKED: "crimson",
+    ShardState.NO_INPUT: "gray",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,8 @@ class Section:
         summary: The text before the table.
         columns: The header of the table; empty if there is no table.
         rows: The rows of the table.
-        grid: Preformatted lines after the table, for a monospaced font.
+        grid: What a terminal shows after the table, in a monospaced font.
+        charts: What a page shows before the table instead.
     """
 
     title: str
@@ -54,12 +65,13 @@ class Section:
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     grid: tuple[str, ...] = ()
+    charts: tuple[Lines | Bars, ...] = ()
 
 
-def sections(report: Report) -> list[Section]:
-    """Return the sections of a report, most important first."""
+def sections(report: Report, over_time: Iterable[Lines] = ()) -> list[Section]:
+    """Return the sections of a report, most important first, the first with charts over time."""
     return [
-        Section(f"Ingestion of {report.source}", headline(report)),
+        Section(f"Ingestion of {report.source}", headline(report), charts=tuple(over_time)),
         *(source_sections(report.sources, report.at.timestamp()) if report.sources[1:] else ()),
         _models(report),
         _shards(report),
@@ -74,29 +86,27 @@ def sections(report: Report) -> list[Section]:
 
 def headline(report: Report) -> str:
     """Summarise a report in a few sentences."""
-    sentences = [
-        f"{report.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.",
-        f"{report.listed:,} documents listed, {report.outcomes.with_text:,} with text,"
-        f" {report.chunks:,} chunks.",
+    behind = [
+        f"{len(stage.behind):,} of {len(stage.states):,} shards of {name} ({_backlog(stage)})"
+        for name, stage in report.stages
+        if stage.behind
     ]
-    sentences += [doubt.sentence for doubt in report.doubts]
+    sentences = [doubt.sentence for doubt in report.doubts]
     if failing := [source.name for source in report.sources if source.problem]:
         sentences.append(f"Cannot be listed: {', '.join(failing)}.")
+    if behind:
+        sentences.append(f"Behind: {'; '.join(behind)}.")
+    elif report.listed:
+        sentences.append("Everything listed is in sync.")
     if report.milvus:
         sentences.append(f"Milvus cannot be reached, so the live model is unknown: {report.milvus}")
     elif report.live:
         sentences.append(f"Queries are answered from {report.live.model}.")
     else:
         sentences.append("No model is live yet.")
-    behind = [
-        f"{len(stage.behind):,} of {len(stage.states):,} shards of {name} ({_backlog(stage)})"
-        for name, stage in report.stages
-        if stage.behind
-    ]
-    if behind:
-        sentences.append(f"Behind: {'; '.join(behind)}.")
-    elif report.listed:
-        sentences.append("Everything listed is in sync.")
+    counts = f"{report.listed:,} documents listed, {report.outcomes.with_text:,} with text"
+    sentences.append(f"{counts}, {report.chunks:,} chunks.")
+    sentences.append(f"As of {report.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.")
     return " ".join(sentences)
 
 
@@ -106,10 +116,11 @@ def markdown(parts: Iterable[Section]) -> str:
     for level, part in enumerate(parts):
         lines += [f"{'##' if level else '#'} {part.title}", ""]
         lines += [_plain(part.summary), ""] if part.summary else []
+        for chart in part.charts:
+            lines += [f"**{_plain(chart.title)}**", "", chart.markdown(), ""]
         if part.rows:
             lines += [_row(part.columns), _row(["---"] * len(part.columns))]
             lines += [*map(_row, part.rows), ""]
-        lines += ["```", *part.grid, "```", ""] if part.grid else []
     return "\n".join(lines)
 
 
@@ -172,7 +183,7 @@ def source_sections(sources: Sequence[SourceStatus], at: float) -> list[Section]
 
 
 def _models(report: Report) -> Section:
-    columns = ("model", "role", "in sync", "", "embedded", "rows in Milvus", "backlog", "lag p95")
+    columns = ("model", "role", "in sync", "embedded", "rows", "backlog", "lag p95")
     rows = [_model(model, len(report.shards)) for model in report.models]
     summary = "" if rows else "No model is registered yet."
     problems = [f"{m.model}: {m.problem}" for m in report.models if m.problem]
@@ -183,11 +194,10 @@ def _models(report: Report) -> Section:
 def _model(model: ModelStatus, shards: int) -> tuple[str, ...]:
     rows = "" if model.rows is None else f"{model.rows:,}"
     if model.stage is None:
-        return (model.model, model.role, "", "", "", rows, "", "")
+        return (model.model, model.role, "", "", rows, "", "")
     return (
         model.model,
         model.role,
-        bar(model.stage.in_sync / shards),
         f"{model.stage.in_sync} of {shards}",
         f"{model.embedded} of {shards}",
         rows,
@@ -217,7 +227,9 @@ def _shards(report: Report) -> Section:
     for name, stage in report.stages:
         lines += [f"{name}:", *grid(stage.states, report.shards), ""]
     key = "   ".join(f"{GLYPHS[state]} {state.value}" for state in shown)
-    return Section("Shards", "", columns, rows, (*lines, key))
+    bars = {name: [float(stage.states.count(s)) for s in shown] for name, stage in report.stages}
+    chart = Bars("Shards by state", {s.value: SHADES[s] for s in shown}, bars, number)
+    return Section("Shards", "", columns, rows, (*lines, key), (chart,) if shown else ())
 
 
 def _behind(report: Report) -> list[Section]:
@@ -249,19 +261,33 @@ def _lags(report: Report) -> list[Section]:
         for model, lags in known
     ]
     summary = "Time from a document's modification until it is searchable, over recent changes."
-    charts: list[str] = []
+    lines: list[str] = []
     for model, lags in known:
-        charts += [f"{model.model}:", *_distribution(lags.classes), ""]
-    return [Section("Lag", summary, columns, tuple(rows), tuple(charts[:-1]))]
+        lines += [f"{model.model}:", *_distribution(lags.classes), ""]
+    charts = tuple(
+        Bars(
+            f"Changes by lag, {model.model}",
+            {"": COLOURS[0]},
+            {name: [count] for name, count in _named(lags.classes).items()},
+            number,
+        )
+        for model, lags in known
+    )
+    return [Section("Lag", summary, columns, tuple(rows), tuple(lines[:-1]), charts)]
+
+
+def _named(classes: Mapping[float, int]) -> dict[str, int]:
+    bounds = list(classes)
+    names = [f"≤ {duration(bound)}" for bound in bounds[:-1]] + [f"> {duration(bounds[-2])}"]
+    return dict(zip(names, classes.values(), strict=True))
 
 
 def _distribution(classes: Mapping[float, int]) -> list[str]:
-    largest, bounds = max(classes.values()), list(classes)
-    names = [f"≤ {duration(bound)}" for bound in bounds[:-1]] + [f"> {duration(bounds[-2])}"]
-    width = max(map(len, names))
+    named, largest = _named(classes), max(classes.values())
+    width = max(map(len, named))
     return [
         f"{name:>{width}}  {count:>6,}  {bar(count / largest)}".rstrip()
-        for name, count in zip(names, classes.values(), strict=True)
+        for name, count in named.items()
     ]
 
 
@@ -269,15 +295,12 @@ def _outcomes(report: Report) -> Section:
     outcomes = report.outcomes
     if not outcomes.documents:
         return Section("Documents", "None has been parsed yet.")
-    rows = [
-        (outcome, f"{count:,}", bar(count / max(outcomes.counts.values())))
-        for outcome, count in outcomes.by_outcome()
-    ]
+    rows = [(outcome, f"{count:,}") for outcome, count in outcomes.by_outcome()]
     summary = f"{outcomes.with_text:,} of {outcomes.documents:,} documents have text in the index."
     if outcomes.skipped:
         extensions = ", ".join(f"{count:,} {name}" for name, count in outcomes.skipped.items())
         summary += f" Skipped, by extension: {extensions}."
-    return Section("Documents", summary, ("outcome", "documents", ""), tuple(rows))
+    return Section("Documents", summary, ("outcome", "documents"), tuple(rows))
 
 
 def _quarantine(report: Report) -> Section:
@@ -286,9 +309,8 @@ def _quarantine(report: Report) -> Section:
         return Section("Quarantine", "No document is quarantined.")
     share = quarantine.documents / max(report.parsed, 1)
     age = duration(report.at.timestamp() - quarantine.since)
-    largest = max(quarantine.outcomes.values())
     rows = [
-        (outcome, f"{count:,}", bar(count / largest))
+        (outcome, f"{count:,}")
         for outcome, count in sorted(
             quarantine.outcomes.items(), key=lambda item: (-item[1], item[0])
         )
@@ -297,19 +319,18 @@ def _quarantine(report: Report) -> Section:
         f"Documents: {quarantine.documents:,}, {share:.1%} of all, the oldest for {age}. The"
         f" {Check.QUARANTINE} check lists them; the {Job.RETRY_QUARANTINED} job retries them."
     )
-    return Section("Quarantine", summary, ("outcome", "documents", ""), tuple(rows))
+    return Section("Quarantine", summary, ("outcome", "documents"), tuple(rows))
 
 
 def _cost(report: Report) -> Section:
     spent = report.spending.spent
     if not spent:
         return Section("Cost so far", "Nothing has been embedded yet.")
-    largest = max(one.seconds for one in spent) or 1
-    columns = ("model", "lane", "texts", "tokens", "model time", "", "tokens/s", "GPU hours")
+    columns = ("model", "lane", "texts", "tokens", "model time", "tokens/s", "GPU hours")
     rows = [
         (
             *(one.model, one.lane, f"{one.texts:,}", f"{one.tokens:,}"),
-            *(duration(one.seconds), bar(one.seconds / largest)),
+            duration(one.seconds),
             f"{one.tokens_per_second:,.0f}",
             f"{one.gpu_seconds / HOUR:,.2f}" if one.gpu_seconds else "",
         )

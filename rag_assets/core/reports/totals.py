@@ -59,6 +59,11 @@ class Totals:
         keys = {key: tuple(key.split(SEPARATOR)) for key in self.sums}
         return {key[1:]: self.sums[joined] for joined, key in keys.items() if key[0] == name}
 
+    @property
+    def documents(self) -> int:
+        """The documents processed: parsed or removed."""
+        return int(sum(self.of(DOCUMENTS).values()))
+
 
 def lag_classes(lags: pl.DataFrame) -> dict[str, dict[str, float]]:
     """Count lags [document_id, lag_seconds] by source and class, for the event log.

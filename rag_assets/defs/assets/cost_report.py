@@ -1,11 +1,15 @@
-"""`cost_report`: the cost of streaming, batch and hybrid at this instance's own rates."""
+"""`cost_report`: what this instance costs, and what other policies would at its rates."""
+
+from time import time
 
 import dagster as dg
 
-from rag_assets.core.costs import cost_sections
+from rag_assets.core.costs import cost_summary, measured_sentence
 from rag_assets.core.names import Asset
-from rag_assets.core.reports.sections import markdown
+from rag_assets.core.reports.history import COSTS, Numbers, charts
+from rag_assets.defs.metadata import report_metadata
 from rag_assets.defs.resources import CostsResource, IndexResource
+from rag_assets.instance import event_log
 from rag_assets.instance.reports.costs import measured
 
 
@@ -14,20 +18,24 @@ from rag_assets.instance.reports.costs import measured
     deps=[Asset.INGESTION_REPORT],
     group_name="operations",
     kinds={"markdown"},
-    description="Daily cost and freshness of pure streaming, pure batch and hybrid, at the rates of"
-    " this instance's own runs. `rag-assets cost` shows the same in a terminal and evaluates other"
-    " cases. Prices are examples until RAG_ASSETS_COST_ASSUMPTIONS names a file with your own.",
+    description="What the runs of the last 24 hours have cost, measured. Then a calculation for an"
+    " example load: daily cost and freshness of pure streaming, pure batch and hybrid, at the rates"
+    " of this instance's own runs. `rag-assets cost` shows more in a terminal and calculates"
+    " other loads. Prices are examples until RAG_ASSETS_COST_ASSUMPTIONS names a file with yours.",
 )
 def cost_report(
     context: dg.AssetExecutionContext, index: IndexResource, costs: CostsResource
 ) -> dg.MaterializeResult[None]:
     """Evaluate the cost model."""
     report = costs.inputs().evaluate(measured(context.instance, index.open()))
-    sections = cost_sections(report)
-    context.log.info("%s", sections[0].summary)
+    context.log.info("%s", measured_sentence(report))
+    past = event_log.numbers(context.instance, Asset.COST_REPORT)
+    drawn = charts(COSTS, [*past, Numbers(time(), report.metrics())])
     return dg.MaterializeResult(
-        metadata={
-            "rag_assets/report": dg.MetadataValue.md(markdown(sections)),
-            **{f"rag_assets/{name}": round(v, 4) for name, v in report.metrics().items()},
-        }
+        metadata=report_metadata(
+            measured_sentence(report),
+            drawn,
+            cost_summary(report, drawn.values()),
+            report.metrics(),
+        )
     )

@@ -3,7 +3,15 @@
 import dagster as dg
 
 from rag_assets.core.names import Asset
-from rag_assets.core.reports.sections import headline, markdown, sections
+from rag_assets.core.reports.history import (
+    INGESTION,
+    PROCESSED,
+    Numbers,
+    charts,
+    documents_per_hour,
+)
+from rag_assets.core.reports.sections import headline, sections
+from rag_assets.defs.metadata import report_metadata
 from rag_assets.defs.resources import (
     ChunkerResource,
     IndexResource,
@@ -12,7 +20,7 @@ from rag_assets.defs.resources import (
     SourcesResource,
     StreamResource,
 )
-from rag_assets.instance.event_log import spending_metadata, totals, totals_metadata
+from rag_assets.instance import event_log
 from rag_assets.instance.reports.report import Reporter
 
 
@@ -21,10 +29,10 @@ from rag_assets.instance.reports.report import Reporter
     deps=[Asset.PARSED_DOCUMENTS, Asset.COLLECTION, Asset.LIVE_ALIAS],
     group_name="operations",
     kinds={"markdown"},
-    description="The state of ingestion: shards, backlog, lags, quarantine, cost so far, and"
-    " models. `rag-assets status` shows the same in a terminal. It is updated on a schedule"
-    " (RAG_ASSETS_REPORT_CRON) from partition metadata and recent events, also while Milvus is"
-    " down.",
+    description="Lag, backlog and throughput over time, and the state of ingestion: shards,"
+    " quarantine, cost so far, models and sensors. `rag-assets status` shows the same state in a"
+    " terminal. It is updated on a schedule (RAG_ASSETS_REPORT_CRON) from partition metadata and"
+    " recent events, also while Milvus is down.",
 )
 def ingestion_report(
     context: dg.AssetExecutionContext,
@@ -49,11 +57,13 @@ def ingestion_report(
             stream.stream_chunks,
         ).read()
     context.log.info("%s", headline(report))
+    done = event_log.totals(context.instance)
+    event_log.keep(context.instance, report.spending, done)
+    past, at = event_log.numbers(context.instance, Asset.INGESTION_REPORT), report.at.timestamp()
+    metrics = report.metrics()
+    if done.complete:  # or what is added up later would look like throughput
+        metrics |= documents_per_hour(past, at, done.documents) | {PROCESSED: done.documents}
+    drawn = charts(INGESTION, [*past, Numbers(at, metrics)])
     return dg.MaterializeResult(
-        metadata={
-            "rag_assets/report": dg.MetadataValue.md(markdown(sections(report))),
-            **{f"rag_assets/{name}": round(v, 4) for name, v in report.metrics().items()},
-            **spending_metadata(report.spending),
-            **totals_metadata(totals(context.instance)),
-        }
+        metadata=report_metadata(headline(report), drawn, sections(report, drawn.values()), metrics)
     )

@@ -26,11 +26,11 @@ from typing_extensions import override
 from urllib3.exceptions import HTTPError
 
 from rag_assets.core.errors import ConfigurationError
-from rag_assets.core.scheduling.pods import PodConfig, Work, pod_config, require_pods, work_of
+from rag_assets.core.scheduling.pods import PodConfig, pod_config, require_pods
 from rag_assets.core.scheduling.starts import LostStart, why_lost
 from rag_assets.instance.launchers.hanging import HANGING, SilenceWatch, max_silent_seconds_field
 from rag_assets.instance.launchers.pod_starts import job_state, pod_start
-from rag_assets.instance.runs import fail_run, lane_of_run
+from rag_assets.instance.runs import fail_run, lane_of_run, work_of_run
 
 CREATED = "Kubernetes run worker job created"  # dagster-k8s's event
 logger = logging.getLogger(__name__)
@@ -134,12 +134,6 @@ class PodRunLauncher(K8sRunLauncher):
 
 def _job_name(run: dg.DagsterRun) -> str:
     return str(get_job_name_from_run_id(run.run_id))  # type: ignore[no-untyped-call]
-
-
-def work_of_run(run: dg.DagsterRun) -> Work:
-    """Return the work of a run: what it needs of its pod."""
-    assets = {key.to_user_string() for key in run.asset_selection or ()}
-    return work_of(run.job_name, assets, {key.name for key in run.asset_check_selection or ()})
 
 
 def require_known(pods: Mapping[str, PodConfig]) -> None:

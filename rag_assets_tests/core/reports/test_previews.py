@@ -1,14 +1,13 @@
 """Previews in the event log: what they show, what they must not do, and how large they get."""
 
 import re
-from base64 import b64decode
 from datetime import UTC, datetime
-from xml.etree import ElementTree as ET
 
 import polars as pl
 
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.reports import previews
+from rag_assets.core.reports.charts import INLINE
 from rag_assets.core.tables import CHUNKS, PARSED_DOCUMENTS
 
 LONG = "x" * 5_000
@@ -59,14 +58,21 @@ def test_chunks_are_shown_from_all_over_the_partition_and_never_rendered() -> No
 def test_the_picture_has_a_bar_for_each_range_as_high_as_its_count() -> None:
     markdown = previews.histogram([0, 1, 2, 99, 400], 383, "tokens")
 
-    [data] = re.findall(r"base64,([^)]+)\)", markdown)
-    bars = ET.fromstring(b64decode(data)).findall("{*}rect")
-    heights = [float(bar.attrib["height"]) for bar in bars]
-    assert len(bars) == previews.BINS
-    assert heights[0] == max(heights) == previews.HEIGHT
-    assert sum(height > 0 for height in heights) == 3
-    assert bars[-1].attrib["fill"] != bars[0].attrib["fill"]
-    assert "5 chunks, 0 to 383 tokens, 1 above" in markdown
+    [within] = re.findall(r"fill='steelblue' d='([^']+)'", markdown)
+    [above] = re.findall(r"fill='crimson' d='([^']+)'", markdown)
+    three, one = map(int, re.findall(r"v-(\d+)", within))
+    assert three == 3 * one
+    assert re.findall(r"v-(\d+)", above) == [str(one)]
+    assert markdown.endswith("5 chunks, 0 to 383 tokens, 1 above")
+
+
+def test_the_ui_shows_the_picture_in_place() -> None:
+    many = [size for size in range(700) for _ in range(1_000)]
+
+    markdown = previews.histogram(many, 511, "tokens")
+
+    assert "![700000 chunks, 0 to 511 tokens, 188000 above](<data:image/svg+xml," in markdown
+    assert len(markdown) < INLINE
 
 
 def test_a_partition_without_rows_has_previews_too() -> None:

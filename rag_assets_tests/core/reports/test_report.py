@@ -202,10 +202,10 @@ def test_metrics_are_those_of_the_live_model() -> None:
 
     metrics = report.metrics()
 
-    assert (metrics["lag_seconds_p50"], metrics["lag_seconds_max"]) == (2, 30)
-    assert (metrics["chunks_behind"], metrics["shards_behind"]) == (9, 1)
-    assert (metrics["quarantined"], metrics["quarantined_oldest_hours"]) == (2, 2)
-    assert (metrics["embedding_hours"], metrics["gpu_hours"]) == (0.5, 0.25)
+    assert (metrics["lag_p50_seconds"], metrics["lag_max_seconds"]) == (2, 30)
+    assert (metrics["backlog_chunks"], metrics["backlog_shards"]) == (9, 1)
+    assert (metrics["quarantined"], metrics["quarantined_hours"]) == (2, 2)
+    assert (metrics["embedding_hours"], metrics["embedding_gpu_hours"]) == (0.5, 0.25)
 
 
 def test_text_from_outside_cannot_break_the_markdown() -> None:
@@ -223,7 +223,7 @@ def test_text_from_outside_cannot_break_the_markdown() -> None:
     ]
 
 
-def test_the_markdown_shows_every_section_and_the_chart_of_shards() -> None:
+def test_the_markdown_shows_every_section_with_charts_instead_of_characters() -> None:
     model = ModelStatus(
         "a-v1", "live", "sa", "x_a", stage=a_stage(), lags=Lags.of(pl.Series([1.0]))
     )
@@ -233,7 +233,10 @@ def test_the_markdown_shows_every_section_and_the_chart_of_shards() -> None:
 
     for title in ("Models", "Shards", "Shards behind", "Lag", "Quarantine", "Sensors"):
         assert f"## {title}\n" in shown
-    assert "s000  ██▒█" in shown
+    assert shown.count("](<data:image/svg+xml,") == 2  # shards, lags
+    assert not set("█▓▒░▏▎▍▌▋▊▉") & set(shown)
+    [shards] = [part for part in sections(report) if part.title == "Shards"]
+    assert "s000  ██▒█" in shards.grid  # for terminals
     assert "| s002 | documents | stale | 3 documents |  |" in shown
 
 
@@ -249,4 +252,4 @@ def test_it_is_json_all_the_way_down() -> None:
 
     assert loaded["models"][0]["stage"]["states"][0] == "stale"
     assert loaded["models"][0]["lags"]["classes"]["inf"] == 1
-    assert loaded["metrics"]["chunks_behind"] == 1
+    assert loaded["metrics"]["backlog_chunks"] == 1

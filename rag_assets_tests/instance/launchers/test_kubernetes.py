@@ -9,8 +9,8 @@ from rag_assets.core.scheduling.lanes import Lane
 from rag_assets.core.scheduling.pods import CPU_JOBS, GPU_ASSETS, GPU_CHECKS, GPU_JOBS, Work
 from rag_assets.definitions import definitions
 from rag_assets.defs.jobs.selections import CANDIDATE_CHECKS, MODEL_CHECKS, PROMOTION_CHECK
-from rag_assets.instance.launchers.kubernetes import require_known, work_of_run
-from rag_assets.instance.runs import lane_of_run
+from rag_assets.instance.launchers.kubernetes import require_known
+from rag_assets.instance.runs import lane_of_run, work_of_run
 
 
 def test_a_pod_that_there_is_not_is_named() -> None:
