@@ -74,8 +74,8 @@ def test_dagster_makes_valid_and_restricted_jobs_of_the_pods(
 
 def test_a_pod_on_a_gpu_says_where_it_may_run() -> None:
     pods = pods_of("gpu")
-    assert pods["gpu"]["pod_spec_config"]["runtime_class_name"] == "nvidia"
-    assert pods["gpu_bulk"]["pod_spec_config"] == {"priority_class_name": "batch"}
+    assert pods["gpu"]["pod_spec_config"]["runtimeClassName"] == "nvidia"
+    assert pods["gpu_bulk"]["pod_spec_config"] == {"priorityClassName": "batch"}
     annotations = pods["bulk"]["pod_template_spec_metadata"]["annotations"]
     assert annotations == {"karpenter.sh/do-not-disrupt": "true"}
 

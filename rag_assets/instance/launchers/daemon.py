@@ -1,8 +1,8 @@
 """Dagster's daemon on Kubernetes, with the reaper as one of its threads.
 
 The chart runs `python -m rag_assets.instance.launchers.daemon run …`, with the arguments of
-`dagster-daemon`. The daemon launches the runs, has an account that may see their pods, and is always
-there; a process of its own would have to import Dagster for each look.
+`dagster-daemon`. The daemon launches the runs, has an account that may see their pods, and is
+always there; a process of its own would have to import Dagster for each look.
 """
 
 import logging

@@ -1,9 +1,9 @@
 """The reaper: fails runs whose pod cannot start, and deletes Jobs whose run has ended.
 
-A run whose pod was deleted, killed or cannot start would otherwise wait for Dagster's start timeout.
-When a run waits too long for its pod, Dagster marks it as failed but leaves its Job. The pod would
-stay pending, and eventually occupy a GPU for a run that nobody needs any more. The same applies to
-a pod that was unreachable when its run was given up.
+A run whose pod was deleted, killed or cannot start would otherwise wait for Dagster's start
+timeout. When a run waits too long for its pod, Dagster marks it as failed but leaves its Job. The
+pod would stay pending, and eventually occupy a GPU for a run that nobody needs any more. The same
+applies to a pod that was unreachable when its run was given up.
 
 What belongs here: what it does at a look, and when it looks. What does not: why a run cannot start
 (`starting.py`), and the process that it is a thread of (`daemon.py`).
@@ -22,7 +22,9 @@ from rag_assets.instance.launchers.starting import fail_lost_starts
 logger = logging.getLogger(__name__)
 
 RUN_ID = "dagster/run-id"
-INTERVAL = 10.0  # seconds between two looks: those between two of Dagster's at runs that have started
+INTERVAL = (
+    10.0  # seconds between two looks: those between two of Dagster's at runs that have started
+)
 GRACE_SECONDS = 60  # for the pod to end after a run that had started
 
 

@@ -264,9 +264,7 @@ def test_what_moved_the_alias_after_a_tick_began_is_not_repeated_by_that_tick(
     filled.instance.create_run_for_job(
         repository.get_job(Job.PROMOTE), status=dg.DagsterRunStatus.SUCCESS
     )
-    slow = Tick(
-        filled.instance, load_settings(), began=datetime.now(UTC) - timedelta(seconds=150)
-    )
+    slow = Tick(filled.instance, load_settings(), began=datetime.now(UTC) - timedelta(seconds=150))
     next_one = Tick(filled.instance, load_settings())
 
     for tick in (slow, next_one):
