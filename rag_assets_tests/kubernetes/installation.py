@@ -79,7 +79,7 @@ class Installation(Platform):
         for manifest in _hooked(self.manifests, ""):
             self.cluster.apply(manifest)
         for manifest in self.manifests:
-            if manifest["kind"] == "Deployment":
+            if manifest["kind"] in ("Deployment", "StatefulSet"):
                 self.await_rollout(manifest["metadata"]["name"])
         awaited(self._loaded, "the webserver to load the code", STARTS_WITHIN)
         self.run_hooks(f"post-{what}")
