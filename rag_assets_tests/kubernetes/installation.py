@@ -176,7 +176,7 @@ def _installed(
 ) -> Iterator[Installation]:
     web, code, metrics = free_ports(3)
     values = _values(bucket, milvus, postgres, embeddings)
-    values |= {"webserver": {"port": web}, "codeServer": {"port": code}}
+    values |= {"webserver": {"port": web, "service": {"port": web}}, "codeServer": {"port": code}}
     values |= {"metrics": {"enabled": True, "port": metrics}}
     values = overlaid(values, changes)
     manifests = render(values, NAME, NAMESPACE)

@@ -392,6 +392,6 @@ def test_helm_test_asks_every_part_in_a_pod_of_its_own() -> None:
 
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert (program, command) == ("rag-assets", smoke.name)
-    assert smoke.make_context("smoke", arguments).params["ui"] == f"http://{service}"
+    assert smoke.make_context("smoke", arguments).params["ui"] == f"http://{service}:80"
     assert container["image"].endswith("-cuda")
     assert pod["spec"]["restartPolicy"] == "Never"

@@ -22,7 +22,7 @@ annotations: {{ toYaml . | nindent 2 }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{- /* Also takes port, targetPort (its name, by default http), and service (its values). */ -}}
+{{- /* Also takes service (its values), or port and its name, targetPort. */ -}}
 {{- define "rag-assets.service" -}}
 {{- $port := default "http" .targetPort -}}
 apiVersion: v1
@@ -36,7 +36,7 @@ spec:
   {{- end }}
   {{- end }}
   selector: {{ include "rag-assets.componentSelector" . | nindent 4 }}
-  ports: [{name: {{ $port }}, port: {{ int .port }}, targetPort: {{ $port }}}]
+  ports: [{name: {{ $port }}, port: {{ int (default .port (default dict .service).port) }}, targetPort: {{ $port }}}]
 {{- end }}
 
 {{- define "rag-assets.budget" -}}
