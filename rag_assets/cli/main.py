@@ -16,6 +16,7 @@ from rag_assets.cli.erase import erase
 from rag_assets.cli.models import models
 from rag_assets.cli.reports.cost import cost
 from rag_assets.cli.reports.metrics import metrics
+from rag_assets.cli.reports.smoke import smoke
 from rag_assets.cli.reports.status import status
 from rag_assets.cli.serving.explain import explain
 from rag_assets.cli.serving.mcp import mcp
@@ -50,7 +51,7 @@ def main() -> None:
 
 COMMANDS = (
     *(status, explain, cost, models, sources, shards, erase),
-    *(serve, mcp, metrics, settings),
+    *(serve, mcp, metrics, smoke, settings),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -27,6 +27,7 @@
     ├── AlertError                an alert was not delivered
     ├── SearchError               a query cannot be answered as it is: its question, filter, limits
     │   ├── NotLiveError             nothing is live that could answer it
+    │   │   └── NotLiveYetError      nor has anything been
     │   └── SearchUnavailableError   the search service does not answer, or is busy or failing
     └── UnavailableError          a server is down or rate-limited. Mixed into the specific error,
                                   so that a run that fails with it is retried soon
@@ -200,6 +201,10 @@ class SearchError(RagAssetsError):
 
 class NotLiveError(SearchError):
     """No query can be answered: nothing is live, or not from the spec in the models file."""
+
+
+class NotLiveYetError(NotLiveError):
+    """No query can be answered, because the first model is not live yet."""
 
 
 class SearchUnavailableError(SearchError, UnavailableError):

@@ -14,7 +14,13 @@ from time import monotonic
 from rag_assets.adapters.embedders.embedder import Embedder
 from rag_assets.adapters.milvus.collections import LIVE_SINCE, PERMISSIONS, CollectionInfo
 from rag_assets.adapters.milvus.store import MilvusStore
-from rag_assets.core.errors import ConfigurationError, NotLiveError, RagAssetsError, SearchError
+from rag_assets.core.errors import (
+    ConfigurationError,
+    NotLiveError,
+    NotLiveYetError,
+    RagAssetsError,
+    SearchError,
+)
 from rag_assets.core.models.spec import ModelSpec
 from rag_assets.serving.conditions import OFF
 from rag_assets.serving.encoder import QueryEncoder
@@ -171,6 +177,7 @@ class Releases:
 
         Raises:
             NotLiveError: There is none.
+            NotLiveYetError: Nor has anything been live.
         """
         problem = self._problem(target)
         found = [
@@ -180,13 +187,18 @@ class Releases:
         ]
         rows, _, fullest = min(found, key=lambda one: one[:2], default=(0, 0, None))
         if not rows or fullest is None:
-            raise NotLiveError(
+            kind = NotLiveError if target or self._been_live() else NotLiveYetError
+            raise kind(
                 f"Nothing is live: {problem}. Materialise live_alias, or set RAG_ASSETS_ALIAS to"
                 " the alias in use."
             )
         name = fullest.collection
         logger.error("Answering from %s (%d rows), because %s.", name, -rows, problem)
         return fullest
+
+    def _been_live(self) -> bool:
+        names = (name for name in self._store.collections() if name.startswith(f"{self._alias}__"))
+        return any(self._store.info(name).properties.get(LIVE_SINCE) for name in names)
 
     def _indexed(self) -> list[tuple[CollectionInfo, Release]]:
         return [

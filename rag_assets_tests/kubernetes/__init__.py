@@ -6,7 +6,7 @@ knows taints, selectors and GPU counts (`controllers.py`). It comes in two stren
 
 | | `Cluster`, for `test_faults` | `Namespace`, for `test_installation` |
 | --- | --- | --- |
-| what runs in it | the scenarios' runs | the rendered chart: deployments, hooks, runs, reaper |
+| what runs in it | the scenarios' runs | the rendered chart: deployments, hooks, runs |
 | containers | processes (`kubelet.py`) | processes with a root of their own (`containers.py`) |
 | the pods' user, read-only root, volumes, claims | no | yes; takes root |
 | API | one token, one Role | TLS; service accounts, their tokens and the chart's Roles |

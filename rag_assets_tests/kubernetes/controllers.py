@@ -6,7 +6,7 @@ import signal
 import time
 from uuid import uuid4
 
-from rag_assets_tests.kubernetes.kubelet import Kubelet, NotStartedError, send
+from rag_assets_tests.kubernetes.kubelet import Kubelet, NotStartedError, handles, send
 from rag_assets_tests.kubernetes.objects import Object, devices, tolerates
 from rag_assets_tests.kubernetes.records import (
     LIVE_PHASES,
@@ -104,7 +104,9 @@ def delete_pod(pod: Pod, grace: float | None) -> None:
     pod.body["metadata"] |= {"deletionTimestamp": now(), "deletionGracePeriodSeconds": given}
     pod.kill_at = time.time() + given
     for process in pod.processes.values():
-        send(process, signal.SIGTERM)
+        # Otherwise it has the id 1 in its container, and the kernel spares it.
+        if pod.spec.get("shareProcessNamespace") or handles(process, signal.SIGTERM):
+            send(process, signal.SIGTERM)
 
 
 def forget_pod(state: State, pod: Pod) -> None:

@@ -5,7 +5,8 @@ What belongs here: what it decides at a look. What does not: whether a pod is re
 Pods of the stand-in have no addresses of their own. Those of a Deployment that names RollingUpdate
 as its strategy run side by side, so each gets ports of its own, in place of those in its template.
 The others are replaced as by Recreate, also where Kubernetes would roll by default: their ports are
-those of the manifests.
+those of the manifests. That is also what a StatefulSet of one does: it has no pod before the last
+one is gone.
 """
 
 import copy
@@ -25,7 +26,7 @@ Admit = Callable[[str, Object], Pod]
 
 @dataclass
 class Deployment:
-    """A Deployment, as it was applied last."""
+    """A Deployment or a StatefulSet of one, as it was applied last."""
 
     body: Object
 

@@ -79,7 +79,7 @@ class Installation(Platform):
         for manifest in _hooked(self.manifests, ""):
             self.cluster.apply(manifest)
         for manifest in self.manifests:
-            if manifest["kind"] == "Deployment":
+            if manifest["kind"] in ("Deployment", "StatefulSet"):
                 self.await_rollout(manifest["metadata"]["name"])
         awaited(self._loaded, "the webserver to load the code", STARTS_WITHIN)
         self.run_hooks(f"post-{what}")
@@ -176,7 +176,7 @@ def _installed(
 ) -> Iterator[Installation]:
     web, code, metrics = free_ports(3)
     values = _values(bucket, milvus, postgres, embeddings)
-    values |= {"webserver": {"port": web}, "codeServer": {"port": code}}
+    values |= {"webserver": {"port": web, "service": {"port": web}}, "codeServer": {"port": code}}
     values |= {"metrics": {"enabled": True, "port": metrics}}
     values = overlaid(values, changes)
     manifests = render(values, NAME, NAMESPACE)

@@ -111,6 +111,16 @@ class Kubelet:
         raise NotStartedError("CreateContainerConfigError", message)
 
 
+def handles(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal; the first one of its kind ignores others."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt"))[7:], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Send a signal to all processes of a container."""
     with suppress(ProcessLookupError):

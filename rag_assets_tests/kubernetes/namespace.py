@@ -17,7 +17,7 @@ from rag_assets_tests.kubernetes.containers import ContainerKubelet
 from rag_assets_tests.kubernetes.deployments import Deployment
 from rag_assets_tests.kubernetes.kubelet import send
 from rag_assets_tests.kubernetes.objects import Object
-from rag_assets_tests.kubernetes.records import Job, Node, Pod, now
+from rag_assets_tests.kubernetes.records import Node, Pod, now
 from rag_assets_tests.kubernetes.restricted import violations
 from rag_assets_tests.kubernetes.services import Proxy
 
@@ -71,7 +71,7 @@ class Namespace(Cluster):
                 controllers.add_job(self._state, body)
             elif kind == "Pod":
                 self._admit(name, body)
-            elif kind == "Deployment":
+            elif kind in ("Deployment", "StatefulSet"):
                 self._require_admitted(name, body["spec"]["template"])
                 self._deployments[name] = Deployment(body)
 
@@ -120,14 +120,6 @@ class Namespace(Cluster):
                 for port in pod.spec["containers"][0]["ports"]
                 if port["name"] == service["ports"][0]["targetPort"]
             ]
-
-    def trigger(self, cron_job: str) -> Job:
-        """Start a CronJob now; return its Job."""
-        template = copy.deepcopy(self.objects["CronJob"][cron_job]["spec"]["jobTemplate"])
-        metadata = {"name": f"{cron_job}-{secrets.token_hex(3)}"}
-        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, **template}
-        with self.lock:
-            return controllers.add_job(self._state, job)
 
     def component(self, name: str) -> Pod:
         """Return the one pod of a component."""

@@ -1,8 +1,5 @@
 """The platform of the scenarios with its runs in pods: real daemon, code server and launcher."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +10,7 @@ import dagster as dg
 
 from rag_assets.core.identity import shard_keys, shard_of
 from rag_assets.core.names import Tag
+from rag_assets.instance.launchers.reaper import look
 from rag_assets_tests.kubernetes.cluster import Cluster
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.records import Node, Pod
@@ -101,15 +99,8 @@ class PodPlatform(Platform):
         )
 
     def reap(self) -> None:
-        """Run the reaper, as its CronJob does every minute."""
-        environment = os.environ | self.environment
-        environment |= {"KUBECONFIG": str(self.cluster.kubeconfig()), "POD_NAMESPACE": NAMESPACE}
-        environment |= {"DAGSTER_HOME": str(self.home / "dagster")}
-        subprocess.run(
-            [sys.executable, "-m", "rag_assets.instance.launchers.reaper"],
-            env=environment,
-            check=True,
-        )
+        """Let the reaper look, as it does in the daemon of the chart."""
+        look(self.instance)
 
 
 def started_run(platform: Platform, model: str) -> dg.DagsterRun:
@@ -170,7 +161,10 @@ def _instance(home: Path, cluster: Cluster) -> dict[str, Any]:
         "env_secrets": [SECRET],
         "pods": PODS,
         "run_k8s_config": {
-            "pod_spec_config": {"termination_grace_period_seconds": 10},
+            "pod_spec_config": {
+                "termination_grace_period_seconds": 10,
+                "share_process_namespace": True,
+            },
             "job_spec_config": {"backoff_limit": 0, "ttl_seconds_after_finished": 3600},
         },
     }

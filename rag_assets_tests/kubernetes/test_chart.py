@@ -8,6 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from rag_assets.cli.reports.smoke import smoke
 from rag_assets.core.models.spec import IndexSpec, ModelSpec
 from rag_assets.core.sources.spec import SourceSpec, source_specs
 from rag_assets.instance.orchestrator import CANCEL_TIMEOUT
@@ -55,10 +56,8 @@ def pod_specs(manifests: tuple[Manifest, ...]) -> Iterator[tuple[str, dict[str, 
         match manifest["kind"]:
             case "Pod":
                 spec = manifest["spec"]
-            case "Deployment" | "Job":
+            case "Deployment" | "StatefulSet" | "Job":
                 spec = manifest["spec"]["template"]["spec"]
-            case "CronJob":
-                spec = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]
             case _:
                 continue
         yield manifest["metadata"]["name"], spec
@@ -109,6 +108,7 @@ def not_restricted(spec: dict[str, Any]) -> list[str]:
         "allowPrivilegeEscalation": all(c["allowPrivilegeEscalation"] is False for c in own),
         "capabilities": all(c["capabilities"] == {"drop": ["ALL"]} for c in own),
         "readOnlyRootFilesystem": all(c["readOnlyRootFilesystem"] is True for c in own),
+        "SIGTERM": spec["shareProcessNamespace"] is True,  # which process 1 ignores as it starts
         "host": not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(),
         "volumes": all(
             (volume.keys() - {"name"})
@@ -126,13 +126,16 @@ def not_restricted(spec: dict[str, Any]) -> list[str]:
 
 
 def test_the_check_of_restricted_pods_finds_what_is_wrong() -> None:
-    spec = one(list(rendered("gpu")), "Deployment", "-daemon")["spec"]["template"]["spec"]
+    spec = one(list(rendered("gpu")), "Deployment", "-code")["spec"]["template"]["spec"]
     broken = json.loads(json.dumps(spec))
     broken["securityContext"]["runAsUser"] = 0
     broken["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = False
     broken["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
+    broken["shareProcessNamespace"] = False
     assert not_restricted(spec) == []
-    assert not_restricted(broken) == ["runAsNonRoot", "readOnlyRootFilesystem", "volumes"]
+    assert not_restricted(broken) == [
+        *("runAsNonRoot", "readOnlyRootFilesystem", "SIGTERM", "volumes")
+    ]
 
 
 @every_example
@@ -149,7 +152,7 @@ def test_only_accounts_with_rules_have_a_token(name: str) -> None:
         for _, spec in pod_specs(manifests)
         if spec["automountServiceAccountToken"]
     }
-    assert with_token == {f"docs-rag-assets-{who}" for who in ("daemon", "webserver", "reaper")}
+    assert with_token == {f"docs-rag-assets-{who}" for who in ("daemon", "webserver")}
     assert bound == {*with_token, "docs-rag-assets-run"}  # pods of runs are the launcher's
     assert launcher(manifests)["service_account_name"] == "docs-rag-assets-run"
 
@@ -167,7 +170,7 @@ def test_runs_that_may_end_no_others_have_no_token_and_no_rules() -> None:
     values["runs"]["mayEndRuns"] = False
     manifests = render(values)
     spec = launcher(manifests)["run_k8s_config"]["pod_spec_config"]
-    assert spec["automount_service_account_token"] is False
+    assert spec["automountServiceAccountToken"] is False
     assert "docs-rag-assets-run" not in [
         m["metadata"]["name"] for m in manifests if m["kind"] == "Role"
     ]
@@ -259,7 +262,9 @@ def test_webserver_and_daemon_find_the_code_server_where_it_is() -> None:
 def test_services_budgets_and_policies_select_pods_that_there_are(name: str) -> None:
     manifests = rendered(name)
     pods = [
-        m["spec"]["template"]["metadata"]["labels"] for m in manifests if m["kind"] == "Deployment"
+        m["spec"]["template"]["metadata"]["labels"]
+        for m in manifests
+        if m["kind"] in ("Deployment", "StatefulSet")
     ]
     for manifest in manifests:
         spec = manifest.get("spec", {})
@@ -379,10 +384,14 @@ def test_every_value_is_in_the_schema_with_its_default() -> None:
     assert values.keys() == SCHEMA["properties"].keys() - {"global"}
 
 
-def test_the_search_of_helm_test_runs_in_a_pod_of_its_own() -> None:
-    pod = one(rendered("gpu"), "Pod", "-search")
-    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+def test_helm_test_asks_every_part_in_a_pod_of_its_own() -> None:
+    pod = one(rendered("gpu"), "Pod", "-test")
+    service = one(rendered("gpu"), "Service", "-webserver")["metadata"]["name"]
     [container] = pod["spec"]["containers"]
-    assert container["args"][:2] == ["rag-assets", "search"]
+    program, command, *arguments = container["args"]
+
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert (program, command) == ("rag-assets", smoke.name)
+    assert smoke.make_context("smoke", arguments).params["ui"] == f"http://{service}:80"
     assert container["image"].endswith("-cuda")
     assert pod["spec"]["restartPolicy"] == "Never"

@@ -14,7 +14,7 @@ from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 from kubernetes.client import ApiClient
 
-from rag_assets_tests.kubernetes.helm import EXAMPLES, one, rendered
+from rag_assets_tests.kubernetes.helm import EXAMPLES, Manifest, one, rendered
 from rag_assets_tests.kubernetes.test_chart import NEWEST, OLDEST, instance_of, not_restricted
 
 KUBECONFIG = {
@@ -30,15 +30,24 @@ KUBECONFIG = {
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Path:
     """A DAGSTER_HOME with the rendered dagster.yaml; only how the API is found differs."""
+    return home_with(rendered(name), tmp_path, monkeypatch)
+
+
+def home_with(
+    manifests: tuple[Manifest, ...] | list[Manifest],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Make a DAGSTER_HOME of manifests, and set the settings' variables."""
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(KUBECONFIG))
-    config = instance_of(rendered(name))
+    config = instance_of(manifests)
     config["run_launcher"]["config"] |= {
         "load_incluster_config": False,
         "kubeconfig_file": str(tmp_path / "kubeconfig"),
     }
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", "pw")
-    for variable, value in one(rendered(name), "ConfigMap", "-settings")["data"].items():
+    for variable, value in one(manifests, "ConfigMap", "-settings")["data"].items():
         monkeypatch.setenv(variable, value)
     return tmp_path
 
@@ -74,8 +83,8 @@ def test_dagster_makes_valid_and_restricted_jobs_of_the_pods(
 
 def test_a_pod_on_a_gpu_says_where_it_may_run() -> None:
     pods = pods_of("gpu")
-    assert pods["gpu"]["pod_spec_config"]["runtime_class_name"] == "nvidia"
-    assert pods["gpu_bulk"]["pod_spec_config"] == {"priority_class_name": "batch"}
+    assert pods["gpu"]["pod_spec_config"]["runtimeClassName"] == "nvidia"
+    assert pods["gpu_bulk"]["pod_spec_config"] == {"priorityClassName": "batch"}
     annotations = pods["bulk"]["pod_template_spec_metadata"]["annotations"]
     assert annotations == {"karpenter.sh/do-not-disrupt": "true"}
 

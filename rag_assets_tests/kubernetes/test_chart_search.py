@@ -68,7 +68,7 @@ def test_its_command_is_one_of_ours_and_listens_where_it_is_probed_and_reached(n
     assert {key: get["path"] for key, get in probes.items()} == {
         "startupProbe": "/healthz",  # one that waits for a live model is not restarted
         "livenessProbe": "/healthz",
-        "readinessProbe": "/readyz",
+        "readinessProbe": "/readyz?before_first=true",
     }
 
 

@@ -10,7 +10,6 @@ import pytest
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Job, Tag
 from rag_assets.core.scheduling import starts
-from rag_assets.instance.launchers.starting import fail_lost_starts
 from rag_assets_tests.kubernetes.objects import Object
 from rag_assets_tests.kubernetes.platform import (
     GPU,
@@ -217,7 +216,7 @@ def test_what_never_starts_is_named_and_its_job_is_removed(
     try:
         awaited(lambda: any(pod.message for pod in cluster.pods_of(job)), "the Secret to be missed")
         monkeypatch.setitem(starts.GRACE_SECONDS, "CreateContainerConfigError", 0.0)
-        fail_lost_starts(pods.instance)  # as the reaper does after a minute
+        pods.reap()
 
         assert pods.await_run(without_secret).status is FAILURE
         assert f'secret "{SECRET}" not found' in pods.messages(without_secret)

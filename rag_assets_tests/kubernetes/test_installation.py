@@ -4,6 +4,7 @@ What clusters do to runs is in `test_faults.py`; here it is the chart's own acco
 mounts, hooks and network names that have to be right.
 """
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -24,6 +25,7 @@ from rag_assets_tests.support.scraping import Scrape
 from rag_assets_tests.support.waiting import awaited
 
 DOCUMENTS = ("a1", "b2", "c3", "d4", "e5", "f6")
+DAEMON = f"{NAME}-daemon"
 ROWS = [f"{WORDLLAMA}|{shard}" for shard in shard_keys(SHARDS)]
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
 
@@ -63,14 +65,17 @@ def test_the_bucket_is_ingested_through_pods_of_their_own_kinds(installed: Insta
         assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-def test_helm_test_searches_and_finds(installed: Installation) -> None:
+def test_helm_test_asks_every_part_and_searches(installed: Installation) -> None:
     installed.run_hooks("test")
 
-    pod = installed.cluster.component("search")
+    pod = installed.cluster.component("test")
     phase = installed.await_end(pod)
 
-    assert phase == "Succeeded", installed.cluster.happened(pod.name)
-    assert "1. a1.md" in installed.cluster.happened(pod.name)
+    written = installed.cluster.happened(pod.name)
+    assert phase == "Succeeded", written
+    for part in ("Dagster's storage", "Dagster's UI", "Code server", "Lake", "Sources", "Milvus"):
+        assert f"{part}: " in written
+    assert "finds a1.md" in written
 
 
 def test_a_document_that_changes_is_followed(installed: Installation) -> None:
@@ -140,17 +145,45 @@ def test_a_model_is_retired_from_a_run_which_ends_the_models_own(installed: Inst
     assert not installed.instance.has_dynamic_partition(Partition.MODEL, model)
 
 
-def test_the_reaper_removes_the_job_of_a_run_that_never_started(installed: Installation) -> None:
+def test_what_becomes_of_a_pod_before_its_run_starts_is_noticed_by_the_daemon(
+    installed: Installation,
+) -> None:
+    cluster = installed.cluster
+    run_id = installed.launch(Job.RETRY_QUARANTINED)
+    job = f"dagster-run-{run_id}"
+    awaited(lambda: any(pod.processes for pod in cluster.pods_of(job)), "its pod")
+
+    cluster.delete(cluster.pods_of(job)[0])
+
+    assert installed.await_run(run_id).status is FAILURE
+    assert "Its pod was deleted or evicted before the run started" in installed.messages(run_id)
+
+
+def test_the_job_of_a_run_that_never_started_is_removed(installed: Installation) -> None:
     cluster = installed.cluster
     cluster.nodes["gpu-0"].allocatable[GPU] = 0
     try:
         run_id = installed.launch(Job.INDEX_CHUNKS, partitions=ROWS)
         assert installed.await_run(run_id).status is FAILURE
         assert "Insufficient nvidia.com/gpu" in installed.messages(run_id)
-        assert f"dagster-run-{run_id}" in cluster.jobs()
 
-        installed.await_job(cluster.trigger(f"{NAME}-reaper"))
-
-        assert f"dagster-run-{run_id}" not in cluster.jobs()
+        awaited(lambda: f"dagster-run-{run_id}" not in cluster.jobs(), "its Job to be removed")
     finally:
         cluster.nodes["gpu-0"].allocatable[GPU] = 1
+
+
+def test_a_daemon_follows_another_only_when_that_is_gone_and_goes_at_sigterm_as_it_starts(
+    installed: Installation,
+) -> None:
+    cluster = installed.cluster
+    [old] = cluster.pods(DAEMON)
+    cluster.delete(old)
+    awaited(lambda: any(pod.processes for pod in cluster.pods(DAEMON)), "its successor")
+    [new] = cluster.pods(DAEMON)
+    assert old.processes["daemon"].poll() is not None
+
+    cluster.delete(new)  # it is still importing
+
+    awaited(lambda: new.processes["daemon"].poll() is not None, "it to end")
+    assert new.processes["daemon"].returncode == -signal.SIGTERM  # and not killed after its grace
+    installed.await_rollout(DAEMON)

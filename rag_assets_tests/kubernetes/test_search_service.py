@@ -104,16 +104,22 @@ def _await_answers(load: Load) -> None:
 
 @pytest.fixture(scope="module")
 def served(s3_endpoint: str) -> Iterator[Served]:
-    """The service is enabled once there is a live model, as docs/kubernetes.md says."""
+    """The service is there from the first install on, which waits for its pods to be ready."""
     models = {NEW: ENCODERS[NEW]}
-    without = {"enabled": False}
-    with installation(s3_endpoint, models, settings=GATE, metrics=without) as created:
+    given = {"settings": GATE, "metrics": {"enabled": False}, "search": SEARCH}
+    with installation(s3_endpoint, models, **given) as created:
+        assert created.live() is None
         for name in DOCUMENTS:
             created.put(f"{name}.md", document(name))
         created.await_convergence()
         awaited(lambda: created.live() == OLD, "the first model to be live")
         created.await_idle()
-        created.upgrade(search=SEARCH)
+        awaited(
+            lambda: all(
+                asked_directly(pod, "/readyz") == 200 for pod in created.cluster.pods(SERVICE)
+            ),
+            "its pods to answer",
+        )
         with created.cluster.service(SERVICE) as url:
             yield Served(created, url)
         assert created.cluster.unknown == []

@@ -60,7 +60,7 @@ run_launcher:
   config:
     load_incluster_config: true
     job_namespace: {{ .Release.Namespace }}
-    service_account_name: {{ $full }}-run
+    service_account_name: {{ include "rag-assets.account" (dict "root" . "account" "run") }}
     job_image: {{ include "rag-assets.image" . }}
     image_pull_policy: {{ .Values.image.pullPolicy }}
     {{- with .Values.imagePullSecrets }}
@@ -80,21 +80,25 @@ run_launcher:
       app.kubernetes.io/component: run
     volumes: {{ include "rag-assets.dataVolumes" . | nindent 6 }}
     volume_mounts: {{ include "rag-assets.dataMounts" . | nindent 6 }}
-    run_k8s_config:
-      container_config:
-        security_context: {{ include "rag-assets.containerSecurity" . | nindent 10 }}
-      pod_spec_config:
-        automount_service_account_token: {{ .Values.runs.mayEndRuns }}
-        enable_service_links: false
-        share_process_namespace: true # the process with id 1 ignores SIGTERM until Dagster handles it
-        termination_grace_period_seconds: {{ int .Values.runs.terminationGracePeriodSeconds }}
-        security_context: {{ include "rag-assets.podSecurity" . | nindent 10 }}
-        {{- if .Values.modelCache.image }}
-        init_containers: {{ include "rag-assets.weightsInit" . | nindent 10 }}
-        {{- end }}
-      job_spec_config:
-        backoff_limit: 0 # the sensors retry, including what has changed since
-        ttl_seconds_after_finished: {{ int .Values.runs.ttlSecondsAfterFinished }}
+    run_k8s_config: {{ include "rag-assets.everyRun" . | fromYaml | mergeOverwrite (include "rag-assets.podConfig" .Values.podDefaults | fromYaml) | toYaml | nindent 6 }}
+{{- end }}
+
+{{- /* What the pods of all runs have, besides podDefaults. */ -}}
+{{- define "rag-assets.everyRun" -}}
+container_config:
+  securityContext: {{ include "rag-assets.containerSecurity" . | nindent 4 }}
+pod_spec_config:
+  automountServiceAccountToken: {{ .Values.runs.mayEndRuns }}
+  enableServiceLinks: false
+  shareProcessNamespace: true # as in "rag-assets.podFrame"
+  terminationGracePeriodSeconds: {{ int .Values.runs.terminationGracePeriodSeconds }}
+  securityContext: {{ include "rag-assets.podSecurity" . | nindent 4 }}
+  {{- if .Values.modelCache.image }}
+  initContainers: {{ include "rag-assets.weightsInit" . | nindent 4 }}
+  {{- end }}
+job_spec_config:
+  backoffLimit: 0 # the sensors retry, including what has changed since
+  ttlSecondsAfterFinished: {{ int .Values.runs.ttlSecondsAfterFinished }}
 {{- end }}
 
 {{- /*
@@ -108,45 +112,19 @@ The pods by work and lane, as the launcher takes them: each in the form of `dags
 {{- toJson $pods }}
 {{- end }}
 
+{{- /* Values of a pod, in the form of `dagster-k8s/config`. */ -}}
 {{- define "rag-assets.podConfig" -}}
-{{- if or .resources .image }}
-container_config:
-  {{- with .resources }}
-  resources: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .image }}
-  image: {{ . }}
-  {{- end }}
+{{- $sections := dict
+      "container_config" (pick . "resources" "image" "env" "envFrom" "volumeMounts")
+      "pod_spec_config" (pick . "nodeSelector" "tolerations" "affinity" "runtimeClassName" "priorityClassName" "volumes")
+      "pod_template_spec_metadata" (pick . "annotations" "labels")
+      "job_spec_config" (pick . "activeDeadlineSeconds") }}
+{{- range $name, $fields := $sections }}
+{{- range $field, $value := $fields }}
+{{- if not $value }}{{ $_ := unset $fields $field }}{{ end }}
 {{- end }}
-{{- if or .nodeSelector .tolerations .affinity .runtimeClassName .priorityClassName }}
-pod_spec_config:
-  {{- with .nodeSelector }}
-  node_selector: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .tolerations }}
-  tolerations: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .affinity }}
-  affinity: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .runtimeClassName }}
-  runtime_class_name: {{ . }}
-  {{- end }}
-  {{- with .priorityClassName }}
-  priority_class_name: {{ . }}
-  {{- end }}
+{{- if $fields }}
+{{ $name }}: {{ toYaml $fields | nindent 2 }}
 {{- end }}
-{{- if or .annotations .labels }}
-pod_template_spec_metadata:
-  {{- with .annotations }}
-  annotations: {{ toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .labels }}
-  labels: {{ toYaml . | nindent 4 }}
-  {{- end }}
-{{- end }}
-{{- with .activeDeadlineSeconds }}
-job_spec_config:
-  active_deadline_seconds: {{ int . }}
 {{- end }}
 {{- end }}

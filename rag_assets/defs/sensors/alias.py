@@ -32,7 +32,7 @@ class AliasWatch:
         reported: The verdict that the check shows.
         shown_until: Until when a failure is shown.
         problem: What is wrong; empty if nothing is.
-        unserved: Whether the latest look found that nothing has been live yet.
+        unserved: Whether the latest look found that nothing has been live yet; not if it failed.
     """
 
     due: float = 0.0
@@ -98,6 +98,7 @@ class AliasWatch:
                 metas = self._without_dropped(tick, index, metas)
                 self._evaluate(tick, index, registry, metas)
             except VectorStoreError as error:
+                self.unserved = False  # a promotion may have ended since the last look
                 self.problem = f"The live alias cannot be looked at. {error}"
                 self.due = time.monotonic() + LOOK_SECONDS
         if self.problem:

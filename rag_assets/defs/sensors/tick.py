@@ -215,7 +215,9 @@ class Tick:
         if is_in_flight(self.instance, job):
             return
         last, ended_at = last_run(self.instance, job)
-        if remaining(ended_at + SECONDS_TO_MOVE, SECONDS_TO_MOVE, time.time()):
+        # The alias was looked at after the tick began, and a run may have moved it since.
+        wait = SECONDS_TO_MOVE + (datetime.now(UTC) - self.began).total_seconds()
+        if remaining(ended_at + wait, wait, time.time()):
             return
         configured = {**config, "by": Sensor.INDEX, "reason": reason}
         self.requests.append(

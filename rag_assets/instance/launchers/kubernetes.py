@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import dagster as dg
+import kubernetes as k8s
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_k8s import K8sRunLauncher
 from dagster_k8s.client import DagsterK8sError
@@ -66,6 +67,11 @@ class PodRunLauncher(K8sRunLauncher):
         )
         ours = {"pods": pods, "max_silent_seconds": max_silent_seconds_field()}
         return {**super().config_type(), **ours}  # type: ignore[no-untyped-call]
+
+    @property
+    def batch_api(self) -> k8s.client.BatchV1Api:
+        """The API of Jobs, with the launcher's credentials."""
+        return self._api_client.batch_api
 
     @override
     def get_container_context_for_run(self, dagster_run: dg.DagsterRun) -> K8sContainerContext:

@@ -1,25 +1,30 @@
 """The reaper: fails runs whose pod cannot start, and deletes Jobs whose run has ended.
 
-The chart runs `python -m rag_assets.instance.launchers.reaper` every minute. A run whose pod was
-deleted, killed or cannot start would otherwise wait for Dagster's start timeout. When a run waits
-too long for its pod, Dagster marks it as failed but leaves its Job. The pod would stay pending, and
-eventually occupy a GPU for a run that nobody needs any more. The same applies to a pod that was
-unreachable when its run was given up.
+A run whose pod was deleted, killed or cannot start would otherwise wait for Dagster's start
+timeout. When a run waits too long for its pod, Dagster marks it as failed but leaves its Job. The
+pod would stay pending, and eventually occupy a GPU for a run that nobody needs any more. The same
+applies to a pod that was unreachable when its run was given up.
+
+What belongs here: what it does at a look, and when it looks. What does not: why a run cannot start
+(`starting.py`), and the process that it is a thread of (`daemon.py`).
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 
 import dagster as dg
 import kubernetes as k8s
 
+from rag_assets.instance.launchers.kubernetes import PodRunLauncher
 from rag_assets.instance.launchers.starting import fail_lost_starts
 
 logger = logging.getLogger(__name__)
 
 RUN_ID = "dagster/run-id"
+INTERVAL = (
+    10.0  # seconds between two looks: those between two of Dagster's at runs that have started
+)
 GRACE_SECONDS = 60  # for the pod to end after a run that had started
 
 
@@ -62,15 +67,26 @@ def _ended(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
     }
 
 
-def main() -> None:
-    """Reap once, in the namespace POD_NAMESPACE, as the pod's service account or by KUBECONFIG."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    k8s.config.load_config()
-    with dg.DagsterInstance.get() as instance:
-        for message in fail_lost_starts(instance):
-            logger.info(message)
-        reap(instance, k8s.client.BatchV1Api(), os.environ["POD_NAMESPACE"])
+def reap_forever() -> None:
+    """Look again and again, with the launcher of DAGSTER_HOME's instance.
+
+    After an error everything is opened anew: a database or an API server that is away comes back.
+    """
+    while True:
+        try:
+            with dg.DagsterInstance.get() as instance:
+                while True:
+                    look(instance)
+                    time.sleep(INTERVAL)
+        except Exception as error:  # the next look may succeed
+            logger.warning("The pods of runs could not be looked at: %r", error)
+            time.sleep(INTERVAL)
 
 
-if __name__ == "__main__":
-    main()
+def look(instance: dg.DagsterInstance) -> None:
+    """Fail the runs that cannot start, and delete the Jobs of those that have ended."""
+    launcher = instance.run_launcher
+    assert isinstance(launcher, PodRunLauncher), "dagster.yaml has another run launcher"
+    for message in fail_lost_starts(instance):
+        logger.info(message)
+    reap(instance, launcher.batch_api, launcher.job_namespace)

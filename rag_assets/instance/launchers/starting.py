@@ -2,7 +2,8 @@
 
 Dagster's run monitoring looks at the clock alone until a run has started. So that its shards need
 not wait for that timeout, the launcher looks at the run's process or Job: on one machine in every
-tick of the ingestion sensors, on Kubernetes by the reaper, whose account may read pods.
+tick of the ingestion sensors, on Kubernetes by the reaper, a thread of the daemon, whose account
+may read pods.
 
 What belongs here: failing such runs. What does not: how a launcher knows (`local.py`,
 `kubernetes.py`), and when they are retried (`core/scheduling/retries.py`).

@@ -113,13 +113,18 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"description": "Queries cannot be answered yet."}})
-async def readyz(request: Request) -> JSONResponse:
-    """Whether queries can be answered: the encoder is loaded and has encoded a question."""
+async def readyz(request: Request, *, before_first: bool = False) -> JSONResponse:
+    """Whether queries can be answered: the encoder is loaded and has encoded a question.
+
+    With `before_first`, the service is also ready while no model has been live yet: there is none
+    that another instance could answer from.
+    """
     service = of_request(request)
     try:
         _ = service.searcher
     except NotReadyError as error:
-        return JSONResponse({"ready": False, "reason": str(error)}, 503)
+        ready = before_first and service.unserved
+        return JSONResponse({"ready": ready, "reason": str(error)}, 200 if ready else 503)
     return JSONResponse({"ready": True})
 
 

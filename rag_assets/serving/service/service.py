@@ -22,7 +22,13 @@ from tenacity import (
 
 from rag_assets.adapters.milvus.expressions import Span
 from rag_assets.core.display import masked
-from rag_assets.core.errors import ConfigurationError, NotLiveError, RagAssetsError, SearchError
+from rag_assets.core.errors import (
+    ConfigurationError,
+    NotLiveError,
+    NotLiveYetError,
+    RagAssetsError,
+    SearchError,
+)
 from rag_assets.core.metadata.rules import EVERYONE
 from rag_assets.core.reports.explanation import Explanation
 from rag_assets.serving.conditions import OFF
@@ -40,6 +46,7 @@ from rag_assets.settings import Settings, variable
 
 logger = logging.getLogger(__name__)
 
+LOADING = "Not ready yet: loading the model."
 MAX_PAUSE = 5.0  # seconds between two attempts to get ready
 Result = TypeVar("Result")
 OpenSearcher = Callable[[ServiceMetrics], Searcher]
@@ -67,7 +74,8 @@ class Service:
         self.settings = settings
         self.authentication = Authentication.of(settings)
         self.metrics = ServiceMetrics()
-        self.problem = "Not ready yet: loading the model."
+        self.problem = LOADING
+        self.unserved = False  # whether nothing has been live yet, so that nobody could answer
         self.tried = threading.Event()  # set when the first attempt to get ready has ended
         self._logged = ""
         self._explain = explain
@@ -172,6 +180,8 @@ class Service:
     def _opened(self) -> Searcher:
         searcher = self._open()
         try:
+            searcher.releases.live()
+            self.unserved, self.problem = False, LOADING
             release = searcher.warm_up()
         except BaseException:
             searcher.close()
@@ -182,7 +192,7 @@ class Service:
     def _not_ready(self, attempt: RetryCallState) -> None:
         """Say why in the log; anybody may ask whether the service is ready, so not there."""
         error = attempt.outcome.exception() if attempt.outcome else None
-        nothing = isinstance(error, NotLiveError)
+        nothing, self.unserved = isinstance(error, NotLiveError), isinstance(error, NotLiveYetError)
         self.problem = "Nothing is live yet." if nothing else "Not ready yet: see the log."
         shown = masked(str(error) if isinstance(error, RagAssetsError) else repr(error))
         if shown != self._logged:

@@ -1,6 +1,7 @@
 """The index sensor's look at the alias, the collections, the registry and the partitions."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -8,8 +9,15 @@ import pytest
 from pymilvus import MilvusClient
 
 from rag_assets.cli.ingestion import statuses
+from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.models.spec import collection_name
 from rag_assets.core.names import Check, Job, Partition, Sensor
+from rag_assets.defs.resources import IndexResource, resolved
+from rag_assets.defs.sensors import tick as ticks
+from rag_assets.defs.sensors.alias import AliasWatch
+from rag_assets.defs.sensors.tick import Tick
+from rag_assets.models.live import HELD
+from rag_assets.pipeline.staleness import read_metas
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import (
     SAME,
@@ -232,3 +240,34 @@ def test_what_is_wrong_stays_visible_while_milvus_is_down(
 
     for _ in range(2):
         assert "The live alias cannot be looked at." in message(index.tick())
+
+
+def test_a_look_that_fails_does_not_go_on_saying_that_nothing_is_live(
+    filled: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first model would be promoted again as long as Milvus is too busy to be looked at."""
+    monkeypatch.setenv("RAG_ASSETS_MILVUS_URI", (tmp_path / "nowhere").as_uri())
+    watch = AliasWatch(unserved=True)
+    with resolved(load_settings(), IndexResource).open() as index:
+        tick = Tick(filled.instance, load_settings())
+        watch.look(tick, index, Registry(), read_metas(index.lake, HELD))
+
+    assert not watch.unserved
+    assert "cannot be looked at" in tick.message
+
+
+def test_what_moved_the_alias_after_a_tick_began_is_not_repeated_by_that_tick(
+    filled: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticks, "SECONDS_TO_MOVE", 0)
+    repository = filled.sensor(Sensor.INDEX).repository
+    filled.instance.create_run_for_job(
+        repository.get_job(Job.PROMOTE), status=dg.DagsterRunStatus.SUCCESS
+    )
+    slow = Tick(filled.instance, load_settings(), began=datetime.now(UTC) - timedelta(seconds=150))
+    next_one = Tick(filled.instance, load_settings())
+
+    for tick in (slow, next_one):
+        tick.request_alias(Job.PROMOTE, WORDLLAMA, "nothing is live", model=WORDLLAMA)
+
+    assert [len(tick.requests) for tick in (slow, next_one)] == [0, 1]

@@ -421,7 +421,28 @@ def test_a_platform_without_a_live_model_is_not_ready(milvus_lite: str, tmp_path
         with search_service(pipeline, ready=False) as client:
             reason = {"ready": False, "reason": "Nothing is live yet."}
             awaited(lambda: client.get("/readyz").json() == reason, "the reason", PATIENCE)
+            deployed = client.get("/readyz?before_first=true")
+            assert (deployed.status_code, deployed.json()) == (200, reason | {"ready": True})
+            assert search(client, {}).json()["error"]["code"] == "not_ready"
 
             pipeline.promote()
             awaited(lambda: client.get("/readyz").is_success, "the service to be ready", PATIENCE)
             assert found(search(client, {})) == {"a.md"}
+
+
+def test_what_was_live_once_is_waited_for_before_a_service_is_ready(
+    milvus_lite: str, tmp_path: Path
+) -> None:
+    """It may be live again any moment, and other instances may still be answering from it."""
+    with Pipeline.create(tmp_path, milvus_lite) as pipeline:
+        pipeline.write("a.md", "# Kiln\n\nThe kiln is fired on Fridays.\n")
+        pipeline.run()
+        pipeline.build()
+        pipeline.promote()
+        pipeline.witness.drop_alias(pipeline.index.alias)
+        pipeline.witness.release_collection(pipeline.collection)
+        with search_service(pipeline, ready=False) as client:
+            reason = {"ready": False, "reason": "Nothing is live yet."}
+            awaited(lambda: client.get("/readyz").json() == reason, "the reason", PATIENCE)
+
+            assert client.get("/readyz?before_first=true").status_code == 503
