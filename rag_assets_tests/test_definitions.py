@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 
 from rag_assets.adapters.parsing.parser import parser_version
 from rag_assets.core.models.gate import Rule
-from rag_assets.core.names import Asset, Check, Job, Sensor
+from rag_assets.core.names import Asset, Check, Job, Op, Sensor
 from rag_assets.definitions import definitions
 from rag_assets.defs.resources import KINDS, ChunkerResource, build_resources
 from rag_assets.settings import load_settings
@@ -118,6 +121,30 @@ def test_the_assets_depend_on_each_other_as_the_data_flows() -> None:
     }
 
     assert found == FLOW
+
+
+def test_launchpads_open_with_what_has_to_be_filled_in() -> None:
+    opened = {job.name: launchpad(job) for job in definitions().get_repository_def().get_all_jobs()}
+
+    model = {"config": {"model": ""}}
+    for job, op in {
+        Job.REGISTER_MODEL: Op.REGISTER,
+        Job.BUILD_MODEL: Op.BUILD,
+        Job.RETIRE_MODEL: Op.RETIRE,
+    }.items():
+        assert opened[job] == {"ops": {op: model}}
+    assert opened[Job.PROMOTE] == {"ops": {"live_alias": {"config": {"model": "", "reason": ""}}}}
+    assert opened[Job.STREAM] == {}
+    by_partition = {Job.INGEST_DOCUMENTS, Job.INDEX_CHUNKS}  # which have no launchpad
+    assert not [job for job in named(Job) - by_partition if "resources" in opened[job]]
+
+
+def launchpad(job: dg.JobDefinition) -> dict[str, Any]:
+    """Return the configuration with which the UI opens the job's launchpad."""
+    snapshot = job.get_job_snapshot()
+    schema, [mode] = snapshot.config_schema_snapshot, snapshot.mode_def_snaps
+    root = schema.get_config_snap(mode.root_config_key or "")
+    return dict(yaml.safe_load(default_values_yaml_from_type_snap(schema, root)))
 
 
 def test_everything_is_named_where_all_names_are() -> None:

@@ -8,10 +8,14 @@ import dagster as dg
 import polars as pl
 import pytest
 import yaml
+from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
 from rag_assets.cli import ingestion
 from rag_assets.core.documents.document import Outcome
 from rag_assets.core.errors import MoveRefusedError, PromotionRefusedError, StaleInputError
+from rag_assets.core.names import LOCATION, Job, Tag
+from rag_assets.definitions import definitions
+from rag_assets.instance.event_log import check_evaluations
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
 from rag_assets_tests.scenarios.texts import document
@@ -97,6 +101,29 @@ def test_a_home_that_was_moved_goes_on_and_embeds_nothing(
     assert {hit.source_uri for hit in hits} == {
         (moved / f"documents/{number}.md").as_uri() for number in range(4)
     }
+
+
+def test_runs_of_commands_belong_to_the_code_location_as_those_of_its_daemon_do(
+    ingested: Settings,
+) -> None:
+    ingestion.take_stock()
+
+    with dg.DagsterInstance.get() as instance:
+        mine = dg.RunsFilter(tags={REPOSITORY_LABEL_TAG: f"__repository__@{LOCATION}"})
+        runs = instance.get_runs(mine)
+        shown = check_evaluations(instance, repository().asset_graph.asset_check_keys)
+    assert {run.job_name for run in runs} == {
+        *(Job.INGEST_DOCUMENTS, Job.INDEX_CHUNKS, Job.PROMOTE),
+        *(Job.RUN_CHECKS, Job.EVALUATE_LIVE, Job.REPORT),
+    }
+    assert all(run.remote_job_origin and run.tags[Tag.REASON] for run in runs)
+    assert {run.tags.get(Tag.MODEL) for run in runs} == {ingested.model, None}
+    everything = {key.to_user_string() for key in repository().asset_graph.asset_check_keys}
+    assert {name for name, (evaluation, _) in shown.items() if evaluation.passed} == everything
+
+
+def repository() -> dg.RepositoryDefinition:
+    return definitions().get_repository_def()
 
 
 def test_each_partition_is_materialised_with_its_own_metrics(ingested: Settings) -> None:

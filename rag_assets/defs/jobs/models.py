@@ -98,7 +98,7 @@ def retire(context: dg.OpExecutionContext, config: ModelConfig, index: IndexReso
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
     config=launchpad(Op.REGISTER, model=""),
-    description="Model lifecycle, 1 of 6: register a model of the models file, which adds its key"
+    description="Model lifecycle, 1 of 7: register a model of the models file, which adds its key"
     f" to the partitions. Next: {Job.PREVIEW_BUILD} or {Job.BUILD_MODEL}.",
 )
 def register_model() -> None:
@@ -110,7 +110,7 @@ def register_model() -> None:
     name=Job.PREVIEW_BUILD,
     hooks={note_failure},
     config=launchpad(Op.PREVIEW, model=""),
-    description="Model lifecycle, 2 of 6: estimate the GPU hours and storage that building it"
+    description="Model lifecycle, 2 of 7: estimate the GPU hours and storage that building it"
     f" takes. Builds nothing. Next: {Job.BUILD_MODEL}.",
 )
 def preview_build() -> None:
@@ -123,7 +123,7 @@ def preview_build() -> None:
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
     config=launchpad(Op.BUILD, model=""),
-    description="Model lifecycle, 3 of 6: make a registered model a candidate. The index sensor"
+    description="Model lifecycle, 3 of 7: make a registered model a candidate. The index sensor"
     " then requests bulk runs until its collection is filled, indexed, loaded and read back, and"
     f" keeps it in sync afterwards. Next: {Job.EVALUATE_CANDIDATES} or {Job.PROMOTE};"
     f" {Job.CANCEL_BUILD} stops it.",
@@ -138,7 +138,7 @@ def build_model() -> None:
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
     config=launchpad(Op.REBUILD, model=""),
-    description="Model lifecycle, 3 of 6 again: build another collection of a model, from the"
+    description="Model lifecycle, 3 of 7 again: build another collection of a model, from the"
     " vectors that there are: with the metadata fields that are declared now, and the index of the"
     " models file. It is a candidate, named after the model with a number, until it is promoted."
     f" Embeds nothing. Next: {Job.PROMOTE}.",
@@ -166,7 +166,7 @@ evaluate_candidates = dg.define_asset_job(
     selection=CANDIDATE_CHECKS,
     hooks={note_failure},
     config=launchpad(),
-    description="Model lifecycle, 4 of 6: evaluate every candidate by the rules that a promotion"
+    description="Model lifecycle, 4 of 7: evaluate every candidate by the rules that a promotion"
     f" requires. Changes nothing. Next: {Job.PROMOTE}, which evaluates them too.",
 )
 
@@ -178,7 +178,7 @@ promote = dg.define_asset_job(
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
     config=launchpad(Asset.LIVE_ALIAS, model="", reason=""),
-    description="Model lifecycle, 5 of 6: evaluate the model that `live_alias` is configured with"
+    description="Model lifecycle, 5 of 7: evaluate the model that `live_alias` is configured with"
     " and, if it passes, point the live alias at its collection. The model before stays in sync."
     f" Next: {Job.ROLLBACK}, if it disappoints, or {Job.RETIRE_MODEL} for the model before.",
 )
@@ -189,7 +189,7 @@ rollback = dg.define_asset_job(
     hooks={note_failure},
     tags=AT_ONCE,
     config=launchpad(Asset.LIVE_ALIAS, rollback=True, reason=""),
-    description="Model lifecycle, back from 5 to 4: point the live alias back at the previously"
+    description="Model lifecycle, 6 of 7, if need be: point the live alias back at the previously"
     " live model, at once: refused only if queries would fail. How stale it is, is part of the"
     " result; the stream runs bring the rest.",
 )
@@ -210,7 +210,7 @@ restore_alias = dg.define_asset_job(
     hooks={note_failure},
     tags=ONE_AT_A_TIME,
     config=launchpad(Op.RETIRE, model=""),
-    description="Model lifecycle, 6 of 6: remove one that is not live, with its collection, vectors"
+    description="Model lifecycle, 7 of 7: remove one that is not live, with its collection, vectors"
     " and partition.",
 )
 def retire_model() -> None:

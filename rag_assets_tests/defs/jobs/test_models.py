@@ -14,6 +14,7 @@ from rag_assets.cli.ingestion import statuses
 from rag_assets.core.models.gate import Rule
 from rag_assets.core.models.spec import collection_name
 from rag_assets.core.names import Partition, Tag
+from rag_assets.instance.event_log import check_evaluations
 from rag_assets.settings import load_settings
 from rag_assets_tests.support.filled import (
     BM25,
@@ -32,6 +33,7 @@ __all__ = ["fillings"]
 
 LIVE = WORDLLAMA
 DOCUMENTS = tuple(f"{number}.md" for number in range(12))
+COMPLETE = dg.AssetCheckKey(dg.AssetKey("live_alias"), "gate_complete")
 
 
 @pytest.fixture
@@ -242,6 +244,8 @@ def test_a_cancelled_build_ends_its_runs_and_goes_on_where_it_was(models: Models
     models.done("cancel_build", cancel={"model": BM25})
 
     assert models.roles()[BM25] == "registered"
+    [(shown, _)] = check_evaluations(models.instance, [COMPLETE]).values()
+    assert (shown.passed, shown.description) == (True, "There is no candidate to evaluate.")
     assert not models.index.tick().run_requests
     models.build(BM25)
     assert models.embedded(BM25)["computed"] == before
@@ -268,7 +272,7 @@ def test_a_run_of_a_retired_model_writes_nothing(models: Models) -> None:
     assert collection_name(models.settings.alias, BM25) not in names
 
 
-def test_a_candidate_is_evaluated_by_checks_of_its_collection(built: Models) -> None:
+def test_a_candidate_is_evaluated_by_checks_of_the_alias(built: Models) -> None:
     name = collection_name(built.settings.alias, SAME)
     built.witness.delete(name, filter='document_id == "3.md"')
 
@@ -283,10 +287,8 @@ def test_a_candidate_is_evaluated_by_checks_of_its_collection(built: Models) -> 
 
 
 def test_one_rule_of_the_gate_can_be_evaluated_alone(built: Models) -> None:
-    key = dg.AssetCheckKey(dg.AssetKey("collection"), "gate_complete")
-
     result = built.index.repository.get_job("evaluate_candidates").get_subset(
-        asset_selection=set(), asset_check_selection={key}
+        asset_selection=set(), asset_check_selection={COMPLETE}
     ).execute_in_process(instance=built.instance)  # fmt: skip
 
     [check] = result.get_asset_check_evaluations()

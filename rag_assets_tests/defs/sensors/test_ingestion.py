@@ -50,6 +50,8 @@ def test_a_first_tick_lists_the_bucket_and_requests_one_run(
 
     [request] = result.run_requests or []
     assert request.job_name == "ingest_documents"
+    assert str(result.cursor).startswith("3 changed documents in ")  # in the list of ticks
+    assert request.tags[Tag.REASON].startswith("3 changed documents in ")
     assert request.tags[Tag.LANE] == Lane.STREAM
     assert (request.tags[Tag.RANGE_START], request.tags[Tag.RANGE_END]) == ("s000", "s002")
     assert [key.to_user_string() for key in request.asset_selection or []] == [
@@ -369,15 +371,31 @@ def test_what_is_observed_makes_the_assets_derived_from_it_stale_in_the_ui(
     assert len(stale_shards(source)) == 1
 
 
+def test_the_alias_stays_in_sync_in_the_ui_when_rows_of_its_collection_change(
+    filled: Platform,
+) -> None:
+    source, index = filled.sensor(Sensor.SOURCE), filled.sensor(Sensor.INDEX)
+    filled.put("a.md", b"# Edited\n")
+
+    settle(source, index)
+
+    assert stale_shards(source) == []
+    assert statuses(source).get_status(dg.AssetKey("live_alias")) is StaleStatus.FRESH
+
+
 def stale_shards(ticking: Ticking) -> list[str]:
     """Return the shards of `parsed_documents` that the UI marks as stale."""
-    context = LoadingContextForTest(ticking.instance)
-    resolver = CachingStaleStatusResolver(
-        ticking.instance, ticking.repository.asset_graph, loading_context=context
-    )
-    parsed = dg.AssetKey("parsed_documents")
+    resolver, parsed = statuses(ticking), dg.AssetKey("parsed_documents")
     shards = ("s000", "s001", "s002")
     return [s for s in shards if resolver.get_status(parsed, s) is StaleStatus.STALE]
+
+
+def statuses(ticking: Ticking) -> CachingStaleStatusResolver:
+    """Return what the UI marks as stale now."""
+    context = LoadingContextForTest(ticking.instance)
+    return CachingStaleStatusResolver(
+        ticking.instance, ticking.repository.asset_graph, loading_context=context
+    )
 
 
 def test_outside_the_bulk_window_a_load_waits_and_an_edit_does_not(
