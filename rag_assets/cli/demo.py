@@ -69,6 +69,7 @@ def run_demo(source: str | None, questions: list[str], console: SafeConsole) -> 
     with _progress(console), services.running(services.milvus_lite(settings), settings):
         _show_passes(settings, console, own_source=own_source)
         questions = questions or ([] if own_source else _corpus_questions())
+        _take_stock(console)
         _show_answers(settings, console, questions)
     for step, commands in next_steps.items():
         console.paragraph(f"\n{step}")
@@ -97,6 +98,13 @@ def _ingest(settings: Settings, console: SafeConsole, title: str) -> dict[str, f
     sums = ingestion.ingest(settings)
     metrics = {column: sums[asset][metric] for column, (asset, metric) in METRICS.items()}
     return metrics | {"seconds": monotonic() - started}
+
+
+def _take_stock(console: SafeConsole) -> None:
+    from rag_assets.cli import ingestion  # noqa: PLC0415 - imports Dagster, which is slow
+
+    console.paragraph("\nChecks and reports, for the UI", "bold")
+    ingestion.take_stock()
 
 
 def _reset(documents: Path) -> None:
