@@ -120,6 +120,7 @@ def served(s3_endpoint: str) -> Iterator[Served]:
             ),
             "its pods to answer",
         )
+        created.await_rollout(SERVICE)  # the kubelet knows that they do
         with created.cluster.service(SERVICE) as url:
             yield Served(created, url)
         assert created.cluster.unknown == []

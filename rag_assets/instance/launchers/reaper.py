@@ -22,9 +22,7 @@ from rag_assets.instance.launchers.starting import fail_lost_starts
 logger = logging.getLogger(__name__)
 
 RUN_ID = "dagster/run-id"
-INTERVAL = (
-    10.0  # seconds between two looks: those between two of Dagster's at runs that have started
-)
+INTERVAL = 10.0  # seconds between two looks, as between Dagster's at runs that have started
 GRACE_SECONDS = 60  # for the pod to end after a run that had started
 
 
