@@ -12,7 +12,7 @@ knows taints, selectors and GPU counts (`controllers.py`). It comes in two stren
 | API | one token, one Role | TLS; service accounts, their tokens and the chart's Roles |
 | admission | schemas, GPU counts | also the Pod Security Standard `restricted` |
 | probes, rollouts of deployments, the one pod of a StatefulSet, names of services | no | yes |
-| SIGTERM spares a first process without a handler, unless the pod shares its processes | yes | yes |
+| SIGTERM spares process 1 without a handler, if the pod shares no process namespace | yes | yes |
 | a Service's connections, each to one of the pods that are ready | no | where a test asks for one |
 
 It is a model. It was compared with documentation and schemas, never with a real API server. It
