@@ -292,7 +292,7 @@ def test_a_candidate_its_gate_and_the_live_alias(
     assert candidate.total("model_role", model=SAME) == 1
     assert candidate.total("live_alias") == 1
     assert candidate.total("embeddings_reused_total", model=SAME) > 0
-    gate = candidate.all("check_passed", asset="collection")
+    gate = candidate.all("check_passed", asset="live_alias")
     assert len([labels for labels in gate if dict(labels)["check"].startswith("gate_")]) > 3
     assert dropped.total("live_alias") == 0
     assert dropped.total("model_role", model=WORDLLAMA, role="previous") == 1
