@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 MAX_LAG_ROWS = 100  # in the table of one materialisation
-LAG_CLASS = {"source": pl.String, "class": pl.String, "changes": pl.Float64}
+LAG_CLASS = {"source": pl.String, "class": pl.String, "changes": pl.String}
 GATE_TABLE = "rag_assets/gate"
 
 
@@ -169,7 +169,7 @@ def lag_metadata(lags: pl.DataFrame, shows: previews.Shows) -> dict[str, Any]:
     if lags.is_empty():
         return {}
     classes = [
-        (source, lag_class, count)
+        (source, lag_class, f"{count:.10g}")
         for source, counts in lag_classes(lags).items()
         for lag_class, count in counts.items()
     ]
@@ -179,7 +179,7 @@ def lag_metadata(lags: pl.DataFrame, shows: previews.Shows) -> dict[str, Any]:
         "rag_assets/lag_documents": lags.height,
         LAG_CLASSES: table(pl.DataFrame(classes, LAG_CLASS, orient="row")),
         LAGS: dg.MetadataValue.table(
-            _records(previews.without_names(lags.head(MAX_LAG_ROWS), shows))
+            _records(previews.without_names(_shown(lags.head(MAX_LAG_ROWS)), shows))
         ),
     }
 
@@ -244,6 +244,13 @@ def timing() -> Iterator[Timing]:
     timing, started = Timing(), perf_counter()
     yield timing
     timing.seconds = perf_counter() - started
+
+
+def _shown(lags: pl.DataFrame) -> pl.DataFrame:
+    """Return lags with times in seconds, and seconds as precisely as they are worth it."""
+    return lags.with_columns(
+        pl.col("modified_at").dt.strftime("%Y-%m-%d %H:%M:%S UTC"), pl.col("lag_seconds").round(2)
+    )
 
 
 def _records(rows: pl.DataFrame) -> list[dg.TableRecord]:

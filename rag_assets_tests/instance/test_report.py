@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from time import time
 from uuid import uuid4
 
 import dagster as dg
@@ -19,6 +20,7 @@ from rag_assets.core.names import Asset, Job, Sensor
 from rag_assets.core.reports.report import ShardState
 from rag_assets.core.reports.spending import Spending
 from rag_assets.instance import event_log
+from rag_assets.instance.runs import DAY, hours_by_work
 from rag_assets.settings import load_settings
 from rag_assets_tests.scenarios.texts import document
 from rag_assets_tests.support.filled import Platform, filled, fillings, set_environment
@@ -119,6 +121,7 @@ def test_the_cost_report_uses_the_rates_of_this_instances_runs(
     assert origins["shards"] == "set"
     assert metrics["dollars_per_day"] > 0
     assert metrics["hours_without_model"] > 0
+    assert hours_by_work(ticked.instance, time() + 2 * DAY) == {}
     first = text.index("# What this instance costs")
     assert first < text.index("Calculated, not measured, for a load that is assumed")
     assert "at example prices. Give yours in RAG" in text.replace("\\", "")  # all but that of GPUs

@@ -20,6 +20,7 @@ COLUMNS = 60  # points of a line, at most
 COLOURS = ("steelblue", "chocolate", "seagreen", "mediumpurple")
 """Readable on white and on black, and without the # that a URL would have to escape."""
 ROW, PAGE = (320, 66), (560, 90)  # width and height in pixels of a chart over time
+SIZES = (260, 66)  # of a histogram
 LEFT, TOP, BOTTOM = 44, 20, 18  # pixels around it
 DASH = 8  # pixels, for a single point
 NAMES, BARS, VALUES, BAR, GAP = 130, 300, 80, 14, 8  # pixels of a chart of bars
@@ -184,7 +185,7 @@ class Histogram:
     def svg(self) -> str:
         """Return the picture alone."""
         ticks = _ticks(max(self.counts), durations=False)
-        (width, height), colours = ROW, [COLOURS[0]] * len(self.counts)
+        (width, height), colours = SIZES, [COLOURS[0]] * len(self.counts)
         if self.over:
             colours[-1] = "crimson"
         wide = (width - LEFT) // len(self.counts)

@@ -85,6 +85,8 @@ def histogram(values: Sequence[int], bound: int, unit: str) -> str:
     for value in values:
         counts[min(BINS - 1, value * BINS // (bound + 1))] += 1
     caption = f"{len(values)} chunks, 0 to {bound} {unit}" + (f", {over} above" if over else "")
+    if not values:
+        return caption
     drawn = Histogram(caption, counts, ("0", f"{bound} {unit}"), over > 0).inline()
     return f"{drawn}\n\n{caption}"
 

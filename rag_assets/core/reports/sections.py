@@ -85,7 +85,7 @@ def sections(report: Report, over_time: Iterable[Lines] = ()) -> list[Section]:
 
 
 def headline(report: Report) -> str:
-    """Summarise a report in a few sentences."""
+    """Summarise a report in a few sentences, problems first."""
     behind = [
         f"{len(stage.behind):,} of {len(stage.states):,} shards of {name} ({_backlog(stage)})"
         for name, stage in report.stages
@@ -94,15 +94,15 @@ def headline(report: Report) -> str:
     sentences = [doubt.sentence for doubt in report.doubts]
     if failing := [source.name for source in report.sources if source.problem]:
         sentences.append(f"Cannot be listed: {', '.join(failing)}.")
+    if report.milvus:
+        sentences.append(f"Milvus cannot be reached, so the live model is unknown: {report.milvus}")
     if behind:
         sentences.append(f"Behind: {'; '.join(behind)}.")
     elif report.listed:
         sentences.append("Everything listed is in sync.")
-    if report.milvus:
-        sentences.append(f"Milvus cannot be reached, so the live model is unknown: {report.milvus}")
-    elif report.live:
+    if report.live:
         sentences.append(f"Queries are answered from {report.live.model}.")
-    else:
+    elif not report.milvus:
         sentences.append("No model is live yet.")
     counts = f"{report.listed:,} documents listed, {report.outcomes.with_text:,} with text"
     sentences.append(f"{counts}, {report.chunks:,} chunks.")

@@ -18,6 +18,7 @@ from rag_assets.core.models.gate import (
 )
 from rag_assets.core.models.spec import Backend, ModelSpec
 from rag_assets.core.names import Asset, Check, Job
+from rag_assets.core.reports.history import rounded
 from rag_assets.defs.checks.scope import MAX_ROWS, Scope, selected_shards, unread
 from rag_assets.defs.metadata import findings_result, table
 from rag_assets.defs.resources import GateResource, IndexResource, ThresholdsResource
@@ -139,8 +140,8 @@ def lag(
         if len(lags)
         else "Nothing to evaluate: no document has changed since its shard was first in sync.",
         metadata={
-            "rag_assets/lag_seconds_p95": worst,
-            "rag_assets/lag_seconds_median": float(lags.quantile(0.5) or 0.0),
+            "rag_assets/lag_seconds_p95": rounded(worst),
+            "rag_assets/lag_seconds_median": rounded(lags.quantile(0.5) or 0.0),
             "rag_assets/changes": len(lags),
         },
     )
