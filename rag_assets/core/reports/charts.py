@@ -29,8 +29,8 @@ STEPS = 3  # between the ticks of an axis, at most
 MINUTE, HOUR, DAY = 60, 3600, 86400
 THOUSAND, MILLION = 1e3, 1e6
 DURATIONS = (
-    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, MINUTE, 120, 300),
-    *(600, 1200, 1800, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY),
+    *(0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, MINUTE, 120, 300, 600, 1200, 1800),
+    *(HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY),
 )
 SAFE = " /=':;,.()-+$!*~<>"  # what a URL between < and > in Markdown need not escape
 
