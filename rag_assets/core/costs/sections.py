@@ -11,8 +11,8 @@ from rag_assets.core.costs.model import Costs, Policy
 from rag_assets.core.costs.report import ASSUMED, CostReport
 from rag_assets.core.costs.sweeps import BreakEven, Effect, Streamed
 from rag_assets.core.costs.usage import NAMES
-from rag_assets.core.reports.charts import COLOURS, Bars, Lines, dollars
-from rag_assets.core.reports.sections import HOUR, Section, duration
+from rag_assets.core.reports.charts import COLOURS, HOUR, Bars, Lines, dollars
+from rag_assets.core.reports.sections import Section, duration
 
 SHOWN = 12  # inputs in the sensitivity table, those with the largest effect
 

@@ -29,8 +29,8 @@ STEPS = 3  # between the ticks of an axis, at most
 MINUTE, HOUR, DAY = 60, 3600, 86400
 THOUSAND, MILLION = 1e3, 1e6
 DURATIONS = (
-    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, MINUTE, 120, 300),
-    *(600, 1200, 1800, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY),
+    *(0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, MINUTE, 120, 300, 600, 1200, 1800),
+    *(HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR, DAY),
 )
 SAFE = " /=':;,.()-+$!*~<>"  # what a URL between < and > in Markdown need not escape
 
@@ -92,7 +92,7 @@ class Lines:
         return (
             _head(width + 2, bottom + BOTTOM)
             + _axes(ticks, self.label, (width, height), (begin, end))
-            + _legend(newest, LEFT)
+            + _legend(newest)
             + f"<g fill='none' stroke-width='2' stroke-linecap='round'>{lines}</g></svg>"
         )
 
@@ -141,7 +141,7 @@ class Bars:
             f"{_head(NAMES + BARS + VALUES, bottom + BOTTOM)}"
             f"<path stroke='gray' opacity='.4' d='{grid}'/><g text-anchor='middle'>{marks}</g>"
             f"<g text-anchor='end'>{names}</g>{bars}"
-            + (_legend(self.parts, NAMES) if any(self.parts) else "")
+            + (_legend(self.parts) if any(self.parts) else "")
             + "</svg>"
         )
 
@@ -230,11 +230,11 @@ def _axes(
     )
 
 
-def _legend(names: Mapping[str, str], x: int) -> str:
-    shown = ""
+def _legend(names: Mapping[str, str]) -> str:
+    x, shown = LEFT, ""
     for name, colour in names.items():
         shown += f"<text x='{x}' y='11' fill='{colour}'>{escape(name)}</text>"
-        x += 7 * len(name) + 12
+        x += 6 * len(name) + 12
     return shown
 
 

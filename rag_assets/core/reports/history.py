@@ -7,8 +7,8 @@ not: reading past reports (`instance/event_log.py`), and drawing (`charts.py`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rag_assets.core.reports.charts import Label, Lines, dollars, number
-from rag_assets.core.reports.sections import HOUR, MINUTE, duration
+from rag_assets.core.reports.charts import HOUR, MINUTE, Label, Lines, dollars, number
+from rag_assets.core.reports.sections import duration
 
 PROCESSED = "documents_processed"  # since the beginning
 MIN_SPAN = MINUTE  # between two reports, for a rate

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rag_assets.core.names import Check, Job
-from rag_assets.core.reports.charts import COLOURS, Bars, Lines, number
+from rag_assets.core.reports.charts import COLOURS, DAY, HOUR, MINUTE, Bars, Lines, number
 from rag_assets.core.reports.report import (
     QUANTILES,
     Lags,
@@ -25,7 +25,6 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 GRID_WIDTH = 64  # cells per line
 GRID_CELLS = 512  # with more shards, a cell represents several
 MAX_SHARDS_BEHIND = 15  # listed per stage
-MINUTE, HOUR, DAY = 60, 3600, 86400
 
 GLYPHS = {
     ShardState.IN_SYNC: "█",

@@ -18,6 +18,7 @@ from rag_assets.core.reports.history import (
     documents_per_hour,
     rounded,
 )
+from rag_assets.core.reports.sections import duration
 
 NOW = 1_796_000_000.0
 QUARTER = 900
@@ -78,6 +79,21 @@ def test_an_axis_has_few_round_values_up_to_the_largest(largest: float, ticks: l
     chart = Lines("Backlog", {"documents": [(NOW, largest)]}, number, NOW)
 
     assert [text for text in texts(chart.markdown()) if text in ticks] == ticks
+
+
+@pytest.mark.parametrize(
+    ("longest", "ticks"),
+    [
+        (0.02, ["0 s", "0.1 s"]),
+        (104, ["0 s", "1 min", "2 min"]),
+        (90_000, ["0 s", "12 h", "1 d", "1.5 d"]),
+        (9e6, ["0 s", "50 d", "100 d", "150 d"]),
+    ],
+)
+def test_an_axis_of_durations_has_round_ones(longest: float, ticks: list[str]) -> None:
+    chart = Lines("Lag", {"p95": [(NOW, longest)]}, duration, NOW, durations=True)
+
+    assert texts(chart.markdown())[: len(ticks)] == ticks
 
 
 def test_bars_have_names_amounts_and_an_axis_and_cannot_break_the_picture() -> None:
