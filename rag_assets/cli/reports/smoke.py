@@ -64,11 +64,12 @@ def smoke(ui: str, question: str) -> None:
 
 def _told(name: str, ask: Callable[[], str]) -> bool:
     """Ask a part and print what it says; return whether it works."""
+    click.echo(f"{name}: ", nl=False)  # it may take some seconds
     try:
-        echo(f"{name}: {ask()}")
+        echo(ask())
     except Exception as error:  # whatever it is, the other parts are asked too
         message = str(error) if isinstance(error, RagAssetsError) else repr(error)
-        echo(f"{name}: FAILED. {masked(message)}", fg="red")
+        echo(f"FAILED. {masked(message)}", fg="red")
         return False
     return True
 
