@@ -30,7 +30,6 @@ from rag_assets.pipeline.vectors import drop_unused
 report = dg.define_asset_job(
     Job.REPORT,
     selection=without_checks(Asset.INGESTION_REPORT, Asset.COST_REPORT),
-    config=launchpad(),
     description="Report the state of ingestion and its cost, in the assets ingestion_report and"
     " cost_report. Changes nothing else.",
 )
@@ -52,7 +51,6 @@ run_checks = dg.define_asset_job(
     - MODEL_CHECKS
     - PROMOTION_CHECK,
     hooks={note_failure},
-    config=launchpad(),
     description="Evaluate the asset checks, except those that embed texts and those of the gate,"
     " which are for candidates.",
 )
@@ -61,7 +59,6 @@ evaluate_live = dg.define_asset_job(
     Job.EVALUATE_LIVE,
     selection=MODEL_CHECKS,
     hooks={note_failure},
-    config=launchpad(),
     description="Evaluate the checks that embed texts: retrieval of the live model, and parity of"
     " endpoints.",
 )
