@@ -48,6 +48,7 @@ from rag_assets.pipeline.index import Index
 from rag_assets.pipeline.sources.doubt import read_doubts
 from rag_assets.pipeline.staleness import stale_documents, stale_rows
 
+NOTHING = "Sensor function returned an empty result"  # Dagster says of a tick with nothing to do
 MAINTAINED = "maintained"  # role of a model while Milvus cannot tell which one is live
 
 
@@ -219,5 +220,6 @@ def _sensor(instance: dg.DagsterInstance, state: InstigatorState) -> SensorState
         return SensorState(state.name, running, None, "")
     [tick] = ticks
     requested = f"{len(tick.run_ids)} runs requested" if tick.run_ids else ""
-    message = tick.error.message if tick.error else tick.skip_reason or requested
+    skipped = "" if tick.skip_reason == NOTHING else tick.skip_reason
+    message = tick.error.message if tick.error else skipped or requested
     return SensorState(state.name, running, tick.timestamp, message.strip())
