@@ -47,7 +47,7 @@ def test_a_mass_removal_is_accepted_after_it_was_shown(ingested: Settings) -> No
     assert "4 of 5 documents (80%) have been missing" in " ".join(status.split())
     shown = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
     [doubt] = shown["doubts"]
-    assert (doubt["documents"], shown["metrics"]["missing"]) == (4, 4)
+    assert (doubt["documents"], shown["metrics"]["documents_missing"]) == (4, 4)
     declined = accept_removal(answers="n\n")
     assert declined.exit_code == 1
     assert "4 of 5 documents (80%) have been missing from the source since" in " ".join(

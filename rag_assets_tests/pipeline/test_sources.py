@@ -59,7 +59,7 @@ def record(platform: Several, move: str, name: str) -> None:
         result: SourceRecords = getattr(now, move)(name)
         return result
 
-    records._write(platform.lake, moved)
+    records._write(platform.lake, platform.bound, moved)
 
 
 def test_equal_keys_of_two_sources_are_two_documents(two: Several) -> None:
@@ -90,7 +90,7 @@ def test_a_lake_of_one_source_gains_sources_without_parsing_anything_again(
     assert (platform.listed(), platform.parse()) == ({"a.md"}, 0)
     spec = platform.specs["hr"]
     known = platform.sources().records
-    records._write(platform.lake, lambda _: known.add("hr", spec))
+    records._write(platform.lake, platform.bound, lambda _: known.add("hr", spec))
     platform.turns()
 
     assert platform.parse() == 1

@@ -35,7 +35,7 @@ class Two:
 
     def move(self, name: str) -> None:
         now = getattr(self.records(), name)("hr")
-        records._write(self.live.lake, lambda _: now)
+        records._write(self.live.lake, str(self.live.documents), lambda _: now)
 
     def stream(self) -> Stream:
         sources = Sources(self.specs, self.records())
@@ -62,7 +62,7 @@ def two(tmp_path: Path, milvus_lite: str) -> Iterator[Two]:
             "hr": SourceSpec(url=str(hr)),
         }
         added = records.read_records(live.lake, specs, str(live.documents)).add("hr", specs["hr"])
-        records._write(live.lake, lambda _: added)
+        records._write(live.lake, str(live.documents), lambda _: added)
         yield Two(live, hr, specs)
 
 
