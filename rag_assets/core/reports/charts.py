@@ -19,9 +19,9 @@ INLINE = 1000  # characters of Markdown from which the UI shows a link to it ins
 COLUMNS = 60  # points of a line, at most
 COLOURS = ("steelblue", "chocolate", "seagreen", "mediumpurple")
 """Readable on white and on black, and without the # that a URL would have to escape."""
-ROW, PAGE = (320, 66), (560, 90)  # width and height in pixels of a chart over time
+ROW, PAGE = (296, 66), (560, 90)  # width and height in pixels of a chart over time
 SIZES = (260, 66)  # of a histogram
-LEFT, TOP, BOTTOM = 44, 20, 18  # pixels around it
+LEFT, TOP, BOTTOM = 50, 20, 18  # pixels around it
 DASH = 8  # pixels, for a single point
 NAMES, BARS, VALUES, BAR, GAP = 130, 300, 80, 14, 8  # pixels of a chart of bars
 MAX_NAME = 22  # characters beside a bar
