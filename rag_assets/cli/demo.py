@@ -1,12 +1,9 @@
 """The demo: ingests a small corpus, then an edit, an addition and a removal."""
 
-import logging
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
 from time import monotonic
@@ -17,7 +14,7 @@ from rich.text import Text
 from rag_assets.adapters.source.sources import open_source
 from rag_assets.adapters.yaml_files import read_queries
 from rag_assets.cli import services
-from rag_assets.cli.terminal import Listing, SafeConsole, working
+from rag_assets.cli.terminal import Listing, SafeConsole, logged_to, working
 from rag_assets.core.display import masked
 from rag_assets.core.errors import SourceError
 from rag_assets.core.identity import digest
@@ -66,7 +63,7 @@ def run_demo(source: str | None, questions: list[str], console: SafeConsole) -> 
     }
     services.prepare_home(settings)
     console.paragraph(masked(f"Source {settings.source}, model {settings.model}"))
-    with _progress(console), services.running(services.milvus_lite(settings), settings):
+    with logged_to(_progress(console)), services.running(services.milvus_lite(settings), settings):
         _show_passes(settings, console, own_source=own_source)
         questions = questions or ([] if own_source else _corpus_questions())
         _take_stock(console)
@@ -194,16 +191,8 @@ def _of_own_source(source: str) -> dict[str, str]:
     return {"source_url": url, "home": f".rag-assets-{digest(url)[:8]}"}
 
 
-@contextmanager
-def _progress(console: SafeConsole) -> Iterator[None]:
-    """Show the log messages of the assets."""
-    handler = RichHandler(
+def _progress(console: SafeConsole) -> RichHandler:
+    """Return what shows the log messages of the assets."""
+    return RichHandler(
         console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S"
     )
-    logger = logging.getLogger("rag_assets")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)

@@ -55,8 +55,7 @@ class SafeConsole(Console):
 
     def paragraph(self, text: str, style: str = "", indent: int = 0) -> None:
         """Print a text in lines that fit; a longer word is left whole, so that it can be copied."""
-        lines = wrapped(text, self.width - indent) or [""]
-        for line in lines:
+        for line in wrapped(text, self.width - indent):
             self.print(Text(" " * indent + line, style), soft_wrap=True)
 
     @override
@@ -86,8 +85,9 @@ class Listing:
             [cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row]
             for row in self.rows
         ]
-        columns = zip(self.columns, zip(*cells, strict=True), strict=True)
-        widths = [max(map(_longest_word, (head, *(c.plain for c in col)))) for head, col in columns]
+        texts = [[cell.plain for cell in row] for row in cells]
+        columns = zip(self.columns, *texts, strict=True)
+        widths = [max(map(_longest_word, column)) for column in columns]
         if sum(widths) + 2 * len(widths) <= options.max_width:
             yield self._table(widths, cells)
         else:
@@ -129,17 +129,23 @@ def _longest_word(text: str) -> int:
 @contextmanager
 def working(message: str) -> Iterator[None]:
     """Show on standard error that a command is at work, and what the package logs meanwhile."""
-    logger = logging.getLogger("rag_assets")
     show = _spinner if sys.stderr.isatty() else _lines
-    with show(message) as handler:
-        level = logger.level
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
+    with show(message) as handler, logged_to(handler):
+        yield
+
+
+@contextmanager
+def logged_to(handler: logging.Handler) -> Iterator[None]:
+    """Hand what the package logs to a handler, also what is for information."""
+    logger = logging.getLogger("rag_assets")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 class _Handler(logging.Handler):
