@@ -83,8 +83,7 @@ def ingest(settings: Settings) -> Metrics:
     with dg.DagsterInstance.get() as instance:
         with open_lifecycle(instance, settings) as life:
             live = ModelRegistry(life.index).read().live
-            rebuilt = live is not None and original_key(live) == settings.model
-            model = live if live and rebuilt else settings.model
+            model = live if live and original_key(live) == settings.model else settings.model
             life.register(model)
             life.build(model, concurrent=True)
             shards = life.index.shards

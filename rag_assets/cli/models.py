@@ -59,9 +59,14 @@ def list_models(*, as_json: bool) -> None:
 @key
 def register(model: str) -> None:
     """Register MODEL, which binds its key to its current spec."""
-    from rag_assets.cli import moves  # noqa: PLC0415 - imports Dagster, which is slow
 
-    _run(Job.REGISTER_MODEL, moves.register(model), register={"model": model})
+    def move(index: Any, now: Any) -> Any:
+        from rag_assets.models.lifecycle import registered  # noqa: PLC0415 - slow to import
+
+        return registered(index, now, model)
+
+    _require(move)
+    _run(Job.REGISTER_MODEL, register={"model": model})
     click.echo(f"{model} is registered.")
 
 
@@ -71,10 +76,11 @@ def first() -> None:
 
     Does nothing if there are models already.
     """
-    from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415 - imports Dagster
-
     settings = _settings()
-    register_first_model(settings, os.environ["DAGSTER_HOME"])
+    with working("Registering the first model"):
+        from rag_assets.cli.ingestion import register_first_model  # noqa: PLC0415 - as below
+
+        register_first_model(settings, os.environ["DAGSTER_HOME"])
     click.echo("The first model is registered.")
 
 
@@ -102,8 +108,7 @@ def build(model: str, *, concurrent: bool, beside: bool, yes: bool) -> None:
     """Build MODEL's collection in bulk runs, after showing the cost."""
     if beside:
         raise click.UsageError("--beside is now --concurrent.")
-    settings = _settings()
-    _require(settings, lambda _, now: now.build(model, concurrent=concurrent))
+    settings = _require(lambda _, now: now.build(model, concurrent=concurrent))
     if not yes:
         _show_cost(model, _cost(settings, model, 0.0))
         click.confirm(f"Build {model}?", abort=True)
@@ -121,9 +126,13 @@ def rebuild(model: str, *, concurrent: bool, yes: bool) -> None:
     It is filled from the vectors that there are, so nothing is embedded, while the present one
     answers queries. It goes live by `models promote`.
     """
-    from rag_assets.cli import moves  # noqa: PLC0415 - imports Dagster, which is slow
 
-    _require(_settings(), moves.rebuild(model, concurrent=concurrent))
+    def move(index: Any, now: Any) -> Any:
+        from rag_assets.models.lifecycle import rebuilt  # noqa: PLC0415 - slow to import
+
+        return rebuilt(index, now, model, concurrent=concurrent)
+
+    _require(move)
     if not yes:
         click.confirm(f"Build another collection of {model}? It takes as much space.", abort=True)
     _run(Job.REBUILD_MODEL, rebuild={"model": model, "concurrent": concurrent})
@@ -134,7 +143,8 @@ def rebuild(model: str, *, concurrent: bool, yes: bool) -> None:
 @key
 def cancel(model: str) -> None:
     """Stop building MODEL; what was built is kept for the next build."""
-    _run(Job.CANCEL_BUILD, lambda _, now: now.cancel(model), cancel={"model": model})
+    _require(lambda _, now: now.cancel(model))
+    _run(Job.CANCEL_BUILD, cancel={"model": model})
     click.echo(f"The build of {model} is cancelled.")
 
 
@@ -143,8 +153,6 @@ def cancel(model: str) -> None:
 @as_json
 def status(model: str | None, *, as_json: bool) -> None:
     """Show the progress of MODEL's collection, or of all models'."""
-    from rag_assets.cli.ingestion import live_message  # noqa: PLC0415 - as below
-
     settings = _settings()
     rows = [
         (row.model, row.role, row.embedded, row.written, row.in_sync, row.shards, row.collection)
@@ -156,12 +164,15 @@ def status(model: str | None, *, as_json: bool) -> None:
     columns = ("model", "role", "embedded", "written", "in sync", "shards", "collection")
     _show_listing(columns, rows, as_json=as_json)
     if not as_json:
+        from rag_assets.cli.ingestion import live_message  # noqa: PLC0415 - as below
+
         click.echo(live_message(settings))
 
 
 @models.command()
 def evaluate() -> None:
     """Evaluate every candidate by the promotion gate. Changes nothing."""
+    _settings()
     _run(Job.EVALUATE_CANDIDATES)
 
 
@@ -186,11 +197,8 @@ def promote(model: str, force: bool, reason: str, yes: bool) -> None:
         reason = reason or click.prompt("Reason for forcing the promotion, to be recorded")
         if not yes:
             click.confirm(f"Make {model} live even if the gate refuses?", abort=True)
-    _run(
-        Job.PROMOTE,
-        lambda _, now: now.begin_promotion(model),
-        live_alias=_who(reason) | {"model": model, "force": force},
-    )
+    _require(lambda _, now: now.begin_promotion(model))
+    _run(Job.PROMOTE, live_alias=_who(reason) | {"model": model, "force": force})
     click.echo(f"{model} is live.")
 
 
@@ -209,10 +217,9 @@ def rollback(reason: str, force: bool, direct: bool) -> None:
 
     Needs Milvus and the lake; neither Dagster's daemon, nor a GPU, nor an embedding server.
     """
+    settings = _require(lambda _, now: now.rollback_target())
     from rag_assets.cli.ingestion import last_live, roll_back  # noqa: PLC0415 - as below
 
-    settings = _settings()
-    _require(settings, lambda _, now: now.rollback_target())
     if direct:
         _show_findings(roll_back(settings, force=force))
     else:
@@ -229,8 +236,7 @@ def retire(model: str, yes: bool) -> None:
 
     The live model cannot be removed.
     """
-    settings = _settings()
-    _require(settings, lambda _, now: now.retire(model))
+    settings = _require(lambda _, now: now.retire(model))
     if not yes:
         click.confirm(
             f"Drop the collection and vectors of {model}? This cannot be undone.", abort=True
@@ -252,19 +258,18 @@ def _who(reason: str) -> dict[str, str]:
     return {"by": getpass.getuser(), "reason": reason}
 
 
-def _require(settings: Settings, move: Callable[..., object]) -> None:
-    """Refuse a move that the run would refuse."""
+def _require(move: Callable[[Any, Any], object]) -> Settings:
+    """Refuse a move, of index and registry, that the run would refuse; return the settings."""
+    settings = _settings()
     with working("Reading the registry of models"):
         from rag_assets.cli import moves  # noqa: PLC0415 - imports Dagster, which is slow
 
         moves.require_model_move(settings, move)
+    return settings
 
 
-def _run(job: str, move: Callable[..., object] | None = None, **ops: dict[str, Any]) -> None:
+def _run(job: str, **ops: dict[str, Any]) -> None:
     """Run a job in this process and show the gate's findings, if any; raise its error."""
-    settings = _settings()
-    if move:
-        _require(settings, move)
     with working(f"Running the job {job}"):
         from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - imports Dagster
 

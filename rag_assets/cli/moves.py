@@ -9,7 +9,6 @@ from collections.abc import Callable
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.sources.records import SourceRecords
 from rag_assets.defs.resources import IndexResource, SourcesResource, resolved
-from rag_assets.models.lifecycle import rebuild_key, registered
 from rag_assets.models.registry import ModelRegistry
 from rag_assets.pipeline.index import Index
 from rag_assets.settings import Settings
@@ -34,18 +33,3 @@ def require_source_move(settings: Settings, move: Callable[[SourceRecords], obje
     """
     with resolved(settings, IndexResource).open() as index:
         move(resolved(settings, SourcesResource).open(index).records)
-
-
-def register(key: str) -> Callable[[Index, Registry], object]:
-    """Return the move that registers a model."""
-    return lambda index, now: registered(index, now, key)
-
-
-def rebuild(key: str, *, concurrent: bool) -> Callable[[Index, Registry], object]:
-    """Return the move that builds another collection of a model."""
-
-    def move(index: Index, now: Registry) -> Registry:
-        another = rebuild_key(now, key)
-        return registered(index, now, another).build(another, concurrent=concurrent)
-
-    return move

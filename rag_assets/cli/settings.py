@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from rag_assets.cli.terminal import SafeConsole, as_json, echo_json
 from rag_assets.core.display import masked
-from rag_assets.settings import AREAS, Area, Settings, is_secret, load_settings, meaning, variable
+from rag_assets.settings import AREAS, Area, is_secret, load_settings, meaning, variable
 
 HEAD = """\
 # Settings
@@ -28,8 +28,7 @@ TABLE = """
 | --- | --- | --- |
 """
 
-
-HIDDEN, EMPTY = "(hidden)", "''"
+HIDDEN = "(hidden)"
 
 
 @click.command()
@@ -50,9 +49,9 @@ def settings(*, changed: bool, markdown: bool, as_json: bool) -> None:
     values = load_settings()
     shown = {
         area: {
-            variable(name): _entry(values, name, field)
+            variable(name): entry
             for name, field in area.model_fields.items()
-            if not changed or _differs(values, name, field)
+            if (entry := _entry(getattr(values, name), field))["changed"] or not changed
         }
         for area in AREAS
     }
@@ -68,29 +67,23 @@ def settings(*, changed: bool, markdown: bool, as_json: bool) -> None:
 
 
 def _show(console: SafeConsole, name: str, entry: dict[str, Any]) -> None:
-    value = entry["value"] if entry["value"] == HIDDEN else shlex.quote(entry["value"])
+    value = entry["value"] if entry["value"] in ("", HIDDEN) else shlex.quote(entry["value"])
     mark, style = ("* ", "bold yellow") if entry["changed"] else ("  ", "bold")
-    assignment = f"{name}={'' if value == EMPTY else value}"
-    console.paragraph(f"{mark}{assignment}", style)
+    console.paragraph(f"{mark}{name}={value}", style)
     if entry["changed"] and entry["default"]:
         console.paragraph(f"Default: {entry['default']}", indent=4)
     console.paragraph(entry["meaning"], "dim", indent=4)
 
 
-def _entry(values: Settings, name: str, field: FieldInfo) -> dict[str, Any]:
+def _entry(value: Any, field: FieldInfo) -> dict[str, Any]:
     """Return what is shown of a setting; value and default as they are written."""
-    value = _written(getattr(values, name))
-    secret = is_secret(field) and value
+    default, written = field.get_default(call_default_factory=True), _written(value)
     return {
-        "value": HIDDEN if secret else masked(value),
-        "default": _written(field.get_default(call_default_factory=True)),
-        "changed": _differs(values, name, field),
+        "value": HIDDEN if written and is_secret(field) else masked(written),
+        "default": _written(default),
+        "changed": value != default,
         "meaning": meaning(field),
     }
-
-
-def _differs(values: Settings, name: str, field: FieldInfo) -> bool:
-    return bool(getattr(values, name) != field.get_default(call_default_factory=True))
 
 
 def _written(value: Any) -> str:

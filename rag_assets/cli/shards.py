@@ -47,8 +47,6 @@ def double(yes: bool) -> None:
     Nothing is parsed or embedded. It may be interrupted: the source sensor or this command, when it
     is repeated, finishes it.
     """
-    from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - slow to import
-
     preview = _preview(load_settings())
     _show(preview)
     if preview.unfinished:
@@ -56,6 +54,8 @@ def double(yes: bool) -> None:
     elif not yes:
         click.confirm(f"Double the shards to {preview.shards:,}?", abort=True)
     with working(f"Running the job {Job.DOUBLE_SHARDS}"):
+        from rag_assets.cli.ingestion import run_step  # noqa: PLC0415 - slow to import
+
         _, error = run_step(Job.DOUBLE_SHARDS, {Op.DOUBLE: {"shards": preview.shards}})
     if error:
         raise RagAssetsError(error)

@@ -98,9 +98,11 @@ def remove(name: str, *, yes: bool) -> None:
 
     The bucket or folder itself is not touched.
     """
-    from rag_assets.cli.ingestion import held_of  # noqa: PLC0415
+    settings = _settings()
+    with working("Reading the lake and Milvus"):
+        from rag_assets.cli.ingestion import held_of  # noqa: PLC0415
 
-    held = held_of(_settings(), name)
+        held = held_of(settings, name)
     echo(f"The index has {held.documents:,} documents of {name}, in {held.chunks:,} chunks.")
     for collection, rows in held.rows.items():
         echo(f"{collection}: {rows:,} rows of {name}.")
@@ -119,9 +121,11 @@ def accept_removal(name: str, *, yes: bool) -> None:
     So many are missing that they have been kept in the index. This is confirmed once, for these
     documents: what goes missing later is doubted again.
     """
-    from rag_assets.cli.ingestion import doubted_removals  # noqa: PLC0415
+    settings = _settings()
+    with working("Reading the lake"):
+        from rag_assets.cli.ingestion import doubted_removals  # noqa: PLC0415
 
-    doubted = doubted_removals(_settings())
+        doubted = doubted_removals(settings)
     chosen = [one for one in doubted if name in ("", one[0].source)]
     if not chosen:
         echo("No removal is doubted, so there is nothing to accept.")

@@ -18,7 +18,7 @@ from rag_assets.instance.event_log import check_evaluations
 
 
 def without_run(
-    result: dg.AssetCheckResult, target: Target | None = None
+    result: dg.AssetCheckResult | dg.AssetCheckEvaluation, target: Target | None = None
 ) -> dg.AssetCheckEvaluation:
     """Return the result of a check of a named asset as an evaluation outside of a run."""
     assert result.asset_key is not None
@@ -54,14 +54,7 @@ def results_of_runs(
     asset. It hides none that are reported as it is: to the UI they are of the same run.
     """
     return [
-        dg.AssetCheckEvaluation(
-            asset_key=evaluation.asset_key,
-            check_name=evaluation.check_name,
-            passed=evaluation.passed,
-            severity=evaluation.severity,
-            description=evaluation.description,
-            metadata=evaluation.metadata,
-        )
+        without_run(evaluation)
         for evaluation, run_id in check_evaluations(instance, checks).values()
         if run_id
     ]

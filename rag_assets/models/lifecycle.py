@@ -173,6 +173,16 @@ def registered(index: Index, now: Registry, key: str) -> Registry:
     return now.register(key, spec.signature)
 
 
+def rebuilt(index: Index, now: Registry, key: str, *, concurrent: bool) -> Registry:
+    """Return a registry with a rebuild as a candidate; `Lifecycle.rebuild` records it.
+
+    Raises:
+        ConfigurationError, MoveRefusedError: As `Lifecycle.rebuild`.
+    """
+    another = rebuild_key(now, key)
+    return registered(index, now, another).build(another, concurrent=concurrent)
+
+
 def rebuild_key(now: Registry, key: str) -> str:
     """Return the key of the rebuild of a model that is begun, or of a new one.
 

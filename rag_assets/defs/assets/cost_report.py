@@ -28,14 +28,10 @@ def cost_report(
 ) -> dg.MaterializeResult[None]:
     """Evaluate the cost model."""
     report = costs.inputs().evaluate(measured(context.instance, index.open()))
-    context.log.info("%s", measured_sentence(report))
+    summary, metrics = measured_sentence(report), report.metrics()
+    context.log.info("%s", summary)
     past = event_log.numbers(context.instance, Asset.COST_REPORT)
-    drawn = charts(COSTS, [*past, Numbers(time(), report.metrics())])
+    drawn = charts(COSTS, [*past, Numbers(time(), metrics)])
     return dg.MaterializeResult(
-        metadata=report_metadata(
-            measured_sentence(report),
-            drawn,
-            cost_summary(report, drawn.values()),
-            report.metrics(),
-        )
+        metadata=report_metadata(summary, drawn, cost_summary(report, drawn.values()), metrics)
     )

@@ -70,8 +70,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
         """
         memory = LakeMemory(memory_bytes) if memory_bytes else None
         lake = Lake(open_object_store(self.lake, options(self.lake_options)), memory)
-        in_home = self.source == self.home_documents
-        source = f"{IN_HOME}{uuid4()}" if in_home else self.source
+        source = f"{IN_HOME}{uuid4()}" if self._in_home else self.source
         facts = lake.bind(self._keeps, source=source, shards=str(self.shards))
         recorded = facts["source"]
         rules = read_metadata_rules(self.metadata_file)
@@ -99,6 +98,10 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
             rules=rules,
         )
 
+    @property
+    def _in_home(self) -> bool:
+        return self.source == self.home_documents
+
     def _keeps(self, name: str, recorded: str) -> bool:
         """Whether the lake keeps a recorded fact, whatever the setting is now.
 
@@ -106,8 +109,7 @@ class IndexResource(dg.ConfigurableResource["IndexResource"]):
         """
         if name != "source" or self.sources_file:
             return name == "source"
-        in_home = self.source == self.home_documents
-        return in_home and (recorded.startswith(IN_HOME) or recorded == self.source)
+        return self._in_home and (recorded.startswith(IN_HOME) or recorded == self.source)
 
     def layout(self) -> Layout:
         """Return the shards that the lake has; those of the settings if it is new or unreachable.
