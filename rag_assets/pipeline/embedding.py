@@ -214,6 +214,8 @@ def _embed_once(run: ModelRun, shard: str, shared: SharedVectors) -> EmbeddingRe
         keep_unused(run, shard, removed, made)
         meta = run.lake.replace(run.key(shard), run.table, own, ids, table, meta=meta)
         run.lake.checkpoints.clear(run.key(shard))
+    else:  # another writer has committed the same since
+        meta = own.meta
     vectors = int(meta.metrics["rows"])
     elsewhere = made.join(pending.vectors, on="text_digest", how="semi")["text_digest"].n_unique()
     return EmbeddingReport(

@@ -20,7 +20,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def told(*arguments: str) -> dict[str, Any]:
     result = CliRunner().invoke(main, ["cost", "--json", *arguments])
     assert result.exit_code == 0, result.output
-    message: dict[str, Any] = json.loads(result.output)
+    message: dict[str, Any] = json.loads(result.stdout)
     return message
 
 

@@ -26,7 +26,7 @@ def test_without_a_question_the_documents_way_is_told() -> None:
     result = asked("a.md")
 
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("a.md\nEverything is in sync")
+    assert result.stdout.startswith("a.md\nEverything is in sync")
     assert "rows" in result.output
     assert "Directly above it" not in result.output
     assert "the source does not have it" in asked("nowhere.md").output
@@ -35,8 +35,8 @@ def test_without_a_question_the_documents_way_is_told() -> None:
 def test_with_a_question_it_is_ranked() -> None:
     question = document("a.md").splitlines()[0]
 
-    told = json.loads(asked("a.md", "--question", question, "--json").output)
-    shown = asked("a.md", "--question", question).output
+    told = json.loads(asked("a.md", "--question", question, "--json").stdout)
+    shown = asked("a.md", "--question", question).stdout
 
     [similarity] = told["ranks"]["rankings"]
     assert f"{similarity['rank']} of {similarity['among']}" in shown

@@ -36,7 +36,7 @@ def rag_assets(*arguments: str, answers: str = "") -> Result:
 def succeeded(*arguments: str, answers: str = "") -> str:
     result = rag_assets(*arguments, answers=answers)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def role(model: str) -> str:

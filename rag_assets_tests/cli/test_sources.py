@@ -43,9 +43,9 @@ def test_a_mass_removal_is_accepted_after_it_was_shown(ingested: Settings) -> No
         Path(ingested.home / "documents" / f"{number}.md").unlink()
     assert ingest_documents(ingested) == 5
 
-    status = CliRunner().invoke(main, ["status"]).output
+    status = CliRunner().invoke(main, ["status"]).stdout
     assert "4 of 5 documents (80%) have been missing" in " ".join(status.split())
-    shown = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
+    shown = json.loads(CliRunner().invoke(main, ["status", "--json"]).stdout)
     [doubt] = shown["doubts"]
     assert (doubt["documents"], shown["metrics"]["documents_missing"]) == (4, 4)
     declined = accept_removal(answers="n\n")
@@ -66,7 +66,7 @@ def sources(*arguments: str, answers: str = "") -> str:
     result = CliRunner().invoke(main, ["sources", *arguments], input=answers)
     declined = result.exit_code == 1 and "Aborted" in result.output
     assert result.exit_code == 0 or declined, result.output
-    return result.output
+    return result.stdout
 
 
 @pytest.fixture
@@ -128,8 +128,8 @@ def test_a_command_that_makes_no_sense_says_so(arguments: tuple[str, ...], says:
 @pytest.mark.usefixtures("declared")
 def test_the_status_has_a_section_by_source() -> None:
     sources("add", "hr", "--yes")
-    shown = CliRunner().invoke(main, ["status"]).output
-    as_json = json.loads(CliRunner().invoke(main, ["status", "--json"]).output)
+    shown = CliRunner().invoke(main, ["status"]).stdout
+    as_json = json.loads(CliRunner().invoke(main, ["status", "--json"]).stdout)
 
     assert "Sources" in shown
     assert [one["name"] for one in as_json["sources"]] == ["default", "hr"]

@@ -246,7 +246,7 @@ def test_status_shows_the_same_in_the_terminal() -> None:
 def test_status_is_json_for_programs() -> None:
     result = CliRunner().invoke(main, ["status", "--json"])
 
-    shown = json.loads(result.output)
+    shown = json.loads(result.stdout)
     assert shown["metrics"]["documents"] == 3
     assert shown["documents"]["states"] == ["in sync", "in sync"]
     assert [model["role"] for model in shown["models"]] == ["live"]
@@ -280,7 +280,7 @@ def test_status_of_a_lake_that_is_anothers_fails_with_the_reason(
 
 
 def test_the_table_of_settings_is_what_the_code_says() -> None:
-    made = CliRunner().invoke(main, ["settings", "--markdown"]).output
+    made = CliRunner().invoke(main, ["settings", "--markdown"]).stdout
 
     assert made == (Path(__file__).parents[2] / "docs" / "settings.md").read_text(), (
         "Make it anew: rag-assets settings --markdown > docs/settings.md"

@@ -10,6 +10,8 @@ import pytest
 
 from rag_assets.adapters.source.source import Window
 from rag_assets.core.errors import VectorStoreError
+from rag_assets.core.identity import shard_of
+from rag_assets.pipeline.embedding import Pending, embed_shards
 from rag_assets.pipeline.sources.listing import list_source, look_up
 from rag_assets.pipeline.upkeep.audit import audit
 from rag_assets_tests.scenarios.texts import document
@@ -97,6 +99,22 @@ def test_an_older_run_that_commits_after_a_newer_one_loses(
     filled.embed_all()
     filled.sync_all()
 
+    assert filled.indexed() == filled.expected()
+
+
+def test_an_embedding_that_finds_another_writers_equal_one_leaves_it(
+    filled: Pipeline, other: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shard was stale when it was looked at, and has been embedded when it is read."""
+    filled.write("1.md", document("edited"))
+    filled.list_all()
+    filled.parse_and_chunk_all()
+    monkeypatch.setattr(Pending, "read", once(other.embed_all, Pending.read))
+    [(_, report)] = embed_shards(filled.model_run(), [shard_of("1.md", filled.shards)])
+
+    assert (report.computed, report.removed) == (0, 0)
+    assert report.vectors == report.kept > 0
+    assert filled.sync_all()["sync.written"] > 0
     assert filled.indexed() == filled.expected()
 
 
