@@ -14,6 +14,8 @@ import dagster as dg
 import polars as pl
 
 from rag_assets.adapters.source.sources import open_source
+from rag_assets.cli.index import open_index
+from rag_assets.cli.moves import require_source_move
 from rag_assets.core.costs import CostReport
 from rag_assets.core.erasure import Looked, Traces
 from rag_assets.core.errors import ConfigurationError, ErasureError, PromotionRefusedError
@@ -33,7 +35,6 @@ from rag_assets.defs.resources import (
     ChunkerResource,
     CostsResource,
     GateResource,
-    IndexResource,
     ParserResource,
     PrivacyResource,
     RetriesResource,
@@ -116,7 +117,7 @@ def take_stock() -> None:
 @contextmanager
 def open_lifecycle(instance: dg.DagsterInstance, settings: Settings) -> Iterator[Lifecycle]:
     """Open the lifecycle of the models on an instance, with the resources of the settings."""
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         yield Lifecycle(index, DagsterOrchestrator(instance))
 
 
@@ -187,25 +188,25 @@ def _rule_results(check: dg.AssetCheckEvaluation) -> list[RuleResult]:
 
 def statuses(settings: Settings) -> list[ModelStatus]:
     """Return the status of every model."""
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         return read_statuses(index)
 
 
 def last_live(settings: Settings) -> str:
     """Return the key of the live model or, if the alias is missing, of the one last live."""
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         return ModelRegistry(index).read().last_live or ""
 
 
 def live_message(settings: Settings) -> str:
     """Return what queries are answered from and, if that is not as it should be, what to do."""
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         return read_live(index)[2].message
 
 
 def roll_back(settings: Settings, *, force: bool) -> list[Finding]:
     """Roll back without Dagster; return the findings."""
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         promotion = Promotion(index, resolved(settings, GateResource).policy())
         target = promotion.registry.read().rollback_target()
         return promotion.roll_back(target, force=force)[1]
@@ -228,7 +229,7 @@ def read_report(
     settings, _ = at_present(settings)
     retries, chunker = resolved(settings, RetriesResource), resolved(settings, ChunkerResource)
     parser, stream = resolved(settings, ParserResource), resolved(settings, StreamResource)
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         return Reporter(
             instance,
             index,
@@ -261,7 +262,7 @@ def exporter_of(instance: dg.DagsterInstance, settings: Settings) -> "Exporter":
 
 def doubted_removals(settings: Settings) -> list[tuple[Doubt, pl.DataFrame]]:
     """Return the removals that are doubted, each with the folders it concerns."""
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         doubts = read_doubts(index.lake)
         files = read_files(index.lake, index.shards) if doubts else empty(SOURCE_FILES)
         return [
@@ -272,7 +273,7 @@ def doubted_removals(settings: Settings) -> list[tuple[Doubt, pl.DataFrame]]:
 
 def sources_now(settings: Settings) -> list[SourceStatus]:
     """Return the status of every source."""
-    with dg.DagsterInstance.get() as instance, resolved(settings, IndexResource).open() as index:
+    with dg.DagsterInstance.get() as instance, open_index(settings) as index:
         sources = resolved(settings, SourcesResource).open(index)
         return source_statuses(instance, index.lake, index.shards, sources)
 
@@ -282,12 +283,14 @@ def survey(settings: Settings, name: str) -> Survey:
 
     Raises:
         ConfigurationError: It is not declared, or its credentials are refused.
+        MoveRefusedError: It cannot be added now.
         SourceError: It cannot be listed.
     """
     specs = resolved(settings, SourcesResource).specs()
     if name not in specs:
         known = ", ".join(specs) or "none"
         raise ConfigurationError(f"There is no source {name!r}; declared are: {known}.")
+    require_source_move(settings, lambda now: now.add(name, specs[name]))
     return Survey.of(open_source(name, specs[name]).files())
 
 
@@ -298,7 +301,7 @@ def held_of(settings: Settings, name: str) -> Holdings:
         MoveRefusedError: It has not been added.
         VectorStoreError: Milvus is unreachable.
     """
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         resolved(settings, SourcesResource).open(index).records.remove(name)
         return holdings(index, name, read_records(index.lake).maintained)
 
@@ -306,7 +309,7 @@ def held_of(settings: Settings, name: str) -> Holdings:
 @contextmanager
 def open_erasure(settings: Settings, document_ids: frozenset[str]) -> Iterator[Erasure]:
     """Open the erasure of some documents."""
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         yield Erasure(index, resolved(settings, SourcesResource).open(index), document_ids)
 
 
@@ -325,7 +328,7 @@ def erase(settings: Settings, document_ids: frozenset[str]) -> dict[str, Any]:
     Raises:
         ErasureError: They could not be erased.
     """
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         request(index.lake, document_ids)
     _, error = run_step(Job.ERASE_DOCUMENTS, {})
     if error:
@@ -343,17 +346,18 @@ def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:
     settings, _ = at_present(settings)
     inputs = replace(resolved(settings, CostsResource).inputs(), given=given)
     with dg.DagsterInstance.get() as instance:
-        return inputs.evaluate(measured(instance, resolved(settings, IndexResource).open()))
+        return inputs.evaluate(measured(instance, open_index(settings)))
 
 
 def doubling_preview(settings: Settings) -> DoublingPreview:
     """Return what doubling the shards would do."""
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         written = [target for target in maintained_collections(index) if target.exists]
         return DoublingPreview(
             read_distribution(index),
             {target.name: index.store.count(target.name) for target in written},
             unfinished=index.lake.unsplit,
+            problem=index.layout.limit,
         )
 
 

@@ -6,9 +6,10 @@ What belongs here: asking the rules for a move without making it. What does not:
 
 from collections.abc import Callable
 
+from rag_assets.cli.index import open_index
 from rag_assets.core.models.lifecycle import Registry
 from rag_assets.core.sources.records import SourceRecords
-from rag_assets.defs.resources import IndexResource, SourcesResource, resolved
+from rag_assets.defs.resources import SourcesResource, resolved
 from rag_assets.models.registry import ModelRegistry
 from rag_assets.pipeline.index import Index
 from rag_assets.settings import Settings
@@ -21,7 +22,7 @@ def require_model_move(settings: Settings, move: Callable[[Index, Registry], obj
         MoveRefusedError: It is refused.
         ConfigurationError: The models file has no such model.
     """
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         move(index, ModelRegistry(index).read())
 
 
@@ -31,5 +32,5 @@ def require_source_move(settings: Settings, move: Callable[[SourceRecords], obje
     Raises:
         MoveRefusedError: It is refused.
     """
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         move(resolved(settings, SourcesResource).open(index).records)

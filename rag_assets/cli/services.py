@@ -21,7 +21,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from rag_assets.core.errors import ConfigurationError, RagAssetsError, VectorStoreError
+from rag_assets.core.errors import (
+    ConfigurationError,
+    RagAssetsError,
+    VectorStoreError,
+    VectorStoreUnavailableError,
+)
 from rag_assets.settings import Settings, variable
 
 logger = logging.getLogger(__name__)
@@ -136,24 +141,20 @@ def milvus_lite(settings: Settings) -> list[Service]:
 
 
 def require_milvus(settings: Settings) -> None:
-    """Raise ServiceError, with the command that starts it, if the embedded Milvus is not running.
+    """Refuse to go on without the embedded Milvus, at once; connecting would wait for it.
 
-    At once; connecting would wait for it.
+    Raises:
+        VectorStoreUnavailableError: The settings name it, and nothing listens there.
     """
-    if milvus_lite_is_down(settings):
-        raise ServiceError(
-            f"Milvus Lite is not running at {settings.milvus_uri}. `{START}` starts it, together"
-            " with Dagster and the search service, until Ctrl-C."
-        )
-
-
-def milvus_lite_is_down(settings: Settings) -> bool:
-    """Whether the settings name the embedded Milvus, and nothing listens there."""
     port = _embedded_port(settings)
     if port is None:
-        return False
+        return
     with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) != 0
+        if probe.connect_ex((HOST, port)) != 0:
+            raise VectorStoreUnavailableError(
+                f"Milvus Lite is not running at {settings.milvus_uri}. `{START}` starts it,"
+                " together with Dagster and the search service, until Ctrl-C."
+            )
 
 
 def _embedded_port(settings: Settings) -> int | None:

@@ -30,7 +30,11 @@ def shards() -> None:
 def show(*, as_json: bool) -> None:
     """Show how many documents the shards have."""
     settings = load_settings()
-    now = _preview(settings).now
+    with working("Reading the lake"):
+        from rag_assets.cli.index import open_index  # noqa: PLC0415 - slow to import
+        from rag_assets.pipeline.upkeep.doubling import read_distribution  # noqa: PLC0415
+
+        now = read_distribution(open_index(settings))
     if as_json:
         echo_json({"shards": now.documents})
         return
@@ -48,6 +52,8 @@ def double(yes: bool) -> None:
     is repeated, finishes it.
     """
     preview = _preview(load_settings())
+    if preview.problem and not preview.unfinished:
+        raise RagAssetsError(preview.problem)
     _show(preview)
     if preview.unfinished:
         echo("The shards have been doubled, but not all are split yet. This is finished now.")
@@ -64,7 +70,7 @@ def double(yes: bool) -> None:
 
 def _preview(settings: Settings) -> DoublingPreview:
     services.use_instance(settings)
-    with working("Reading the lake"):
+    with working("Reading the lake and Milvus"):
         from rag_assets.cli.ingestion import doubling_preview  # noqa: PLC0415 - slow to import
 
         return doubling_preview(settings)

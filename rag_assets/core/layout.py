@@ -34,6 +34,16 @@ class Layout:
         """The layout with twice as many shards."""
         return Layout(2 * self.shards, self.begun_with)
 
+    @property
+    def limit(self) -> str:
+        """Why the shards cannot be doubled; empty if they can."""
+        if self.doubled.shards <= MAX_SHARDS:
+            return ""
+        return (
+            f"The lake has {self.shards} shards and cannot have more than {MAX_SHARDS}: use"
+            " several lakes, each with its own prefix of the source and alias."
+        )
+
     def accepts(self, setting: int) -> bool:
         """Whether a number of shards is one that the lake has, or had before it was doubled."""
         before = self.shards

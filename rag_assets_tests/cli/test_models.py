@@ -2,14 +2,13 @@
 
 import json
 
-import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
 from rag_assets.cli.ingestion import ingest
 from rag_assets.cli.main import main
 from rag_assets.settings import load_settings
-from rag_assets_tests.support.filled import SAME, Fillings, by_command, fillings
+from rag_assets_tests.support.filled import SAME, Fillings, by_command, fillings, run_count
 from rag_assets_tests.support.pipeline import WORDLLAMA
 
 __all__ = ["fillings"]
@@ -42,11 +41,6 @@ def succeeded(*arguments: str, answers: str = "") -> str:
 def role(model: str) -> str:
     [row] = [row for row in json.loads(succeeded("list", "--json")) if row["model"] == model]
     return str(row["role"])
-
-
-def runs() -> int:
-    with dg.DagsterInstance.get() as instance:
-        return instance.get_runs_count()
 
 
 def test_an_upgrade_from_the_command_line() -> None:
@@ -108,13 +102,13 @@ def test_the_collection_that_ingestion_filled_is_evaluated_promoted_left_and_ret
     ],
 )
 def test_what_is_refused_leaves_no_run_behind(arguments: tuple[str, ...], why: str) -> None:
-    before = runs()
+    before = run_count()
 
     refused = rag_assets(*arguments)
 
     assert refused.exit_code == 1
     assert why in refused.output
-    assert runs() == before
+    assert run_count() == before
 
 
 def test_force_asks_why_and_whether() -> None:

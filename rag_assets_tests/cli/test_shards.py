@@ -7,7 +7,7 @@ from rag_assets.cli.ingestion import ingest
 from rag_assets.cli.main import main
 from rag_assets.serving.searcher import Searcher
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.support.filled import Fillings, by_command, fillings
+from rag_assets_tests.support.filled import Fillings, by_command, fillings, run_count
 
 __all__ = ["fillings"]
 
@@ -44,6 +44,21 @@ def test_shards_are_doubled_after_a_preview_and_nothing_is_done_again(ingested: 
     assert work["collection"]["written"] == work["collection"]["deleted"] == 0
     with Searcher.open(ingested) as searcher:
         assert searcher.search("doc 3", 3)
+
+
+@pytest.mark.usefixtures("ingested")
+def test_more_shards_than_there_may_be_are_refused_before_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rag_assets.core.layout.MAX_SHARDS", 5)
+    before = run_count()
+
+    refused = shards("double", "--yes")
+
+    assert refused.exit_code == 1
+    assert "has 3 shards and cannot have more than 5" in " ".join(refused.stderr.split())
+    assert run_count() == before
+    assert "in 3 shards" in shards("show").stdout
 
 
 def test_outgrown_shards_are_shown(ingested: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

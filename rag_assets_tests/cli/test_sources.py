@@ -12,7 +12,7 @@ from rag_assets.cli.main import main
 from rag_assets.core.identity import shard_keys
 from rag_assets.core.names import Job
 from rag_assets.settings import Settings, load_settings
-from rag_assets_tests.support.filled import Fillings, by_command, fillings
+from rag_assets_tests.support.filled import Fillings, by_command, fillings, run_count
 
 __all__ = ["fillings"]
 
@@ -123,6 +123,19 @@ def test_a_command_that_makes_no_sense_says_so(arguments: tuple[str, ...], says:
 
     assert result.exit_code == 1
     assert says in " ".join(result.output.split())
+
+
+@pytest.mark.usefixtures("declared")
+def test_a_source_that_is_being_removed_is_not_added_and_no_run_tries() -> None:
+    sources("add", "hr", "--yes")
+    sources("remove", "hr", "--yes")
+    before = run_count()
+
+    result = CliRunner().invoke(main, ["sources", "add", "hr", "--yes"])
+
+    assert result.exit_code == 1
+    assert "hr is being removed. Add it again after that." in " ".join(result.stderr.split())
+    assert run_count() == before
 
 
 @pytest.mark.usefixtures("declared")

@@ -263,8 +263,10 @@ def test_status_without_a_lake_says_that_nothing_is_there(
     result = CliRunner().invoke(main, ["status"])
 
     assert result.exit_code == 0, result.output
-    assert "0 documents listed" in " ".join(result.output.split())
-    assert "Milvus cannot be reached" in " ".join(result.output.split())
+    shown = " ".join(result.stdout.split())
+    assert "0 documents listed" in shown
+    assert "Milvus cannot be reached" in shown
+    assert f"Milvus Lite is not running at http://127.0.0.1:{port}. `rag-assets dev`" in shown
 
 
 @pytest.mark.usefixtures("ingested")

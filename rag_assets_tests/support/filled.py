@@ -235,3 +235,9 @@ def fillings(tmp_path_factory: pytest.TempPathFactory, milvus_lite: str) -> Iter
 def filled(fillings: Fillings, monkeypatch: pytest.MonkeyPatch) -> Platform:
     """A platform of its own for each test, with three documents."""
     return fillings("a.md", "b.md", "c.md").restored(monkeypatch)
+
+
+def run_count() -> int:
+    """Return the number of runs on the instance of DAGSTER_HOME."""
+    with dg.DagsterInstance.get() as instance:
+        return instance.get_runs_count()

@@ -12,7 +12,7 @@ from typing import Any
 from rag_assets.adapters.objects.object_store import ObjectStore, StoredObject
 from rag_assets.adapters.objects.probe import probe
 from rag_assets.core.errors import ConfigurationError, LakeCorruptionError
-from rag_assets.core.layout import MAX_SHARDS, Layout
+from rag_assets.core.layout import Layout
 
 logger = logging.getLogger(__name__)
 
@@ -100,11 +100,8 @@ def double(objects: ObjectStore) -> None:
             "The shards cannot be doubled: the lake is not in use yet, or the doubling before is"
             " not finished. Wait for the job double_shards, or run it again."
         )
-    if layout.doubled.shards > MAX_SHARDS:
-        raise ConfigurationError(
-            f"The lake has {layout.shards} shards and cannot have more than {MAX_SHARDS}: use"
-            " several lakes, each with its own prefix of the source and alias."
-        )
+    if layout.limit:
+        raise ConfigurationError(layout.limit)
     doubled = {SHARDS: str(layout.doubled.shards), BEGUN_WITH: str(layout.begun_with)}
     _write(objects, held | doubled | {UNSPLIT: str(layout.shards)}, found)
 

@@ -6,7 +6,7 @@ import click
 from rich.text import Text
 
 from rag_assets.cli import services
-from rag_assets.cli.terminal import Listing, SafeConsole, as_json, echo, echo_json, working
+from rag_assets.cli.terminal import Listing, SafeConsole, as_json, echo_json, working
 from rag_assets.core.reports.report import ShardState
 from rag_assets.core.reports.sections import GLYPHS, Section, sections
 from rag_assets.settings import load_settings
@@ -41,8 +41,6 @@ def status(*, as_json: bool) -> None:
         echo_json(current.as_dict())
         return
     show(sections(current), SafeConsole())
-    if services.milvus_lite_is_down(settings):
-        echo(f"Milvus Lite is not running. `{services.START}` starts it and Dagster.", fg="yellow")
 
 
 def show(parts: Iterable[Section], console: SafeConsole) -> None:
