@@ -91,7 +91,7 @@ def test_values_are_gone_while_milvus_is_and_come_back(
     assert down.total("last_collection_timestamp_seconds") == before.total(
         "last_collection_timestamp_seconds"
     )
-    assert "Milvus at" in caplog.text
+    assert f"Milvus Lite is not running at {server.uri}" in caplog.text
     assert (after.total("up"), after.total("documents")) == (1, 1)
     assert counters(after) == counters(before)
 
