@@ -350,14 +350,15 @@ def cost_report(settings: Settings, given: Mapping[str, Any]) -> CostReport:
 
 
 def doubling_preview(settings: Settings) -> DoublingPreview:
-    """Return what doubling the shards would do."""
+    """Return what doubling the shards would do; refuse if there would be too many."""
     with open_index(settings) as index:
+        if not index.lake.unsplit:
+            index.layout.require_room()
         written = [target for target in maintained_collections(index) if target.exists]
         return DoublingPreview(
             read_distribution(index),
             {target.name: index.store.count(target.name) for target in written},
             unfinished=index.lake.unsplit,
-            problem=index.layout.limit,
         )
 
 

@@ -52,8 +52,6 @@ def double(yes: bool) -> None:
     is repeated, finishes it.
     """
     preview = _preview(load_settings())
-    if preview.problem and not preview.unfinished:
-        raise RagAssetsError(preview.problem)
     _show(preview)
     if preview.unfinished:
         echo("The shards have been doubled, but not all are split yet. This is finished now.")

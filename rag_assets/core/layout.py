@@ -7,6 +7,7 @@ does not: which shard a document is in (`identity.py`), and splitting partitions
 from dataclasses import dataclass
 from functools import cache
 
+from rag_assets.core.errors import ConfigurationError
 from rag_assets.core.identity import shard_keys
 
 MAX_SHARDS = 10_000
@@ -34,15 +35,17 @@ class Layout:
         """The layout with twice as many shards."""
         return Layout(2 * self.shards, self.begun_with)
 
-    @property
-    def limit(self) -> str:
-        """Why the shards cannot be doubled; empty if they can."""
-        if self.doubled.shards <= MAX_SHARDS:
-            return ""
-        return (
-            f"The lake has {self.shards} shards and cannot have more than {MAX_SHARDS}: use"
-            " several lakes, each with its own prefix of the source and alias."
-        )
+    def require_room(self) -> None:
+        """Refuse to double the shards if there would be too many.
+
+        Raises:
+            ConfigurationError: There would be.
+        """
+        if self.doubled.shards > MAX_SHARDS:
+            raise ConfigurationError(
+                f"The lake has {self.shards} shards and cannot have more than {MAX_SHARDS}: use"
+                " several lakes, each with its own prefix of the source and alias."
+            )
 
     def accepts(self, setting: int) -> bool:
         """Whether a number of shards is one that the lake has, or had before it was doubled."""

@@ -100,8 +100,7 @@ def double(objects: ObjectStore) -> None:
             "The shards cannot be doubled: the lake is not in use yet, or the doubling before is"
             " not finished. Wait for the job double_shards, or run it again."
         )
-    if layout.limit:
-        raise ConfigurationError(layout.limit)
+    layout.require_room()
     doubled = {SHARDS: str(layout.doubled.shards), BEGUN_WITH: str(layout.begun_with)}
     _write(objects, held | doubled | {UNSPLIT: str(layout.shards)}, found)
 

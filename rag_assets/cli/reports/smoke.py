@@ -103,15 +103,11 @@ def _lake(settings: Settings) -> str:
 
 
 def _sources(settings: Settings) -> str:
-    from rag_assets.defs.resources import (  # noqa: PLC0415
-        IndexResource,
-        SourcesResource,
-        at_present,
-        resolved,
-    )
+    from rag_assets.cli.index import open_index  # noqa: PLC0415
+    from rag_assets.defs.resources import SourcesResource, at_present, resolved  # noqa: PLC0415
 
     settings, _ = at_present(settings)
-    sources = resolved(settings, SourcesResource).open(resolved(settings, IndexResource).open())
+    sources = resolved(settings, SourcesResource).open(open_index(settings))
     found = {name: sources.source(name).is_empty for name in sources.active}
     return ", ".join(
         f"{name} {'is empty' if empty else 'has files'}" for name, empty in found.items()
@@ -119,10 +115,11 @@ def _sources(settings: Settings) -> str:
 
 
 def _milvus(settings: Settings) -> str:
-    from rag_assets.defs.resources import IndexResource, at_present, resolved  # noqa: PLC0415
+    from rag_assets.cli.index import open_index  # noqa: PLC0415
+    from rag_assets.defs.resources import at_present  # noqa: PLC0415
 
     settings, _ = at_present(settings)
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         return f"{len(index.store.collections())} collections"
 
 

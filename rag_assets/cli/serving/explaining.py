@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from rag_assets.cli.index import open_index
 from rag_assets.core.reports.explanation import Explanation
 from rag_assets.defs.resources import (
     ChunkerResource,
-    IndexResource,
     ParserResource,
     RetriesResource,
     SourcesResource,
@@ -28,7 +28,7 @@ from rag_assets.settings import Settings
 def open_explanations(instance: dg.DagsterInstance, settings: Settings) -> Iterator[Explanations]:
     """Open the lake, Milvus and the sources, beside an instance that is open."""
     settings, _ = at_present(settings)
-    with resolved(settings, IndexResource).open() as index:
+    with open_index(settings) as index:
         parser = resolved(settings, ParserResource)
         yield Explanations(
             instance=instance,

@@ -55,13 +55,11 @@ class DoublingPreview:
         now: How documents are distributed now.
         rows: Collection → number of its rows.
         unfinished: Whether this is about finishing a doubling that has begun.
-        problem: Why the shards cannot be doubled; empty if they can.
     """
 
     now: Distribution
     rows: Mapping[str, int]
     unfinished: bool = False
-    problem: str = ""
 
     @property
     def shards(self) -> int:
