@@ -1,8 +1,9 @@
 """Several sources over one lake, listed and parsed without Dagster; all but the stores is real."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -54,12 +55,20 @@ class Several:
         return Sources(self.specs, read_records(self.lake, self.specs, self.bound))
 
     def turns(self) -> list[Turn]:
-        """Do what a tick does, without waiting after failures."""
+        """Do what a tick does: the next listing is due, unless the previous one failed.
+
+        However long listing takes on a busy machine, the same sources are listed.
+        """
+        now = time.time()
+        states = {
+            name: replace(state, due=now + state.interval if state.failures else 0.0)
+            for name, state in self.states.items()
+        }
         sources = self.sources()
         turns = Turns(
             self.lake, sources, SHARDS, self.objects, self.seconds, take_notifications=False
         )
-        taken = self.rounds.run(turns, sources.active, self.states)
+        taken = self.rounds.run(turns, sources.active, states)
         self.states = {turn.source: turn.state for turn in taken}
         return taken
 
