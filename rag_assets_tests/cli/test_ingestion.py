@@ -38,7 +38,7 @@ def settings(tmp_path: Path, milvus_lite: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RAG_ASSETS_MILVUS_URI", milvus_lite)
     monkeypatch.setenv("RAG_ASSETS_ALIAS", f"live_{tmp_path.name.replace('-', '_')}")
     monkeypatch.setenv("RAG_ASSETS_MAX_DOCUMENT_BYTES", "200000000")
-    monkeypatch.setenv("RAG_ASSETS_PARSE_TIMEOUT_SECONDS", "5")
+    monkeypatch.setenv("RAG_ASSETS_PARSE_TIMEOUT_SECONDS", "30")  # one file takes all of it
     monkeypatch.setenv("RAG_ASSETS_PARSE_MEMORY_BYTES", "600000000")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     (tmp_path / "dagster").mkdir()

@@ -21,7 +21,7 @@ HOSTILE = hostile_files()
 
 @pytest.fixture(scope="module")
 def shared_pool():
-    with ParserPool(1, timeout_seconds=5, memory_bytes=GIBIBYTE) as pool:
+    with ParserPool(1, timeout_seconds=30, memory_bytes=GIBIBYTE) as pool:
         yield pool
 
 
@@ -49,19 +49,19 @@ def test_a_hostile_document_ends_with_an_outcome_and_the_pool_goes_on(shared_poo
 
 
 def test_a_document_that_hangs_is_killed_in_time():
-    with ParserPool(1, timeout_seconds=1, memory_bytes=GIBIBYTE) as pool:
+    with ParserPool(1, timeout_seconds=5, memory_bytes=GIBIBYTE) as pool:
         started = time.monotonic()
         document = pool.parse("a.html", hanging_html_bytes())
-        assert time.monotonic() - started < 60  # the limit is 1 s, and the machine may be busy
+        assert time.monotonic() - started < 60  # the limit is 5 s, and the machine may be busy
         assert (document.outcome, document.error) == (
             Outcome.TIMED_OUT,
-            "Parsing took longer than 1 s (RAG_ASSETS_PARSE_TIMEOUT_SECONDS).",
+            "Parsing took longer than 5 s (RAG_ASSETS_PARSE_TIMEOUT_SECONDS).",
         )
         assert parses_well(pool)
 
 
 def test_a_small_document_that_swells_is_killed_at_the_memory_limit():
-    with ParserPool(1, timeout_seconds=10, memory_bytes=150 << 20) as pool:
+    with ParserPool(1, timeout_seconds=60, memory_bytes=150 << 20) as pool:
         document = pool.parse("a.docx", swelling_docx_bytes())
         assert document.outcome is Outcome.OUT_OF_MEMORY
         assert (
@@ -72,7 +72,7 @@ def test_a_small_document_that_swells_is_killed_at_the_memory_limit():
 
 
 def test_a_child_that_dies_while_parsing_is_a_crash_of_that_document_only():
-    with ParserPool(1, timeout_seconds=10, memory_bytes=GIBIBYTE) as pool:
+    with ParserPool(1, timeout_seconds=60, memory_bytes=GIBIBYTE) as pool:
         assert parses_well(pool)
         threading.Timer(0.5, os.kill, (pool.pids[0], signal.SIGKILL)).start()
         document = pool.parse("a.html", hanging_html_bytes())
@@ -82,7 +82,7 @@ def test_a_child_that_dies_while_parsing_is_a_crash_of_that_document_only():
 
 
 def test_a_stopped_child_cannot_block_the_pool_even_with_a_document_larger_than_the_pipe():
-    with ParserPool(1, timeout_seconds=1, memory_bytes=GIBIBYTE) as pool:
+    with ParserPool(1, timeout_seconds=5, memory_bytes=GIBIBYTE) as pool:
         assert parses_well(pool)
         os.kill(pool.pids[0], signal.SIGSTOP)
         assert pool.parse("a.txt", b"x" * 5_000_000).outcome is Outcome.TIMED_OUT
@@ -90,7 +90,7 @@ def test_a_stopped_child_cannot_block_the_pool_even_with_a_document_larger_than_
 
 
 def test_a_child_that_died_while_idle_is_replaced_before_the_next_document():
-    with ParserPool(1, timeout_seconds=10, memory_bytes=GIBIBYTE) as pool:
+    with ParserPool(1, timeout_seconds=60, memory_bytes=GIBIBYTE) as pool:
         assert parses_well(pool)
         process = psutil.Process(pool.pids[0])
         process.kill()
@@ -100,7 +100,7 @@ def test_a_child_that_died_while_idle_is_replaced_before_the_next_document():
 
 def test_children_start_when_needed_are_reused_and_replaced_when_worn_out(monkeypatch):
     monkeypatch.setattr(parse_worker, "DOCUMENTS_PER_PROCESS", 2)
-    with ParserPool(3, 10, GIBIBYTE) as pool:
+    with ParserPool(3, 60, GIBIBYTE) as pool:
         assert pool.pids == []
         used = []
         for _ in range(4):
@@ -111,7 +111,7 @@ def test_children_start_when_needed_are_reused_and_replaced_when_worn_out(monkey
 
 
 def test_many_threads_share_the_children_and_each_gets_its_own_document():
-    with ParserPool(2, 10, GIBIBYTE) as pool, ThreadPoolExecutor(8) as threads:
+    with ParserPool(2, 60, GIBIBYTE) as pool, ThreadPoolExecutor(8) as threads:
         texts = [f"document number {n}" for n in range(60)]
         documents = threads.map(lambda text: pool.parse("a.txt", text.encode()), texts)
         assert [document.markdown for document in documents] == texts
@@ -119,7 +119,7 @@ def test_many_threads_share_the_children_and_each_gets_its_own_document():
 
 
 def test_documents_that_are_parsed_together_are_parsed_with_one_message():
-    with ParserPool(1, 10, GIBIBYTE) as pool:
+    with ParserPool(1, 60, GIBIBYTE) as pool:
         texts = [f"document number {n}" for n in range(20)]
         documents = pool.parse_all([("a.txt", text.encode()) for text in texts])
         assert [document.markdown for document in documents] == texts
@@ -128,7 +128,7 @@ def test_documents_that_are_parsed_together_are_parsed_with_one_message():
 
 
 def test_of_documents_that_are_parsed_together_only_the_bad_one_suffers():
-    with ParserPool(1, timeout_seconds=1, memory_bytes=GIBIBYTE) as pool:
+    with ParserPool(1, timeout_seconds=5, memory_bytes=GIBIBYTE) as pool:
         documents = pool.parse_all(
             [("a.txt", b"before"), ("b.html", hanging_html_bytes()), ("c.txt", b"after")]
         )
@@ -137,7 +137,7 @@ def test_of_documents_that_are_parsed_together_only_the_bad_one_suffers():
 
 
 def test_an_interrupted_request_never_answers_the_next_one(monkeypatch):
-    with ParserPool(1, 10, GIBIBYTE) as pool:
+    with ParserPool(1, 60, GIBIBYTE) as pool:
         with monkeypatch.context() as patch:
             patch.setattr(parse_worker._Child, "request", send_and_be_interrupted)
             with pytest.raises(KeyboardInterrupt):
@@ -151,7 +151,7 @@ def send_and_be_interrupted(child, *request):
 
 
 def test_leaving_the_pool_ends_its_children():
-    with ParserPool(1, 10, GIBIBYTE) as pool:
+    with ParserPool(1, 60, GIBIBYTE) as pool:
         assert parses_well(pool)
         (pid,) = pool.pids
     assert not psutil.pid_exists(pid)
@@ -180,7 +180,7 @@ def is_running(pid: int) -> bool:
 
 def test_a_child_loads_no_dagster_and_gets_no_credentials(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with ParserPool(1, 10, GIBIBYTE) as pool:
+    with ParserPool(1, 60, GIBIBYTE) as pool:
         assert pool.parse("a.epub", epub_bytes()).outcome is Outcome.PARSED
         process = psutil.Process(pool.pids[0])
         assert "AWS_SECRET_ACCESS_KEY" not in process.environ()
@@ -191,14 +191,14 @@ def test_a_child_loads_no_dagster_and_gets_no_credentials(monkeypatch):
 
 def test_a_parser_that_does_not_start_is_an_error_and_no_verdict_on_a_document(monkeypatch):
     monkeypatch.setattr(parse_worker, "_COMMAND", ["/bin/false"])
-    with ParserPool(1, 10, GIBIBYTE) as pool:
+    with ParserPool(1, 60, GIBIBYTE) as pool:
         for _ in range(2):
             with pytest.raises(ParserStartError, match="does not start"):
                 pool.parse("a.txt", b"text")
 
 
 def test_a_child_writes_nothing_to_the_callers_output(capfd):
-    with ParserPool(1, 10, GIBIBYTE) as pool:
+    with ParserPool(1, 60, GIBIBYTE) as pool:
         pool.parse("a.pdf", pdf_bytes()[:-300] + b"%%EOF")
     assert capfd.readouterr() == ("", "")
 
@@ -222,13 +222,13 @@ pipe.recv()
 """
     )
     monkeypatch.setattr(parse_worker, "_COMMAND", [sys.executable, str(evil)])
-    with ParserPool(1, timeout_seconds=5, memory_bytes=GIBIBYTE) as pool:
+    with ParserPool(1, timeout_seconds=30, memory_bytes=GIBIBYTE) as pool:
         assert pool.parse("a.md", b"text").outcome is Outcome.CRASHED
     assert not trace.exists()
 
 
 def test_text_that_is_no_text_fails_alone():
-    with ParserPool(1, timeout_seconds=5, memory_bytes=GIBIBYTE) as pool:
+    with ParserPool(1, timeout_seconds=30, memory_bytes=GIBIBYTE) as pool:
         good, bad = pool.parse_all([("good.md", PROSE.encode()), ("caf\udce9.xyz", b"x")])
         assert PROSE in good.markdown
         assert bad.outcome in (Outcome.SKIPPED, Outcome.PARSED)
