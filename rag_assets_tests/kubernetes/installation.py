@@ -231,6 +231,8 @@ def _values(
             "retry_initial_seconds": 2,
             "retry_max_seconds": 8,
             "audit_cron": "0 0 29 2 *",
+            "checks_cron": "0 0 29 2 *",
+            "compact_cron": "0 0 29 2 *",
             "metrics_seconds": 5,
             "tick_seconds": 5,  # ticks take CPU that runs lack
         },

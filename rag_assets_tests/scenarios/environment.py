@@ -48,8 +48,11 @@ def platform_settings(
         "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "60",  # nothing depends on a quiet machine
         "RAG_ASSETS_GATE_SAMPLED_CHUNKS": "1",  # the embedding server's texts are counted
         "RAG_ASSETS_GATE_LATENCY_SECONDS": "60",
-        "RAG_ASSETS_AUDIT_CRON": "0 0 29 2 *",  # only when a test asks for it
+        **dict.fromkeys(SCHEDULES, "0 0 29 2 *"),  # only when a test asks for it
     }
+
+
+SCHEDULES = ("RAG_ASSETS_AUDIT_CRON", "RAG_ASSETS_CHECKS_CRON", "RAG_ASSETS_COMPACT_CRON")
 
 
 @contextmanager
