@@ -26,7 +26,7 @@ from rag_assets_tests.kubernetes.namespace import Namespace
 from rag_assets_tests.kubernetes.platform import GPU, IMAGE, NAMESPACE, two_nodes
 from rag_assets_tests.kubernetes.postgres import Postgres, postgres_server
 from rag_assets_tests.kubernetes.records import Job, Pod
-from rag_assets_tests.scenarios.environment import LIMITS, MODELS, environment_set
+from rag_assets_tests.scenarios.environment import LIMITS, MODELS, SCHEDULES, environment_set
 from rag_assets_tests.scenarios.platform import Platform
 from rag_assets_tests.support.embedding_server import EmbeddingServer, embedding_server
 from rag_assets_tests.support.milvus_servers import MilvusServer, free_ports, lite_server
@@ -230,9 +230,7 @@ def _values(
             "chunk_tokens": LIMITS.tokens,
             "retry_initial_seconds": 2,
             "retry_max_seconds": 8,
-            "audit_cron": "0 0 29 2 *",
-            "checks_cron": "0 0 29 2 *",
-            "compact_cron": "0 0 29 2 *",
+            **SCHEDULES,
             "metrics_seconds": 5,
             "tick_seconds": 5,  # ticks take CPU that runs lack
         },

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rag_assets.core.documents.chunking import ChunkLimits
+from rag_assets.settings import variable
 from rag_assets_tests.support.embedding_server import EmbeddingServer
 from rag_assets_tests.support.milvus_servers import MilvusServer
 from rag_assets_tests.support.s3_server import Bucket
@@ -16,6 +17,8 @@ from rag_assets_tests.support.s3_server import Bucket
 LIMITS = ChunkLimits(characters=300, tokens=100)
 MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")
 SHARDS = 3
+SCHEDULES = dict.fromkeys(("audit_cron", "checks_cron", "compact_cron"), "0 0 29 2 *")
+"""Settings by which nothing that embeds or repairs runs unless a test asks for it."""
 CANARY = "yellow-bird-4711"
 """A password in addresses that no platform may show anywhere."""
 
@@ -48,11 +51,8 @@ def platform_settings(
         "RAG_ASSETS_PARSE_TIMEOUT_SECONDS": "60",  # nothing depends on a quiet machine
         "RAG_ASSETS_GATE_SAMPLED_CHUNKS": "1",  # the embedding server's texts are counted
         "RAG_ASSETS_GATE_LATENCY_SECONDS": "60",
-        **dict.fromkeys(SCHEDULES, "0 0 29 2 *"),  # only when a test asks for it
+        **{variable(name): cron for name, cron in SCHEDULES.items()},
     }
-
-
-SCHEDULES = ("RAG_ASSETS_AUDIT_CRON", "RAG_ASSETS_CHECKS_CRON", "RAG_ASSETS_COMPACT_CRON")
 
 
 @contextmanager
