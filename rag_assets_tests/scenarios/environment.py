@@ -17,8 +17,10 @@ from rag_assets_tests.support.s3_server import Bucket
 LIMITS = ChunkLimits(characters=300, tokens=100)
 MODELS = ("steady-v1", "second-v1", "candidate-v1", "later-v1", "spare-v1", "last-v1")
 SHARDS = 3
-SCHEDULES = dict.fromkeys(("audit_cron", "checks_cron", "compact_cron"), "0 0 29 2 *")
-"""Settings by which nothing that embeds or repairs runs unless a test asks for it."""
+SCHEDULES = dict.fromkeys(
+    ("audit_cron", "checks_cron", "compact_cron", "report_cron"), "0 0 29 2 *"
+)
+"""Settings by which nothing embeds, repairs or is a run among others unless a test asks for it."""
 CANARY = "yellow-bird-4711"
 """A password in addresses that no platform may show anywhere."""
 
